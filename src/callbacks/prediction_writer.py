@@ -1,0 +1,73 @@
+import csv
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import BasePredictionWriter
+from torch import Tensor
+
+from src.config import UsageError
+
+
+class PredictionWriter(BasePredictionWriter):
+    """Write what `predict` returns to predictions.csv: one row a sample, in the order of the data, from all ranks.
+
+    `predict_step` returns a mapping of column names to tensors of shape (B,), or (B, K) for K columns; a bare tensor
+    becomes the column `prediction`.
+
+    Args:
+        dirpath: Folder of the file; a relative one is inside the run directory.
+
+    Raises:
+        UsageError: If `predict_step` returns something else.
+    """
+
+    def __init__(self, dirpath: str = ".") -> None:
+        super().__init__(write_interval="batch")
+        self.path = Path(dirpath) / "predictions.csv"
+        self._names: list[str] = []
+        self._rows: list[list[float | int]] = []
+
+    def write_on_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        prediction: Any,  # noqa: ANN401
+        batch_indices: Sequence[int] | None,
+        batch: Any,  # noqa: ANN401
+        batch_idx: int,
+        dataloader_idx: int,
+    ) -> None:
+        """Keep one batch's rows."""
+        columns = _columns({"prediction": prediction} if isinstance(prediction, Tensor) else prediction)
+        self._names = list(columns)
+        indices = [int(index) for index in batch_indices or ()]
+        self._rows += [list(row) for row in zip(indices, *(c.tolist() for c in columns.values()), strict=True)]
+
+    def on_predict_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Collect the rows of all ranks and write them."""
+        parts: list[Any] = [self._rows]
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            parts = [None] * trainer.world_size
+            torch.distributed.all_gather_object(parts, self._rows)
+        if trainer.is_global_zero:
+            with self.path.open("w", newline="", encoding="utf-8") as file:
+                writer = csv.writer(file)
+                writer.writerow(["index", *self._names])
+                writer.writerows(sorted(row for part in parts for row in part))
+            print(f"predictions: {self.path}")
+        self._rows = []
+
+
+def _columns(prediction: Any) -> dict[str, Tensor]:  # noqa: ANN401
+    if not isinstance(prediction, Mapping):
+        raise UsageError(f"predict_step must return a mapping of names to tensors, got {type(prediction).__name__}")
+    columns: dict[str, Tensor] = {}
+    for name, values in prediction.items():
+        if not isinstance(values, Tensor) or values.ndim not in (1, 2):
+            raise UsageError(f"predict_step's '{name}' must be a tensor of shape (B,) or (B, K), got {values!r:.80}")
+        parts = {name: values} if values.ndim == 1 else {f"{name}_{k}": values[:, k] for k in range(values.shape[1])}
+        columns |= parts
+    return columns

@@ -1,0 +1,133 @@
+import sys
+import time
+from typing import Any
+
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint, ProgressBar
+from tqdm import tqdm
+
+
+class ProgressPrinter(ProgressBar):
+    """Print one line an epoch with every metric, and show a bar within long epochs.
+
+    The bar is drawn on a terminal only; in a pipe or a log file a plain line comes now and then instead. The loss is
+    read from the device only when it is shown.
+
+    Args:
+        refresh_seconds: Least time between two states of the bar.
+        line_seconds: Least time between two plain lines where there is no terminal.
+    """
+
+    def __init__(self, refresh_seconds: float = 0.2, line_seconds: float = 60.0) -> None:
+        super().__init__()
+        if refresh_seconds <= 0 or line_seconds <= 0:
+            raise ValueError(f"refresh_seconds and line_seconds must be above 0, got {refresh_seconds}, {line_seconds}")
+        self.refresh_seconds, self.line_seconds = refresh_seconds, line_seconds
+        self._enabled = True
+        self._bar: tqdm[Any] | None = None
+        self._next = 0.0
+        self._epoch_start: float | None = None
+        self._best: Any = None
+
+    def disable(self) -> None:
+        """Show nothing; Lightning asks for this on every rank but the first."""
+        self._enabled = False
+
+    def enable(self) -> None:
+        """Show progress."""
+        self._enabled = True
+
+    def print(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401
+        """Print above the bar."""
+        if self._enabled:
+            self._close()
+            print(*args, **kwargs)
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Print the line of the epoch before, whose metrics are complete only now."""
+        self._print_epoch()
+        self._epoch_start = time.perf_counter()
+        self._next = self._epoch_start + self._interval
+
+    def on_train_batch_end(self, *args: Any) -> None:  # noqa: ANN401
+        """Show how far the epoch is."""
+        if time.perf_counter() >= self._next:
+            trainer, _, outputs, _, batch_idx = args
+            loss = outputs["loss"] if isinstance(outputs, dict) else outputs
+            shown = "" if loss is None else f"train/loss_step {float(loss):.4f}"
+            self._show(self._epoch_name(trainer), batch_idx + 1, self.total_train_batches, shown)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Print the last epoch's line."""
+        self._print_epoch()
+
+    def on_validation_batch_end(self, trainer: Trainer, *args: Any) -> None:  # noqa: ANN401
+        """Show how far validation is."""
+        if time.perf_counter() >= self._next and not trainer.sanity_checking:
+            name = f"{self._epoch_name(trainer)} validation" if trainer.state.fn == "fit" else "validate"
+            self._show(name, args[3] + 1, self.total_val_batches_current_dataloader)
+
+    def on_test_batch_end(self, trainer: Trainer, *args: Any) -> None:  # noqa: ANN401
+        """Show how far the test is."""
+        if time.perf_counter() >= self._next:
+            self._show("test", args[3] + 1, self.total_test_batches_current_dataloader)
+
+    def on_predict_batch_end(self, trainer: Trainer, *args: Any) -> None:  # noqa: ANN401
+        """Show how far prediction is."""
+        if time.perf_counter() >= self._next:
+            self._show("predict", args[3] + 1, self.total_predict_batches_current_dataloader)
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Remove the bar."""
+        self._close()
+
+    @property
+    def _interval(self) -> float:
+        return self.refresh_seconds if sys.stderr.isatty() else self.line_seconds
+
+    @staticmethod
+    def _epoch_name(trainer: Trainer) -> str:
+        last = "" if trainer.max_epochs in (None, -1) else f"/{trainer.max_epochs}"
+        return f"epoch {trainer.current_epoch + 1:>{max(len(last) - 1, 1)}}{last}"
+
+    def _show(self, name: str, done: int, total: int | float, shown: str = "") -> None:
+        self._next = time.perf_counter() + self._interval
+        if not self._enabled:
+            return
+        if not sys.stderr.isatty():
+            print(f"{name}  batch {done}/{total}  {shown}".rstrip(), flush=True)
+            return
+        if self._bar is not None and (self._bar.desc != f"{name}: " or self._bar.n > done):
+            self._close()
+        if self._bar is None:
+            self._bar = tqdm(total=total, leave=False, dynamic_ncols=True, file=sys.stderr)
+            self._bar.set_description(name, refresh=False)
+        self._bar.n = done
+        self._bar.set_postfix_str(shown)
+
+    def _close(self) -> None:
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+
+    def _print_epoch(self) -> None:
+        if self._epoch_start is None:
+            return
+        seconds, self._epoch_start = time.perf_counter() - self._epoch_start, None
+        if not self._enabled:
+            return
+        epochs_done = self.trainer.current_epoch - (0 if self.trainer.state.stage is None else 0)
+        metrics = {k: v for k, v in self.trainer.callback_metrics.items() if not k.endswith("_step")}
+        columns = [f"{name} {float(value):.4f}" for name, value in sorted(metrics.items(), key=lambda m: _order(m[0]))]
+        best = self.trainer.checkpoint_callback
+        improved = isinstance(best, ModelCheckpoint) and best.best_model_score is not self._best
+        self._best = best.best_model_score if isinstance(best, ModelCheckpoint) else None
+        last = "" if self.trainer.max_epochs in (None, -1) else f"/{self.trainer.max_epochs}"
+        name = f"epoch {epochs_done:>{max(len(last) - 1, 1)}}{last}"
+        self.print("  ".join([name, *columns, f"{seconds:.1f} s", *(["best"] if improved else [])]), flush=True)
+
+
+def _order(name: str) -> tuple[str, bool]:
+    """Sort by metric, train before val."""
+    stage, _, metric = name.partition("/")
+    return metric, stage != "train"

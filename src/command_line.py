@@ -1,0 +1,156 @@
+"""What was typed: which command, which run, and the configuration it works on."""
+
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from src.config import Config, UsageError, apply_overrides, did_you_mean, load_file, merge, resolve
+from src.run import Run
+
+COMMANDS = ("fit", "validate", "test", "predict")
+EXAMPLE = "python train.py --config configs/digits.yaml"
+DEFAULTS = Path(__file__).with_name("defaults.yaml")
+OWN_KEYS = ("run_name", "ckpt_path")  # they choose the run and are not part of its configuration
+
+
+@dataclass
+class CommandLine:
+    """The words after `train.py`, sorted.
+
+    Args:
+        command: One of `COMMANDS`, or None for fit and then test.
+        files: Every `--config`, in order.
+        overrides: Every other `--key value`, in order.
+        help: What help was asked for, as arguments of the parser; empty if none.
+        print_config: Whether to print the resulting configuration and stop.
+    """
+
+    command: str | None = None
+    files: list[str] = field(default_factory=list)
+    overrides: list[tuple[str, str]] = field(default_factory=list)
+    help: list[str] = field(default_factory=list)
+    print_config: bool = False
+
+    @classmethod
+    def parse(cls, words: list[str]) -> "CommandLine":
+        """Sort the words.
+
+        Raises:
+            UsageError: If one is unknown or lacks its value.
+        """
+        if not words:
+            raise UsageError(f"nothing to do; write {EXAMPLE} (or --help)")
+        line, words = cls(), list(words)
+        if not words[0].startswith("-"):
+            line.command = words.pop(0)
+            if line.command not in COMMANDS:
+                near = did_you_mean(line.command, COMMANDS)
+                raise UsageError(f"unknown command '{line.command}'{near}; the commands are {', '.join(COMMANDS)}")
+        while words:
+            line._take(words)
+        return line
+
+    def _take(self, words: list[str]) -> None:
+        word = words.pop(0)
+        name, equals, value = word.partition("=")
+        if word in ("-h", "--help") or re.fullmatch(r"--[\w.]+\.help", name):
+            self.help = ["--help"] if word == "-h" else [word]
+            if "." in word and not equals and words and not words[0].startswith("-"):
+                self.help.append(words.pop(0))
+        elif word == "--print_config":
+            self.print_config = True
+        elif not re.fullmatch(r"-c|--[A-Za-z_][\w.]*\+?", name):
+            raise UsageError(f"unexpected '{word}'; options are written --key value, for example {EXAMPLE}")
+        elif not equals and (not words or words[0].startswith("--")):
+            raise UsageError(f"{name} needs a value; write {name} VALUE")
+        else:
+            value = value if equals else words.pop(0)
+            if name in ("-c", "--config"):
+                self.files.append(value)
+            else:
+                self.overrides.append((name.removeprefix("--"), value))
+
+
+@dataclass
+class Request:
+    """One command with all it needs to start.
+
+    Args:
+        command: One of `COMMANDS`, or None for fit and then test.
+        config: The merged configuration, references resolved; `experiment` is always set.
+        run: The run to evaluate; None for a new one.
+        run_name: The name of a new run; None for the time.
+        ckpt_path: The checkpoint to evaluate; None when training.
+    """
+
+    command: str | None
+    config: Config
+    run: Run | None = None
+    run_name: str | None = None
+    ckpt_path: str | None = None
+
+    @classmethod
+    def build(cls, line: CommandLine) -> "Request":
+        """Read and merge all files and overrides, and find the run where one is evaluated.
+
+        Raises:
+            UsageError: If a file is broken, a reference leads nowhere, or there is no such run.
+        """
+        own = {key: value for key, value in line.overrides if key in OWN_KEYS}
+        overrides = [(key, value) for key, value in line.overrides if key not in OWN_KEYS]
+        files = [(path, load_file(path)) for path in line.files]
+        defaults = load_file(str(DEFAULTS))
+        if line.help and not files:
+            return cls(None, {})
+        if line.command in (None, "fit"):
+            if "ckpt_path" in own:
+                raise UsageError("fit takes no --ckpt_path; validate, test and predict do")
+            if not files:
+                raise UsageError(f"no --config given; write {EXAMPLE}")
+            config = apply_overrides(_merge_all(defaults, [content for _, content in files]), overrides)
+            config.setdefault("experiment", _experiment(*files[0]))
+            return cls(line.command, resolve(config), run_name=own.get("run_name"))
+        run = _find_run(files, dict(overrides), own, defaults)
+        base = load_file(str(run.directory / "config.yaml"))
+        later = [content for path, content in files if _experiment(path, content) != base.get("experiment")]
+        config = apply_overrides(_merge_all(base, later), overrides) | {"experiment": base.get("experiment")}
+        ckpt_path = own.get("ckpt_path", str(run.best_checkpoint))
+        return cls(line.command, resolve(config), run=run, ckpt_path=ckpt_path)
+
+
+def log_root(config: Config) -> str:
+    """Return the folder that holds all experiments.
+
+    Raises:
+        UsageError: If the configuration has no such entry.
+    """
+    trainer = config.get("trainer")
+    root = trainer.get("default_root_dir") if isinstance(trainer, dict) else None
+    if not isinstance(root, str):
+        raise UsageError(f"trainer.default_root_dir must be a folder's name, got {root!r} from trainer: {trainer!r:.60}")
+    return root
+
+
+def _merge_all(base: Config, contents: list[Config]) -> Config:
+    for content in contents:
+        base = merge(base, content)
+    return base
+
+
+def _experiment(path: str, content: Config) -> str:
+    return str(content.get("experiment", Path(path).stem))
+
+
+def _find_run(files: list[tuple[str, Config]], overrides: dict[str, str], own: dict[str, str], defaults: Config) -> Run:
+    """Return the run to evaluate: the checkpoint's, the one whose config.yaml was given, or the experiment's newest."""
+    if "ckpt_path" in own:
+        return Run.of_checkpoint(own["ckpt_path"])
+    if not files:
+        raise UsageError("nothing to evaluate; give --config (its newest run is taken) or --ckpt_path")
+    path, content = files[0]
+    if Path(path).name == "config.yaml" and (Path(path).parent / "run.json").is_file() and "run_name" not in own:
+        run = Run(Path(path).parent)
+        return run if run.best_checkpoint.is_file() else Run.of_checkpoint(str(run.best_checkpoint))
+    config = _merge_all(defaults, [content for _, content in files])
+    experiment = overrides.get("experiment", _experiment(path, content))
+    return Run.newest(overrides.get("trainer.default_root_dir", log_root(config)), experiment, own.get("run_name"))

@@ -1,0 +1,118 @@
+"""What the terminal shows: copied into train.log, and free of messages that a user cannot act on."""
+
+import logging
+import re
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TextIO
+
+# Lightning's remarks that say nothing about this run, or that the lines printed at start and end already say.
+NOISE = re.compile(
+    r"💡 Tip|GPU available|TPU available|HPU available|Seed set to|Restoring states|Loaded model weights|"
+    r"Loading `train_dataloader` to estimate|`Trainer.fit` stopped: `max_epochs=|Running in `fast_dev_run`"
+)
+WARNINGS = (
+    r".*LeafSpec.*",  # deprecated call inside Lightning (_pytree.py)
+    r".*number of training batches .* is smaller than the logging interval.*",  # epoch means are logged all the same
+    r".*does not have many workers.*",  # right for data in memory, which needs none
+    r".*srun. command is available on your system but is not used.*",
+)
+
+
+class Tee:
+    """Shows what is written to `stream` and copies finished lines to the log; a progress bar leaves its last state.
+
+    Args:
+        stream: The terminal or pipe.
+        log: The file; None until the run directory is known, lines wait until then.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self.stream = stream
+        self._line = ""
+        self._waiting: list[str] = []
+        self._log: TextIO | None = None
+
+    def open(self, log: TextIO) -> None:
+        """Begin to copy into `log`, with what was shown before."""
+        self._log = log
+        log.writelines(self._waiting)
+        log.flush()
+
+    def write(self, text: str) -> int:
+        """Show `text`, and copy the lines it completes."""
+        self.stream.write(text)
+        *lines, self._line = (self._line + text).split("\n")
+        for line in lines:
+            self._copy(line)
+        self._line = self._line[self._line.rfind("\r") + 1 :] if not self._line.endswith("\r") else self._line
+        return len(text)
+
+    def close_log(self) -> None:
+        """Copy an unfinished line and stop."""
+        if self._line.strip():
+            self._copy(self._line)
+        self._log = None
+
+    def _copy(self, line: str) -> None:
+        shown = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", line.rstrip("\r").rpartition("\r")[2]).rstrip() + "\n"
+        if self._log is None:
+            self._waiting.append(shown)
+        else:
+            self._log.write(shown)
+            self._log.flush()
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401
+        return getattr(self.stream, name)
+
+
+class Console:
+    """Both streams of one process, copied to one log."""
+
+    def __init__(self) -> None:
+        self.tees = (Tee(sys.stdout), Tee(sys.stderr))
+
+    @contextmanager
+    def capture(self) -> Iterator[None]:
+        """Stand in for stdout and stderr, for Lightning's log handlers too."""
+        streams = sys.stdout, sys.stderr
+        sys.stdout, sys.stderr = self.tees  # type: ignore[assignment]
+        handlers = [h for h in logging.getLogger("lightning.pytorch").handlers if isinstance(h, logging.StreamHandler)]
+        handlers += [h for h in logging.getLogger("lightning.fabric").handlers if isinstance(h, logging.StreamHandler)]
+        for handler in handlers:
+            handler.setStream(self.tees[1])
+            handler.addFilter(_is_worth_reading)
+        try:
+            yield
+        finally:
+            for tee in self.tees:
+                tee.close_log()
+            for handler in handlers:
+                handler.setStream(streams[1])
+                handler.removeFilter(_is_worth_reading)
+            sys.stdout, sys.stderr = streams
+
+    @contextmanager
+    def copy_to(self, path: Path) -> Iterator[None]:
+        """Append all that is shown, from the start of the process on, to the file at `path`."""
+        with path.open("a", encoding="utf-8") as log:
+            for tee in self.tees:
+                tee.open(log)
+            try:
+                yield
+            finally:
+                for tee in self.tees:
+                    tee.close_log()
+
+
+def silence_noise() -> None:
+    """Hide warnings that a user cannot act on; every other warning is shown once, in one line."""
+    for message in WARNINGS:
+        warnings.filterwarnings("ignore", message)
+
+
+def _is_worth_reading(record: logging.LogRecord) -> bool:
+    return not NOISE.search(record.getMessage())

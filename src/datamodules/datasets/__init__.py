@@ -1,0 +1,3 @@
+from src.datamodules.datasets.array import ArrayDataset
+
+__all__ = ["ArrayDataset"]

@@ -1,0 +1,27 @@
+from pathlib import Path
+
+import torch
+from lightning.pytorch import LightningModule
+
+from src.models.base import BaseModule
+from src.models.classifier import ClassifierModule
+
+__all__ = ["BaseModule", "ClassifierModule", "load_model"]
+
+
+def load_model(path: str | Path, map_location: str | torch.device = "cpu") -> LightningModule:
+    """Rebuild a trained module from its checkpoint alone, in eval mode.
+
+    Args:
+        path: A checkpoint that `train.py` wrote, such as logs/digits/<run_name>/checkpoints/best.ckpt.
+        map_location: Where its weights go.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If the checkpoint does not say how its module was built.
+    """
+    checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    if "_class_path" not in checkpoint.get("hyper_parameters", {}):
+        raise ValueError(f"{path} does not say how its module was built; only checkpoints written by train.py do")
+    module = LightningModule.load_from_checkpoint(path, map_location=map_location, weights_only=True)
+    return module.eval()

@@ -1,0 +1,146 @@
+from typing import Any, Literal
+
+from lightning.pytorch import LightningModule
+from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
+from lightning.pytorch.core.mixins.hparams_mixin import _given_hyperparameters
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from torch import Tensor, nn
+from torchmetrics import Metric, MetricCollection
+
+from src.models.running_mean import RunningMean
+from src.optim import build_optimizer, build_scheduler, steps_per_batch
+
+Stage = Literal["train", "val", "test"]
+
+
+class BaseModule(LightningModule):
+    """What every module shares: one step, running metrics, optimizer and scheduler.
+
+    A subclass writes `step`. Losses and metrics are summed on the device and read once an epoch; the loss of single
+    steps and the learning rate are read every `trainer.log_every_n_steps` steps.
+
+    Args:
+        net: The network to train.
+        loss: Called with the network's outputs and the targets; returns the mean over the batch.
+        optimizer: Made over the parameters that train.
+        scheduler: Changes the learning rate; its `total_steps`, if it has one, is filled in from the trainer.
+        scheduler_interval: When the scheduler steps. If left out: after each batch for schedulers that know their
+            total steps (OneCycleLR, WarmupCosine) and CyclicLR, after each epoch for all others.
+        scheduler_monitor: Metric that ReduceLROnPlateau watches.
+        metrics: torchmetrics by name; each is logged as train/<name>, val/<name> and test/<name>.
+        train_metrics: Whether `metrics` are computed over the training batches too.
+        decay_norm_and_bias: Whether weight decay also acts on norm layers and biases.
+
+    Raises:
+        ValueError: If a metric is called "loss".
+    """
+
+    def __init__(
+        self,
+        net: nn.Module,
+        loss: nn.Module,
+        optimizer: OptimizerCallable,
+        scheduler: LRSchedulerCallable | None = None,
+        scheduler_interval: Literal["step", "epoch"] | None = None,
+        scheduler_monitor: str = "val/loss",
+        metrics: dict[str, Metric] | None = None,
+        train_metrics: bool = True,
+        decay_norm_and_bias: bool = False,
+    ) -> None:
+        super().__init__()
+        if "loss" in (metrics or {}):
+            raise ValueError("model.metrics: 'loss' is logged already; choose another name for this metric")
+        if _given_hyperparameters.get() is not None:  # by the command line: plain data, unlike a network made in Python
+            self.save_hyperparameters()
+        self.net = net
+        self.loss = loss
+        self._optimizer = optimizer
+        self._scheduler = scheduler
+        self._scheduler_interval = scheduler_interval
+        self._scheduler_monitor = scheduler_monitor
+        collection = MetricCollection(dict(metrics or {}))
+        used = MetricCollection({}) if not train_metrics else collection
+        self.train_metrics = used.clone(prefix="train/")
+        self.val_metrics = collection.clone(prefix="val/")
+        self.test_metrics = collection.clone(prefix="test/")
+        self._decay_norm_and_bias = decay_norm_and_bias
+        self._mean_loss = RunningMean()
+
+    def step(self, batch: Any) -> tuple[Tensor, Tensor, Tensor]:  # noqa: ANN401
+        """Return loss (a scalar), predictions and targets (as the metrics take them) of one batch."""
+        raise NotImplementedError(f"{type(self).__name__} must define step(batch)")
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Apply the network."""
+        outputs: Tensor = self.net(inputs)
+        return outputs
+
+    def metric_names(self, stage: Stage) -> list[str]:
+        """Return the full names of all that is logged at the end of an epoch of `stage`."""
+        return [f"{stage}/loss", *self._metrics(stage).keys()]
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:  # noqa: ANN401
+        """Train on one batch."""
+        return self._shared_step(batch, "train")
+
+    def validation_step(self, batch: Any, batch_idx: int) -> Tensor:  # noqa: ANN401
+        """Validate on one batch."""
+        return self._shared_step(batch, "val")
+
+    def test_step(self, batch: Any, batch_idx: int) -> Tensor:  # noqa: ANN401
+        """Test on one batch."""
+        return self._shared_step(batch, "test")
+
+    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:  # noqa: ANN401
+        """Log this step's loss and learning rate, every so many steps."""
+        every = self.trainer.log_every_n_steps
+        if every and (self.trainer.fit_loop.total_batch_idx + 1) % every == 0:
+            values = {"train/loss_step": float(outputs["loss"]), "lr": self.optimizers().param_groups[0]["lr"]}
+            for logger in self.loggers:
+                logger.log_metrics(values, step=self.global_step)
+
+    def on_train_epoch_end(self) -> None:
+        """Log the epoch's training metrics."""
+        self._log_epoch("train")
+
+    def on_validation_epoch_start(self) -> None:
+        """Keep the training sums apart: validation may run inside an epoch."""
+        self._train_loss, self._mean_loss = self._mean_loss, RunningMean()
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the epoch's validation metrics."""
+        self._log_epoch("val")
+        self._mean_loss = self._train_loss
+
+    def on_test_epoch_end(self) -> None:
+        """Log the test metrics."""
+        self._log_epoch("test")
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """Build optimizer and scheduler."""
+        optimizer = build_optimizer(self._optimizer, self, self._decay_norm_and_bias)
+        if self._scheduler is None:
+            return optimizer
+        scheduler = build_scheduler(self._scheduler, optimizer, lambda: self.trainer.estimated_stepping_batches)
+        interval = self._scheduler_interval or ("step" if steps_per_batch(scheduler) else "epoch")
+        monitor = getattr(scheduler, "monitor", self._scheduler_monitor)
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": scheduler, "interval": interval, "monitor": monitor},
+        }
+
+    def _shared_step(self, batch: Any, stage: Stage) -> Tensor:  # noqa: ANN401
+        loss, predictions, targets = self.step(batch)
+        self._mean_loss.update(loss.detach(), len(targets))
+        self._metrics(stage).update(predictions.detach(), targets)
+        return loss
+
+    def _metrics(self, stage: Stage) -> MetricCollection:
+        return {"train": self.train_metrics, "val": self.val_metrics, "test": self.test_metrics}[stage]
+
+    def _log_epoch(self, stage: Stage) -> None:
+        """Log the means over all samples of all ranks, and start anew."""
+        values = {f"{stage}/loss": self._mean_loss.compute(self.trainer.strategy.reduce), **self._metrics(stage).compute()}
+        self.log_dict(values, sync_dist=self.trainer.world_size > 1)
+        self._metrics(stage).reset()
+        self._mean_loss.reset()

@@ -1,0 +1,26 @@
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from src.models.base import BaseModule
+
+
+class ClassifierModule(BaseModule):
+    """Image classification: each sample has one of K classes.
+
+    The network maps images of shape (B, C, H, W) to logits of shape (B, K); a batch is (images, targets) with targets
+    of shape (B,) and values in [0, K).
+    """
+
+    def step(self, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+        """Return loss, logits and targets of one batch."""
+        images, targets = batch
+        logits = self.net(images)
+        return self.loss(logits, targets), logits, targets
+
+    def predict_step(self, batch: Any, batch_idx: int) -> dict[str, Tensor]:  # noqa: ANN401
+        """Return the likeliest class and its probability, and the target where the batch has one; each of shape (B,)."""
+        images, *targets = batch if isinstance(batch, tuple | list) else (batch,)
+        confidence, prediction = torch.softmax(self.net(images), dim=1).max(dim=1)
+        return {"prediction": prediction, "confidence": confidence, **{"target": target for target in targets}}

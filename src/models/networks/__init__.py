@@ -1,0 +1,4 @@
+from src.models.networks.mlp import MLP
+from src.models.networks.small_cnn import SmallCNN
+
+__all__ = ["MLP", "SmallCNN"]

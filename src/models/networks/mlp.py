@@ -1,0 +1,31 @@
+from torch import Tensor, nn
+
+
+class MLP(nn.Sequential):
+    """Multilayer perceptron: linear layers with batch norm and ReLU between them.
+
+    Args:
+        in_features: Number of values in one flattened sample, at least 1.
+        num_classes: Number of outputs, at least 1.
+        hidden: Width of each hidden layer; empty for a linear classifier.
+        batch_norm: Whether to normalise each hidden layer over the batch (arXiv:1502.03167).
+
+    Raises:
+        ValueError: If a width is below 1.
+    """
+
+    def __init__(self, in_features: int, num_classes: int, hidden: list[int], batch_norm: bool = True) -> None:
+        widths = [in_features, *hidden, num_classes]
+        if min(widths) < 1:
+            raise ValueError(f"in_features, hidden and num_classes must be at least 1, got {widths}")
+        layers: list[nn.Module] = [nn.Flatten()]
+        for width, next_width in zip(widths[:-2], widths[1:-1], strict=True):
+            layers.append(nn.Linear(width, next_width, bias=not batch_norm))
+            layers += [nn.BatchNorm1d(next_width)] if batch_norm else []
+            layers.append(nn.ReLU(inplace=True))
+        super().__init__(*layers, nn.Linear(widths[-2], num_classes))
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Map samples of any shape (B, ...) to logits of shape (B, num_classes)."""
+        logits: Tensor = super().forward(inputs)
+        return logits

@@ -1,0 +1,37 @@
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+
+class RunningMean:
+    """Weighted mean of a scalar, summed on its own device and read only by `compute`.
+
+    It is no torchmetrics.MeanMetric because that one checks each value, which waits for the device.
+    """
+
+    def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget everything."""
+        self._total: Tensor | None = None
+        self._count = 0
+
+    def update(self, value: Tensor, count: int) -> None:
+        """Add a value, shape (), that stands for `count` samples."""
+        value = value.float()
+        self._total = value * count if self._total is None else torch.add(self._total, value, alpha=count)
+        self._count += count
+
+    def compute(self, reduce: Callable[..., Tensor]) -> Tensor:
+        """Return the mean, shape (); NaN before the first update.
+
+        Args:
+            reduce: Combines a tensor over all ranks, as Lightning's `strategy.reduce`.
+        """
+        if self._total is None:
+            return torch.tensor(torch.nan)
+        sums = torch.stack([self._total, torch.full_like(self._total, self._count)])
+        total, count = reduce(sums, reduce_op="sum")
+        return total / count

@@ -1,0 +1,32 @@
+"""Train a model, or evaluate one: python train.py [fit|validate|test|predict] --config configs/digits.yaml."""
+
+import sys
+import time
+
+
+def main(words: list[str]) -> int:
+    """Run one command.
+
+    Args:
+        words: What was typed after `train.py`.
+
+    Returns:
+        The exit code: 0 if all went well, 2 for a mistake in what was typed or configured, 1 for a failure.
+    """
+    start = time.time()
+    from src.command_line import CommandLine, Request  # imported here: loader workers import this file again
+    from src.config import UsageError
+
+    try:
+        line = CommandLine.parse(words)
+        request = Request.build(line)
+        from src.cli import run  # torch and Lightning take seconds: only when all is well so far
+
+        return run(line, request, start)
+    except UsageError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
