@@ -20,7 +20,7 @@ def main(words: list[str]) -> int:
     try:
         line = CommandLine.parse(words)
         request = Request.build(line)
-        from src.cli import run  # torch and Lightning take seconds: only when all is well so far
+        from src.session import run  # torch and Lightning take seconds: only when all is well so far
 
         return run(line, request, start)
     except UsageError as error:

@@ -45,7 +45,7 @@ class CommandLine:
             line.command = words.pop(0)
             if line.command not in COMMANDS:
                 near = did_you_mean(line.command, COMMANDS)
-                raise UsageError(f"unknown command '{line.command}'{near}; the commands are {', '.join(COMMANDS)}")
+                raise UsageError(f"unknown command '{line.command}'{near}; write one of {', '.join(COMMANDS)}")
         while words:
             line._take(words)
         return line
@@ -109,6 +109,8 @@ class Request:
                 raise UsageError(f"no --config given; write {EXAMPLE}")
             config = apply_overrides(_merge_all(defaults, [content for _, content in files]), overrides)
             config.setdefault("experiment", _experiment(*files[0]))
+            log_root(config)
+            _check_callbacks(config, defaults)
             return cls(line.command, resolve(config), run_name=own.get("run_name"))
         run = _find_run(files, dict(overrides), own, defaults)
         base = load_file(str(run.directory / "config.yaml"))
@@ -116,6 +118,19 @@ class Request:
         config = apply_overrides(_merge_all(base, later), overrides) | {"experiment": base.get("experiment")}
         ckpt_path = own.get("ckpt_path", str(run.best_checkpoint))
         return cls(line.command, resolve(config), run=run, ckpt_path=ckpt_path)
+
+
+def _check_callbacks(config: Config, defaults: Config) -> None:
+    """Find callbacks that are only half described, most likely a misspelt name.
+
+    Raises:
+        UsageError: If one has no class_path.
+    """
+    callbacks = config.get("callbacks")
+    for name, item in callbacks.items() if isinstance(callbacks, dict) else ():
+        if isinstance(item, dict) and "class_path" not in item:
+            near = did_you_mean(name, defaults["callbacks"])
+            raise UsageError(f"callbacks.{name} has no class_path{near}; write the class_path of a Callback")
 
 
 def log_root(config: Config) -> str:
@@ -127,7 +142,9 @@ def log_root(config: Config) -> str:
     trainer = config.get("trainer")
     root = trainer.get("default_root_dir") if isinstance(trainer, dict) else None
     if not isinstance(root, str):
-        raise UsageError(f"trainer.default_root_dir must be a folder's name, got {root!r} from trainer: {trainer!r:.60}")
+        raise UsageError(
+            f"trainer.default_root_dir must be a folder's name, got {root!r} from trainer: {trainer!r:.60}"
+        )
     return root
 
 

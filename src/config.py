@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import InterpolationKeyError, OmegaConfBaseException
 
 Config = dict[str, Any]
 CLASS_KEYS = ("class_path", "init_args", "dict_kwargs")
@@ -20,9 +20,9 @@ class UsageError(ValueError):
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """Return "; did you mean 'x'?" for the nearest of `known`, or an empty string."""
+    """Return " (did you mean x?)" for the nearest of `known`, or an empty string."""
     near = difflib.get_close_matches(word, sorted(known), 1, 0.6)
-    return f"; did you mean '{near[0]}'?" if near else ""
+    return f" (did you mean {near[0]}?)" if near else ""
 
 
 def load_file(path: str) -> Config:
@@ -32,10 +32,10 @@ def load_file(path: str) -> Config:
         UsageError: If the file is missing, empty, not YAML, or not a mapping.
     """
     try:
-        config = OmegaConf.to_container(OmegaConf.load(path))
+        config: Any = OmegaConf.to_container(OmegaConf.load(path))
     except FileNotFoundError:
-        siblings = [str(file) for file in Path(path).parent.glob("*.yaml")]
-        raise UsageError(f"--config {path}: no such file{did_you_mean(path, siblings)}") from None
+        near = did_you_mean(Path(path).stem, [file.stem for file in Path(path).parent.glob("*.yaml")])
+        raise UsageError(f"--config {path}: no such file{near}") from None
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else "?"
         raise UsageError(f"{path}, line {line}: broken YAML: {error.problem}") from None
@@ -43,7 +43,7 @@ def load_file(path: str) -> Config:
         raise UsageError(f"--config {path}: cannot be read as YAML: {error}") from None
     if not isinstance(config, dict) or not config:
         raise UsageError(f"--config {path}: {'empty file' if not config else 'not a mapping of keys to values'}")
-    return {str(key): value for key, value in config.items()}
+    return config
 
 
 def merge(base: Config, update: Config) -> Config:
@@ -54,7 +54,7 @@ def merge(base: Config, update: Config) -> Config:
     """
     merged = dict(base)
     for key, value in update.items():
-        old = merged.get(key.removesuffix("+"))
+        old: Any = merged.get(key.removesuffix("+"))
         if key.endswith("+"):
             merged[key[:-1]] = [*_as_list(old), *_as_list(value)]
         elif isinstance(value, dict):
@@ -74,7 +74,7 @@ def override(config: Config, key: str, text: str) -> None:
     *parents, last = key.split(".")
     node: Any = config
     for name in parents:
-        node = _child(node, name)
+        node = _child(node, key, name)
     node, name = _container(node, last)
     if name.endswith("+"):
         node[name[:-1]] = [*_as_list(node.get(name[:-1])), *_as_list(yaml.safe_load(text))]
@@ -104,13 +104,16 @@ def resolve(config: Config) -> Config:
         UsageError: If a reference leads nowhere.
     """
     try:
-        resolved = OmegaConf.to_container(OmegaConf.create(config), resolve=True)
+        resolved: Any = OmegaConf.to_container(OmegaConf.create(config), resolve=True)
+    except InterpolationKeyError as error:
+        target = str(error).split("'")[1]
+        raise UsageError(f"{error.full_key} refers to {target}, which is not set; write a value for {target}") from None
     except OmegaConfBaseException as error:
         raise UsageError(f"{error.full_key}: {str(error).splitlines()[0]}") from None
-    return {str(key): value for key, value in resolved.items()} if isinstance(resolved, dict) else {}
+    return dict(resolved)
 
 
-def _as_list(value: Any) -> list[Any]:  # noqa: ANN401
+def _as_list(value: Any) -> list[Any]:
     return [] if value is None else value if isinstance(value, list) else [value]
 
 
@@ -129,7 +132,7 @@ def _index(node: list[Any], key: str, name: str) -> int:
     return int(name)
 
 
-def _container(node: Any, name: str) -> tuple[Any, str]:  # noqa: ANN401
+def _container(node: Any, name: str) -> tuple[Any, str]:
     """Return the mapping or list in which `name` stands, stepping into `init_args` where it was left out."""
     if isinstance(node, list) and node and not name.isdigit():
         if isinstance(node[-1], str):
@@ -142,10 +145,10 @@ def _container(node: Any, name: str) -> tuple[Any, str]:  # noqa: ANN401
     return node, name
 
 
-def _child(node: Any, name: str) -> Any:  # noqa: ANN401
+def _child(node: Any, key: str, name: str) -> Any:
     node, name = _container(node, name)
     if isinstance(node, list):
-        return node[_index(node, name, name)]
+        return node[_index(node, key, name)]
     if isinstance(node.get(name), str):
         node[name] = {"class_path": node[name]}
     elif not isinstance(node.get(name), dict | list):

@@ -1,6 +1,7 @@
 """What the terminal shows: copied into train.log, and free of messages that a user cannot act on."""
 
 import logging
+import os
 import re
 import sys
 import warnings
@@ -65,7 +66,7 @@ class Tee:
             self._log.write(shown)
             self._log.flush()
 
-    def __getattr__(self, name: str) -> Any:  # noqa: ANN401
+    def __getattr__(self, name: str) -> Any:
         return getattr(self.stream, name)
 
 
@@ -79,7 +80,7 @@ class Console:
     def capture(self) -> Iterator[None]:
         """Stand in for stdout and stderr, for Lightning's log handlers too."""
         streams = sys.stdout, sys.stderr
-        sys.stdout, sys.stderr = self.tees  # type: ignore[assignment]
+        sys.stdout, sys.stderr = self.tees
         handlers = [h for h in logging.getLogger("lightning.pytorch").handlers if isinstance(h, logging.StreamHandler)]
         handlers += [h for h in logging.getLogger("lightning.fabric").handlers if isinstance(h, logging.StreamHandler)]
         for handler in handlers:
@@ -110,6 +111,7 @@ class Console:
 
 def silence_noise() -> None:
     """Hide warnings that a user cannot act on; every other warning is shown once, in one line."""
+    os.environ.setdefault("JSONARGPARSE_DEPRECATION_WARNINGS", "off")  # Lightning 2.6 uses names that are deprecated
     for message in WARNINGS:
         warnings.filterwarnings("ignore", message)
 

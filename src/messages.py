@@ -1,15 +1,32 @@
-"""The parser's long reports about a wrong configuration, said in a line or two."""
+"""What went wrong, said in a few lines."""
 
 import importlib
 import inspect
 import re
+import traceback
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
+
+from lightning.pytorch import Trainer
+from lightning.pytorch.utilities.exceptions import MisconfigurationException  # type: ignore[attr-defined]
 
 from src.config import did_you_mean
 
+# What a constructor, or the setup before the first batch, raises for a value that cannot be.
+MISTAKES = (ValueError, RuntimeError, AssertionError, OSError, ImportError, MisconfigurationException)
+
 KEY = re.compile(r"Parser key \"([\w.]+)\"(?: element (\d+))?")
 CLASS = re.compile(r"(?:given class_path |class_path=)'([\w.]+)'")
+
+
+def describe(error: BaseException) -> str:
+    """Say what a library or a constructor complained of, and where, in a few lines."""
+    message = "\n".join(str(error).strip().splitlines()[:10])[:1500] or type(error).__name__
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    if isinstance(error, ValueError) and Path(frame.filename).is_relative_to(Path(__file__).parent):
+        return message  # our own check, which says all there is to say
+    return f"{message}\n({type(error).__name__} in {Path(frame.filename).name}, line {frame.lineno})"
 
 
 def shorten(report: str, top_level: Iterable[str]) -> str:
@@ -45,8 +62,6 @@ def _depth(report: str, found: re.Match[str]) -> int:
 
 def _unknown_option(option: str, path: str, group: str | None, classes: list[str], top_level: Iterable[str]) -> str:
     if group == "trainer":
-        from lightning.pytorch import Trainer
-
         return f"trainer.{option} is not an option of Trainer{did_you_mean(option, _parameters(Trainer))}"
     if not classes:
         return f"'{option}' is not a key of the configuration{did_you_mean(option, top_level)}"
@@ -60,18 +75,28 @@ def _unknown_option(option: str, path: str, group: str | None, classes: list[str
 
 
 def _wrong_type(report: str, where: str) -> str:
-    """Name the value and the types it may have; without both, keep the first lines of the report."""
-    given = re.search(r"Given value: ([^\n]*?)(?:\. Got value: [^\n]*)?$", report, re.MULTILINE)
-    before = report[: given.start()] if given else report
-    expected = re.findall(r"Subtypes: \[([^\n]*)\]", before)[-1:] or re.findall(r"Expected (?:a |an )?([^\n]+)", before)
-    if dotted := re.search(r"Expected a dot import path string: ([^\n]+)", report):
-        if "class_path" in report or not given:
-            return f"{where}'{dotted[1]}' is not an import path; write one such as src.models.ClassifierModule"
-    if given and expected:
-        types = re.sub(r"<class '([^']+)'>", r"\1", expected[-1])
-        return f"{where}expected {types.replace(', NoneType', ' or null')}, got {given[1][:200]}"
+    """Name the value and the types it may have; where the report has neither, keep its first lines."""
+    keys = list(KEY.finditer(report))
+    inner = report[keys[-1].start() :] if keys else report
+    got = r"(.*?)(?:\. Got value: Namespace.*)?$"
+    if found := re.search(r"Subtypes: \[(.*)\](?:.|\n)*?Given value: " + got, inner, re.MULTILINE):
+        return f"{where}expected {_readable(found[1])}, got {found[2][:200]}"
+    if found := re.search(r"Expected an? (.*?)\. Got value: " + got, inner, re.MULTILINE):
+        return f"{where}expected {_readable(found[1])}, got {found[2][:200]}"
+    if found := re.search(r"Not a valid subclass of (\w+)\. Got value: " + got, inner, re.MULTILINE):
+        return f"{where}expected the class_path of a {found[1]}, got {found[2][:200]}"
+    if found := re.search(r"Expected a dot import path string: (.*)", inner):
+        return f"{where}'{found[1]}' is not an import path; write one such as src.models.ClassifierModule"
     return "\n".join(line for line in report.splitlines() if line.strip())[:800]
 
 
-def _parameters(component: Any) -> list[str]:  # noqa: ANN401
+def _readable(types: str) -> str:
+    """Say "int or null" for "<class 'int'>, <class 'NoneType'>"."""
+    types = re.sub(r"<class '([^']+)'>", r"\1", types).replace("NoneType", "null")
+    types = re.sub(r"(?:\w+\.)+(\w+)", r"\1", types)
+    types = re.sub(r"Literal\[([^\]]*)\]", r"\1", types)
+    return " or ".join(types.rsplit(", ", 1)) if types.endswith("null") else types
+
+
+def _parameters(component: Any) -> list[str]:
     return list(inspect.signature(component).parameters)

@@ -27,7 +27,9 @@ class WarmupCosine(LambdaLR):
         ValueError: If a share is out of range or there are no steps.
     """
 
-    def __init__(self, optimizer: Optimizer, total_steps: int | None = None, warmup: float = 0.1, final: float = 0.0):
+    def __init__(
+        self, optimizer: Optimizer, total_steps: int | None = None, warmup: float = 0.1, final: float = 0.0
+    ) -> None:
         if not 0 <= warmup < 1 or not 0 <= final <= 1:
             raise ValueError(f"warmup must be in [0, 1) and final in [0, 1], got {warmup} and {final}")
         if total_steps is None or total_steps < 1:

@@ -77,8 +77,8 @@ class Run:
         """
         path = Path(checkpoint)
         if not path.exists():
-            siblings = [str(file) for file in path.parent.glob("*.ckpt")]
-            raise UsageError(f"--ckpt_path {checkpoint}: no such file{did_you_mean(checkpoint, siblings)}")
+            near = did_you_mean(path.stem, [file.stem for file in path.parent.glob("*.ckpt")])
+            raise UsageError(f"--ckpt_path {checkpoint}: no such file{near}")
         for folder in path.absolute().parents[:2]:
             if (folder / "config.yaml").is_file():
                 return cls(Path(os.path.relpath(folder)) if folder.is_relative_to(Path.cwd()) else folder)
@@ -131,9 +131,13 @@ class Run:
         except NotImplementedError:  # a file system without locks: nothing to hold
             return
 
+    def unlock(self) -> None:
+        """Let go of the run."""
+        self._lock.release(force=True)
+
     def discard(self) -> None:
         """Remove a run that failed before anything was written into it."""
-        self._lock.release(force=True)
+        self.unlock()
         shutil.rmtree(self.directory, ignore_errors=True)
         if self.directory.parent.is_dir() and not any(self.directory.parent.iterdir()):
             self.directory.parent.rmdir()
@@ -175,7 +179,7 @@ class Run:
         """Append an evaluation to run.json and take over its metrics."""
         content = self.read()
         content["metrics"] |= metrics
-        entry = {"command": shlex.join(sys.argv), "checkpoint": checkpoint, "start": _iso(start)}
+        entry: dict[str, Any] = {"command": shlex.join(sys.argv), "checkpoint": checkpoint, "start": _iso(start)}
         entry |= {"end": _iso(time.time()), "exit_status": exit_status, "metrics": metrics}
         self.write(content | {"evaluations": [*content.get("evaluations", []), entry]})
 
@@ -184,7 +188,7 @@ def _iso(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")
 
 
-def _finite(value: Any) -> Any:  # noqa: ANN401
+def _finite(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _finite(item) for key, item in value.items()}
     return None if isinstance(value, float) and not math.isfinite(value) else value

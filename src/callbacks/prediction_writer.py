@@ -34,16 +34,16 @@ class PredictionWriter(BasePredictionWriter):
         self,
         trainer: Trainer,
         pl_module: LightningModule,
-        prediction: Any,  # noqa: ANN401
+        prediction: Any,
         batch_indices: Sequence[int] | None,
-        batch: Any,  # noqa: ANN401
+        batch: Any,
         batch_idx: int,
         dataloader_idx: int,
     ) -> None:
         """Keep one batch's rows."""
         columns = _columns({"prediction": prediction} if isinstance(prediction, Tensor) else prediction)
         self._names = list(columns)
-        indices = [int(index) for index in batch_indices or ()]
+        indices = [] if batch_indices is None else [int(index) for index in batch_indices]
         self._rows += [list(row) for row in zip(indices, *(c.tolist() for c in columns.values()), strict=True)]
 
     def on_predict_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -61,7 +61,7 @@ class PredictionWriter(BasePredictionWriter):
         self._rows = []
 
 
-def _columns(prediction: Any) -> dict[str, Tensor]:  # noqa: ANN401
+def _columns(prediction: Any) -> dict[str, Tensor]:
     if not isinstance(prediction, Mapping):
         raise UsageError(f"predict_step must return a mapping of names to tensors, got {type(prediction).__name__}")
     columns: dict[str, Tensor] = {}

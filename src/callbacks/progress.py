@@ -26,6 +26,7 @@ class ProgressPrinter(ProgressBar):
         self._enabled = True
         self._bar: tqdm[Any] | None = None
         self._next = 0.0
+        self._epoch = 0
         self._epoch_start: float | None = None
         self._best: Any = None
 
@@ -37,45 +38,76 @@ class ProgressPrinter(ProgressBar):
         """Show progress."""
         self._enabled = True
 
-    def print(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401
+    def print(self, *args: Any, **kwargs: Any) -> None:
         """Print above the bar."""
         if self._enabled:
             self._close()
             print(*args, **kwargs)
 
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Begin to count the time."""
+        super().setup(trainer, pl_module, stage)
+        self._next = time.perf_counter() + self._interval
+
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Print the line of the epoch before, whose metrics are complete only now."""
         self._print_epoch()
-        self._epoch_start = time.perf_counter()
-        self._next = self._epoch_start + self._interval
+        self._epoch, self._epoch_start = trainer.current_epoch + 1, time.perf_counter()
 
-    def on_train_batch_end(self, *args: Any) -> None:  # noqa: ANN401
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
         """Show how far the epoch is."""
         if time.perf_counter() >= self._next:
-            trainer, _, outputs, _, batch_idx = args
             loss = outputs["loss"] if isinstance(outputs, dict) else outputs
             shown = "" if loss is None else f"train/loss_step {float(loss):.4f}"
-            self._show(self._epoch_name(trainer), batch_idx + 1, self.total_train_batches, shown)
+            name = self._epoch_name(trainer.current_epoch + 1, trainer)
+            self._show(name, batch_idx + 1, trainer.num_training_batches, shown)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Print the last epoch's line."""
         self._print_epoch()
 
-    def on_validation_batch_end(self, trainer: Trainer, *args: Any) -> None:  # noqa: ANN401
+    def on_validation_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
         """Show how far validation is."""
         if time.perf_counter() >= self._next and not trainer.sanity_checking:
-            name = f"{self._epoch_name(trainer)} validation" if trainer.state.fn == "fit" else "validate"
-            self._show(name, args[3] + 1, self.total_val_batches_current_dataloader)
+            fitting = trainer.state.fn == "fit"
+            name = f"{self._epoch_name(trainer.current_epoch + 1, trainer)} validation" if fitting else "validate"
+            self._show(name, batch_idx + 1, trainer.num_val_batches[dataloader_idx])
 
-    def on_test_batch_end(self, trainer: Trainer, *args: Any) -> None:  # noqa: ANN401
+    def on_test_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
         """Show how far the test is."""
         if time.perf_counter() >= self._next:
-            self._show("test", args[3] + 1, self.total_test_batches_current_dataloader)
+            self._show("test", batch_idx + 1, trainer.num_test_batches[dataloader_idx])
 
-    def on_predict_batch_end(self, trainer: Trainer, *args: Any) -> None:  # noqa: ANN401
+    def on_predict_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
         """Show how far prediction is."""
         if time.perf_counter() >= self._next:
-            self._show("predict", args[3] + 1, self.total_predict_batches_current_dataloader)
+            self._show("predict", batch_idx + 1, trainer.num_predict_batches[dataloader_idx])
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Remove the bar."""
@@ -86,9 +118,9 @@ class ProgressPrinter(ProgressBar):
         return self.refresh_seconds if sys.stderr.isatty() else self.line_seconds
 
     @staticmethod
-    def _epoch_name(trainer: Trainer) -> str:
+    def _epoch_name(epoch: int, trainer: Trainer) -> str:
         last = "" if trainer.max_epochs in (None, -1) else f"/{trainer.max_epochs}"
-        return f"epoch {trainer.current_epoch + 1:>{max(len(last) - 1, 1)}}{last}"
+        return f"epoch {epoch:>{max(len(last) - 1, 1)}}{last}"
 
     def _show(self, name: str, done: int, total: int | float, shown: str = "") -> None:
         self._next = time.perf_counter() + self._interval
@@ -116,14 +148,12 @@ class ProgressPrinter(ProgressBar):
         seconds, self._epoch_start = time.perf_counter() - self._epoch_start, None
         if not self._enabled:
             return
-        epochs_done = self.trainer.current_epoch - (0 if self.trainer.state.stage is None else 0)
         metrics = {k: v for k, v in self.trainer.callback_metrics.items() if not k.endswith("_step")}
         columns = [f"{name} {float(value):.4f}" for name, value in sorted(metrics.items(), key=lambda m: _order(m[0]))]
         best = self.trainer.checkpoint_callback
         improved = isinstance(best, ModelCheckpoint) and best.best_model_score is not self._best
         self._best = best.best_model_score if isinstance(best, ModelCheckpoint) else None
-        last = "" if self.trainer.max_epochs in (None, -1) else f"/{self.trainer.max_epochs}"
-        name = f"epoch {epochs_done:>{max(len(last) - 1, 1)}}{last}"
+        name = self._epoch_name(self._epoch, self.trainer)
         self.print("  ".join([name, *columns, f"{seconds:.1f} s", *(["best"] if improved else [])]), flush=True)
 
 

@@ -2,7 +2,6 @@ import os
 from typing import Any
 
 import numpy as np
-import torch
 from lightning.pytorch import LightningDataModule
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, default_collate
@@ -69,7 +68,7 @@ class BaseDataModule(LightningDataModule):
         """Predict on the test samples."""
         return self._loader("test")
 
-    def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:  # noqa: ANN401
+    def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
         """Apply the transforms, on the device."""
         training = self.trainer is not None and self.trainer.training
         for transform in self.train_transform if training else self.eval_transform:
@@ -139,5 +138,5 @@ def check_labels(targets: Tensor, num_classes: int) -> None:
         raise ValueError(f"data.num_classes is {num_classes}, but the labels go from {low} to {high}; write {high + 1}")
 
 
-def _as_is(batch: Any) -> Any:  # noqa: ANN401
+def _as_is(batch: Any) -> Any:
     return batch

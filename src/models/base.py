@@ -66,7 +66,7 @@ class BaseModule(LightningModule):
         self._decay_norm_and_bias = decay_norm_and_bias
         self._mean_loss = RunningMean()
 
-    def step(self, batch: Any) -> tuple[Tensor, Tensor, Tensor]:  # noqa: ANN401
+    def step(self, batch: Any) -> tuple[Tensor, Tensor, Tensor]:
         """Return loss (a scalar), predictions and targets (as the metrics take them) of one batch."""
         raise NotImplementedError(f"{type(self).__name__} must define step(batch)")
 
@@ -77,25 +77,26 @@ class BaseModule(LightningModule):
 
     def metric_names(self, stage: Stage) -> list[str]:
         """Return the full names of all that is logged at the end of an epoch of `stage`."""
-        return [f"{stage}/loss", *self._metrics(stage).keys()]
+        return [f"{stage}/loss", *map(str, self._metrics(stage).keys())]
 
-    def training_step(self, batch: Any, batch_idx: int) -> Tensor:  # noqa: ANN401
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         """Train on one batch."""
         return self._shared_step(batch, "train")
 
-    def validation_step(self, batch: Any, batch_idx: int) -> Tensor:  # noqa: ANN401
+    def validation_step(self, batch: Any, batch_idx: int) -> Tensor:
         """Validate on one batch."""
         return self._shared_step(batch, "val")
 
-    def test_step(self, batch: Any, batch_idx: int) -> Tensor:  # noqa: ANN401
+    def test_step(self, batch: Any, batch_idx: int) -> Tensor:
         """Test on one batch."""
         return self._shared_step(batch, "test")
 
-    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:  # noqa: ANN401
+    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Log this step's loss and learning rate, every so many steps."""
-        every = self.trainer.log_every_n_steps
+        every = self.trainer.log_every_n_steps  # type: ignore[attr-defined]
         if every and (self.trainer.fit_loop.total_batch_idx + 1) % every == 0:
-            values = {"train/loss_step": float(outputs["loss"]), "lr": self.optimizers().param_groups[0]["lr"]}
+            rate = self.trainer.optimizers[0].param_groups[0]["lr"]
+            values = {"train/loss_step": float(outputs["loss"]), "lr": float(rate)}
             for logger in self.loggers:
                 logger.log_metrics(values, step=self.global_step)
 
@@ -129,7 +130,7 @@ class BaseModule(LightningModule):
             "lr_scheduler": {"scheduler": scheduler, "interval": interval, "monitor": monitor},
         }
 
-    def _shared_step(self, batch: Any, stage: Stage) -> Tensor:  # noqa: ANN401
+    def _shared_step(self, batch: Any, stage: Stage) -> Tensor:
         loss, predictions, targets = self.step(batch)
         self._mean_loss.update(loss.detach(), len(targets))
         self._metrics(stage).update(predictions.detach(), targets)
@@ -140,7 +141,10 @@ class BaseModule(LightningModule):
 
     def _log_epoch(self, stage: Stage) -> None:
         """Log the means over all samples of all ranks, and start anew."""
-        values = {f"{stage}/loss": self._mean_loss.compute(self.trainer.strategy.reduce), **self._metrics(stage).compute()}
+        values = {
+            f"{stage}/loss": self._mean_loss.compute(self.trainer.strategy.reduce),
+            **self._metrics(stage).compute(),
+        }
         self.log_dict(values, sync_dist=self.trainer.world_size > 1)
         self._metrics(stage).reset()
         self._mean_loss.reset()

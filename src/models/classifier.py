@@ -19,8 +19,9 @@ class ClassifierModule(BaseModule):
         logits = self.net(images)
         return self.loss(logits, targets), logits, targets
 
-    def predict_step(self, batch: Any, batch_idx: int) -> dict[str, Tensor]:  # noqa: ANN401
-        """Return the likeliest class and its probability, and the target where the batch has one; each of shape (B,)."""
+    def predict_step(self, batch: Any, batch_idx: int) -> dict[str, Tensor]:
+        """Return the likeliest class, its probability and, where the batch has it, the target; each of shape (B,)."""
         images, *targets = batch if isinstance(batch, tuple | list) else (batch,)
         confidence, prediction = torch.softmax(self.net(images), dim=1).max(dim=1)
-        return {"prediction": prediction, "confidence": confidence, **{"target": target for target in targets}}
+        columns = {"prediction": prediction, "confidence": confidence}
+        return columns | ({"target": targets[0]} if targets else {})

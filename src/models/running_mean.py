@@ -33,5 +33,5 @@ class RunningMean:
         if self._total is None:
             return torch.tensor(torch.nan)
         sums = torch.stack([self._total, torch.full_like(self._total, self._count)])
-        total, count = reduce(sums, reduce_op="sum")
-        return total / count
+        sums = reduce(sums, reduce_op="sum")
+        return sums[0] / sums[1]

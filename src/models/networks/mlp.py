@@ -1,7 +1,9 @@
+from itertools import pairwise
+
 from torch import Tensor, nn
 
 
-class MLP(nn.Sequential):
+class MLP(nn.Module):
     """Multilayer perceptron: linear layers with batch norm and ReLU between them.
 
     Args:
@@ -15,17 +17,18 @@ class MLP(nn.Sequential):
     """
 
     def __init__(self, in_features: int, num_classes: int, hidden: list[int], batch_norm: bool = True) -> None:
+        super().__init__()
         widths = [in_features, *hidden, num_classes]
         if min(widths) < 1:
             raise ValueError(f"in_features, hidden and num_classes must be at least 1, got {widths}")
         layers: list[nn.Module] = [nn.Flatten()]
-        for width, next_width in zip(widths[:-2], widths[1:-1], strict=True):
+        for width, next_width in pairwise(widths[:-1]):
             layers.append(nn.Linear(width, next_width, bias=not batch_norm))
             layers += [nn.BatchNorm1d(next_width)] if batch_norm else []
             layers.append(nn.ReLU(inplace=True))
-        super().__init__(*layers, nn.Linear(widths[-2], num_classes))
+        self.layers = nn.Sequential(*layers, nn.Linear(widths[-2], num_classes))
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Map samples of any shape (B, ...) to logits of shape (B, num_classes)."""
-        logits: Tensor = super().forward(inputs)
+        logits: Tensor = self.layers(inputs)
         return logits

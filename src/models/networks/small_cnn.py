@@ -1,42 +1,52 @@
-import torch
+from typing import Literal
+
 from torch import Tensor, nn
 
 
 class SmallCNN(nn.Module):
-    """A small convolutional network for small images.
-
-    Each stage is a 3x3 convolution with batch norm and ReLU; between two stages the image is halved by max pooling.
-    The mean over the last feature map goes through dropout and a linear layer.
+    """A small convolutional network in the manner of VGG (arXiv:1409.1556), for small images.
 
     Args:
         in_channels: Channels of the image, 1 for grey and 3 for colour.
         num_classes: Number of outputs, at least 1.
-        channels: Channels of each stage; every stage after the first halves height and width, so the image needs at
-            least 2 ** (stages - 1) pixels a side.
-        dropout: Share of features dropped before the last layer, in [0, 1).
+        layers: From the image on, a number for a 3x3 convolution of so many channels with batch norm and ReLU, or "M"
+            to halve height and width by max pooling.
+        pool_size: The last feature map is averaged down to so many rows and columns, which enter the linear head.
+        dropout: Share of features dropped before the head, in [0, 1).
 
     Raises:
-        ValueError: If a number is out of range.
+        ValueError: If a number is out of range or there is no convolution.
     """
 
-    def __init__(self, in_channels: int, num_classes: int, channels: list[int], dropout: float = 0.0) -> None:
+    def __init__(
+        self,
+        in_channels: int,
+        num_classes: int,
+        layers: list[int | Literal["M"]],
+        pool_size: int = 1,
+        dropout: float = 0.0,
+    ) -> None:
         super().__init__()
-        if not channels or min(in_channels, num_classes, *channels) < 1:
-            numbers = f"{in_channels}, {num_classes} and {channels}"
-            raise ValueError(f"in_channels, num_classes and channels must be at least 1, got {numbers}")
+        widths = [layer for layer in layers if layer != "M"]
+        if not widths or min(in_channels, num_classes, pool_size, *widths) < 1:
+            got = f"in_channels {in_channels}, num_classes {num_classes}, layers {layers}, pool_size {pool_size}"
+            raise ValueError(f"SmallCNN needs a convolution in layers, and every number at least 1; got {got}")
         if not 0 <= dropout < 1:
-            raise ValueError(f"dropout must be in [0, 1), got {dropout}")
-        stages: list[nn.Module] = []
-        for index, (width, next_width) in enumerate(zip([in_channels, *channels[:-1]], channels, strict=True)):
-            stages += [nn.MaxPool2d(2)] if index else []
-            stages.append(nn.Conv2d(width, next_width, kernel_size=3, padding=1, bias=False))
-            stages += [nn.BatchNorm2d(next_width), nn.ReLU(inplace=True)]
-        self.features = nn.Sequential(*stages)
+            raise ValueError(f"SmallCNN: dropout must be in [0, 1), got {dropout}")
+        modules: list[nn.Module] = []
+        channels = in_channels
+        for layer in layers:
+            if layer == "M":
+                modules.append(nn.MaxPool2d(2))
+            else:
+                modules.append(nn.Conv2d(channels, layer, kernel_size=3, padding=1, bias=False))
+                modules += [nn.BatchNorm2d(layer), nn.ReLU(inplace=True)]
+                channels = layer
+        self.features = nn.Sequential(*modules, nn.AdaptiveAvgPool2d(pool_size), nn.Flatten())
         self.dropout = nn.Dropout(dropout)
-        self.head = nn.Linear(channels[-1], num_classes)
+        self.head = nn.Linear(channels * pool_size**2, num_classes)
 
     def forward(self, images: Tensor) -> Tensor:
         """Map images of shape (B, C, H, W) to logits of shape (B, num_classes)."""
-        features = torch.mean(self.features(images), dim=(2, 3))
-        logits: Tensor = self.head(self.dropout(features))
+        logits: Tensor = self.head(self.dropout(self.features(images)))
         return logits

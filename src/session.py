@@ -1,0 +1,106 @@
+"""One command from start to end: the run directory's records, what is printed, and the exit code."""
+
+import contextlib
+import os
+import sys
+import time
+import traceback
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import Trainer
+
+from src.cli import CLI
+from src.command_line import CommandLine, Request
+from src.config import UsageError
+from src.console import Console, silence_noise
+from src.messages import MISTAKES, describe
+from src.run import is_main_process
+
+
+def run(line: CommandLine, request: Request, start: float) -> int:
+    """Build and run what was asked for, and keep the run directory's records.
+
+    Args:
+        line: What was typed.
+        request: The configuration and the run it belongs to.
+        start: When the process began, in seconds since 1970.
+
+    Returns:
+        The exit code: 0, 1 for a failure, 2 for a mistake, 128 + the signal's number if one stopped the run.
+
+    Raises:
+        UsageError: If the configuration is wrong, before a run directory exists.
+    """
+    silence_noise()
+    console = Console()
+    with console.capture(), contextlib.ExitStack() as stack:
+        cli = CLI(line, request)
+        stack.callback(cli.run.unlock)
+        if not is_main_process():
+            return _guarded(cli)[0]
+        if request.run is None:
+            (cli.run.directory / "config.yaml").write_text(cli.config_text, encoding="utf-8")
+            cli.run.start(start, _hardware(cli.trainer))
+        stack.enter_context(console.copy_to(cli.run.directory / "train.log"))
+        print(_headline(cli))
+        status, error = _guarded(cli)
+        if request.run is None:
+            cli.run.finish(status, error, cli.metrics)
+        else:
+            cli.run.add_evaluation(start, str(request.ckpt_path), status, cli.metrics)
+        if status == 0:
+            print(_summary(cli, time.time() - start))
+        return status
+
+
+def _guarded(cli: CLI) -> tuple[int, str | None]:
+    """Run the command and turn what goes wrong into an exit code and a message."""
+    try:
+        status = cli.execute()
+        return status, None if status == 0 else "stopped by SIGTERM"
+    except SystemExit as request:  # Lightning exits by itself after Ctrl-C
+        return 130 if cli.trainer.interrupted else int(request.code or 0), "interrupted"
+    except BaseException as error:
+        message = describe(error)
+        if not isinstance(error, UsageError) and (cli.start_check.started or not isinstance(error, MISTAKES)):
+            traceback.print_exc()
+            return 1, message
+    print(f"error: {message}", file=sys.stderr)
+    return 2, message
+
+
+def _hardware(trainer: Trainer) -> dict[str, Any]:
+    device = trainer.strategy.root_device
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+    return {"accelerator": name, "num_devices": trainer.num_devices, "num_nodes": trainer.num_nodes}
+
+
+def _headline(cli: CLI) -> str:
+    """Say where and what, before it starts."""
+    if cli.request.run is not None:
+        return f"{cli.request.command}: {cli.request.ckpt_path}"
+    device, processes = cli.trainer.strategy.root_device.type, cli.trainer.world_size
+    net = type(getattr(cli.model, "net", cli.model)).__name__
+    size = sum(parameter.numel() for parameter in cli.model.parameters())
+    where = device if processes == 1 else f"{processes} x {device}"
+    return f"{cli.run.directory}: {net}, {size:,} parameters, {where}, seed {cli.config.seed_everything}"
+
+
+def _summary(cli: CLI, seconds: float) -> str:
+    """Return the closing lines: metrics, checkpoint, run directory, time, and what to type next."""
+    shown = {"fit": "val/", "validate": "val/", "predict": "-"}.get(cli.request.command or "", "test/")
+    lines = [(name, f"{value:.4f}") for name, value in cli.metrics.items() if name.startswith(shown)]
+    if cli.request.run is None:
+        best = _shown_path(cli.best_path) if cli.best_path else "none was kept; these are the final weights"
+        lines.append(("best checkpoint", best))
+    lines += [("run directory", _shown_path(str(cli.run.directory))), ("seconds", f"{seconds:.1f}")]
+    width = max(len(name) for name, _ in lines)
+    table = "\n".join(f"{name:<{width}}  {value}" for name, value in lines)
+    return f"\n{table}\n\ntensorboard --logdir {_shown_path(str(cli.run.directory.parent))}"
+
+
+def _shown_path(path: str) -> str:
+    """Shorten a path below the current folder, so that it can be copied into the next command."""
+    return os.path.relpath(path) if Path(path).is_relative_to(Path.cwd()) else path

@@ -1,0 +1,74 @@
+"""Every config runs through the real entry point, on data of the right shape made here."""
+
+import pickle
+import struct
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torchvision
+from conftest import ROOT, Train
+
+CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
+OVERLAYS = sorted((ROOT / "configs" / "overlays").glob("*.yaml"))
+
+
+def write_fashion_mnist(root: Path) -> None:
+    raw = root / "FashionMNIST" / "raw"
+    raw.mkdir(parents=True)
+    random = np.random.default_rng(0)
+    for name, count in (("train", 600), ("t10k", 200)):
+        images = random.integers(0, 256, (count, 28, 28), dtype=np.uint8)
+        (raw / f"{name}-images-idx3-ubyte").write_bytes(struct.pack(">4i", 0x803, count, 28, 28) + images.tobytes())
+        labels = np.arange(count, dtype=np.uint8) % 10
+        (raw / f"{name}-labels-idx1-ubyte").write_bytes(struct.pack(">2i", 0x801, count) + labels.tobytes())
+
+
+def write_cifar10(root: Path) -> None:
+    folder = root / "cifar-10-batches-py"
+    folder.mkdir(parents=True)
+    random = np.random.default_rng(0)
+    for name in [f"data_batch_{index}" for index in range(1, 6)] + ["test_batch"]:
+        data = random.integers(0, 256, (200, 3072), dtype=np.uint8)
+        (folder / name).write_bytes(pickle.dumps({"data": data, "labels": [index % 10 for index in range(200)]}))
+    (folder / "batches.meta").write_bytes(pickle.dumps({"label_names": list("abcdefghij")}))
+
+
+DATA: dict[str, Callable[[Path], None]] = {"fashion_mnist": write_fashion_mnist, "cifar10": write_cifar10}
+
+
+@pytest.fixture
+def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Path], list[str]]:
+    """Write what a config needs and return the words that point there."""
+    monkeypatch.setattr(torchvision.datasets.cifar, "check_integrity", lambda *_: True)
+
+    def prepare(config: Path) -> list[str]:
+        if config.stem not in DATA:
+            return []
+        DATA[config.stem](tmp_path / "data")
+        return ["--data.root", str(tmp_path / "data")]
+
+    return prepare
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.stem)
+def test_config_runs_for_a_batch(train: Train, data: Callable[[Path], list[str]], config: Path, tmp_path: Path) -> None:
+    result = train(
+        "--config", str(config), *data(config), "--trainer.fast_dev_run", "true", "--trainer.accelerator", "cpu"
+    )
+    assert (result.code, result.err) == (0, "")
+    assert "test/loss" in result.out
+    header = config.read_text().splitlines()[0]
+    assert header == f"# python train.py --config configs/{config.name}"
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.stem)
+def test_overlay_combines_with_config(
+    train: Train, data: Callable[[Path], list[str]], config: Path, overlay: Path, tmp_path: Path
+) -> None:
+    words = ("--config", str(config), "--config", str(overlay), *data(config), "--trainer.fast_dev_run", "true")
+    result = train(*words, "--trainer.accelerator", "cpu")
+    assert (result.code, result.err) == (0, "")
+    assert (tmp_path / "logs" / config.stem).is_dir()

@@ -1,0 +1,96 @@
+"""Each mistake gives one short message, exit code 2 and no traceback, and leaves no run behind."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from conftest import DIGITS, Train
+
+MISTAKES = {
+    "": "nothing to do; write python train.py --config configs/digits.yaml",
+    "tset --config C": r"unknown command 'tset' \(did you mean test\?\)",
+    "--config nope.yaml": "--config nope.yaml: no such file",
+    "fit": "no --config given",
+    "fit --config C --ckpt_path x.ckpt": "fit takes no --ckpt_path",
+    "--config C foo": "unexpected 'foo'",
+    "--config C --trainer.max_epochs": "--trainer.max_epochs needs a value",
+    "--config C --modle 3": r"'modle' is not a key of the configuration \(did you mean model\?\)",
+    "--config C --trainer.max_epohs 3": r"trainer.max_epohs is not an option of Trainer \(did you mean max_epochs\?\)",
+    "--config C --trainer.max_epochs many": "trainer.max_epochs: expected int or null, got many",
+    "--config C --trainer.max_epochs -5": "max_epochs. must be a non-negative integer or -1. You passed in -5",
+    "--config C --trainer.accelerator abacus": "invalid accelerator name",
+    "--config C --trainer.precision 3": "trainer.precision: expected .* got 3",
+    "--config C --trainer null": "trainer.default_root_dir must be a folder's name",
+    "--config C --trainer.logger nope": "trainer.logger: expected Logger",
+    "--config C --trainer.callbacks [3]": r"trainer.callbacks: expected list\[Callback\]",
+    "--config C --callbacks.bst.monitor val/loss": r"callbacks.bst has no class_path \(did you mean best\?\)",
+    "--config C --seed_everything x": "seed_everything: expected bool, int, got x",
+    "--config C --run_name a/b": "--run_name must be a plain folder name, got 'a/b'",
+    "--config C --model.init_args.net.init_args.num_clases 3": r"SmallCNN takes no 'num_clases' \(did you mean num_classes\?\)",
+    "--config C --model.bogus 3": "model.init_args.bogus: src.models.ClassifierModule takes no 'bogus'",
+    "--config C --model.class_path nope.Model": "model: class_path 'nope.Model': there is no module 'nope'",
+    "--config C --model.class_path src.models.Clasifier": "there is no src.models.Clasifier",
+    "--config C --model.class_path torch.nn.Linear": "model: torch.nn.Linear is not a LightningModule",
+    "--config C --model Classifier": "'Classifier' is not an import path",
+    "--config C --model src.models.ClassifierModule": "ClassifierModule needs net, loss, optimizer",
+    "--config C --model.net null": "model.init_args.net: expected the class_path of a Module",
+    "--config C --model.net.class_path src.models.networks.SmalCNN": r"\(did you mean SmallCNN\?\)",
+    "--config C --model.net.layers [0,3]": "every number at least 1; got .*layers",
+    "--config C --model.net.layers 5": "layers: expected list, got 5",
+    "--config C --model.net.dropout 1": r"dropout must be in \[0, 1\), got 1",
+    "--config C --model.loss 3": "model.init_args.loss: '3' is not an import path",
+    "--config C --model.optimizer.lr x": "model.init_args.optimizer.init_args.lr: expected float, Tensor, got x",
+    "--config C --model.scheduler.class_path torch.optim.SGD": "torch.optim.SGD is not a .*LRScheduler",
+    "--config C --model.metrics.accuracy.average foo": "average: expected 'micro', .* got foo",
+    "--config C --data.batch_size 0": "data.batch_size must be at least 1, got 0",
+    "--config C --data.batch_size big": "data.init_args.batch_size: expected int, got big",
+    "--config C --data.num_workers -1": "data.num_workers must be at least 0, got -1",
+    "--config C --data.train_transform.7.pixels 3": "'7' picks none of the list's 3 elements",
+    "--config C --data.num_classes ${nope.x}": "refers to nope.x, which is not set",
+    "--config C --data.class_path src.datamodules.VisionDataModule": "refers to data.init_args.num_classes, which is not",
+    "test": "nothing to evaluate",
+    "test --config C": "no run with a best checkpoint in logs/digits; train one first",
+    "test --config C --run_name nope": "no run 'nope' in logs/digits",
+    "predict --ckpt_path nope.ckpt": "--ckpt_path nope.ckpt: no such file",
+}
+
+
+@pytest.mark.parametrize("words", MISTAKES)
+def test_one_short_message(train: Train, tmp_path: Path, words: str) -> None:
+    result = train(*[DIGITS if word == "C" else word for word in words.split()])
+    assert result.code == 2
+    assert result.err.startswith("error: ")
+    assert len(result.err.splitlines()) <= 15
+    assert "Traceback" not in result.err
+    assert re.search(MISTAKES[words], result.err), result.err
+    assert not list(tmp_path.rglob("*"))
+
+
+LATE = {
+    "--data.num_classes 5": "data.num_classes is 5, but the labels go from 0 to 9; write 10",
+    "--data.val_fraction 1.5": r"data.val_fraction must be in \[0, 1\), got 1.5",
+    "--model.optimizer.lr -1": "Invalid learning rate: -1.0",
+    "--callbacks.best.monitor val/acc": r"monitors 'val/acc', which ClassifierModule does not log \(did you mean val/accuracy\?\)",
+    "--trainer.num_sanity_val_steps 0 --callbacks.best.monitor val/acc": "monitors 'val/acc', which ClassifierModule does not",
+    "--trainer.limit_val_batches 0": "monitors 'val/loss', which ClassifierModule does not log",
+}
+
+
+@pytest.mark.parametrize("words", LATE)
+def test_found_in_setup_before_the_first_step(train: Train, tmp_path: Path, words: str) -> None:
+    result = train("--config", DIGITS, "--run_name", "a", *words.split())
+    assert result.code == 2
+    assert len(result.err.splitlines()) <= 15
+    assert "Traceback" not in result.err
+    assert re.search(LATE[words], result.err), result.err
+    record = json.loads((tmp_path / "logs/digits/a/run.json").read_text())
+    assert record["exit_status"] == 2
+    assert record["error"] in result.err
+    assert not (tmp_path / "logs/digits/a/checkpoints").exists()
+
+
+def test_a_mistake_in_a_real_process(train_process: Train) -> None:
+    result = train_process("--config", DIGITS, "--trainer.max_epohs", "3")
+    assert (result.code, result.out) == (2, "")
+    assert result.err == "error: trainer.max_epohs is not an option of Trainer (did you mean max_epochs?)\n"
