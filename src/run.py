@@ -1,5 +1,6 @@
 """The run directory `<root>/<experiment>/<run_name>`: made once, locked while in use, described by run.json."""
 
+import contextlib
 import importlib.metadata
 import json
 import math
@@ -139,8 +140,9 @@ class Run:
         """Remove a run that failed before anything was written into it."""
         self.unlock()
         shutil.rmtree(self.directory, ignore_errors=True)
-        if self.directory.parent.is_dir() and not any(self.directory.parent.iterdir()):
-            self.directory.parent.rmdir()
+        for folder in self.directory.parents[:2]:  # experiment and root, unless other runs stand there
+            with contextlib.suppress(OSError):
+                folder.rmdir()
 
     def read(self) -> dict[str, Any]:
         """Return the content of run.json."""

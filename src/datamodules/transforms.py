@@ -4,6 +4,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torchvision import tv_tensors
 from torchvision.transforms import v2
 
 
@@ -38,7 +39,8 @@ class RandomShift(v2.Transform):
         height, width = inpt.shape[-2:]
         padded = nn.functional.pad(inpt, [self.pixels] * 4, value=self.fill)
         windows = padded.unfold(2, height, 1).unfold(3, width, 1)  # (B, C, 2p+1, 2p+1, H, W), a view
-        return windows[torch.arange(len(inpt), device=inpt.device), :, params["top"], params["left"]]
+        shifted = windows[torch.arange(len(inpt), device=inpt.device), :, params["top"], params["left"]]
+        return _of_type(shifted, inpt)
 
 
 class RandomFlip(v2.Transform):
@@ -64,9 +66,15 @@ class RandomFlip(v2.Transform):
 
     def transform(self, inpt: Tensor, params: dict[str, Any]) -> Tensor:
         """Flip images of shape (B, C, H, W)."""
-        return torch.where(params["flip"], inpt.flip(-1), inpt)
+        return _of_type(torch.where(params["flip"], inpt.flip(-1), inpt), inpt)
 
 
 def _images(inputs: list[Any]) -> Tensor:
     """Return the batch of images, the first tensor of shape (B, C, H, W)."""
     return next(item for item in inputs if isinstance(item, Tensor) and item.ndim == 4)
+
+
+def _of_type(result: Tensor, given: Tensor) -> Tensor:
+    """Keep masks masks and images images."""
+    wrapped: Tensor = tv_tensors.wrap(result, like=given) if isinstance(given, tv_tensors.TVTensor) else result
+    return wrapped

@@ -33,7 +33,7 @@ def test_a_batch_comes_whole_and_every_epoch_in_another_order(num_workers: int) 
     loader = data.train_dataloader()
     epochs = []
     for epoch in range(2):
-        loader.batch_sampler.set_epoch(epoch)  # type: ignore[union-attr]
+        loader.batch_sampler.sampler.set_epoch(epoch)  # type: ignore[union-attr]
         batches = list(loader)
         assert len(batches) == len(loader) == 12
         assert {tuple(images.shape) for images, _ in batches} == {(100, 1, 8, 8)}

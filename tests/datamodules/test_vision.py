@@ -50,7 +50,7 @@ def test_files_are_decoded_one_by_one(tmp_path: Path) -> None:
     data.setup("fit")
     images, targets = next(iter(data.test_dataloader()))
     assert (tuple(images.shape), images.dtype) == ((12, 3, 6, 6), torch.uint8)
-    assert images[:, 0, 0, 0].tolist() == [0, 3, 6, 9, 1, 4, 7, 10, 2, 5, 8, 11]
+    assert images[:, 0, 0, 0].tolist() == [0, 3, 6, 9, 1, 10, 4, 7, 11, 2, 5, 8]
     assert targets.tolist() == [0] * 4 + [1] * 4 + [2] * 4
     assert len(data.val_dataloader().dataset) == 3  # type: ignore[arg-type]
 

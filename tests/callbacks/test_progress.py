@@ -1,0 +1,39 @@
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import DIGITS, QUICK, Train
+
+from src.callbacks import ProgressPrinter
+
+
+def test_one_line_an_epoch_and_lines_within_where_there_is_no_terminal(train: Train) -> None:
+    often = ("--callbacks.progress.line_seconds", "0.000001", "--trainer.max_epochs", "2")
+    result = train("--config", DIGITS, *QUICK, *often)
+    assert result.code == 0, result.err
+    lines = result.out.splitlines()
+    assert any(line.startswith("epoch 1/2  batch 2/2  train/loss_step ") for line in lines)
+    assert any(line.startswith("epoch 2/2 validation  batch 3/3") for line in lines)
+    assert "test  batch 6/6" in lines
+    for epoch in "12":
+        (line,) = (line for line in lines if line.startswith(f"epoch {epoch}/2  train/accuracy"))
+        assert [word for word in line.split() if "/" in word][1:] == [
+            "train/accuracy", "val/accuracy", "train/loss", "val/loss",
+        ]  # fmt: skip
+    assert lines[0].startswith("logs/digits/")
+
+
+def test_a_bar_on_a_terminal_stays_out_of_the_log(
+    train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    often = ("--callbacks.progress.refresh_seconds", "0.000001", "--run_name", "a")
+    result = train("--config", DIGITS, *QUICK, *often)
+    assert result.code == 0
+    assert "epoch 1/1:" in result.err
+    assert "\r" not in (tmp_path / "logs/digits/a/train.log").read_text()
+
+
+def test_times_must_be_positive() -> None:
+    with pytest.raises(ValueError, match="must be above 0, got 0, 60.0"):
+        ProgressPrinter(refresh_seconds=0)
