@@ -57,7 +57,8 @@ def test_another_live_process_cannot_take_a_run_in_use(tmp_path: Path) -> None:
 
 
 def test_two_processes_that_start_together_get_two_runs(tmp_path: Path) -> None:
-    code = f"import time; from src.run import Run; print(Run.create({str(tmp_path)!r}, 'e', None).directory); time.sleep(1)"
+    create = f"print(Run.create({str(tmp_path)!r}, 'e', None).directory)"
+    code = f"import time; from src.run import Run; {create}; time.sleep(1)"
     children = [
         subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, text=True) for _ in range(4)
     ]

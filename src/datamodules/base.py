@@ -66,7 +66,7 @@ class BaseDataModule(LightningDataModule):
 
     def predict_dataloader(self) -> DataLoader[Any]:
         """Predict on the test samples."""
-        return self._loader("test")
+        return self._loader("test", predict=True)
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
         """Apply the transforms, on the device."""
@@ -75,7 +75,7 @@ class BaseDataModule(LightningDataModule):
             batch = transform(*batch)
         return batch
 
-    def _loader(self, split: str, shuffle: bool = False) -> DataLoader[Any]:
+    def _loader(self, split: str, shuffle: bool = False, predict: bool = False) -> DataLoader[Any]:
         dataset = self.splits[split]
         length = len(dataset)  # type: ignore[arg-type]
         world_size, rank, on_cuda = 1, 0, False
@@ -93,9 +93,11 @@ class BaseDataModule(LightningDataModule):
         num_workers = self.num_workers
         if num_workers is None:
             num_workers = 0 if in_memory else max((os.cpu_count() or 1) - 1, 1)
+        batch_sampler = ArrayBatchSampler(sampler, share, drop_last=shuffle and len(sampler) >= share)
+        order = {"sampler": sampler, "batch_size": share}  # Lightning rebuilds the loader of predict around `sampler`
         return DataLoader(
             dataset,
-            batch_sampler=ArrayBatchSampler(sampler, share, drop_last=shuffle and len(sampler) >= share),
+            **(order if predict else {"batch_sampler": batch_sampler}),  # type: ignore[arg-type]
             num_workers=num_workers,
             collate_fn=_as_is if in_memory else default_collate,
             pin_memory=on_cuda,

@@ -35,5 +35,5 @@ def test_a_bar_on_a_terminal_stays_out_of_the_log(
 
 
 def test_times_must_be_positive() -> None:
-    with pytest.raises(ValueError, match="must be above 0, got 0, 60.0"):
+    with pytest.raises(ValueError, match=r"must be above 0, got 0, 60\.0"):
         ProgressPrinter(refresh_seconds=0)
