@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torchvision
-from conftest import ROOT, Train
+
+from tests.conftest import ROOT, Train
 
 CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
 OVERLAYS = sorted((ROOT / "configs" / "overlays").glob("*.yaml"))

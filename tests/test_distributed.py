@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import DIGITS, ROOT, Train
+
+from tests.conftest import DIGITS, ROOT, Train
 
 TWO = ("--trainer.accelerator", "cpu", "--trainer.devices", "2", "--trainer.strategy", "ddp")
 SHORT = ("--trainer.max_epochs", "2", "--trainer.limit_train_batches", "3", "--run_name", "a")

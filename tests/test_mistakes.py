@@ -5,7 +5,8 @@ import re
 from pathlib import Path
 
 import pytest
-from conftest import DIGITS, Train
+
+from tests.conftest import DIGITS, Train
 
 MISTAKES = {
     "": "nothing to do; write python train.py --config configs/digits.yaml",

@@ -5,10 +5,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import ROOT
 
 from src.config import UsageError
 from src.run import Run, is_main_process
+from tests.conftest import ROOT
 
 
 def make_run(root: Path, name: str, start: str, best: bool = True) -> Run:

@@ -77,7 +77,7 @@ class BaseDataModule(LightningDataModule):
 
     def _loader(self, split: str, shuffle: bool = False, predict: bool = False) -> DataLoader[Any]:
         dataset = self.splits[split]
-        length = len(dataset)  # type: ignore[arg-type]
+        length = len(dataset)
         world_size, rank, on_cuda = 1, 0, False
         if self.trainer is not None:
             world_size, rank = self.trainer.world_size, self.trainer.global_rank
@@ -97,7 +97,7 @@ class BaseDataModule(LightningDataModule):
         order = {"sampler": sampler, "batch_size": share}  # Lightning rebuilds the loader of predict around `sampler`
         return DataLoader(
             dataset,
-            **(order if predict else {"batch_sampler": batch_sampler}),  # type: ignore[arg-type]
+            **(order if predict else {"batch_sampler": batch_sampler}),
             num_workers=num_workers,
             collate_fn=_as_is if in_memory else default_collate,
             pin_memory=on_cuda,

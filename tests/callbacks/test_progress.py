@@ -2,9 +2,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import DIGITS, QUICK, Train
 
 from src.callbacks import ProgressPrinter
+from tests.conftest import DIGITS, QUICK, Train
 
 
 def test_one_line_an_epoch_and_lines_within_where_there_is_no_terminal(train: Train) -> None:

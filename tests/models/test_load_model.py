@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import DIGITS, QUICK, ROOT, Train
 
 from src.models import load_model
+from tests.conftest import DIGITS, QUICK, ROOT, Train
 
 
 def test_a_fresh_process_rebuilds_the_module_from_its_checkpoint_alone(train: Train, tmp_path: Path) -> None:
