@@ -77,7 +77,7 @@ class BaseDataModule(LightningDataModule):
 
     def _loader(self, split: str, shuffle: bool = False, predict: bool = False) -> DataLoader[Any]:
         dataset = self.splits[split]
-        length = len(dataset)
+        length = len(dataset)  # type: ignore[arg-type]
         world_size, rank, on_cuda = 1, 0, False
         if self.trainer is not None:
             world_size, rank = self.trainer.world_size, self.trainer.global_rank
