@@ -24,7 +24,7 @@ def main() -> None:
     print(f"--help            {statistics.median(pair[0] for pair in pairs):6.2f} s")
     print(f"import lightning  {statistics.median(pair[1] for pair in pairs):6.2f} s")
     print(
-        f"ratio             {statistics.median(ratios):6.2f}   ({ratios[0]:.2f} to {ratios[-1]:.2f}, {repetitions} pairs)"
+        f"ratio             {statistics.median(ratios):6.2f}   ({ratios[0]:.2f} to {ratios[-1]:.2f}, {len(ratios)} pairs)"
     )
 
 

@@ -15,8 +15,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 COMMAND = "python train.py --config configs/digits.yaml"
 PORT = 6123
-PAGE = """<body style="margin:0;background:#1e1e2e;color:#cdd6f4;font:14px/1.45 'DejaVu Sans Mono',monospace;padding:16px">
-<pre style="margin:0"><span style="color:#a6e3a1">$</span> {command}\n{text}</pre></body>"""
+PAGE = """<body style="margin:16px; background: #1e1e2e; color: #cdd6f4; font: 14px/1.45 DejaVu Sans Mono, monospace">
+<pre style="margin: 0"><span style="color: #a6e3a1">$</span> {command}\n{text}</pre></body>"""
 
 
 def photograph(address: str, image: Path, size: str) -> None:
@@ -36,7 +36,7 @@ def main() -> None:
         (log,) = Path(folder).rglob("train.log")
         page = Path(folder) / "terminal.html"
         page.write_text(PAGE.format(command=COMMAND, text=html.escape(log.read_text())))
-        photograph(page.as_uri(), ROOT / "docs/images/terminal.png", "1040,640")
+        photograph(page.as_uri(), ROOT / "docs/images/terminal.png", "1040,660")
         server = [sys.executable, "-m", "tensorboard.main", "--logdir", "logs", "--port", str(PORT)]
         with subprocess.Popen(server, cwd=folder) as process:
             try:
@@ -47,7 +47,11 @@ def main() -> None:
                         break
                     except OSError:
                         time.sleep(1)
-                photograph(f"{address}/#timeseries", ROOT / "docs/images/tensorboard.png", "1400,900")
+                photograph(
+                    f"{address}/?tagFilter=loss|accuracy|lr#timeseries",
+                    ROOT / "docs/images/tensorboard.png",
+                    "1500,1250",
+                )
             finally:
                 process.terminate()
 
