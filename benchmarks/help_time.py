@@ -23,9 +23,8 @@ def main() -> None:
     ratios = sorted(ours / theirs for ours, theirs in pairs)
     print(f"--help            {statistics.median(pair[0] for pair in pairs):6.2f} s")
     print(f"import lightning  {statistics.median(pair[1] for pair in pairs):6.2f} s")
-    print(
-        f"ratio             {statistics.median(ratios):6.2f}   ({ratios[0]:.2f} to {ratios[-1]:.2f}, {len(ratios)} pairs)"
-    )
+    spread = f"{ratios[0]:.2f} to {ratios[-1]:.2f} over {len(ratios)} pairs"
+    print(f"ratio             {statistics.median(ratios):6.2f}    ({spread})")
 
 
 if __name__ == "__main__":

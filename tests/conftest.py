@@ -12,6 +12,9 @@ import torch
 
 from train import main
 
+torch.set_num_threads(1)  # the suite runs a process a core
+os.environ["OMP_NUM_THREADS"] = "1"  # the same for the processes it starts
+
 ROOT = Path(__file__).parent.parent
 DIGITS = str(ROOT / "configs" / "digits.yaml")
 QUICK = ("--trainer.max_epochs", "1", "--trainer.limit_train_batches", "2")

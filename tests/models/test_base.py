@@ -40,7 +40,10 @@ def make_trainer(**arguments: Any) -> Trainer:
 
 
 pytestmark = pytest.mark.filterwarnings(
-    "ignore:.*does not have many workers", "ignore:.*LeafSpec", "ignore:.*smaller than the logging interval"
+    "ignore:.*does not have many workers",
+    "ignore:.*LeafSpec",
+    "ignore:.*smaller than the logging interval",
+    "ignore:.*no `val_dataloader`",
 )
 
 
@@ -48,7 +51,7 @@ def test_logged_values_are_means_over_all_samples() -> None:
     module, trainer, loader = make_module(), make_trainer(), make_loader(batch_size=16)  # the last batch has 8
     (logged,) = trainer.validate(module, loader, verbose=False)
     images, targets = loader.dataset.tensors  # type: ignore[attr-defined]
-    logits = module.eval()(images)
+    logits = module.eval()(images).detach()
     assert logged["val/loss"] == pytest.approx(float(nn.functional.cross_entropy(logits, targets)))
     assert logged["val/accuracy"] == pytest.approx(float((logits.argmax(1) == targets).float().mean()))
 
