@@ -48,9 +48,9 @@ def main() -> None:
                     except OSError:
                         time.sleep(1)
                 photograph(
-                    f"{address}/?tagFilter=loss|accuracy|lr#timeseries",
+                    f"{address}/#scalars&tagFilter=train%7Cval%7Clr",
                     ROOT / "docs/images/tensorboard.png",
-                    "1500,1250",
+                    "1500,1000",
                 )
             finally:
                 process.terminate()
