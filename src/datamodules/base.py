@@ -6,6 +6,7 @@ from lightning.pytorch import LightningDataModule
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, default_collate
 
+from src.datamodules.datasets import ArrayDataset
 from src.datamodules.samplers import ArrayBatchSampler, ShardSampler
 
 
@@ -89,17 +90,16 @@ class BaseDataModule(LightningDataModule):
             raise ValueError(f"data.batch_size must be {wanted}")
         seed = int(os.environ.get("PL_GLOBAL_SEED", "0"))  # that of seed_everything
         sampler = ShardSampler(length, rank, world_size, shuffle, seed)
-        in_memory = hasattr(dataset, "__getitems__")
         num_workers = self.num_workers
         if num_workers is None:
-            num_workers = 0 if in_memory else max((os.cpu_count() or 1) - 1, 1)
+            num_workers = 0 if isinstance(dataset, ArrayDataset) else max((os.cpu_count() or 1) - 1, 1)
         batch_sampler = ArrayBatchSampler(sampler, share, drop_last=shuffle and len(sampler) >= share)
         order = {"sampler": sampler, "batch_size": share}  # Lightning rebuilds the loader of predict around `sampler`
         return DataLoader(
             dataset,
             **(order if predict else {"batch_sampler": batch_sampler}),
             num_workers=num_workers,
-            collate_fn=_as_is if in_memory else default_collate,
+            collate_fn=_collate,
             pin_memory=on_cuda,
             persistent_workers=num_workers > 0,
         )
@@ -140,5 +140,6 @@ def check_labels(targets: Tensor, num_classes: int) -> None:
         raise ValueError(f"data.num_classes is {num_classes}, but the labels go from {low} to {high}; write {high + 1}")
 
 
-def _as_is(batch: Any) -> Any:
-    return batch
+def _collate(batch: Any) -> Any:
+    """Join a list of samples; what a dataset serves as a batch already stays as it is."""
+    return default_collate(batch) if isinstance(batch, list) else batch

@@ -53,6 +53,9 @@ def test_files_are_decoded_one_by_one(tmp_path: Path) -> None:
     assert images[:, 0, 0, 0].tolist() == [0, 3, 6, 9, 1, 10, 4, 7, 11, 2, 5, 8]
     assert targets.tolist() == [0] * 4 + [1] * 4 + [2] * 4
     assert len(data.val_dataloader().dataset) == 3  # type: ignore[arg-type]
+    images, targets = next(iter(data.train_dataloader()))  # a Subset, which serves lists of samples
+    assert (tuple(images.shape), images.dtype) == ((9, 3, 6, 6), torch.uint8)
+    assert targets.bincount().tolist() == [3, 3, 3]
 
 
 def test_labels_beyond_the_stated_classes_are_an_error() -> None:
