@@ -77,37 +77,16 @@ class ProgressPrinter(ProgressBar):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Show how far validation is."""
+        """Show how far validation, test or prediction is."""
         if time.perf_counter() >= self._next and not trainer.sanity_checking:
-            fitting = trainer.state.fn == "fit"
-            name = f"{self._epoch_name(trainer.current_epoch + 1, trainer)} validation" if fitting else "validate"
-            self._show(name, batch_idx + 1, trainer.num_val_batches[dataloader_idx])
+            running = trainer.state.fn.value if trainer.state.fn else ""
+            totals = {"test": trainer.num_test_batches, "predict": trainer.num_predict_batches}
+            epoch = self._epoch_name(trainer.current_epoch + 1, trainer)
+            name = f"{epoch} validation" if running == "fit" else running
+            self._show(name, batch_idx + 1, totals.get(running, trainer.num_val_batches)[dataloader_idx])
 
-    def on_test_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
-        """Show how far the test is."""
-        if time.perf_counter() >= self._next:
-            self._show("test", batch_idx + 1, trainer.num_test_batches[dataloader_idx])
-
-    def on_predict_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
-        """Show how far prediction is."""
-        if time.perf_counter() >= self._next:
-            self._show("predict", batch_idx + 1, trainer.num_predict_batches[dataloader_idx])
+    on_test_batch_end = on_validation_batch_end
+    on_predict_batch_end = on_validation_batch_end
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Remove the bar."""
