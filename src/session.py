@@ -38,6 +38,7 @@ def run(line: CommandLine, request: Request, start: float) -> int:
     with console.capture(), contextlib.ExitStack() as stack:
         cli = CLI(line, request)
         stack.callback(cli.run.unlock)
+        stack.callback(_leave_process_group)
         if not is_main_process():
             return _guarded(cli)[0]
         if request.run is None:
@@ -53,6 +54,13 @@ def run(line: CommandLine, request: Request, start: float) -> int:
         if status == 0:
             print(_summary(cli, time.time() - start))
         return status
+
+
+def _leave_process_group() -> None:
+    """End gloo's threads, which otherwise now and then abort a process that is exiting; for NCCL Lightning does it."""
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        if torch.distributed.get_backend() == "gloo":
+            torch.distributed.destroy_process_group()
 
 
 def _guarded(cli: CLI) -> tuple[int, str | None]:
