@@ -1,4 +1,4 @@
-"""Train a model, or evaluate one: python train.py [fit|validate|test|predict] --config configs/digits.yaml."""
+"""Train a model, or evaluate one: python train.py [fit|validate|test|predict|...] --config configs/digits.yaml."""
 
 import sys
 import time
@@ -20,6 +20,10 @@ def main(words: list[str]) -> int:
     try:
         line = CommandLine.parse(words)
         request = Request.build(line)
+        if line.command == "repeat":
+            from src.commands.repeat import repeat
+
+            return repeat(line, request)
         from src.session import run  # torch and Lightning take seconds: only when all is well so far
 
         return run(line, request, start)

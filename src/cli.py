@@ -16,26 +16,16 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from src.callbacks import StartCheck
 from src.command_line import COMMANDS, DEFAULTS, CommandLine, Request, log_root
 from src.config import Config, UsageError, load_file
-from src.messages import MISTAKES, describe, shorten
+from src.facts import fill_in
+from src.messages import MISTAKES, Parser, describe
 from src.run import Run, is_main_process
 
 DESCRIPTION = """Without a command: fit, then test the best checkpoint. Every option can stand in a configuration file
 or be typed; init_args may be left out when typing. --config FILE --help also explains the options of that file's model
 and data, and --model.help CLASS_PATH those of any class."""
 PATH_KEYS = ("save_dir", "dirpath")  # where loggers and callbacks write: relative to the run directory
-TOP_LEVEL = ("experiment", "seed_everything", "trainer", "callbacks", "model", "data")
 
 yaml.SafeDumper.add_multi_representer(enum.Enum, lambda dumper, item: dumper.represent_data(item.value))  # Timer's
-
-
-class Parser(LightningArgumentParser):
-    """Lightning's parser, with errors as one short message."""
-
-    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        """Raise UsageError, except where the parser only tries whether a value fits."""
-        if not self.exit_on_error:
-            super().error(message, ex)
-        raise UsageError(shorten(message, TOP_LEVEL))
 
 
 class CLI(LightningCLI):
@@ -51,6 +41,8 @@ class CLI(LightningCLI):
 
     def __init__(self, line: CommandLine, request: Request) -> None:
         self.line, self.request = line, request
+        if not line.help:
+            request.config = fill_in(request.config)
         self.start_check = StartCheck()
         self.metrics: dict[str, float] = {}
         usage = f"train.py [{'|'.join(COMMANDS)}] --config FILE [--config FILE ...] [--key value ...]"
@@ -135,6 +127,13 @@ class CLI(LightningCLI):
         """Path of the best checkpoint of this training, None if none was kept."""
         return (self.best.best_model_path or None) if isinstance(self.best, ModelCheckpoint) else None
 
+    @property
+    def best_score(self) -> dict[str, float]:
+        """The monitored metric at the best checkpoint, by its name; empty if none was kept."""
+        if not isinstance(self.best, ModelCheckpoint) or self.best.best_model_score is None:
+            return {}
+        return {str(self.best.monitor): float(self.best.best_model_score)}
+
     def execute(self) -> int:
         """Run the command.
 
@@ -147,8 +146,10 @@ class CLI(LightningCLI):
             self._keep_metrics()
             if trainer.received_sigterm:
                 return 143
-            if command is None:
+            if command is None and "test" in getattr(self.datamodule, "splits", ("test",)):
                 trainer.test(self.model, self.datamodule, self.best_path, verbose=False, weights_only=True)
+            elif command is None:
+                print("the data has no test split: nothing is tested")
         elif command == "predict":
             path = self.request.ckpt_path
             trainer.predict(self.model, self.datamodule, return_predictions=False, ckpt_path=path, weights_only=True)

@@ -4,13 +4,14 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from src.config import Config, UsageError, apply_overrides, did_you_mean, load_file, merge, resolve
+from src.config import Config, UsageError, apply_overrides, did_you_mean, left_to_data, load_file, merge, resolve, state
 from src.run import Run
 
-COMMANDS = ("fit", "validate", "test", "predict")
+COMMANDS = ("fit", "validate", "test", "predict", "check", "repeat")
 EXAMPLE = "python train.py --config configs/digits.yaml"
 DEFAULTS = Path(__file__).with_name("defaults.yaml")
-OWN_KEYS = ("run_name", "ckpt_path")  # they choose the run and are not part of its configuration
+COUNTS = ("num_folds", "num_seeds")  # of repeat
+OWN_KEYS = ("run_name", "ckpt_path", *COUNTS)  # they choose the run and are not part of its configuration
 
 
 @dataclass
@@ -77,10 +78,12 @@ class Request:
 
     Args:
         command: One of `COMMANDS`, or None for fit and then test.
-        config: The merged configuration, references resolved; `experiment` is always set.
+        config: The merged configuration; `experiment` is always set. References are resolved, unless they lead to what
+            only the data can tell; `src/facts.py` then does it.
         run: The run to evaluate; None for a new one.
         run_name: The name of a new run; None for the time.
         ckpt_path: The checkpoint to evaluate; None when training.
+        counts: Of repeat: how many folds and seeds, by option.
     """
 
     command: str | None
@@ -88,6 +91,7 @@ class Request:
     run: Run | None = None
     run_name: str | None = None
     ckpt_path: str | None = None
+    counts: dict[str, int] = field(default_factory=dict)
 
     @classmethod
     def build(cls, line: CommandLine) -> "Request":
@@ -102,22 +106,39 @@ class Request:
         defaults = load_file(str(DEFAULTS))
         if line.help and not files:
             return cls(None, {})
-        if line.command in (None, "fit"):
+        if line.command != "repeat" and (given := own.keys() & set(COUNTS)):
+            raise UsageError(f"--{min(given)} is an option of the command repeat")
+        if line.command in (None, "fit", "check", "repeat"):
             if "ckpt_path" in own:
-                raise UsageError("fit takes no --ckpt_path; validate, test and predict do")
+                raise UsageError(f"{line.command or 'fit'} takes no --ckpt_path; validate, test and predict do")
             if not files:
                 raise UsageError(f"no --config given; write {EXAMPLE}")
             config = apply_overrides(_merge_all(defaults, [content for _, content in files]), overrides)
             config.setdefault("experiment", _experiment(*files[0]))
             log_root(config)
             _check_callbacks(config, defaults)
-            return cls(line.command, resolve(config), run_name=own.get("run_name"))
+            counts = {key: _count(key, own[key]) for key in COUNTS if key in own}
+            return cls(line.command, _resolve(config), run_name=own.get("run_name"), counts=counts)
         run = _find_run(files, dict(overrides), own, defaults)
         base = load_file(str(run.directory / "config.yaml"))
         later = [content for path, content in files if _experiment(path, content) != base.get("experiment")]
         config = apply_overrides(_merge_all(base, later), overrides) | {"experiment": base.get("experiment")}
         ckpt_path = own.get("ckpt_path", str(run.best_checkpoint))
-        return cls(line.command, resolve(config), run=run, ckpt_path=ckpt_path)
+        return cls(line.command, _resolve(config), run=run, ckpt_path=ckpt_path)
+
+
+def _count(key: str, text: str) -> int:
+    if not text.isdigit() or int(text) < 2:
+        raise UsageError(f"--{key} must be a number of at least 2, got {text}")
+    return int(text)
+
+
+def _resolve(config: Config) -> Config:
+    """Resolve all references, or, if some lead to what only the data can tell, see that the others lead somewhere."""
+    if not (names := left_to_data(config)):
+        return resolve(config)
+    state(config, dict.fromkeys(names))
+    return config
 
 
 def _check_callbacks(config: Config, defaults: Config) -> None:

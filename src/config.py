@@ -13,6 +13,7 @@ from omegaconf.errors import InterpolationKeyError, OmegaConfBaseException
 
 Config = dict[str, Any]
 CLASS_KEYS = ("class_path", "init_args", "dict_kwargs")
+DATA_REFERENCE = re.compile(r"\$\{data\.init_args\.(\w+)\}")
 
 
 class UsageError(ValueError):
@@ -95,6 +96,20 @@ def apply_overrides(config: Config, overrides: list[tuple[str, str]]) -> Config:
     for key, text in sorted(overrides, key=lambda item: len([k for k in item[0].split(".") if k not in CLASS_KEYS])):
         override(config, key, text)
     return config
+
+
+def left_to_data(config: Config) -> set[str]:
+    """Return the arguments of the data that the configuration refers to and does not state."""
+    data = config.get("data")
+    if not isinstance(data, dict) or "class_path" not in data:
+        return set()
+    stated = data.get("init_args") or {}
+    return {name for name in DATA_REFERENCE.findall(str(config)) if stated.get(name) in (None, "null")}
+
+
+def state(config: Config, facts: Config) -> Config:
+    """Return `config` with arguments of the data set, and all references resolved."""
+    return resolve(merge(config, {"data": {"init_args": facts}}))
 
 
 def resolve(config: Config) -> Config:

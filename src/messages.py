@@ -4,20 +4,32 @@ import importlib
 import inspect
 import re
 import traceback
-from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from lightning.pytorch import Trainer
+from lightning.pytorch.cli import LightningArgumentParser
 from lightning.pytorch.utilities.exceptions import MisconfigurationException  # type: ignore[attr-defined]
 
-from src.config import did_you_mean
+from src.config import UsageError, did_you_mean
 
 # What a constructor, or the setup before the first batch, raises for a value that cannot be.
 MISTAKES = (ValueError, RuntimeError, AssertionError, OSError, ImportError, MisconfigurationException)
 
+TOP_LEVEL = ("experiment", "seed_everything", "trainer", "callbacks", "model", "data")  # keys of a configuration
+
 KEY = re.compile(r"Parser key \"([\w.]+)\"(?: element (\d+))?")
 CLASS = re.compile(r"(?:given class_path |class_path=)'([\w.]+)'")
+
+
+class Parser(LightningArgumentParser):
+    """Lightning's parser, with errors as one short message."""
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        """Raise UsageError, except where the parser only tries whether a value fits."""
+        if not self.exit_on_error:
+            super().error(message, ex)
+        raise UsageError(shorten(message))
 
 
 def describe(error: BaseException) -> str:
@@ -29,18 +41,13 @@ def describe(error: BaseException) -> str:
     return f"{message}\n({type(error).__name__} in {Path(frame.filename).name}, line {frame.lineno})"
 
 
-def shorten(report: str, top_level: Iterable[str]) -> str:
-    """Say what is wrong, what was received and what to write.
-
-    Args:
-        report: What jsonargparse says.
-        top_level: The keys that a configuration can begin with.
-    """
+def shorten(report: str) -> str:
+    """Say what is wrong, what was received and what to write, from what jsonargparse reports."""
     path = ".init_args.".join(match[1] for match in KEY.finditer(report))
     classes = CLASS.findall(report)
     if found := re.search(r"(?:Group '([\w.]+)' does not accept option|Option) '([\w.+]+)'", report):
         group, option = found[1], found[2]
-        return _unknown_option(option, path, group, classes[_depth(report, found) - 1 :], top_level)
+        return _unknown_option(option, path, group, classes[_depth(report, found) - 1 :])
     where = f"{path}: " if path else ""
     if found := re.search(r"module '([\w.]+)' has no attribute '(\w+)'", report):
         near = did_you_mean(found[2], dir(importlib.import_module(found[1])))
@@ -50,7 +57,8 @@ def shorten(report: str, top_level: Iterable[str]) -> str:
     if found := re.search(r"Expected '([\w.]+)' to be a subclass of ([^\n]+?)\.*(?: Got value|\n|$)", report):
         return f"{where}{found[1]} is not a {found[2]}; write the class_path of one"
     if found := re.search(r"the following arguments are required: ([^\n]+)", report):
-        return f"{where}{classes[-1] if classes else 'the configuration'} needs {found[1]}; write a value for it"
+        owner = classes[_depth(report, found) - 1] if classes else "the configuration"
+        return f"{where}{owner} needs {found[1]}; write a value for it"
     if found := re.search(r"Key \"?([\w.]+)\"? is required", report):
         return f"{found[1]} is required; write it in the configuration"
     return _wrong_type(report, where)
@@ -60,11 +68,11 @@ def _depth(report: str, found: re.Match[str]) -> int:
     return len(CLASS.findall(report[: found.start()]))
 
 
-def _unknown_option(option: str, path: str, group: str | None, classes: list[str], top_level: Iterable[str]) -> str:
+def _unknown_option(option: str, path: str, group: str | None, classes: list[str]) -> str:
     if group == "trainer":
         return f"trainer.{option} is not an option of Trainer{did_you_mean(option, _parameters(Trainer))}"
     if not classes:
-        return f"'{option}' is not a key of the configuration{did_you_mean(option, top_level)}"
+        return f"'{option}' is not a key of the configuration{did_you_mean(option, TOP_LEVEL)}"
     module, _, name = classes[0].rpartition(".")
     try:
         known = _parameters(getattr(importlib.import_module(module), name))

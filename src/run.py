@@ -168,12 +168,13 @@ class Run:
             "exit_status": None,
             "error": None,
             "metrics": {},
+            "best": {},
         }
         self.write(content)
 
-    def finish(self, exit_status: int, error: str | None, metrics: dict[str, float]) -> None:
-        """Write how the run ended."""
-        content = self.read()
+    def finish(self, exit_status: int, error: str | None, metrics: dict[str, float], best: dict[str, float]) -> None:
+        """Write how the run ended: its last metrics, and the monitored one of the best checkpoint."""
+        content = self.read() | {"best": best}
         content["metrics"] |= metrics
         self.write(content | {"end": _iso(time.time()), "exit_status": exit_status, "error": error})
 

@@ -13,6 +13,7 @@ from lightning.pytorch import Trainer
 
 from src.cli import CLI
 from src.command_line import CommandLine, Request
+from src.commands.check import check
 from src.config import UsageError
 from src.console import Console, silence_noise
 from src.messages import MISTAKES, describe
@@ -34,6 +35,8 @@ def run(line: CommandLine, request: Request, start: float) -> int:
         UsageError: If the configuration is wrong, before a run directory exists.
     """
     silence_noise()
+    if request.command == "check":
+        return check(request.config)
     console = Console()
     with console.capture(), contextlib.ExitStack() as stack:
         cli = CLI(line, request)
@@ -48,7 +51,7 @@ def run(line: CommandLine, request: Request, start: float) -> int:
         print(_headline(cli))
         status, error = _guarded(cli)
         if request.run is None:
-            cli.run.finish(status, error, cli.metrics)
+            cli.run.finish(status, error, cli.metrics, cli.best_score)
         else:
             cli.run.add_evaluation(start, str(request.ckpt_path), status, cli.metrics)
         if status == 0:
@@ -58,9 +61,9 @@ def run(line: CommandLine, request: Request, start: float) -> int:
 
 def _leave_process_group() -> None:
     """End gloo's threads, which otherwise now and then abort a process that is exiting; for NCCL Lightning does it."""
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
-        if torch.distributed.get_backend() == "gloo":
-            torch.distributed.destroy_process_group()
+    group = torch.distributed
+    if group.is_available() and group.is_initialized() and group.get_backend() == "gloo":
+        group.destroy_process_group()
 
 
 def _guarded(cli: CLI) -> tuple[int, str | None]:

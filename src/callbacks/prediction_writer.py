@@ -15,7 +15,8 @@ class PredictionWriter(BasePredictionWriter):
     """Write what `predict` returns to predictions.csv: one row a sample, in the order of the data, from all ranks.
 
     `predict_step` returns a mapping of column names to tensors of shape (B,), or (B, K) for K columns; a bare tensor
-    becomes the column `prediction`.
+    becomes the column `prediction`. Where the datamodule knows them, the columns `file` and `class` hold the sample's
+    name and that of the predicted class.
 
     Args:
         dirpath: Folder of the file; a relative one is inside the run directory.
@@ -53,12 +54,26 @@ class PredictionWriter(BasePredictionWriter):
             parts = [None] * trainer.world_size
             torch.distributed.all_gather_object(parts, self._rows)
         if trainer.is_global_zero:
+            rows = sorted(row for part in parts for row in part)
+            names, rows = _with_names(["index", *self._names], rows, getattr(trainer, "datamodule", None))
             with self.path.open("w", newline="", encoding="utf-8") as file:
                 writer = csv.writer(file)
-                writer.writerow(["index", *self._names])
-                writer.writerows(sorted(row for part in parts for row in part))
+                writer.writerow(names)
+                writer.writerows(rows)
             print(f"predictions: {self.path}")
         self._rows = []
+
+
+def _with_names(names: list[str], rows: list[list[Any]], data: Any) -> tuple[list[str], list[list[Any]]]:
+    """Add the columns that need the datamodule."""
+    splits, classes = getattr(data, "splits", {}), getattr(data, "class_names", None)
+    samples: Any = splits.get("predict", splits.get("test"))
+    if rows and hasattr(samples, "name") and samples.name(0) is not None:
+        names, rows = [*names, "file"], [[*row, samples.name(row[0])] for row in rows]
+    if classes and "prediction" in names:
+        place = names.index("prediction")
+        names, rows = [*names, "class"], [[*row, classes[row[place]]] for row in rows]
+    return names, rows
 
 
 def _columns(prediction: Any) -> dict[str, Tensor]:

@@ -1,24 +1,50 @@
 import os
-from typing import Any
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 import numpy as np
 from lightning.pytorch import LightningDataModule
-from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset, default_collate
+from torch import nn
+from torch.utils.data import DataLoader, Dataset, IterableDataset
 
-from src.datamodules.datasets import ArrayDataset
-from src.datamodules.samplers import ArrayBatchSampler, ShardSampler
+from src.config import UsageError
+from src.datamodules.batches import apply_transforms
+from src.datamodules.collates import collate
+from src.datamodules.datasets import KeyedDataset
+from src.datamodules.randomness import seed_batch
+from src.datamodules.samplers import ArrayBatchSampler, ShardSampler, balanced_weights
+from src.datamodules.splits import check_labels, classes_of, column, divide, names_of
+
+STAGES = ("train", "validate", "test", "predict", "sanity_check")
+SHOWN_CLASSES = 20
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class BaseDataModule(LightningDataModule):
-    """What every datamodule shares: loaders, samplers and transforms of whole batches on the device.
+    """What every datamodule shares: splits and folds, loaders, samplers and transforms of whole batches on the device.
 
-    A subclass writes `load_splits`.
+    A subclass writes `load_splits`. It is a dataclass: the fields are the constructor's arguments, and a subclass adds
+    its own.
 
     Args:
+        num_classes: Number of classes. If left out, it is read from the data, before the network is built.
+        class_names: Their names, in the order of their numbers. If left out, read from the data where it has them.
+        class_weights: A weight for each class, for a loss that refers to it. If left out, in inverse proportion to the
+            class's training samples, with a mean of 1 over the samples.
+        val_fraction: Share of the training samples that validates, in [0, 1), where the data has no validation split.
+        test_fraction: Share of the samples that tests, in [0, 1), where the data comes in one piece, without splits.
+            It does not depend on `split_seed`.
+        split_seed: Seed of the choice of validation samples.
+        num_folds: For cross-validation: divide the samples that train and validate into so many parts, at least 2.
+            Each has the same share of every class; no group is in two of them.
+        fold: The part that validates, in [0, num_folds).
+        sampling: How often a sample comes in an epoch: "shuffle" for once, "balanced" for as often as gives each class
+            the same share, "weighted" for as often as the data's own weights say.
         batch_size: Samples in one step, over all devices together.
         num_workers: Processes that load data, for each device. If left out: none for data in memory, which is faster
             without, and one per processor core but one for data that is read and decoded sample by sample.
+        collate: Joins a list of samples to a batch, for samples of different sizes; see src/datamodules/collates.py.
         train_transform: Applied in order to each training batch (images, targets), on the device.
         eval_transform: The same for validation, test and prediction.
 
@@ -26,59 +52,147 @@ class BaseDataModule(LightningDataModule):
         ValueError: If a number is out of range.
     """
 
-    def __init__(
-        self,
-        batch_size: int = 64,
-        num_workers: int | None = None,
-        train_transform: list[nn.Module] | None = None,
-        eval_transform: list[nn.Module] | None = None,
-    ) -> None:
+    num_classes: int | None = None
+    class_names: list[str] | None = None
+    class_weights: list[float] | None = None
+    val_fraction: float = 0.1
+    test_fraction: float = 0.1
+    split_seed: int = 0
+    num_folds: int | None = None
+    fold: int = 0
+    sampling: Literal["shuffle", "balanced", "weighted"] = "shuffle"
+    batch_size: int = 64
+    num_workers: int | None = None
+    collate: Callable[[list[Any]], Any] | None = None
+    train_transform: list[nn.Module] = field(default_factory=list)
+    eval_transform: list[nn.Module] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
         super().__init__()
-        if batch_size < 1:
-            raise ValueError(f"data.batch_size must be at least 1, got {batch_size}")
-        if num_workers is not None and num_workers < 0:
-            raise ValueError(f"data.num_workers must be at least 0, got {num_workers}")
-        self.batch_size = batch_size
-        self.num_workers = num_workers
-        self.train_transform = train_transform or []
-        self.eval_transform = eval_transform or []
         self.splits: dict[str, Dataset[Any]] = {}
+        self._seed = int(os.environ.get("PL_GLOBAL_SEED", "0"))  # that of seed_everything
+        for name, low in (("batch_size", 1), ("num_workers", 0), ("num_folds", 2), ("num_classes", 1)):
+            if (value := getattr(self, name)) is not None and value < low:
+                raise ValueError(f"data.{name} must be at least {low}, got {value}")
+        for name in ("val_fraction", "test_fraction"):
+            if not 0 <= (value := getattr(self, name)) < 1:
+                raise ValueError(f"data.{name} must be in [0, 1), got {value}")
+        if not 0 <= self.fold < (self.num_folds or 1):
+            raise ValueError(f"data.fold must be in [0, {self.num_folds or 1}), got {self.fold}; see data.num_folds")
 
     def load_splits(self) -> dict[str, Dataset[Any]]:
-        """Return the datasets called "train", "val" and "test"."""
+        """Return the datasets called "train", "val" and "test", or one called "all".
+
+        Only "train" (or "all") is needed: "val" is split off, and without "test" there is no test. "predict" is for
+        samples without targets.
+        """
         raise NotImplementedError(f"{type(self).__name__} must define load_splits()")
 
+    def serve(self, datasets: dict[str, Dataset[Any]]) -> dict[str, Dataset[Any]]:
+        """Bring what `load_splits` returned into the form that is trained on, such as decoded into memory."""
+        return datasets
+
+    def facts(self) -> dict[str, Any]:
+        """Return arguments that may be left out and are then read from the data: name and value."""
+        splits = self.divide(self.load_splits())
+        if "train" not in splits:
+            raise UsageError(f"the data has no train split; it has {', '.join(splits)}")
+        train = splits["train"]
+        targets = classes_of(train)
+        if targets is None or not len(targets):
+            return {}
+        names = self.class_names or names_of(train)
+        counts = np.bincount(targets, minlength=len(names or ()))
+        weights = len(targets) / (np.maximum(counts, 1) * len(counts))
+        found = {"num_classes": len(counts), "class_weights": [round(float(weight), 6) for weight in weights]}
+        return found | ({"class_names": names} if names else {})
+
+    def load(self) -> None:
+        """Load and divide the data, once."""
+        if self.splits:
+            return
+        self.splits = self.divide(self.serve(self.load_splits()))
+        if "train" in self.splits:
+            self.class_names = self.class_names or names_of(self.splits["train"])
+        for dataset in self.splits.values():
+            if self.num_classes is not None and (targets := classes_of(dataset)) is not None and len(targets):
+                check_labels(targets, self.num_classes)
+
     def setup(self, stage: str) -> None:
-        """Load the data once."""
-        if not self.splits:
-            self.splits = self.load_splits()
+        """Load the data on every process, and say on the first what it is."""
+        self.load()
+        if stage == "fit" and self.trainer is not None and self.trainer.is_global_zero:
+            print(self.describe())
+
+    def describe(self) -> str:
+        """Say how many samples each split has, and how many of them are of which class."""
+        sizes = ", ".join(f"{name} {len(split):,}" for name, split in self.splits.items())  # type: ignore[arg-type]
+        counts = self.class_counts
+        if not counts:
+            return f"data: {sizes}"
+        shown = ", ".join(f"{name} {count:,}" for name, count in counts.items())
+        if len(counts) > SHOWN_CLASSES:
+            ordered = sorted(counts.values())
+            shown = f"{ordered[0]:,} to {ordered[-1]:,} training samples each, median {ordered[len(ordered) // 2]:,}"
+        return f"data: {sizes}; {len(counts)} classes: {shown}"
+
+    @property
+    def class_counts(self) -> dict[str, int]:
+        """Number of training samples by the name of their class; empty if the targets are no classes."""
+        targets = classes_of(self.splits["train"]) if "train" in self.splits else None
+        if targets is None or not len(targets):
+            return {}
+        names = self.class_names or []
+        counts = np.bincount(targets, minlength=max(self.num_classes or 0, len(names)))
+        return {names[k] if k < len(names) else str(k): int(count) for k, count in enumerate(counts)}
+
+    @property
+    def num_cores(self) -> int:
+        """Processor cores for this process: those that it may use, shared with the other devices' processes."""
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        return max(cores // (self.trainer.num_devices if self.trainer is not None else 1), 1)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a checkpoint keeps of the data: names and sizes of the classes."""
+        return {"class_counts": self.class_counts}
 
     def train_dataloader(self) -> DataLoader[Any]:
         """Shuffled anew each epoch; a smaller last batch is left out."""
-        return self._loader("train", shuffle=True)
+        return self._loader("train")
 
-    def val_dataloader(self) -> DataLoader[Any]:
-        """Every validation sample once."""
-        return self._loader("val")
+    def val_dataloader(self) -> DataLoader[Any] | list[Any]:
+        """Every validation sample once; nothing where there is no validation split."""
+        return self._loader("val") if "val" in self.splits else []
 
-    def test_dataloader(self) -> DataLoader[Any]:
+    def test_dataloader(self) -> DataLoader[Any] | list[Any]:
         """Every test sample once."""
         return self._loader("test")
 
     def predict_dataloader(self) -> DataLoader[Any]:
-        """Predict on the test samples."""
-        return self._loader("test", predict=True)
+        """Predict on the samples called "predict", or else on the test samples."""
+        return self._loader("predict" if "predict" in self.splits else "test")
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
-        """Apply the transforms, on the device."""
-        training = self.trainer is not None and self.trainer.training
-        for transform in self.train_transform if training else self.eval_transform:
-            batch = transform(*batch)
-        return batch
+        """Seed what the step draws, then apply the transforms, on the device.
 
-    def _loader(self, split: str, shuffle: bool = False, predict: bool = False) -> DataLoader[Any]:
-        dataset = self.splits[split]
-        length = len(dataset)  # type: ignore[arg-type]
+        The seed is set here and not in `on_train_batch_start`, which Lightning calls only after this hook.
+        """
+        trainer = self.trainer
+        if trainer is not None:
+            number = _batch_number(trainer)
+            stage = STAGES.index(trainer.state.stage.value) if trainer.state.stage else 0
+            seed_batch(trainer.strategy.root_device, self._seed, trainer.global_rank, stage, number)
+        training = trainer is not None and trainer.training
+        return apply_transforms(self.train_transform if training else self.eval_transform, batch)
+
+    def divide(self, loaded: dict[str, Dataset[Any]]) -> dict[str, Dataset[Any]]:
+        """Make the splits that `load_splits` did not return from those that it did."""
+        return divide(loaded, self.val_fraction, self.test_fraction, self.split_seed, self.num_folds, self.fold)
+
+    def _loader(self, split: str) -> DataLoader[Any]:
+        if split not in self.splits:
+            raise UsageError(f"the data has no {split} split; it has {', '.join(self.splits)}")
+        dataset, shuffle = self.splits[split], split == "train"
         world_size, rank, on_cuda = 1, 0, False
         if self.trainer is not None:
             world_size, rank = self.trainer.world_size, self.trainer.global_rank
@@ -88,58 +202,43 @@ class BaseDataModule(LightningDataModule):
             near = f"{share * world_size} or {(share + 1) * world_size}" if share else str(world_size)
             wanted = f"a multiple of {world_size} devices, got {self.batch_size}; use {near}"
             raise ValueError(f"data.batch_size must be {wanted}")
-        seed = int(os.environ.get("PL_GLOBAL_SEED", "0"))  # that of seed_everything
-        sampler = ShardSampler(length, rank, world_size, shuffle, seed)
         num_workers = self.num_workers
         if num_workers is None:
-            num_workers = 0 if isinstance(dataset, ArrayDataset) else max((os.cpu_count() or 1) - 1, 1)
-        batch_sampler = ArrayBatchSampler(sampler, share, drop_last=shuffle and len(sampler) >= share)
-        order = {"sampler": sampler, "batch_size": share}  # Lightning rebuilds the loader of predict around `sampler`
+            num_workers = 0 if getattr(dataset, "serves_batches", False) else max(min(self.num_cores - 1, 16), 1)
+        options: dict[str, Any] = {"batch_size": share}
+        if not isinstance(dataset, IterableDataset):
+            weights = self._weights(dataset) if shuffle else None
+            sampler = ShardSampler(len(dataset), rank, world_size, shuffle, self._seed, weights)  # type: ignore
+            batches = ArrayBatchSampler(sampler, share, drop_last=shuffle and len(sampler) >= share)
+            # Lightning rebuilds the loader of predict around `sampler`
+            predicting = self.trainer is not None and self.trainer.predicting
+            options = options | {"sampler": sampler} if predicting else {"batch_sampler": batches}
+            dataset = KeyedDataset(dataset, self._seed)
         return DataLoader(
             dataset,
-            **(order if predict else {"batch_sampler": batch_sampler}),
+            **options,
             num_workers=num_workers,
-            collate_fn=_collate,
+            collate_fn=self.collate or collate,
             pin_memory=on_cuda,
             persistent_workers=num_workers > 0,
+            prefetch_factor=4 if num_workers else None,
         )
 
-
-def split_off(targets: Tensor | np.ndarray, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Split samples in two, at random, with the same share of every class on both sides.
-
-    Args:
-        targets: Class of each sample, shape (N,).
-        fraction: Share of the second part, in [0, 1).
-        seed: Seed of the choice.
-
-    Returns:
-        The sorted indices of the first and of the second part.
-
-    Raises:
-        ValueError: If `fraction` is out of range.
-    """
-    if not 0 <= fraction < 1:
-        raise ValueError(f"data.val_fraction must be in [0, 1), got {fraction}")
-    classes = np.asarray(targets)
-    shuffled = np.random.default_rng(seed).permutation(len(classes))
-    grouped = shuffled[np.argsort(classes[shuffled], kind="stable")]
-    steps = np.floor(np.arange(len(grouped) + 1) * fraction + 0.5)  # where it rises, a sample goes to the second part
-    chosen = np.diff(steps) > 0
-    return np.sort(grouped[~chosen]), np.sort(grouped[chosen])
+    def _weights(self, dataset: Dataset[Any]) -> np.ndarray | None:
+        """Return how often each training sample comes, None for once."""
+        if self.sampling == "shuffle":
+            return None
+        name = "targets" if self.sampling == "balanced" else "weights"
+        values = classes_of(dataset) if self.sampling == "balanced" else column(dataset, "weights")
+        if values is None:
+            raise UsageError(f"data.sampling is {self.sampling}, but the data has no {name} to go by; write shuffle")
+        return balanced_weights(values) if self.sampling == "balanced" else values
 
 
-def check_labels(targets: Tensor, num_classes: int) -> None:
-    """Compare the labels with the stated number of classes.
-
-    Raises:
-        ValueError: If a label is out of range.
-    """
-    low, high = int(targets.min()), int(targets.max())
-    if low < 0 or high >= num_classes:
-        raise ValueError(f"data.num_classes is {num_classes}, but the labels go from {low} to {high}; write {high + 1}")
-
-
-def _collate(batch: Any) -> Any:
-    """Join a list of samples; what a dataset serves as a batch already stays as it is."""
-    return default_collate(batch) if isinstance(batch, list) else batch
+def _batch_number(trainer: Any) -> int:
+    """Return which batch this is: of the whole training, or of this round of validation, test or prediction."""
+    if trainer.training:
+        return int(trainer.fit_loop.total_batch_idx) + 1
+    running = trainer.state.fn.value if trainer.state.fn else ""
+    loops = {"fit": trainer.fit_loop.epoch_loop.val_loop, "test": trainer.test_loop, "predict": trainer.predict_loop}
+    return int(loops.get(running, trainer.validate_loop).batch_progress.current.ready)

@@ -8,7 +8,8 @@ class ShardSampler(Sampler[int]):
     """The samples of one rank, in an order that depends only on seed and epoch.
 
     Every `num_replicas`-th sample of one global order goes to a rank, so together the ranks see what a single process
-    would see in the same step.
+    would see in the same step. A sample is named by a key, epoch * length + index, so that a dataset can draw its
+    random numbers from both without being told the epoch.
 
     Args:
         length: Number of samples in all.
@@ -16,26 +17,39 @@ class ShardSampler(Sampler[int]):
         num_replicas: Number of processes.
         shuffle: Whether the order changes with the epoch; if not, each sample comes once, in the data's order.
         seed: Seed of the order.
+        weights: Relative frequency of each sample when shuffled, shape (length,), at least 0; None for each once.
     """
 
-    def __init__(self, length: int, rank: int = 0, num_replicas: int = 1, shuffle: bool = False, seed: int = 0) -> None:
+    def __init__(
+        self,
+        length: int,
+        rank: int = 0,
+        num_replicas: int = 1,
+        shuffle: bool = False,
+        seed: int = 0,
+        weights: np.ndarray | None = None,
+    ) -> None:
         self.length, self.rank, self.num_replicas = length, rank, num_replicas
-        self.shuffle, self.seed, self.epoch = shuffle, seed, 0
+        self.shuffle, self.seed, self.epoch, self.weights = shuffle, seed, 0, weights
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch whose order comes next; Lightning calls this."""
         self.epoch = epoch
 
-    def order(self) -> np.ndarray:
-        """Return this rank's indices, an array of int64."""
+    def keys(self) -> np.ndarray:
+        """Return this rank's keys of this epoch, an array of int64."""
         if not self.shuffle:
             return np.arange(self.rank, self.length, self.num_replicas)
-        order = np.random.default_rng((self.seed, self.epoch)).permutation(self.length)
+        random = np.random.default_rng((self.seed, self.epoch))
+        order = random.permutation(self.length)
+        if self.weights is not None:
+            order = _draw(self.weights, order, random)
         equal = self.length // self.num_replicas * self.num_replicas  # every rank takes the same number of steps
-        return order[self.rank : equal : self.num_replicas]
+        keys: np.ndarray = order[self.rank : equal : self.num_replicas] + self.epoch * self.length
+        return keys
 
     def __iter__(self) -> Iterator[int]:
-        return iter(self.order().tolist())
+        return iter(self.keys().tolist())
 
     def __len__(self) -> int:
         if self.shuffle:
@@ -44,17 +58,35 @@ class ShardSampler(Sampler[int]):
 
 
 class ArrayBatchSampler(BatchSampler):
-    """Batches of indices as slices of one array, so that ten million samples need no Python list.
+    """Batches of keys as slices of one array, so that ten million samples need no Python list.
 
     Args:
         sampler: Gives the order.
-        batch_size: Indices in a batch.
+        batch_size: Keys in a batch.
         drop_last: Whether a smaller last batch is left out.
     """
 
     def __iter__(self) -> Iterator[np.ndarray]:  # type: ignore[override]
         sampler = self.sampler
-        order = sampler.order() if isinstance(sampler, ShardSampler) else np.fromiter(sampler, dtype=np.int64)
-        end = len(order) // self.batch_size * self.batch_size if self.drop_last else len(order)
+        keys = sampler.keys() if isinstance(sampler, ShardSampler) else np.fromiter(sampler, dtype=np.int64)
+        end = len(keys) // self.batch_size * self.batch_size if self.drop_last else len(keys)
         for start in range(0, end, self.batch_size):
-            yield order[start : min(start + self.batch_size, end)]
+            yield keys[start : min(start + self.batch_size, end)]
+
+
+def balanced_weights(targets: np.ndarray) -> np.ndarray:
+    """Return weights, shape (N,), with which every class among `targets`, shape (N,), comes equally often."""
+    _, classes, counts = np.unique(targets, return_inverse=True, return_counts=True)
+    weights: np.ndarray = 1.0 / counts[classes]
+    return weights
+
+
+def _draw(weights: np.ndarray, order: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    """Draw as many samples as there are, each as often as its weight says, rounded up or down at random.
+
+    Systematic sampling: equally spaced marks on the cumulated weights. It varies less than independent draws.
+    """
+    ends = np.cumsum(weights[order], dtype=np.float64)
+    marks = (np.arange(len(order)) + random.random()) * (ends[-1] / len(order))
+    places = np.minimum(np.searchsorted(ends, marks, side="right"), len(order) - 1)
+    return random.permutation(order[places])

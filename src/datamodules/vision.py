@@ -1,106 +1,94 @@
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
-from torch.utils.data import Dataset, Subset
-from torchvision.transforms import v2
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import Dataset, IterableDataset
+from torchvision.datasets import wrap_dataset_for_transforms_v2
 
-from src.datamodules.base import BaseDataModule, check_labels, split_off
+from src.config import UsageError
 from src.datamodules.datasets import ArrayDataset
+from src.datamodules.datasets.pillow_images import PairedImages, PillowImages
+from src.datamodules.images import ImageDataModule
 
 DatasetFactory = Callable[[str], Dataset[Any]]
+TARGETS = ("targets", "labels", "_labels", "y", "_samples")  # what torchvision's datasets call their classes
 
 
-class VisionDataModule(BaseDataModule):
-    """Any image classification dataset of torchvision, or one with the same shape of constructor.
+@dataclass(kw_only=True, eq=False, repr=False)
+class VisionDataModule(ImageDataModule):
+    """Any dataset of torchvision, or one of your own with samples (input, target).
 
-    Datasets that torchvision holds as one array (MNIST and its kin, CIFAR, SVHN, STL10) stay in memory as uint8 and are
-    served a batch at a time; all others are read and decoded sample by sample.
+    Datasets that torchvision holds as one array (MNIST and its kin, CIFAR, SVHN, STL10) stay in memory as uint8. Other
+    images with a class are decoded as `storage` says. Images with masks or boxes are read one by one, together with
+    them. Samples that are no images are left as they are.
 
     Args:
         root: Folder of the data, handed to each dataset as its first argument.
-        num_classes: Number of classes, stated here for the whole configuration.
         train_dataset: The training samples, a dataset's class_path and the arguments after `root`.
         test_dataset: The test samples, in the same way.
         val_dataset: The validation samples; if left out, `val_fraction` of the training samples.
-        val_fraction: Share of the training samples that validates, in [0, 1), stratified by class.
-        split_seed: Seed of the choice of validation samples.
-        sample_transform: Applied to each image as it is read, before samples are joined to a batch; must bring them to
-            one size. Datasets held as one array need none.
-        batch_size: Samples in one step, over all devices together.
-        num_workers: Processes that load data, for each device; by default as many as the data needs.
-        train_transform: Applied in order to each training batch (images, targets), on the device.
-        eval_transform: The same for validation, test and prediction.
 
     Raises:
         ValueError: If a number is out of range, or the labels do not fit `num_classes`.
     """
 
-    def __init__(
-        self,
-        root: str,
-        num_classes: int,
-        train_dataset: DatasetFactory,
-        test_dataset: DatasetFactory,
-        val_dataset: DatasetFactory | None = None,
-        val_fraction: float = 0.1,
-        split_seed: int = 0,
-        sample_transform: list[nn.Module] | None = None,
-        batch_size: int = 64,
-        num_workers: int | None = None,
-        train_transform: list[nn.Module] | None = None,
-        eval_transform: list[nn.Module] | None = None,
-    ) -> None:
-        super().__init__(batch_size, num_workers, train_transform, eval_transform)
-        self.root, self.num_classes = root, num_classes
-        self.factories = {"train": train_dataset, "val": val_dataset, "test": test_dataset}
-        self.val_fraction, self.split_seed = val_fraction, split_seed
-        self.sample_transform = sample_transform
-
-    def prepare_data(self) -> None:
-        """Download what is missing, on one process of each machine."""
-        for factory in self.factories.values():
-            if factory is not None:
-                factory(self.root)
+    root: str
+    train_dataset: DatasetFactory
+    test_dataset: DatasetFactory | None = None
+    val_dataset: DatasetFactory | None = None
 
     def load_splits(self) -> dict[str, Dataset[Any]]:
-        """Open the datasets and split off validation samples where there are none."""
-        splits = {name: self._open(factory) for name, factory in self.factories.items() if factory is not None}
-        train = splits["train"]
-        targets = _targets(train)
-        check_labels(targets, self.num_classes)
-        if "val" not in splits:
-            rest, val = split_off(targets, self.val_fraction, self.split_seed)
-            splits |= {"train": _subset(train, rest), "val": _subset(train, val)}
-        return splits
+        """Open the datasets, which may download them."""
+        factories = {"train": self.train_dataset, "val": self.val_dataset, "test": self.test_dataset}
+        return {name: self._open(factory(self.root)) for name, factory in factories.items() if factory is not None}
 
-    def _open(self, factory: DatasetFactory) -> Dataset[Any]:
-        dataset = factory(self.root)
-        images = getattr(dataset, "data", None)
-        if self.sample_transform is None and isinstance(images, Tensor | np.ndarray):
-            return ArrayDataset(_channels_first(torch.as_tensor(images)), _targets(dataset))
-        decode = v2.Compose([v2.PILToTensor(), *(self.sample_transform or [])])
-        return factory(self.root, transform=decode)  # type: ignore[call-arg]
-
-
-def _targets(dataset: Dataset[Any]) -> Tensor:
-    """Return the class of each sample, shape (N,); zeros if the dataset can tell only by reading its images."""
-    for name in ("targets", "labels", "_labels"):
-        if (targets := getattr(dataset, name, None)) is not None:
-            return torch.as_tensor(targets).long()
-    return torch.zeros(len(dataset), dtype=torch.long)  # type: ignore[arg-type]
+    def _open(self, dataset: Dataset[Any]) -> Dataset[Any]:
+        if isinstance(dataset, IterableDataset):
+            return dataset
+        data, targets, classes = getattr(dataset, "data", None), _targets(dataset), getattr(dataset, "classes", None)
+        if targets is not None and self.form is None and isinstance(data, Tensor | np.ndarray):
+            return ArrayDataset(channels_first(torch.as_tensor(data)), targets, classes=classes)
+        if not isinstance(dataset[0][0], Image.Image):
+            return dataset
+        if targets is None:
+            return PairedImages(_wrap(dataset), self.form)
+        if self.form is None:
+            raise UsageError(f"images of {type(dataset).__name__} may differ in size; write data.image_size")
+        return PillowImages(dataset, targets, classes, self.form)
 
 
-def _channels_first(images: Tensor) -> Tensor:
+def _targets(dataset: Dataset[Any]) -> Tensor | None:
+    """Return the class of each sample, shape (N,), or None if the dataset can tell only by reading its images."""
+    for name in TARGETS:
+        found = getattr(dataset, name, None)
+        if isinstance(found, list) and found and isinstance(found[0], tuple):
+            found = [sample[-1] for sample in found]
+        try:
+            targets = None if found is None else torch.as_tensor(found)
+        except (TypeError, ValueError, RuntimeError):  # names of files
+            continue
+        if targets is not None and targets.ndim == 1 and not targets.is_floating_point():
+            return targets.long()
+    return None
+
+
+def _wrap(dataset: Dataset[Any]) -> Dataset[Any]:
+    """Make masks and boxes of torchvision's own datasets tv_tensors; others must give such themselves."""
+    try:
+        wrapped: Dataset[Any] = wrap_dataset_for_transforms_v2(dataset)
+    except TypeError:
+        return dataset
+    return wrapped
+
+
+def channels_first(images: Tensor) -> Tensor:
     """Bring images of shape (N, H, W) or (N, H, W, C) to (N, C, H, W)."""
     if images.ndim == 3:
         return images.unsqueeze(1)
-    if images.shape[1] not in (1, 3) and images.shape[-1] in (1, 3):
+    if images.ndim == 4 and images.shape[1] not in (1, 3) and images.shape[-1] in (1, 3):
         return images.permute(0, 3, 1, 2).contiguous()
     return images
-
-
-def _subset(dataset: Dataset[Any], indices: np.ndarray) -> Dataset[Any]:
-    return dataset.subset(indices) if isinstance(dataset, ArrayDataset) else Subset(dataset, indices.tolist())

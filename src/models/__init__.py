@@ -12,6 +12,8 @@ __all__ = ["BaseModule", "ClassifierModule", "load_model"]
 def load_model(path: str | Path, map_location: str | torch.device = "cpu") -> LightningModule:
     """Rebuild a trained module from its checkpoint alone, in eval mode.
 
+    Its `class_names` are those of the data it was trained on, in the order of its outputs, or None.
+
     Args:
         path: A checkpoint that `train.py` wrote, such as logs/digits/<run_name>/checkpoints/best.ckpt.
         map_location: Where its weights go.
@@ -24,4 +26,6 @@ def load_model(path: str | Path, map_location: str | torch.device = "cpu") -> Li
     if "_class_path" not in checkpoint.get("hyper_parameters", {}):
         raise ValueError(f"{path} does not say how its module was built; only checkpoints written by train.py do")
     module = LightningModule.load_from_checkpoint(path, map_location=map_location, weights_only=True)
+    counts = (part.get("class_counts") for part in checkpoint.values() if isinstance(part, dict))
+    module.class_names = next((list(found) for found in counts if found), None)  # type: ignore[assignment]
     return module.eval()

@@ -1,38 +1,102 @@
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from src.datamodules.datasets.names import unpack_name
+
 
 class ArrayDataset(Dataset[tuple[Tensor, Tensor]]):
-    """Images and targets held in memory, served a whole batch at a time.
+    """Samples held in memory, or in a file that is mapped into it, served a whole batch at a time.
 
     Args:
-        images: Any type, shape (N, C, H, W); uint8 keeps memory small.
+        inputs: Any type, shape (N, ...), such as images (N, C, H, W); uint8 keeps memory small.
         targets: Shape (N,) or (N, ...).
+        groups: Samples with one value here never come apart in a split, shape (N,).
+        weights: Relative frequency of each sample in weighted sampling, shape (N,).
+        names: What each sample is called, such as its file; packed, shape (N, longest).
+        classes: Names of the classes, in the order of their numbers.
+        indices: The samples that belong to this dataset, shape (M,); all if left out.
 
     Raises:
         ValueError: If the lengths differ.
     """
 
-    def __init__(self, images: Tensor, targets: Tensor) -> None:
-        if len(images) != len(targets):
-            raise ValueError(f"images and targets must have one length, got {len(images)} and {len(targets)}")
-        self.images, self.targets = images, targets
+    serves_batches = True
+
+    def __init__(
+        self,
+        inputs: Tensor,
+        targets: Tensor,
+        groups: np.ndarray | None = None,
+        weights: np.ndarray | None = None,
+        names: Tensor | None = None,
+        classes: list[str] | None = None,
+        indices: np.ndarray | None = None,
+    ) -> None:
+        columns: dict[str, Any] = {"targets": targets, "groups": groups, "weights": weights, "names": names}
+        for name, values in columns.items():
+            if values is not None and len(values) != len(inputs):
+                raise ValueError(f"inputs and {name} must have one length, got {len(inputs):,} and {len(values):,}")
+        self._inputs, self._columns, self.classes = inputs, columns, classes
+        self._indices = None if indices is None else torch.from_numpy(indices)
 
     def __len__(self) -> int:
-        return len(self.images)
+        return len(self._inputs if self._indices is None else self._indices)
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
-        return self.images[index], self.targets[index]
+        place = self._place(index)
+        return self._inputs[place], self._columns["targets"][place]
 
     def __getitems__(self, indices: Sequence[int] | np.ndarray) -> tuple[Tensor, Tensor]:
-        """Return images (B, C, H, W) and targets (B,): the batch itself, not a list of samples."""
-        selected = torch.as_tensor(indices)
-        return self.images[selected], self.targets[selected]
+        """Return inputs (B, ...) and targets (B, ...): the batch itself, not a list of samples."""
+        places = self._place(torch.as_tensor(indices))
+        return self._inputs[places], self._columns["targets"][places]
+
+    def name(self, index: int) -> str | None:
+        """Return what a sample is called, None if it has no name."""
+        names = self._columns["names"]
+        return None if names is None else unpack_name(names[self._place(index)])
 
     def subset(self, indices: np.ndarray) -> "ArrayDataset":
-        """Return a copy of the samples at `indices`."""
-        return ArrayDataset(*self.__getitems__(indices))
+        """Return the samples at `indices`; nothing but the indices is copied."""
+        places = self._place(torch.from_numpy(indices)).numpy()
+        return ArrayDataset(self._inputs, **self._columns, classes=self.classes, indices=places)
+
+    def with_inputs(self, inputs: Tensor) -> "ArrayDataset":
+        """Return the same samples with other inputs, shape (M, ...); all else stays."""
+        columns = {name: self._own(name) for name in self._columns}
+        return ArrayDataset(inputs, **columns, classes=self.classes)
+
+    @property
+    def inputs(self) -> Tensor:
+        """The inputs of this dataset's own samples, shape (M, ...); a copy in a subset."""
+        return self._inputs if self._indices is None else self._inputs[self._indices]
+
+    @property
+    def targets(self) -> Tensor:
+        """The targets of this dataset's own samples, shape (M, ...)."""
+        targets: Tensor = self._own("targets")
+        return targets
+
+    @property
+    def groups(self) -> np.ndarray | None:
+        """The group of each of this dataset's samples, shape (M,)."""
+        groups: np.ndarray | None = self._own("groups")
+        return groups
+
+    @property
+    def weights(self) -> np.ndarray | None:
+        """The weight of each of this dataset's samples, shape (M,)."""
+        weights: np.ndarray | None = self._own("weights")
+        return weights
+
+    def _place(self, indices: Any) -> Any:
+        return indices if self._indices is None else self._indices[indices]
+
+    def _own(self, name: str) -> Any:
+        values = self._columns[name]
+        return values if values is None or self._indices is None else values[self._indices]

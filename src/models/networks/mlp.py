@@ -11,17 +11,27 @@ class MLP(nn.Module):
         num_classes: Number of outputs, at least 1.
         hidden: Width of each hidden layer; empty for a linear classifier.
         batch_norm: Whether to normalise each hidden layer over the batch (arXiv:1502.03167).
+        norm_inputs: Whether to normalise the inputs so too, for features of different scales.
 
     Raises:
         ValueError: If a width is below 1.
     """
 
-    def __init__(self, in_features: int, num_classes: int, hidden: list[int], batch_norm: bool = True) -> None:
+    def __init__(
+        self,
+        in_features: int,
+        num_classes: int,
+        hidden: list[int],
+        batch_norm: bool = True,
+        norm_inputs: bool = False,
+    ) -> None:
         super().__init__()
         widths = [in_features, *hidden, num_classes]
         if min(widths) < 1:
             raise ValueError(f"in_features, hidden and num_classes must be at least 1, got {widths}")
         layers: list[nn.Module] = [nn.Flatten()]
+        if norm_inputs:  # a feature that hardly varies in training can lie a thousand deviations off later
+            layers += [nn.BatchNorm1d(in_features, affine=False), nn.Hardtanh(-8, 8)]
         for width, next_width in pairwise(widths[:-1]):
             layers.append(nn.Linear(width, next_width, bias=not batch_norm))
             layers += [nn.BatchNorm1d(next_width)] if batch_norm else []

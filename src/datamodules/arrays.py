@@ -1,0 +1,128 @@
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from src.config import UsageError, did_you_mean
+from src.datamodules.base import BaseDataModule
+from src.datamodules.datasets import ArrayDataset
+from src.datamodules.datasets.tables import read_csv, to_numbers
+from src.datamodules.vision import channels_first
+
+EXTRA = ("groups", "weights")
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class ArrayDataModule(BaseDataModule):
+    """Arrays from files: .npz, a folder of .npy files (which are mapped, not read), .pt, or a CSV table.
+
+    An .npz or .pt file holds arrays by name, a folder one `<name>.npy` each: `inputs` and `targets` and, if wanted,
+    `groups` (samples of one group never come apart in a split) and `weights` (for weighted sampling). In a table each
+    column that is none of these is a feature. Integer or text targets are classes, others are values.
+
+    Args:
+        train: The training samples; a validation split is taken from them if `val` is left out, and a test split if
+            `val` and `test` are.
+        val: The validation samples.
+        test: The test samples.
+        inputs: Name of the array of inputs, shape (N, ...). Images of uint8 are brought to (N, C, H, W).
+        targets: Name of the array, or column, of targets, shape (N, ...).
+        num_features: Numbers in one sample's inputs; read from the data if left out.
+
+    Raises:
+        UsageError: If a file or an array is missing.
+    """
+
+    train: str
+    val: str | None = None
+    test: str | None = None
+    inputs: str = "inputs"
+    targets: str = "targets"
+    num_features: int | None = None
+
+    def load_splits(self) -> dict[str, ArrayDataset]:  # type: ignore[override]
+        """Read the files."""
+        paths = {"train": self.train, "val": self.val, "test": self.test}
+        splits: dict[str, ArrayDataset] = {}
+        for name, path in paths.items():
+            if path is not None:
+                splits[name] = self._read(path, self.class_names or (splits["train"].classes if splits else None))
+        return {"all": splits["train"]} if len(splits) == 1 else splits
+
+    def facts(self) -> dict[str, Any]:
+        """Return what may be left out: also the number of features."""
+        sample: Tensor = self.load_splits().popitem()[1][0][0]
+        return super().facts() | {"num_features": sample.numel()}
+
+    def _read(self, path: str, classes: list[str] | None) -> ArrayDataset:
+        if not Path(path).exists():
+            near = did_you_mean(Path(path).name, [file.name for file in Path(path).absolute().parent.glob("*")])
+            raise UsageError(f"{path}: no such file{near}")
+        if Path(path).suffix.lower() in (".csv", ".tsv"):
+            return self._read_table(path, classes)
+        found = _read_arrays(path)
+        for name in (self.inputs, self.targets):
+            if name not in found:
+                raise UsageError(f"{path}: no array '{name}'{did_you_mean(name, found)}; it has {', '.join(found)}")
+        inputs, targets = (torch.as_tensor(found[name]) for name in (self.inputs, self.targets))
+        if inputs.dtype == torch.uint8:
+            inputs = channels_first(inputs)
+        groups, weights = (None if name not in found else np.asarray(found[name]) for name in EXTRA)
+        return ArrayDataset(_usual(inputs), _usual(targets), groups, weights)
+
+    def _read_table(self, path: str, classes: list[str] | None) -> ArrayDataset:
+        chunks = list(read_csv(path, [self.targets]))
+        cells = {name: [cell for chunk in chunks for cell in chunk[name]] for name in (chunks[0] if chunks else ())}
+        features = [
+            to_numbers(path, name, column) for name, column in cells.items() if name not in (self.targets, *EXTRA)
+        ]
+        if not features:
+            raise UsageError(f"{path}: a table needs rows, and a column beside {self.targets}")
+        classes, targets = _parse_targets(path, cells[self.targets], classes)
+        groups = np.unique(cells["groups"], return_inverse=True)[1] if "groups" in cells else None
+        weights = to_numbers(path, "weights", cells["weights"]) if "weights" in cells else None
+        inputs = torch.from_numpy(np.stack(features, axis=1).astype(np.float32))
+        return ArrayDataset(inputs, targets, groups, weights, classes=classes)
+
+
+def _read_arrays(path: str) -> dict[str, Any]:
+    """Return the arrays of a file by name."""
+    try:
+        if Path(path).is_dir():
+            return {file.stem: np.load(file, mmap_mode="c") for file in sorted(Path(path).glob("*.npy"))}
+        if Path(path).suffix == ".npz":
+            with np.load(path) as file:
+                return dict(file)
+        content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except Exception as error:  # whatever the readers raise for a file of another kind
+        wanted = "an .npz, .pt or .csv file, or a folder of .npy files"
+        raise UsageError(f"{path}: cannot be read; write {wanted} ({str(error).splitlines()[0][:200]})") from None
+    if isinstance(content, tuple | list):
+        content = dict(zip(("inputs", "targets", *EXTRA), content, strict=False))
+    if not isinstance(content, dict):
+        raise UsageError(f"{path}: expected a dictionary of tensors or (inputs, targets), got {type(content).__name__}")
+    return content
+
+
+def _usual(values: Tensor) -> Tensor:
+    """Bring numbers to the types that networks and losses take: float32 and, but for uint8 inputs, int64."""
+    if values.is_floating_point():
+        return values.float()
+    return values if values.dtype == torch.uint8 and values.ndim > 1 else values.long()
+
+
+def _parse_targets(path: str, cells: list[str], classes: list[str] | None) -> tuple[list[str] | None, Tensor]:
+    """Return class names, if the cells are texts, and targets: whole numbers, else numbers, else classes."""
+    for convert, dtype in ((int, torch.int64), (float, torch.float32)):
+        try:
+            return classes, torch.tensor([convert(cell) for cell in cells], dtype=dtype)
+        except ValueError:
+            continue
+    classes = classes or sorted(set(cells))
+    places = {name: place for place, name in enumerate(classes)}
+    if unknown := set(cells) - places.keys():
+        raise UsageError(f"{path}: '{min(unknown)}' is none of the {len(classes)} classes: {', '.join(classes[:10])}")
+    return classes, torch.tensor([places[cell] for cell in cells])

@@ -1,0 +1,121 @@
+"""From an image file to a tensor, by the fastest decoder for its size."""
+
+import io
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps
+from torch import Tensor
+from torchvision import io as tvio
+from torchvision.transforms.v2 import functional
+
+from src.config import UsageError
+
+MODES = {1: "L", 3: "RGB"}
+DECODING_ERRORS = (OSError, ValueError, RuntimeError, SyntaxError, Image.DecompressionBombError)
+ORIENTATION = 0x0112  # EXIF tag; 1 is upright
+OVERSAMPLING = 2  # a JPEG is decoded at a smaller scale only if that still has so many pixels for each one wanted
+
+
+class UnreadableImage(UsageError):
+    """An image file that cannot be decoded whole."""
+
+
+@dataclass
+class ImageInfo:
+    """What an image file is, before it is made to fit.
+
+    Args:
+        width: Pixels, once upright.
+        height: Pixels, once upright.
+        mode: Pillow's name of the pixel format, such as RGB, L, CMYK or I;16.
+        rotated: Whether its EXIF data asks for a rotation.
+    """
+
+    width: int
+    height: int
+    mode: str
+    rotated: bool
+
+
+def decode_image(path: str, num_channels: int = 3, min_side: int | None = None) -> tuple[Tensor, ImageInfo]:
+    """Read an image upright, as uint8 with 1 or 3 channels; 16 bits are scaled to 8, transparency is dropped.
+
+    Pillow and torchvision decode a JPEG to the same pixels; torchvision is faster, unless the image is so large that
+    libjpeg may decode it at half, a quarter or an eighth of its size, which only Pillow asks it for.
+
+    Args:
+        path: The file.
+        num_channels: 1 for grey, 3 for colour.
+        min_side: The shorter side that is wanted in the end; large JPEGs come at a smaller scale that still has twice
+            as many pixels. None for full scale.
+
+    Returns:
+        The image, uint8 of shape (C, H, W), and what the file is.
+
+    Raises:
+        UnreadableImage: If the file is missing, empty, truncated or no image.
+    """
+    try:
+        data = Path(path).read_bytes()
+        if not data:
+            raise ValueError("the file is empty")
+        with Image.open(io.BytesIO(data)) as image:
+            width, height, mode = *image.size, image.mode
+            orientation = image.getexif().get(ORIENTATION, 1)
+            if orientation >= 5:  # a quarter turn
+                width, height = height, width
+            info = ImageInfo(width, height, mode, orientation != 1)
+            scaled = min_side is not None and min(image.size) >= 2 * OVERSAMPLING * min_side
+            if image.format == "JPEG" and not scaled and hasattr(tvio, "decode_jpeg"):  # to go in a later torchvision
+                return _decode_jpeg(data, num_channels), info
+            if scaled:
+                ratio = OVERSAMPLING * min_side / min(image.size)  # type: ignore[operator]
+                image.draft(MODES[num_channels], (int(image.width * ratio), int(image.height * ratio)))
+            return from_pillow(image, num_channels), info
+    except DECODING_ERRORS as error:
+        reason = str(error).replace("\n", " ").removeprefix("decode_jpeg, ")
+        raise UnreadableImage(f"{path}: cannot be read as an image: {reason[:200]}") from None
+
+
+def fit_image(image: Tensor, size: int, crop: bool, original: ImageInfo) -> Tensor:
+    """Bring an image to size x size pixels, antialiased.
+
+    Args:
+        image: uint8, shape (C, H, W), perhaps decoded at a smaller scale.
+        size: Pixels.
+        crop: Whether to keep the proportions and cut off what is too long on both sides; if not, it is stretched.
+        original: The size of the file's image, from which the proportions are taken.
+
+    Returns:
+        Shape (C, size, size).
+    """
+    if not crop:
+        resized: Tensor = functional.resize(image, [size, size], antialias=True)
+        return resized
+    short = min(original.width, original.height)
+    height, width = (max(size * side // short, size) for side in (original.height, original.width))
+    if image.shape[-2:] != (height, width):
+        image = functional.resize(image, [height, width], antialias=True)
+    middle: Tensor = functional.center_crop(image, [size, size])
+    return middle
+
+
+def from_pillow(image: Image.Image, num_channels: int) -> Tensor:
+    """Turn a Pillow image upright and into uint8 of shape (C, H, W)."""
+    image = ImageOps.exif_transpose(image)
+    if image.mode.startswith("I"):  # 16 bits: Pillow would cut them off at 255
+        image = Image.fromarray((np.asarray(image).astype(np.uint32) >> 8).clip(max=255).astype(np.uint8))
+    elif image.mode == "F":
+        raise ValueError("its pixels are floating-point numbers; convert it to 8 or 16 bits")
+    pixels = np.asarray(image.convert(MODES[num_channels]))
+    return torch.from_numpy(pixels.copy()).reshape(*pixels.shape[:2], -1).permute(2, 0, 1).contiguous()
+
+
+def _decode_jpeg(data: bytes, num_channels: int) -> Tensor:
+    mode = tvio.ImageReadMode.GRAY if num_channels == 1 else tvio.ImageReadMode.RGB
+    encoded = torch.frombuffer(bytearray(data), dtype=torch.uint8)
+    image: Tensor = tvio.decode_jpeg(encoded, mode=mode, apply_exif_orientation=True)
+    return image

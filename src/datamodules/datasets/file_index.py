@@ -1,0 +1,107 @@
+"""Lists of files with their classes, as arrays: neither ten million names nor the workers' copies are Python lists.
+
+An index is an ArrayDataset whose inputs are packed names; see `names`.
+"""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from src.config import UsageError, did_you_mean
+from src.datamodules.datasets.array import ArrayDataset
+from src.datamodules.datasets.names import join_names, pack_names
+from src.datamodules.datasets.tables import read_csv, to_numbers
+
+EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".pgm")
+COLUMNS = ("path", "label", "split", "group", "weight")
+
+
+def find_images(root: str, folder: str = "") -> Iterator[str]:
+    """Yield every image below a folder in order of its name, relative to `root`; hidden files and folders are left."""
+    for parent, folders, files in os.walk(os.path.join(root, folder), followlinks=True):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        shown = os.path.relpath(parent, root)
+        for name in sorted(files):
+            if name.lower().endswith(EXTENSIONS) and not name.startswith("."):
+                yield name if shown == "." else f"{shown}/{name}"
+
+
+def class_folders(folder: Path) -> list[str]:
+    """Return the names of the visible folders in `folder`, in order; none if it does not exist."""
+    entries = sorted(folder.iterdir()) if folder.is_dir() else []
+    return [entry.name for entry in entries if entry.is_dir() and not entry.name.startswith(".")]
+
+
+def index_folders(root: str, folder: str, classes: list[str], complete: bool) -> ArrayDataset:
+    """List the images of `root`/`folder`/<class>/.
+
+    Args:
+        root: What the names are relative to.
+        folder: Such as "train", or "" for `root` itself.
+        classes: The classes in the order of their numbers.
+        complete: Whether every class must have an image.
+
+    Raises:
+        UsageError: If there is a folder of no known class, or a class is empty.
+    """
+    for name in class_folders(Path(root, folder)):
+        if name not in classes:
+            near = did_you_mean(name, classes)
+            known = f"{len(classes)} classes: {', '.join(classes[:10])}{', ...' if len(classes) > 10 else ''}"
+            raise UsageError(f"{Path(root, folder, name)}: no class of that name{near}; there are {known}")
+    parts = [pack_names(find_images(root, os.path.join(folder, name))) for name in classes]
+    counts = [len(part) for part in parts]
+    if complete and 0 in counts:
+        empty = Path(root, folder, classes[counts.index(0)])
+        raise UsageError(f"{empty}: a class without images; add some ({', '.join(EXTENSIONS)}) or remove the folder")
+    width = max(part.shape[1] for part in parts)
+    names = torch.cat([torch.nn.functional.pad(part, (0, width - part.shape[1])) for part in parts])
+    targets = torch.repeat_interleave(torch.arange(len(classes)), torch.tensor(counts))
+    return ArrayDataset(names, targets, names=names, classes=classes)
+
+
+def read_table(path: str, classes: list[str] | None) -> dict[str, ArrayDataset]:
+    """Read a CSV table with the columns path and label and, if wanted, split, group and weight.
+
+    Args:
+        path: The table, with a header; UTF-8.
+        classes: The classes in the order of their numbers; those of the table if None, numbers in numerical order.
+
+    Returns:
+        The indices by the table's splits ("train", "val", "test"), or one called "all" if it has no such column.
+
+    Raises:
+        UsageError: If the file or a column is missing, or a row is incomplete.
+    """
+    codes: dict[str, dict[str, int]] = {name: {} for name in ("label", "split", "group")}
+    parts: dict[str, list[np.ndarray]] = {name: [] for name in COLUMNS}
+    for chunk in read_csv(path, required=COLUMNS[:2]):
+        for name, values in chunk.items():
+            if name == "path":
+                parts[name].append(np.array([os.fsencode(value) for value in values]))
+            elif name == "weight":
+                parts[name].append(to_numbers(path, name, values))
+            elif name in codes:
+                known = codes[name]
+                parts[name].append(np.array([known.setdefault(value, len(known)) for value in values]))
+    if not parts["path"]:
+        raise UsageError(f"{path}: the table has no rows")
+    names = join_names(parts.pop("path"))
+    columns = {name: np.concatenate(values) for name, values in parts.items() if values}
+    order = classes or sorted(codes["label"], key=lambda label: (not label.isdigit(), label.zfill(20)))
+    places = {label: place for place, label in enumerate(order)}
+    if unknown := [label for label in codes["label"] if label not in places]:
+        raise UsageError(
+            f"{path}: label '{unknown[0]}' is none of the {len(order)} classes{did_you_mean(unknown[0], order)}"
+        )
+    numbers = np.array([places[label] for label in codes["label"]])
+    targets = torch.from_numpy(numbers[columns["label"]])
+    whole = ArrayDataset(names, targets, columns.get("group"), columns.get("weight"), names, order)
+    if "split" not in columns:
+        return {"all": whole}
+    if wrong := codes["split"].keys() - {"train", "val", "test"}:
+        raise UsageError(f"{path}: split '{min(wrong)}' is none of train, val and test")
+    return {name: whole.subset(np.flatnonzero(columns["split"] == code)) for name, code in codes["split"].items()}

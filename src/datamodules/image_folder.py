@@ -1,0 +1,114 @@
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset
+
+from src.config import UsageError, did_you_mean
+from src.datamodules.datasets import ArrayDataset, ImageFiles, ImageFormat
+from src.datamodules.datasets.file_index import class_folders, find_images, index_folders, read_table
+from src.datamodules.datasets.names import pack_names, unpack_name
+from src.datamodules.images import ImageDataModule
+
+FOLDERS = {"val": ("val", "valid", "validation"), "test": ("test",)}
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class ImageFolderDataModule(ImageDataModule):
+    """A folder of images: `root`/train/<class>/, with val/ and test/ beside it or not, or simply `root`/<class>/.
+
+    What is missing of a validation split is taken from train, the same share of each class. Without a test split there
+    is no test, unless `root` holds the classes themselves: then `test_fraction` of them tests.
+
+    Args:
+        root: The folder.
+        csv_file: A table that says which image is of which class, instead of folders: a header, then a row an image,
+            with the columns path (relative to `root`) and label and, if wanted, split (train, val or test), group and
+            weight.
+        group_pattern: Regular expression that finds an image's group in its name below `root`, such as
+            "(patient[0-9]+)"; the images of one group never come apart in a split. A name without a match is a group
+            of its own.
+        predict_root: Folder of images without classes for the command predict, which then needs nothing of `root`; if
+            left out, it takes the test split.
+
+    Raises:
+        UsageError: If there is neither a train folder nor a class.
+    """
+
+    root: str
+    csv_file: str | None = None
+    group_pattern: str | None = None
+    predict_root: str | None = None
+    image_size: int | None = 64
+
+    def load_splits(self) -> dict[str, Dataset[Any]]:
+        """List the files."""
+        if self.form is None:
+            raise UsageError("data.image_size must be a number of pixels, got null")
+        if self.predict_root is not None:
+            return {"predict": self._unlabelled(self.predict_root, self.form)}
+        if not Path(self.root).is_dir():
+            parent = Path(self.root).absolute().parent
+            raise UsageError(
+                f"data.root {self.root}: no such folder{did_you_mean(Path(self.root).name, class_folders(parent))}"
+            )
+        indices = read_table(self.csv_file, self.class_names) if self.csv_file else self._index_folders()
+        splits: dict[str, Any] = {}
+        for name, index in indices.items():
+            if len(index):
+                splits[name] = ImageFiles(self.root, self._grouped(index), self.form)
+        if not splits.keys() & {"train", "all"}:
+            raise UsageError(f"{self.csv_file or self.root}: no images to train on")
+        return splits
+
+    @staticmethod
+    def _unlabelled(root: str, form: ImageFormat) -> ImageFiles:
+        names = pack_names(find_images(root))
+        if not len(names):
+            raise UsageError(f"data.predict_root {root}: no images there")
+        return ImageFiles(root, ArrayDataset(names, torch.full((len(names),), -1), names=names), form, labelled=False)
+
+    def _index_folders(self) -> dict[str, ArrayDataset]:
+        root = Path(self.root)
+        found = class_folders(root)
+        if "train" not in found:
+            reserved = {name for names in FOLDERS.values() for name in names}
+            if not found or set(found) <= reserved:
+                inside = ", ".join(found) or f"{sum(1 for _ in root.iterdir()):,} files but no folder"
+                raise UsageError(
+                    f"data.root {root}: neither a folder train nor a folder for each class; it has {inside}"
+                )
+            return {"all": index_folders(self.root, "", self._classes(root), complete=True)}
+        classes = self._classes(root / "train")
+        splits = {"train": index_folders(self.root, "train", classes, complete=True)}
+        for name, folders in FOLDERS.items():
+            for folder in folders:
+                if folder in found and class_folders(root / folder):
+                    splits.setdefault(name, index_folders(self.root, folder, classes, complete=False))
+        return splits
+
+    def _classes(self, folder: Path) -> list[str]:
+        classes = self.class_names or class_folders(folder)
+        if len(classes) < 2:
+            there = f"only '{classes[0]}'" if classes else "none"
+            raise UsageError(f"{folder}: at least two class folders are needed, there is {there}")
+        return classes
+
+    def _grouped(self, index: ArrayDataset) -> ArrayDataset:
+        """Add the groups that `group_pattern` finds."""
+        if self.group_pattern is None:
+            return index
+        try:
+            pattern = re.compile(self.group_pattern)
+        except re.error as error:
+            raise UsageError(f"data.group_pattern {self.group_pattern!r} is no regular expression: {error}") from None
+        codes: dict[str, int] = {}
+        groups = np.empty(len(index), dtype=np.int64)
+        for item in range(len(index)):
+            name = unpack_name(index[item][0])
+            match = pattern.search(name)
+            groups[item] = codes.setdefault((match[1] if pattern.groups else match[0]) if match else name, len(codes))
+        return ArrayDataset(index.inputs, index.targets, groups, index.weights, index.inputs, index.classes)

@@ -1,0 +1,139 @@
+"""Which sample belongs to training, validation and test."""
+
+import warnings
+from typing import Any
+
+import numpy as np
+from torch.utils.data import Dataset, IterableDataset, Subset
+
+TEST_SEED = 0  # fixed: whatever the seeds of a run, nothing is ever trained or tuned on test samples
+
+
+def divide(
+    loaded: dict[str, Dataset[Any]],
+    val_fraction: float,
+    test_fraction: float,
+    seed: int,
+    num_folds: int | None,
+    fold: int,
+) -> dict[str, Dataset[Any]]:
+    """Make the splits that are missing from those that are there; see `BaseDataModule` for the arguments.
+
+    Raises:
+        ValueError: If folds are asked for and the data brings a validation split.
+    """
+    splits = dict(loaded)
+    if "all" in splits:
+        whole = splits.pop("all")
+        rest, test = split_off(whole, test_fraction, TEST_SEED)
+        splits["train"] = subset(whole, rest)
+        if len(test):
+            splits["test"] = subset(whole, test)
+    train = splits.get("train")
+    if train is None:
+        return splits
+    if num_folds is not None and "val" in splits:
+        raise ValueError("data.num_folds divides the training samples, but the data has a validation split of its own")
+    if "val" not in splits and not isinstance(train, IterableDataset):
+        rest, val = fold_off(train, num_folds, fold, seed) if num_folds else split_off(train, val_fraction, seed)
+        if len(val):
+            splits |= {"train": subset(train, rest), "val": subset(train, val)}
+    return {name: splits[name] for name in ("train", "val", "test", "predict") if name in splits}
+
+
+def column(dataset: Dataset[Any], name: str) -> np.ndarray | None:
+    """Return what a dataset says of each of its samples, shape (N, ...), or None if it does not say.
+
+    Args:
+        dataset: Perhaps a torch Subset.
+        name: "targets", "groups" or "weights".
+    """
+    if isinstance(dataset, Subset):
+        values = column(dataset.dataset, name)
+        return None if values is None else values[np.asarray(dataset.indices)]
+    found: Any = getattr(dataset, name, None)
+    return None if found is None else np.asarray(found)
+
+
+def classes_of(dataset: Dataset[Any]) -> np.ndarray | None:
+    """Return the class of each sample, shape (N,), or None if the targets are no classes."""
+    targets = column(dataset, "targets")
+    return targets if targets is not None and targets.ndim == 1 and targets.dtype.kind in "iu" else None
+
+
+def names_of(dataset: Dataset[Any]) -> list[str] | None:
+    """Return the names of a dataset's classes (torchvision calls them `classes`), or None if it has none."""
+    while isinstance(dataset, Subset):
+        dataset = dataset.dataset
+    names: Any = getattr(dataset, "classes", None)
+    return [str(name) for name in names] if names else None
+
+
+def subset(dataset: Dataset[Any], indices: np.ndarray) -> Dataset[Any]:
+    """Return the samples at `indices` as a dataset of their own, without copying them."""
+    own = getattr(dataset, "subset", None)
+    chosen: Dataset[Any] = own(indices) if own is not None else Subset(dataset, indices)  # type: ignore[arg-type]
+    return chosen
+
+
+def split_off(dataset: Dataset[Any], fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Split samples in two, at random, with the same share of every class on both sides and no group on both.
+
+    Args:
+        dataset: Its `targets` and `groups`, where it has them, are kept in balance and apart.
+        fraction: Share of the second part, in [0, 1).
+        seed: Seed of the choice.
+
+    Returns:
+        The sorted indices of the first and of the second part.
+    """
+    if column(dataset, "groups") is not None and fraction > 0:
+        return fold_off(dataset, max(round(1 / fraction), 2), 0, seed)
+    grouped = _by_class(dataset, seed)
+    steps = np.floor(np.arange(len(grouped) + 1) * fraction + 0.5)  # where it rises, a sample goes to the second part
+    chosen = np.diff(steps) > 0
+    return np.sort(grouped[~chosen]), np.sort(grouped[chosen])
+
+
+def fold_off(dataset: Dataset[Any], num_folds: int, fold: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Split off one of `num_folds` equal parts, as `split_off` does; together the folds hold every sample once.
+
+    Raises:
+        ValueError: If there are fewer samples or groups than folds.
+    """
+    groups = column(dataset, "groups")
+    count = len(dataset) if groups is None else len(np.unique(groups))  # type: ignore[arg-type]
+    if count < num_folds:
+        kind = "samples" if groups is None else "groups"
+        raise ValueError(f"the data has {count} {kind}, too few to make {num_folds} parts; ask for fewer or for none")
+    if groups is None:
+        grouped = _by_class(dataset, seed)
+        chosen = np.arange(len(grouped)) % num_folds == fold
+        return np.sort(grouped[~chosen]), np.sort(grouped[chosen])
+    from sklearn.model_selection import StratifiedGroupKFold  # takes a second to import, and few data have groups
+
+    classes = classes_of(dataset)
+    classes = np.zeros(len(groups), dtype=np.int64) if classes is None else classes
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # classes rarer than folds: spread as well as they can be
+        parts = list(StratifiedGroupKFold(num_folds, shuffle=True, random_state=seed).split(classes, classes, groups))
+    rest, held_out = parts[fold]
+    return rest, held_out
+
+
+def _by_class(dataset: Dataset[Any], seed: int) -> np.ndarray:
+    """Return all indices in random order, those of one class beside each other."""
+    shuffled = np.random.default_rng(seed).permutation(len(dataset))  # type: ignore[arg-type]
+    classes = classes_of(dataset)
+    return shuffled if classes is None else shuffled[np.argsort(classes[shuffled], kind="stable")]
+
+
+def check_labels(targets: np.ndarray, num_classes: int) -> None:
+    """Compare the labels with the stated number of classes.
+
+    Raises:
+        ValueError: If a label is out of range.
+    """
+    low, high = int(targets.min()), int(targets.max())
+    if low < 0 or high >= num_classes:
+        raise ValueError(f"data.num_classes is {num_classes}, but the labels go from {low} to {high}; write {high + 1}")
