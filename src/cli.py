@@ -15,9 +15,9 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
 from src.callbacks import StartCheck
 from src.command_line import COMMANDS, DEFAULTS, CommandLine, Request, log_root
-from src.config import Config, UsageError, load_file
+from src.config import Config, load_file
 from src.facts import fill_in
-from src.messages import MISTAKES, Parser, describe
+from src.messages import Parser, mistakes_in_one_line
 from src.run import Run, is_main_process
 
 DESCRIPTION = """Without a command: fit, then test the best checkpoint. Every option can stand in a configuration file
@@ -98,15 +98,11 @@ class CLI(LightningCLI):
     def instantiate_classes(self) -> None:
         """Build everything; a new run directory goes again if that fails."""
         try:
-            super().instantiate_classes()
-        except BaseException as error:
+            with mistakes_in_one_line():
+                super().instantiate_classes()
+        except BaseException:
             if self.request.run is None and is_main_process():
                 self.run.discard()
-            cause = error
-            while cause.__cause__ is not None:  # what the constructor itself said
-                cause = cause.__cause__
-            if isinstance(cause, MISTAKES):
-                raise UsageError(describe(cause)) from error
             raise
 
     def _instantiate_trainer(self, config: dict[str, Any], callbacks: list[Callback]) -> Trainer:

@@ -3,7 +3,7 @@
 from lightning.pytorch import LightningDataModule
 
 from src.config import DATA_REFERENCE, Config, UsageError, left_to_data, state
-from src.messages import MISTAKES, Parser, describe
+from src.messages import Parser, mistakes_in_one_line
 
 KEPT = ("class_names",)  # stated in a run's config.yaml although nothing refers to it: their order is the network's
 
@@ -24,7 +24,9 @@ def build_data(config: Config) -> LightningDataModule:
     data["init_args"] = {key: value for key, value in data["init_args"].items() if key not in waiting | names}
     parser = Parser()
     parser.add_subclass_arguments(LightningDataModule, "data")
-    datamodule: LightningDataModule = parser.instantiate_classes(parser.parse_object({"data": data})).data
+    parsed = parser.parse_object({"data": data})
+    with mistakes_in_one_line():
+        datamodule: LightningDataModule = parser.instantiate_classes(parsed).data
     return datamodule
 
 
@@ -39,11 +41,9 @@ def fill_in(config: Config) -> Config:
     """
     if not (names := left_to_data(config)):
         return config
-    try:
-        datamodule = build_data(config)
+    datamodule = build_data(config)
+    with mistakes_in_one_line():
         facts = datamodule.facts() if hasattr(datamodule, "facts") else {}
-    except MISTAKES as error:
-        raise error if isinstance(error, UsageError) else UsageError(describe(error)) from error
     if unknown := sorted(names - facts.keys()):
         kind = type(datamodule).__name__
         raise UsageError(f"data.{unknown[0]} is not set, and {kind} cannot tell it from the data; write a value for it")

@@ -4,6 +4,8 @@ import importlib
 import inspect
 import re
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -17,6 +19,8 @@ from src.config import UsageError, did_you_mean
 MISTAKES = (ValueError, RuntimeError, AssertionError, OSError, ImportError, MisconfigurationException)
 
 TOP_LEVEL = ("experiment", "seed_everything", "trainer", "callbacks", "model", "data")  # keys of a configuration
+
+PEER_GONE = re.compile("Connection (closed|reset) by peer|Socket Timeout|Broken pipe")
 
 KEY = re.compile(r"Parser key \"([\w.]+)\"(?: element (\d+))?")
 CLASS = re.compile(r"(?:given class_path |class_path=)'([\w.]+)'")
@@ -32,8 +36,24 @@ class Parser(LightningArgumentParser):
         raise UsageError(shorten(message))
 
 
+@contextmanager
+def mistakes_in_one_line() -> Iterator[None]:
+    """Turn what a constructor raises for a value that cannot be into a UsageError, with what it said itself."""
+    try:
+        yield
+    except BaseException as error:
+        cause = error
+        while cause.__cause__ is not None:
+            cause = cause.__cause__
+        if isinstance(cause, MISTAKES):
+            raise UsageError(describe(cause)) from error
+        raise
+
+
 def describe(error: BaseException) -> str:
     """Say what a library or a constructor complained of, and where, in a few lines."""
+    if isinstance(error, UsageError) and str(error).startswith("Caught "):  # in a loader's process, with its traceback
+        return str(error).strip().splitlines()[-1].partition(": ")[2]
     message = "\n".join(str(error).strip().splitlines()[:10])[:1500] or type(error).__name__
     frame = traceback.extract_tb(error.__traceback__)[-1]
     if isinstance(error, ValueError) and Path(frame.filename).is_relative_to(Path(__file__).parent):

@@ -16,7 +16,7 @@ from src.command_line import CommandLine, Request
 from src.commands.check import check
 from src.config import UsageError
 from src.console import Console, silence_noise
-from src.messages import MISTAKES, describe
+from src.messages import MISTAKES, PEER_GONE, describe
 from src.run import is_main_process
 
 
@@ -75,6 +75,9 @@ def _guarded(cli: CLI) -> tuple[int, str | None]:
         return 130 if cli.trainer.interrupted else int(request.code or 0), "interrupted"
     except BaseException as error:
         message = describe(error)
+        if torch.distributed.is_initialized() and PEER_GONE.search(message):
+            print("error: another process of this run ended; its own message says why", file=sys.stderr)
+            return 1, message
         if not isinstance(error, UsageError) and (cli.start_check.started or not isinstance(error, MISTAKES)):
             traceback.print_exc()
             return 1, message

@@ -2,6 +2,7 @@ import os
 import random
 import subprocess
 import sys
+import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from train import main
 
@@ -72,3 +74,15 @@ def train_process(tmp_path: Path) -> Train:
         return Result(done.returncode, done.stdout, done.stderr)
 
     return run
+
+
+def write_images(folder: Path, num_images: int, size: tuple[int, int] = (24, 20), suffix: str = "jpg") -> list[Path]:
+    """Save smooth pictures of (width, height), each of its own, and return their paths."""
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = []
+    for index in range(num_images):
+        seed = zlib.crc32(f"{folder.parent.name}/{folder.name}/{index}".encode())
+        small = np.random.default_rng(seed).integers(0, 256, (4, 5, 3), dtype=np.uint8)
+        paths.append(folder / f"{index:03}.{suffix}")
+        Image.fromarray(small).resize(size, Image.Resampling.BICUBIC).save(paths[-1])
+    return paths

@@ -6,10 +6,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
-from tests.conftest import DIGITS, ROOT, Train
+from src.datamodules.samplers import ShardSampler, balanced_weights
+from tests.conftest import DIGITS, ROOT, Train, write_images
+
+FOLDER = str(ROOT / "configs" / "image_folder.yaml")
 
 TWO = ("--trainer.accelerator", "cpu", "--trainer.devices", "2", "--trainer.strategy", "ddp")
 SHORT = ("--trainer.max_epochs", "2", "--trainer.limit_train_batches", "3", "--run_name", "a")
@@ -79,3 +83,85 @@ def test_weights_of_one_and_two_processes_agree(train_process: Train, tmp_path: 
         weights.append(checkpoint["state_dict"])
     for key in weights[0]:
         torch.testing.assert_close(weights[0][key], weights[1][key], rtol=1e-4, atol=1e-5)
+
+
+WATCH = """
+import sys
+from pathlib import Path
+from lightning.pytorch import Callback
+
+class Watch(Callback):
+    def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx):
+        sampler = trainer.train_dataloader.batch_sampler.sampler
+        if batch_idx == 0:
+            keys = " ".join(map(str, sampler.keys()))
+            with Path(f"rank{trainer.global_rank}.txt").open("a") as file:
+                file.write(keys + "\\n")
+"""
+
+
+def test_ranks_divide_a_balanced_order_anew_each_epoch(train_process: Train, tmp_path: Path) -> None:
+    (tmp_path / "watch.py").write_text(WATCH)
+    for name, count in (("many", 90), ("few", 10)):
+        write_images(tmp_path / "data" / name, count)
+    words = (
+        "--data.root",
+        "data",
+        "--data.sampling",
+        "balanced",
+        "--data.val_fraction",
+        "0",
+        "--data.test_fraction",
+        "0",
+    )
+    words += (
+        "--data.image_size",
+        "16",
+        "--callbacks.best",
+        "null",
+        "--callbacks.watch",
+        "watch.Watch",
+        "--data.batch_size",
+        "10",
+    )
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    command = [
+        sys.executable,
+        str(ROOT / "train.py"),
+        "fit",
+        "--config",
+        FOLDER,
+        *words,
+        *TWO,
+        "--trainer.max_epochs",
+        "2",
+    ]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=600, env=environment)
+    assert done.returncode == 0, done.stderr
+    ranks = [np.loadtxt(tmp_path / f"rank{rank}.txt", dtype=np.int64) for rank in range(2)]
+    assert [keys.shape for keys in ranks] == [(2, 50), (2, 50)]  # epochs, samples
+    weights = balanced_weights(np.repeat([0, 1], [10, 90]))
+    for epoch in range(2):
+        sampler = ShardSampler(100, shuffle=True, seed=0, weights=weights)
+        sampler.set_epoch(epoch)
+        assert np.array_equal(np.stack([keys[epoch] for keys in ranks], axis=1).ravel(), sampler.keys())
+        few = np.isin(sampler.keys() - 100 * epoch, range(10))
+        assert few.mean() == pytest.approx(0.5, abs=0.05)
+    assert not np.array_equal(ranks[0][0], ranks[0][1] - 100)
+
+
+@pytest.mark.parametrize("storage", ["cache", "files", "memory"])
+def test_unreadable_images_are_the_same_on_both_ranks(train_process: Train, tmp_path: Path, storage: str) -> None:
+    for name in ("a", "b"):
+        write_images(tmp_path / "data" / name, 30)[7].write_bytes(b"")
+    words = ("--config", FOLDER, "--data.root", "data", "--data.image_size", "16", "--data.storage", storage, *TWO)
+    words += ("--trainer.max_epochs", "1", "--data.batch_size", "8", "--data.num_workers", "1")
+    result = train_process(*words)
+    assert result.code in (1, 2), result.err  # 1 where the other rank came upon it; and no rank waits for ever
+    assert "007.jpg: cannot be read as an image: the file is empty" in result.err
+    assert "Traceback" not in result.err
+    result = train_process(*words, "--data.skip_unreadable", "true", "--run_name", "a")
+    assert result.code == 0, result.err
+    assert result.out.count("skipped 2 unreadable images:") == 1
+    assert "data: train 47, val 5, test 6" in result.out
+    assert len(list((tmp_path / "data").glob("prepared/*.npy"))) == (storage == "cache")

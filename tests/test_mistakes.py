@@ -49,7 +49,8 @@ MISTAKES = {
     "--config C --data.num_workers -1": "data.num_workers must be at least 0, got -1",
     "--config C --data.train_transform.7.pixels 3": "'7' picks none of the list's 3 elements",
     "--config C --data.num_classes ${nope.x}": "refers to nope.x, which is not set",
-    "--config C --data src.datamodules.VisionDataModule": "refers to data.init_args.num_classes, which is not set",
+    "--config C --data src.datamodules.VisionDataModule": "data: .*VisionDataModule needs root, train_dataset; write a",
+    "--config C --data.val_fraction 1.5": r"data.val_fraction must be in \[0, 1\), got 1.5",
     "test": "nothing to evaluate",
     "test --config C": "no run with a best checkpoint in logs/digits; train one first",
     "test --config C --run_name nope": "no run 'nope' in logs/digits",
@@ -70,7 +71,6 @@ def test_one_short_message(train: Train, tmp_path: Path, words: str) -> None:
 
 LATE = {
     "--data.num_classes 5": "data.num_classes is 5, but the labels go from 0 to 9; write 10",
-    "--data.val_fraction 1.5": r"data.val_fraction must be in \[0, 1\), got 1.5",
     "--model.optimizer.lr -1": "Invalid learning rate: -1.0",
     "--callbacks.best.monitor val/acc": r"monitors 'val/acc', which .* does not log \(did you mean val/accuracy\?\)",
     "--trainer.num_sanity_val_steps 0 --callbacks.best.monitor val/acc": "monitors 'val/acc', which",

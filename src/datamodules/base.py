@@ -1,5 +1,5 @@
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sized
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -126,7 +126,11 @@ class BaseDataModule(LightningDataModule):
 
     def describe(self) -> str:
         """Say how many samples each split has, and how many of them are of which class."""
-        sizes = ", ".join(f"{name} {len(split):,}" for name, split in self.splits.items())  # type: ignore[arg-type]
+        lengths = {
+            name: f"{len(split):,}" if isinstance(split, Sized) else "(no length)"
+            for name, split in self.splits.items()
+        }
+        sizes = ", ".join(f"{name} {length}" for name, length in lengths.items())
         counts = self.class_counts
         if not counts:
             return f"data: {sizes}"

@@ -9,9 +9,10 @@ from torch.utils.data import Dataset
 
 from src.config import UsageError, did_you_mean
 from src.datamodules.datasets import ArrayDataset, ImageFiles, ImageFormat
-from src.datamodules.datasets.file_index import class_folders, find_images, index_folders, read_table
+from src.datamodules.datasets.file_index import EXTENSIONS, class_folders, find_images, index_folders, read_table
 from src.datamodules.datasets.names import pack_names, unpack_name
 from src.datamodules.images import ImageDataModule
+from src.datamodules.splits import classes_of, names_of
 
 FOLDERS = {"val": ("val", "valid", "validation"), "test": ("test",)}
 
@@ -64,6 +65,15 @@ class ImageFolderDataModule(ImageDataModule):
             raise UsageError(f"{self.csv_file or self.root}: no images to train on")
         return splits
 
+    def serve(self, datasets: dict[str, Dataset[Any]]) -> dict[str, Dataset[Any]]:
+        """Decode images beforehand where that is wanted; an empty class cannot be learned."""
+        for name in datasets.keys() & {"train", "all"}:
+            targets, names = classes_of(datasets[name]), names_of(datasets[name])
+            if targets is not None and names and len(empty := np.setdiff1d(np.arange(len(names)), targets)):
+                listed = ", ".join(names[k] for k in empty[:10])
+                raise UsageError(f"{self.csv_file or self.root}: no images ({', '.join(EXTENSIONS)}) of class {listed}")
+        return super().serve(datasets)
+
     @staticmethod
     def _unlabelled(root: str, form: ImageFormat) -> ImageFiles:
         names = pack_names(find_images(root))
@@ -81,13 +91,13 @@ class ImageFolderDataModule(ImageDataModule):
                 raise UsageError(
                     f"data.root {root}: neither a folder train nor a folder for each class; it has {inside}"
                 )
-            return {"all": index_folders(self.root, "", self._classes(root), complete=True)}
+            return {"all": index_folders(self.root, "", self._classes(root))}
         classes = self._classes(root / "train")
-        splits = {"train": index_folders(self.root, "train", classes, complete=True)}
+        splits = {"train": index_folders(self.root, "train", classes)}
         for name, folders in FOLDERS.items():
             for folder in folders:
                 if folder in found and class_folders(root / folder):
-                    splits.setdefault(name, index_folders(self.root, folder, classes, complete=False))
+                    splits.setdefault(name, index_folders(self.root, folder, classes))
         return splits
 
     def _classes(self, folder: Path) -> list[str]:

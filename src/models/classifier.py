@@ -10,14 +10,16 @@ class ClassifierModule(BaseModule):
     """Image classification: each sample has one of K classes.
 
     The network maps images of shape (B, C, H, W) to logits of shape (B, K); a batch is (images, targets) with targets
-    of shape (B,) and values in [0, K).
+    of shape (B,) and values in [0, K). MixUp and CutMix make targets soft, shape (B, K): the loss takes them as they
+    are, the metrics the class with the greatest share.
     """
 
     def step(self, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
-        """Return loss, logits and targets of one batch."""
+        """Return loss, logits and classes of one batch."""
         images, targets = batch
         logits = self.net(images)
-        return self.loss(logits, targets), logits, targets
+        classes = targets.argmax(dim=1) if targets.ndim == 2 else targets
+        return self.loss(logits, targets), logits, classes
 
     def predict_step(self, batch: Any, batch_idx: int) -> dict[str, Tensor]:
         """Return the likeliest class, its probability and, where the batch has it, the target; each of shape (B,)."""

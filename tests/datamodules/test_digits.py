@@ -5,7 +5,8 @@ from src.datamodules import DigitsDataModule
 
 def splits(**arguments: int | float) -> dict[str, torch.Tensor]:
     data = DigitsDataModule(**arguments)  # type: ignore[arg-type]
-    return {name: split.images for name, split in data.load_splits().items()}
+    data.setup("fit")
+    return {name: split.inputs for name, split in data.splits.items()}  # type: ignore[attr-defined]
 
 
 def test_all_digits_in_three_parts() -> None:

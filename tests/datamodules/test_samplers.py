@@ -1,8 +1,10 @@
+import tracemalloc
+
 import numpy as np
 import pytest
 from torch.utils.data import BatchSampler, SequentialSampler
 
-from src.datamodules.samplers import ArrayBatchSampler, ShardSampler
+from src.datamodules.samplers import ArrayBatchSampler, ShardSampler, balanced_weights
 
 
 @pytest.mark.parametrize("world_size", [1, 2, 4])
@@ -23,11 +25,12 @@ def test_evaluation_divides_without_repeating() -> None:
 
 def test_order_depends_on_seed_and_epoch_only() -> None:
     sampler, other = ShardSampler(100, shuffle=True, seed=1), ShardSampler(100, shuffle=True, seed=2)
-    first = sampler.order()
-    assert np.array_equal(first, sampler.order())
-    assert not np.array_equal(first, other.order())
-    sampler.set_epoch(1)
-    assert not np.array_equal(first, sampler.order())
+    first = sampler.keys()
+    assert np.array_equal(first, sampler.keys())
+    assert not np.array_equal(first, other.keys())
+    sampler.set_epoch(3)
+    assert not np.array_equal(first, sampler.keys() % 100)
+    assert set(sampler.keys() // 100) == {3}  # a key tells the epoch too
 
 
 @pytest.mark.parametrize("drop_last", [True, False])
@@ -35,3 +38,35 @@ def test_batches_are_those_of_torch(drop_last: bool) -> None:
     ours = [batch.tolist() for batch in ArrayBatchSampler(SequentialSampler(range(10)), 4, drop_last)]
     assert ours == list(BatchSampler(SequentialSampler(range(10)), 4, drop_last))
     assert len(ours) == len(ArrayBatchSampler(SequentialSampler(range(10)), 4, drop_last))
+
+
+def test_weights_decide_how_often_a_sample_comes() -> None:
+    weights = np.repeat([0.0, 1.0, 3.0], [10, 500, 490])
+    sampler = ShardSampler(1000, shuffle=True, seed=1, weights=weights)
+    counts = np.bincount(sampler.keys(), minlength=1000)
+    expected = weights / weights.sum() * 1000
+    assert counts.sum() == 1000
+    assert np.all(counts[:10] == 0)
+    assert np.all((counts == np.floor(expected)) | (counts == np.ceil(expected)))
+    sampler.set_epoch(1)
+    assert not np.array_equal(np.bincount(sampler.keys() - 1000, minlength=1000), counts)
+
+
+@pytest.mark.parametrize("world_size", [2, 3])
+def test_ranks_divide_a_weighted_order_too(world_size: int) -> None:
+    weights = balanced_weights(np.repeat([0, 1], [990, 10]))
+    whole = ShardSampler(1000, shuffle=True, seed=7, weights=weights).keys()
+    parts = [ShardSampler(1000, rank, world_size, True, 7, weights).keys() for rank in range(world_size)]
+    assert len({len(part) for part in parts}) == 1
+    assert np.array_equal(np.stack(parts, axis=1).ravel(), whole[: 1000 // world_size * world_size])
+    assert np.isin(whole, range(990)).mean() == pytest.approx(0.5, abs=0.02)
+
+
+def test_ten_million_samples_stay_an_array() -> None:
+    sampler = ArrayBatchSampler(ShardSampler(10_000_000, shuffle=True), 1024, drop_last=True)
+    tracemalloc.start()
+    first = next(iter(sampler))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert len(first) == 1024
+    assert peak < 10_000_000 * 8 * 4  # some arrays of int64; a list of Python integers would be 360 MB by itself

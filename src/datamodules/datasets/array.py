@@ -99,4 +99,6 @@ class ArrayDataset(Dataset[tuple[Tensor, Tensor]]):
 
     def _own(self, name: str) -> Any:
         values = self._columns[name]
-        return values if values is None or self._indices is None else values[self._indices]
+        if values is None or self._indices is None:
+            return values
+        return values[self._indices.numpy() if isinstance(values, np.ndarray) else self._indices]

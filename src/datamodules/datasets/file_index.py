@@ -35,17 +35,16 @@ def class_folders(folder: Path) -> list[str]:
     return [entry.name for entry in entries if entry.is_dir() and not entry.name.startswith(".")]
 
 
-def index_folders(root: str, folder: str, classes: list[str], complete: bool) -> ArrayDataset:
+def index_folders(root: str, folder: str, classes: list[str]) -> ArrayDataset:
     """List the images of `root`/`folder`/<class>/.
 
     Args:
         root: What the names are relative to.
         folder: Such as "train", or "" for `root` itself.
         classes: The classes in the order of their numbers.
-        complete: Whether every class must have an image.
 
     Raises:
-        UsageError: If there is a folder of no known class, or a class is empty.
+        UsageError: If there is a folder of no known class.
     """
     for name in class_folders(Path(root, folder)):
         if name not in classes:
@@ -54,9 +53,6 @@ def index_folders(root: str, folder: str, classes: list[str], complete: bool) ->
             raise UsageError(f"{Path(root, folder, name)}: no class of that name{near}; there are {known}")
     parts = [pack_names(find_images(root, os.path.join(folder, name))) for name in classes]
     counts = [len(part) for part in parts]
-    if complete and 0 in counts:
-        empty = Path(root, folder, classes[counts.index(0)])
-        raise UsageError(f"{empty}: a class without images; add some ({', '.join(EXTENSIONS)}) or remove the folder")
     width = max(part.shape[1] for part in parts)
     names = torch.cat([torch.nn.functional.pad(part, (0, width - part.shape[1])) for part in parts])
     targets = torch.repeat_interleave(torch.arange(len(classes)), torch.tensor(counts))
@@ -83,7 +79,10 @@ def read_table(path: str, classes: list[str] | None) -> dict[str, ArrayDataset]:
             if name == "path":
                 parts[name].append(np.array([os.fsencode(value) for value in values]))
             elif name == "weight":
-                parts[name].append(to_numbers(path, name, values))
+                numbers = to_numbers(path, name, values)
+                if numbers.min() < 0:
+                    raise UsageError(f"{path}: column 'weight' must be at least 0, got {numbers.min():g}")
+                parts[name].append(numbers)
             elif name in codes:
                 known = codes[name]
                 parts[name].append(np.array([known.setdefault(value, len(known)) for value in values]))

@@ -22,7 +22,7 @@ def pack_names(names: Iterable[str]) -> Tensor:
 def join_names(parts: list[np.ndarray]) -> Tensor:
     """Return arrays of byte strings as one array, as `pack_names` does."""
     table = np.concatenate(parts)
-    return torch.from_numpy(table.view(np.uint8).reshape(len(table), -1))
+    return torch.from_numpy(table.view(np.uint8).reshape(len(table), table.itemsize))
 
 
 def unpack_name(row: Tensor) -> str:

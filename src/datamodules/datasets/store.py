@@ -23,6 +23,8 @@ VERSION = 1  # raise it when the same images and settings give other pixels
 CHUNK = 64  # images that a thread decodes before it reports
 SHOWN = 10  # unreadable images listed in a message
 
+DAMAGE = (OSError, EOFError, ValueError, KeyError)  # what reading a damaged file raises
+
 Bad = dict[int, str]  # index and reason of every unreadable image
 
 
@@ -64,7 +66,7 @@ class Store:
         self.folder.mkdir(parents=True, exist_ok=True)
         with FileLock(path.with_suffix(".lock")):
             if path.exists():
-                with contextlib.suppress(OSError, ValueError, KeyError):
+                with contextlib.suppress(*DAMAGE):
                     return _map(path, shape)
                 print(f"{path} is damaged and is made anew")
             self._make_room(path, int(np.prod(shape)))
@@ -87,7 +89,7 @@ class Store:
         path = self.path(images)
         self.folder.mkdir(parents=True, exist_ok=True)
         with FileLock(path.with_suffix(".lock")):
-            with contextlib.suppress(OSError, ValueError, KeyError):
+            with contextlib.suppress(*DAMAGE):
                 return _read_record(path)
             bad = decode_all(images, None, self.num_threads)
             _write_record(path, bad)
