@@ -164,4 +164,4 @@ def test_unreadable_images_are_the_same_on_both_ranks(train_process: Train, tmp_
     assert result.code == 0, result.err
     assert result.out.count("skipped 2 unreadable images:") == 1
     assert "data: train 47, val 5, test 6" in result.out
-    assert len(list((tmp_path / "data").glob("prepared/*.npy"))) == (storage == "cache")
+    assert len(list((tmp_path / "data").glob(".prepared/*.npy"))) == (storage == "cache")

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from torch import Tensor, nn
 
 from src.config import left_to_data
 from src.models import load_model
@@ -128,3 +129,41 @@ def test_mistakes_leave_no_run(train: Train, folder: str, tmp_path: Path, words:
     assert len(result.err.splitlines()) <= 3
     assert re.search(message, result.err), result.err
     assert not (tmp_path / "logs").exists()
+
+
+class Bag(nn.Module):
+    """Classifies a padded sequence of numbers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed, self.head = nn.EmbeddingBag(10, 4, padding_idx=9), nn.Linear(4, 2)
+
+    def forward(self, numbers: Tensor) -> Tensor:
+        logits: Tensor = self.head(self.embed(numbers))
+        return logits
+
+
+def test_sequences_are_padded_by_a_collate_named_in_a_config(train: Train, tmp_path: Path) -> None:
+    data = {
+        "class_path": "src.datamodules.VisionDataModule",
+        "init_args": {
+            "root": "x",
+            "train_dataset": "tests.datamodules.test_vision.Sentences",
+            "collate": {"class_path": "src.datamodules.collates.PadSequences", "init_args": {"value": 9}},
+            "num_workers": 0,
+            "batch_size": 3,
+            "val_fraction": 0.34,
+        },
+    }
+    model = {
+        "class_path": "src.models.ClassifierModule",
+        "init_args": {
+            "net": "tests.test_facts.Bag",
+            "loss": "torch.nn.CrossEntropyLoss",
+            "optimizer": "torch.optim.Adam",
+        },
+    }
+    (tmp_path / "words.yaml").write_text(yaml.safe_dump({"model": model, "data": data}))
+    result = train("--config", "words.yaml", "--trainer.max_epochs", "1")
+    assert (result.code, result.err) == (0, "")
+    assert "data: train 4, val 2; 2 classes: 0 2, 1 2" in result.out

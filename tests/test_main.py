@@ -234,7 +234,7 @@ def test_the_best_checkpoint_is_tested_and_ties_go_to_the_earlier(train: Train, 
 def test_help_explains_options_from_the_docstrings(train: Train) -> None:
     result = train("--config", DIGITS, "--help")
     assert result.code == 0
-    assert "usage: train.py [fit|validate|test|predict] --config FILE" in result.out
+    assert "usage: train.py [fit|validate|test|predict|check|repeat] --config FILE" in result.out
     assert "--trainer.max_epochs" in result.out
     assert "Samples in one step, over all devices together." in " ".join(result.out.split())
     assert "Whether weight decay also acts on norm layers and biases." in " ".join(result.out.split())

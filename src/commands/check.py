@@ -91,11 +91,9 @@ def _check_images(split: str, images: ImageDataset, num_threads: int, report: Re
                 copies.append(f"{name} is the same file as {seen[digest]}")
     if infos:
         widths, heights = (np.array([getattr(info, side) for info in infos]) for side in ("width", "height"))
-        middle = f"{int(np.median(widths))}x{int(np.median(heights))}"
-        print(
-            f"{split}: {len(infos):,} images, {widths.min()}x{heights.min()} to {widths.max()}x{heights.max()} pixels, "
-            f"median {middle}; each is made {images.form.size}x{images.form.size}"
-        )
+        ranges = [f"{sides.min()} to {sides.max()} (median {int(np.median(sides))})" for sides in (widths, heights)]
+        made = f"each is made {images.form.size}x{images.form.size}"
+        print(f"{split}: {len(infos):,} images, width {ranges[0]}, height {ranges[1]}; {made}")
     wanted = "L" if images.form.num_channels == 1 else "RGB"
     modes = Counter(info.mode for info in infos if info.mode != wanted)
     report.notes += [f"{split}: {count:,} images of mode {mode}, made {wanted}" for mode, count in modes.items()]

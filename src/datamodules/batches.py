@@ -29,8 +29,9 @@ def apply_transforms(transforms: Sequence[nn.Module], batch: Any) -> Any:
     for transform in transforms:
         result = transform(*parts)
         parts = result if isinstance(result, tuple | list) and not alone else (result,)
-    plain = tree_map(lambda x: x.as_subclass(Tensor) if isinstance(x, tv_tensors.TVTensor) else x, tuple(parts))
-    return plain[0] if alone else plain
+    if not all(type(part) is Tensor for part in parts):
+        parts = tree_map(lambda x: x.as_subclass(Tensor) if isinstance(x, tv_tensors.TVTensor) else x, tuple(parts))
+    return parts[0] if alone else parts
 
 
 class PerSample(nn.Module):

@@ -41,7 +41,7 @@ class ImageDataModule(BaseDataModule):
     fit: Literal["crop", "stretch"] = "crop"
     num_channels: Literal[1, 3] = 3
     storage: Literal["auto", "memory", "cache", "files"] = "auto"
-    cache_dir: str = "data/prepared"
+    cache_dir: str = "data/.prepared"
     cache_limit_gb: float = 20.0
     skip_unreadable: bool = False
     sample_transform: list[nn.Module] = field(default_factory=list)

@@ -20,7 +20,7 @@ def folder(tmp_path: Path) -> Path:
 def test_good_data_has_no_problems(train: Train, folder: Path, tmp_path: Path) -> None:
     result = train("check", "--config", FOLDER, "--data.root", str(folder), "--data.val_fraction", "0.25")
     assert (result.code, result.err) == (0, "")
-    assert "train: 12 images, 40x30 to 40x30 pixels, median 40x30; each is made 64x64" in result.out
+    assert "train: 12 images, width 40 to 40 (median 40), height 30 to 30 (median 30); each is made 64x64" in result.out
     assert result.out.splitlines()[-1] == "no problems"
     table = [line.split() for line in result.out.splitlines()]
     assert ["class", "train", "val", "test", "share", "of", "train"] in table
@@ -54,7 +54,7 @@ def test_every_problem_is_reported_at_once(train: Train, folder: Path) -> None:
         "train: 1 images of mode L, made RGB",
         "train: 1 images of mode CMYK, made RGB",
         "train: 1 images turned upright by their EXIF data",
-        "train: 17 images, 30x20 to 300x40 pixels",
+        "train: 17 images, width 30 to 300 (median 40), height 20 to 40 (median 30)",
     ):
         assert text in result.out, result.out
     result = train("--config", FOLDER, "--data.root", str(folder))  # what check found, training finds too

@@ -241,3 +241,16 @@ def test_grey_images(tmp_path: Path) -> None:
     images, _ = next(iter(data.train_dataloader()))
     assert images.shape == (4, 1, 16, 16)
     assert np.ptp(images.numpy()) > 20
+
+
+def test_loaders_can_be_sent_to_workers_that_are_not_forked(tmp_path: Path) -> None:
+    for name in "ab":
+        write_images(tmp_path / name, 6)
+    data = load(tmp_path, storage="files", sample_transform=[v2.RandomHorizontalFlip()], num_workers=1)
+    loader = data.train_dataloader()
+    loader.multiprocessing_context = "spawn"
+    images, targets = next(iter(loader))
+    reference = load(tmp_path, storage="files", sample_transform=[v2.RandomHorizontalFlip()])
+    expected = next(iter(reference.train_dataloader()))
+    assert torch.equal(images, expected[0])
+    assert torch.equal(targets, expected[1])
