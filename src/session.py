@@ -106,6 +106,8 @@ def _summary(cli: CLI, seconds: float) -> str:
     """Return the closing lines: metrics, checkpoint, run directory, time, and what to type next."""
     shown = {"fit": "val/", "validate": "val/", "predict": "-"}.get(cli.request.command or "", "test/")
     lines = [(name, f"{value:.4f}") for name, value in cli.metrics.items() if name.startswith(shown)]
+    if skipped := getattr(cli.datamodule, "skipped", None):
+        lines.append(("skipped images", str(len(skipped))))
     if cli.request.run is None:
         best = _shown_path(cli.best_path) if cli.best_path else "none was kept; these are the final weights"
         lines.append(("best checkpoint", best))

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -164,4 +165,5 @@ def test_unreadable_images_are_the_same_on_both_ranks(train_process: Train, tmp_
     assert result.code == 0, result.err
     assert result.out.count("skipped 2 unreadable images:") == 1
     assert "data: train 47, val 5, test 6" in result.out
+    assert re.search(r"^skipped images +2$", result.out, re.MULTILINE)
     assert len(list((tmp_path / "data").glob(".prepared/*.npy"))) == (storage == "cache")
