@@ -10,14 +10,18 @@ from typing import Any, NoReturn
 
 import yaml
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
-from lightning.pytorch.callbacks import ModelCheckpoint, ProgressBar
+from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint, ProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.plugins.io import CheckpointIO
 
 from src.callbacks import StartCheck
 from src.command_line import COMMANDS, DEFAULTS, CommandLine, Request, log_root
 from src.config import Config, load_file
 from src.facts import fill_in
 from src.messages import Parser, mistakes_in_one_line
+from src.plugins import DurableCheckpointIO
+from src.resume import Start, check_same, find_start, read_start
 from src.run import Run, is_main_process
 
 DESCRIPTION = """Without a command: fit, then test the best checkpoint. Every option can stand in a configuration file
@@ -44,6 +48,7 @@ class CLI(LightningCLI):
         if not line.help:
             request.config = fill_in(request.config)
         self.start_check = StartCheck()
+        self.start, self.remarks, self.extends = Start(), list[str](), False
         self.metrics: dict[str, float] = {}
         usage = f"train.py [{'|'.join(COMMANDS)}] --config FILE [--config FILE ...] [--key value ...]"
         super().__init__(
@@ -72,6 +77,11 @@ class CLI(LightningCLI):
         )
         parser.add_argument("--run_name", type=str | None, help="Name of the run; the time it began by default.")
         parser.add_argument(
+            "--resume",
+            type=str | None,
+            help="Continue a run: auto for the unfinished one of this name (or the newest), or its directory.",
+        )
+        parser.add_argument(
             "--ckpt_path", type=str | None, help="Checkpoint to evaluate; by default the best of the newest run."
         )
 
@@ -84,6 +94,10 @@ class CLI(LightningCLI):
         if self.line.print_config:
             print(self.config_text, end="")
             sys.exit(0)
+        if self.request.trains and self.request.run is not None:
+            stored = load_file(str(self.request.run.directory / "config.yaml"))
+            self.remarks = check_same(stored, yaml.safe_load(self.config_text))
+            self.extends = stored["trainer"]["max_epochs"] != self.config.trainer.max_epochs
 
     def before_instantiate_classes(self) -> None:
         """Fix the run directory, since loggers and callbacks write into it."""
@@ -91,6 +105,9 @@ class CLI(LightningCLI):
         self.run = request.run or Run.create(log_root(request.config), request.config["experiment"], request.run_name)
         if request.run and is_main_process():
             self.run.lock()
+        if request.trains and request.run is not None:
+            folder = self.run.directory / "checkpoints"
+            self.start = read_start(Path(request.ckpt_path)) if request.ckpt_path else find_start(folder)
         self.config.trainer.default_root_dir = str(self.run.directory)
         _place(self.config.trainer, self.run.directory)
         _place(self.config.callbacks, self.run.directory)
@@ -113,7 +130,11 @@ class CLI(LightningCLI):
         if config["enable_progress_bar"] is False or any(isinstance(callback, ProgressBar) for callback in own):
             named.pop("progress", None)  # there can be only one
         if config["enable_checkpointing"] is False or config["fast_dev_run"]:
-            named = {name: item for name, item in named.items() if not isinstance(item, ModelCheckpoint)}
+            named = {name: item for name, item in named.items() if not isinstance(item, Checkpoint)}
+        plugins = config["plugins"] or []
+        plugins = plugins if isinstance(plugins, list) else [plugins]
+        if not any(isinstance(plugin, CheckpointIO) for plugin in plugins):
+            config["plugins"] = [*plugins, DurableCheckpointIO()]
         self.best = named.get("best")
         config["callbacks"] = [*own, *named.values()]
         return super()._instantiate_trainer(config, [*callbacks, self.start_check])
@@ -134,14 +155,11 @@ class CLI(LightningCLI):
         """Run the command.
 
         Returns:
-            The exit code: 0, or that of the signal which stopped the training.
+            The exit code, 0.
         """
         command, trainer = self.request.command, self.trainer
         if command in (None, "fit"):
-            trainer.fit(self.model, self.datamodule)
-            self._keep_metrics()
-            if trainer.received_sigterm:
-                return 143
+            self._fit()
             if command is None and "test" in getattr(self.datamodule, "splits", ("test",)):
                 trainer.test(self.model, self.datamodule, self.best_path, verbose=False, weights_only=True)
             elif command is None:
@@ -154,6 +172,20 @@ class CLI(LightningCLI):
             evaluate(self.model, self.datamodule, self.request.ckpt_path, verbose=False, weights_only=True)
         self._keep_metrics()
         return 0
+
+    def _fit(self) -> None:
+        """Train, from the start or on."""
+        loggers = [logger for logger in self.trainer.loggers if isinstance(logger, TensorBoardLogger)]
+        if self.request.run is not None:
+            self.trainer.num_sanity_val_steps = 0
+            self.trainer.should_stop = self.start.finished and not self.extends  # only the test was missing
+            for logger in loggers:  # steps that are done again would else be shown twice
+                logger._kwargs["purge_step"] = self.start.step
+        self.trainer.fit(self.model, self.datamodule, ckpt_path=self.start.path, weights_only=True)
+        self.metrics |= self.start.metrics
+        for logger in loggers:
+            logger._kwargs.pop("purge_step", None)
+        self._keep_metrics()
 
     def _keep_metrics(self) -> None:
         values = {name: float(value) for name, value in self.trainer.callback_metrics.items()}

@@ -1,17 +1,18 @@
 """What was typed: which command, which run, and the configuration it works on."""
 
 import re
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from src.config import Config, UsageError, apply_overrides, did_you_mean, left_to_data, load_file, merge, resolve, state
-from src.run import Run
+from src.run import Run, is_restart
 
 COMMANDS = ("fit", "validate", "test", "predict", "check", "repeat")
 EXAMPLE = "python train.py --config configs/digits.yaml"
 DEFAULTS = Path(__file__).with_name("defaults.yaml")
 COUNTS = ("num_folds", "num_seeds")  # of repeat
-OWN_KEYS = ("run_name", "ckpt_path", *COUNTS)  # they choose the run and are not part of its configuration
+OWN_KEYS = ("run_name", "ckpt_path", "resume", *COUNTS)  # they choose the run and are not part of its configuration
 
 
 @dataclass
@@ -80,9 +81,9 @@ class Request:
         command: One of `COMMANDS`, or None for fit and then test.
         config: The merged configuration; `experiment` is always set. References are resolved, unless they lead to what
             only the data can tell; `src/facts.py` then does it.
-        run: The run to evaluate; None for a new one.
+        run: The run to evaluate or to continue; None for a new one.
         run_name: The name of a new run; None for the time.
-        ckpt_path: The checkpoint to evaluate; None when training.
+        ckpt_path: The checkpoint to evaluate, or to continue from if it was named; else None.
         counts: Of repeat: how many folds and seeds, by option.
     """
 
@@ -92,6 +93,11 @@ class Request:
     run_name: str | None = None
     ckpt_path: str | None = None
     counts: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def trains(self) -> bool:
+        """Whether the command trains, from the start or on."""
+        return self.command in (None, "fit")
 
     @classmethod
     def build(cls, line: CommandLine) -> "Request":
@@ -108,9 +114,13 @@ class Request:
             return cls(None, {})
         if line.command != "repeat" and (given := own.keys() & set(COUNTS)):
             raise UsageError(f"--{min(given)} is an option of the command repeat")
+        if "resume" in own and line.command not in (None, "fit"):
+            raise UsageError(f"{line.command} takes no --resume; only training does")
         if line.command in (None, "fit", "check", "repeat"):
             if "ckpt_path" in own:
                 raise UsageError(f"{line.command or 'fit'} takes no --ckpt_path; validate, test and predict do")
+            if own.get("resume", "auto") != "auto":
+                return _resume(cls, line, files, overrides, own["resume"])
             if not files:
                 raise UsageError(f"no --config given; write {EXAMPLE}")
             config = apply_overrides(_merge_all(defaults, [content for _, content in files]), overrides)
@@ -118,13 +128,46 @@ class Request:
             log_root(config)
             _check_callbacks(config, defaults)
             counts = {key: _count(key, own[key]) for key in COUNTS if key in own}
-            return cls(line.command, _resolve(config), run_name=own.get("run_name"), counts=counts)
+            request = cls(line.command, _resolve(config), run_name=own.get("run_name"), counts=counts)
+            if line.command in (None, "fit") and ("resume" in own or is_restart()):
+                request.run = Run.to_continue(log_root(config), config["experiment"], request.run_name)
+                _stop_if_finished(request)
+            return request
         run = _find_run(files, dict(overrides), own, defaults)
-        base = load_file(str(run.directory / "config.yaml"))
-        later = [content for path, content in files if _experiment(path, content) != base.get("experiment")]
-        config = apply_overrides(_merge_all(base, later), overrides) | {"experiment": base.get("experiment")}
+        config = _config_of(run, files, overrides)
         ckpt_path = own.get("ckpt_path", str(run.best_checkpoint))
         return cls(line.command, _resolve(config), run=run, ckpt_path=ckpt_path)
+
+
+def _config_of(run: Run, files: list[tuple[str, Config]], overrides: list[tuple[str, str]]) -> Config:
+    """Return a run's own configuration with what was typed laid over it; its experiment's file is in it already."""
+    base = load_file(str(run.directory / "config.yaml"))
+    later = [content for path, content in files if _experiment(path, content) != base.get("experiment")]
+    return apply_overrides(_merge_all(base, later), overrides) | {"experiment": base.get("experiment")}
+
+
+def _resume(
+    cls: type[Request], line: CommandLine, files: list[tuple[str, Config]], overrides: list[tuple[str, str]], path: str
+) -> Request:
+    """Continue the run of a directory, or of one checkpoint in it."""
+    run = Run.of_checkpoint(path, "--resume") if Path(path).is_file() else Run(Path(path))
+    if not (run.directory / "config.yaml").is_file():
+        raise UsageError(f"--resume {path}: no run there; write auto, a run's directory or one of its checkpoints")
+    config = _resolve(_config_of(run, files, overrides))
+    request = cls(line.command, config, run=run, ckpt_path=path if Path(path).is_file() else None)
+    _stop_if_finished(request)
+    return request
+
+
+def _stop_if_finished(request: Request) -> None:
+    """Say that nothing is left to do, and stop, unless more epochs are asked for."""
+    if request.run is None or not request.run.is_finished:
+        return
+    stored = load_file(str(request.run.directory / "config.yaml"))
+    epochs = [str((config.get("trainer") or {}).get("max_epochs")) for config in (stored, request.config)]
+    if epochs[0] == epochs[1]:
+        print(f"{request.run.directory} is finished; nothing is left to do")
+        sys.exit(0)
 
 
 def _count(key: str, text: str) -> int:

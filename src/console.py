@@ -19,6 +19,8 @@ WARNINGS = (
     r".*LeafSpec.*",  # deprecated call inside Lightning (_pytree.py)
     r".*number of training batches .* is smaller than the logging interval.*",  # epoch means are logged all the same
     r".*does not have many workers.*",  # right for data in memory, which needs none
+    r"Checkpoint directory .* exists and is not empty.*",  # a run that continues
+    r"You're resuming from a checkpoint that ended before the epoch ended.*",  # said by ourselves where it matters
     r".*srun. command is available on your system but is not used.*",
 )
 

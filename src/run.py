@@ -6,6 +6,7 @@ import json
 import math
 import os
 import platform
+import re
 import shlex
 import shutil
 import subprocess
@@ -21,6 +22,20 @@ from src.config import UsageError, did_you_mean
 
 PACKAGES = ("torch", "torchvision", "lightning", "torchmetrics", "jsonargparse", "numpy")
 NAME_VARIABLE = "TRAIN_RUN_NAME"  # tells the processes that rank 0 starts which run they belong to
+
+
+def job_name() -> str | None:
+    """Return a name that a restart of this job has too, None outside of SLURM and torchrun."""
+    array, job = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_JOB_ID")
+    if job and os.environ.get("SLURM_JOB_NAME") not in ("bash", "interactive"):
+        return f"slurm-{array}_{os.environ['SLURM_ARRAY_TASK_ID']}" if array else f"slurm-{job}"
+    elastic = os.environ.get("TORCHELASTIC_RUN_ID", "none")
+    return None if elastic in ("none", "") else f"torchrun-{re.sub(r'[^A-Za-z0-9_.-]', '_', elastic)}"
+
+
+def is_restart() -> bool:
+    """Whether SLURM or torchrun started this job again."""
+    return any(os.environ.get(name, "0") != "0" for name in ("SLURM_RESTART_COUNT", "TORCHELASTIC_RESTART_COUNT"))
 
 
 def is_main_process() -> bool:
@@ -50,7 +65,7 @@ class Run:
             UsageError: If a run of that name exists.
         """
         parent = Path(root) / experiment
-        wanted = name or datetime.now().strftime("%Y%m%d-%H%M%S")
+        wanted = name or job_name() or datetime.now().strftime("%Y%m%d-%H%M%S")
         if not is_main_process():
             return cls(parent / os.environ.get(NAME_VARIABLE, wanted))
         if any(part in wanted for part in ("/", "\\")) or wanted in (".", ".."):
@@ -70,7 +85,17 @@ class Run:
         raise UsageError(f"{parent} holds 1,000 runs named {wanted}; give a --run_name")
 
     @classmethod
-    def of_checkpoint(cls, checkpoint: str) -> "Run":
+    def to_continue(cls, root: str, experiment: str, name: str | None) -> "Run | None":
+        """Return the run called `name`, or else the newest one unless it is finished; None if there is none."""
+        parent = Path(root) / experiment
+        runs = [cls(file.parent) for file in parent.glob("*/config.yaml")]
+        if wanted := name or job_name():
+            return next((run for run in runs if run.directory.name == wanted), None)
+        newest = max(runs, key=lambda run: run.started, default=None)
+        return newest if newest is not None and not newest.is_finished else None
+
+    @classmethod
+    def of_checkpoint(cls, checkpoint: str, option: str = "--ckpt_path") -> "Run":
         """Return the run that a checkpoint belongs to.
 
         Raises:
@@ -79,12 +104,12 @@ class Run:
         path = Path(checkpoint)
         if not path.exists():
             near = did_you_mean(path.stem, [file.stem for file in path.parent.glob("*.ckpt")])
-            raise UsageError(f"--ckpt_path {checkpoint}: no such file{near}")
+            raise UsageError(f"{option} {checkpoint}: no such file{near}")
         for folder in path.absolute().parents[:2]:
             if (folder / "config.yaml").is_file():
                 return cls(Path(os.path.relpath(folder)) if folder.is_relative_to(Path.cwd()) else folder)
         raise UsageError(
-            f"--ckpt_path {checkpoint}: no config.yaml beside it (looked in {path.parent} and the folder above); "
+            f"{option} {checkpoint}: no config.yaml beside it (looked in {path.parent} and the folder above); "
             "copy the config.yaml of its run there"
         )
 
@@ -118,6 +143,14 @@ class Run:
             return str(self.read()["start"])
         except (OSError, ValueError, KeyError):
             return _iso(self.directory.stat().st_mtime)
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the whole command ended well."""
+        try:
+            return self.read().get("exit_status") == 0
+        except (OSError, ValueError):
+            return False
 
     def lock(self) -> None:
         """Hold the run for this process until it ends, however it ends.
@@ -171,6 +204,13 @@ class Run:
             "best": {},
         }
         self.write(content)
+
+    def start_again(self, start: float, checkpoint: str | None) -> None:
+        """Note in run.json that the run continues."""
+        content = self.read()
+        entry = {"command": shlex.join(sys.argv), "git": _git(), "checkpoint": checkpoint, "start": _iso(start)}
+        resumed = [*content.get("resumed", []), entry]
+        self.write(content | {"end": None, "exit_status": None, "error": None, "resumed": resumed})
 
     def finish(self, exit_status: int, error: str | None, metrics: dict[str, float], best: dict[str, float]) -> None:
         """Write how the run ended: its last metrics, and the monitored one of the best checkpoint."""

@@ -2,6 +2,8 @@
 
 import contextlib
 import os
+import signal
+import subprocess
 import sys
 import time
 import traceback
@@ -14,10 +16,11 @@ from lightning.pytorch import Trainer
 from src.cli import CLI
 from src.command_line import CommandLine, Request
 from src.commands.check import check
-from src.config import UsageError
+from src.config import RunFailure, UsageError
 from src.console import Console, silence_noise
 from src.messages import MISTAKES, PEER_GONE, describe
-from src.run import is_main_process
+from src.run import NAME_VARIABLE, is_main_process
+from src.signals import STOP, Stopped
 
 
 def run(line: CommandLine, request: Request, start: float) -> int:
@@ -39,6 +42,7 @@ def run(line: CommandLine, request: Request, start: float) -> int:
         return check(request.config)
     console = Console()
     with console.capture(), contextlib.ExitStack() as stack:
+        stack.enter_context(STOP.installed())
         cli = CLI(line, request)
         stack.callback(cli.run.unlock)
         stack.callback(_leave_process_group)
@@ -47,10 +51,12 @@ def run(line: CommandLine, request: Request, start: float) -> int:
         if request.run is None:
             (cli.run.directory / "config.yaml").write_text(cli.config_text, encoding="utf-8")
             cli.run.start(start, _hardware(cli.trainer))
+        elif request.trains:
+            cli.run.start_again(start, str(cli.start.path) if cli.start.path else None)
         stack.enter_context(console.copy_to(cli.run.directory / "train.log"))
         print(_headline(cli))
         status, error = _guarded(cli)
-        if request.run is None:
+        if request.trains:
             cli.run.finish(status, error, cli.metrics, cli.best_score)
         else:
             cli.run.add_evaluation(start, str(request.ckpt_path), status, cli.metrics)
@@ -69,12 +75,14 @@ def _leave_process_group() -> None:
 def _guarded(cli: CLI) -> tuple[int, str | None]:
     """Run the command and turn what goes wrong into an exit code and a message."""
     try:
-        status = cli.execute()
-        return status, None if status == 0 else "stopped by SIGTERM"
-    except SystemExit as request:  # Lightning exits by itself after Ctrl-C
-        return 130 if cli.trainer.interrupted else int(request.code or 0), "interrupted"
+        return cli.execute(), None
+    except Stopped as stopped:
+        return _stop(cli, stopped), str(stopped)
     except BaseException as error:
         message = describe(error)
+        if isinstance(error, RunFailure):
+            print(f"error: {message}", file=sys.stderr)
+            return 1, message
         if torch.distributed.is_initialized() and PEER_GONE.search(message):
             print("error: another process of this run ended; its own message says why", file=sys.stderr)
             return 1, message
@@ -85,6 +93,23 @@ def _guarded(cli: CLI) -> tuple[int, str | None]:
     return 2, message
 
 
+def _stop(cli: CLI, stopped: Stopped) -> int:
+    """Say how to go on, ask SLURM to start the job again where it announced the end, and return the exit code."""
+    if not is_main_process():
+        # of a process that Lightning started it would take any other code for a crash, and kill all others
+        return 0 if NAME_VARIABLE in os.environ else stopped.exit_code
+    if stopped.signum not in (signal.SIGINT, signal.SIGTERM):
+        job = os.environ.get("SLURM_ARRAY_JOB_ID")
+        job = f"{job}_{os.environ['SLURM_ARRAY_TASK_ID']}" if job else os.environ["SLURM_JOB_ID"]
+        done = subprocess.run(["scontrol", "requeue", job], check=False)
+        print(
+            f"asked SLURM to start job {job} again" if done.returncode == 0 else f"scontrol could not requeue job {job}"
+        )
+    if cli.request.trains:
+        print(f"{stopped}; continue with: python train.py --resume {_shown_path(str(cli.run.directory))}")
+    return stopped.exit_code
+
+
 def _hardware(trainer: Trainer) -> dict[str, Any]:
     device = trainer.strategy.root_device
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
@@ -93,13 +118,30 @@ def _hardware(trainer: Trainer) -> dict[str, Any]:
 
 def _headline(cli: CLI) -> str:
     """Say where and what, before it starts."""
-    if cli.request.run is not None:
+    if not cli.request.trains:
         return f"{cli.request.command}: {cli.request.ckpt_path}"
     device, processes = cli.trainer.strategy.root_device.type, cli.trainer.world_size
     net = type(getattr(cli.model, "net", cli.model)).__name__
     size = sum(parameter.numel() for parameter in cli.model.parameters())
     where = device if processes == 1 else f"{processes} x {device}"
-    return f"{cli.run.directory}: {net}, {size:,} parameters, {where}, seed {cli.config.seed_everything}"
+    begin = f"{cli.run.directory}: {net}, {size:,} parameters, {where}, seed {cli.config.seed_everything}"
+    return "\n".join([begin, *_remarks(cli)])
+
+
+def _remarks(cli: CLI) -> list[str]:
+    """Say from where a run continues, and what will not be as it would have been."""
+    if cli.request.run is None:
+        return []
+    start = cli.start
+    if start.path is None:
+        return ["no checkpoint yet: the run starts from the beginning"]
+    remarks = [f"continues from {_shown_path(str(start.path))}, step {start.step:,}", *cli.remarks]
+    if not start.exact:
+        remarks.append("this checkpoint was saved within an epoch's end: the result will not be bit by bit the same")
+    if start.world_size != cli.trainer.world_size:
+        saved, now = start.world_size, cli.trainer.world_size
+        remarks.append(f"{saved} processes saved it, {now} continue: the result will not be bit by bit the same")
+    return remarks
 
 
 def _summary(cli: CLI, seconds: float) -> str:
@@ -108,7 +150,7 @@ def _summary(cli: CLI, seconds: float) -> str:
     lines = [(name, f"{value:.4f}") for name, value in cli.metrics.items() if name.startswith(shown)]
     if skipped := getattr(cli.datamodule, "skipped", None):
         lines.append(("skipped images", str(len(skipped))))
-    if cli.request.run is None:
+    if cli.request.trains:
         best = _shown_path(cli.best_path) if cli.best_path else "none was kept; these are the final weights"
         lines.append(("best checkpoint", best))
     lines += [("run directory", _shown_path(str(cli.run.directory))), ("seconds", f"{seconds:.1f}")]

@@ -64,13 +64,18 @@ class ArrayBatchSampler(BatchSampler):
         sampler: Gives the order.
         batch_size: Keys in a batch.
         drop_last: Whether a smaller last batch is left out.
+
+    Attributes:
+        start: Batches that the next epoch begins after; for a training that continues within an epoch.
     """
 
+    start = 0
+
     def __iter__(self) -> Iterator[np.ndarray]:  # type: ignore[override]
-        sampler = self.sampler
+        sampler, first, self.start = self.sampler, self.start * self.batch_size, 0
         keys = sampler.keys() if isinstance(sampler, ShardSampler) else np.fromiter(sampler, dtype=np.int64)
         end = len(keys) // self.batch_size * self.batch_size if self.drop_last else len(keys)
-        for start in range(0, end, self.batch_size):
+        for start in range(first, end, self.batch_size):
             yield keys[start : min(start + self.batch_size, end)]
 
 

@@ -1,9 +1,10 @@
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from lightning.pytorch import LightningModule
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from lightning.pytorch.core.mixins.hparams_mixin import _given_hyperparameters
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from lightning_utilities.core.apply_func import apply_to_collection
 from torch import Tensor, nn
 from torchmetrics import Metric, MetricCollection
 
@@ -54,8 +55,7 @@ class BaseModule(LightningModule):
             self.save_hyperparameters()
         self.net = net
         self.loss = loss
-        self._optimizer = optimizer
-        self._scheduler = scheduler
+        self._factories = _Factories(optimizer, scheduler)
         self._scheduler_interval = scheduler_interval
         self._scheduler_monitor = scheduler_monitor
         collection = MetricCollection(dict(metrics or {}))
@@ -97,8 +97,9 @@ class BaseModule(LightningModule):
         if every and (self.trainer.fit_loop.total_batch_idx + 1) % every == 0:
             rate = self.trainer.optimizers[0].param_groups[0]["lr"]
             values = {"train/loss_step": float(outputs["loss"]), "lr": float(rate)}
+            step = self.trainer.fit_loop.epoch_loop._batches_that_stepped  # from 0, as Lightning counts its own metrics
             for logger in self.loggers:
-                logger.log_metrics(values, step=self.global_step)
+                logger.log_metrics(values, step=step)
 
     def on_train_epoch_end(self) -> None:
         """Log the epoch's training metrics."""
@@ -119,16 +120,32 @@ class BaseModule(LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Build optimizer and scheduler."""
-        optimizer = build_optimizer(self._optimizer, self, self._decay_norm_and_bias)
-        if self._scheduler is None:
+        optimizer = build_optimizer(self._factories.optimizer, self, self._decay_norm_and_bias)
+        if self._factories.scheduler is None:
             return optimizer
-        scheduler = build_scheduler(self._scheduler, optimizer, lambda: self.trainer.estimated_stepping_batches)
+        scheduler = build_scheduler(
+            self._factories.scheduler, optimizer, lambda: self.trainer.estimated_stepping_batches
+        )
         interval = self._scheduler_interval or ("step" if steps_per_batch(scheduler) else "epoch")
         monitor = getattr(scheduler, "monitor", self._scheduler_monitor)
         return {
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": scheduler, "interval": interval, "monitor": monitor},
         }
+
+    def sums(self) -> dict[str, Any]:
+        """Return what this process has summed up of the running training epoch, on the CPU."""
+        metrics = self.train_metrics.items(keep_base=True, copy_state=False)
+        states = {name: (metric.metric_state, metric.update_count) for name, metric in metrics}
+        return {"loss": self._mean_loss.state(), "metrics": apply_to_collection(states, Tensor, Tensor.cpu)}
+
+    def load_sums(self, sums: dict[str, Any]) -> None:
+        """Go on from what `sums` returned."""
+        self._mean_loss.load(sums["loss"], self.device)
+        for name, metric in self.train_metrics.items(keep_base=True, copy_state=False):
+            states, metric._update_count = sums["metrics"][name]
+            for attribute, value in apply_to_collection(states, Tensor, Tensor.to, self.device).items():
+                setattr(metric, attribute, value)
 
     def _shared_step(self, batch: Any, stage: Stage) -> Tensor:
         loss, predictions, targets = self.step(batch)
@@ -148,3 +165,13 @@ class BaseModule(LightningModule):
         self.log_dict(values, sync_dist=self.trainer.world_size > 1)
         self._metrics(stage).reset()
         self._mean_loss.reset()
+
+
+class _Factories(NamedTuple):
+    """What the command line made of class paths; a copied module shares it, since it holds what cannot be copied."""
+
+    optimizer: OptimizerCallable
+    scheduler: LRSchedulerCallable | None
+
+    def __deepcopy__(self, memo: Any) -> "_Factories":
+        return self

@@ -24,6 +24,15 @@ class RunningMean:
         self._total = value * count if self._total is None else torch.add(self._total, value, alpha=count)
         self._count += count
 
+    def state(self) -> tuple[Tensor | None, int]:
+        """Return the sum so far, on the CPU, and the count."""
+        return None if self._total is None else self._total.cpu(), self._count
+
+    def load(self, state: tuple[Tensor | None, int], device: torch.device) -> None:
+        """Go on from what `state` returned."""
+        total, self._count = state
+        self._total = None if total is None else total.to(device)
+
     def compute(self, reduce: Callable[..., Tensor]) -> Tensor:
         """Return the mean, shape (); NaN before the first update.
 

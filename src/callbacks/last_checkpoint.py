@@ -1,0 +1,236 @@
+import os
+import random
+import time
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import Checkpoint
+
+from src.datamodules.samplers import ArrayBatchSampler
+from src.signals import STOP, Stopped
+
+KEY = "exact"  # of what this callback adds to a checkpoint
+PROGRESS = ("ready", "started", "processed", "completed")
+
+
+class LastCheckpoint(Checkpoint):
+    """Keep the newest state of the training as last.ckpt, from which it continues to the very same weights.
+
+    A state is saved only between two optimizer steps, when everything that belongs to the step before is done: the
+    validation after it, schedulers, logging. That is at the start of a batch or of an epoch, and at the end. Then
+    nothing but the counters, the sums of the running epoch's metrics and the generators of Python and numpy is needed
+    to go on exactly, since all else is drawn anew for each batch (see src/datamodules/randomness.py).
+
+    A signal that asks the run to stop is obeyed at such a point too, after saving; see src/signals.py.
+
+    Args:
+        dirpath: Folder of the checkpoints; a relative one is inside the run directory.
+        every_n_epochs: Save after so many epochs; 0 for never, but at the end it is always saved.
+        every_n_steps: Save after so many optimizer steps; null for never.
+        every_n_minutes: Save when so much time has passed since the last time; null for never.
+        num_older: So many states before the last are kept, as last-1.ckpt (the newest of them), last-2.ckpt, ...
+
+    Raises:
+        ValueError: If a number is out of range.
+    """
+
+    def __init__(
+        self,
+        dirpath: str = "checkpoints",
+        every_n_epochs: int = 1,
+        every_n_steps: int | None = None,
+        every_n_minutes: float | None = 10.0,
+        num_older: int = 1,
+    ) -> None:
+        if every_n_epochs < 0 or num_older < 0 or (every_n_steps or 1) < 1 or (every_n_minutes or 1) <= 0:
+            raise ValueError(
+                "LastCheckpoint: every_n_epochs and num_older must be at least 0, every_n_steps at least 1, "
+                f"every_n_minutes above 0; got {every_n_epochs}, {num_older}, {every_n_steps}, {every_n_minutes}"
+            )
+        self.path = Path(dirpath) / "last.ckpt"
+        self.every_n_epochs, self.every_n_steps = every_n_epochs, every_n_steps
+        self.every_n_minutes, self.num_older = every_n_minutes, num_older
+        self.enabled = True
+        self._point: str | None = None  # where in the training the state is saved just now
+        self._saved_step, self._saved_time = -1, time.monotonic()
+        self._loaded: dict[str, Any] | None = None
+        self._agreement = _Agreement()
+        self._wanted = 0
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Continue where the loaded state ended, if one was loaded, and begin to listen for signals."""
+        self._saved_step, self._saved_time, self._wanted = trainer.global_step, time.monotonic(), 0
+        self._agreement.start(trainer)
+        if self._loaded is not None:
+            _continue(trainer, self._loaded)
+            self._loaded = None
+        STOP.install()  # Lightning has just put its own handlers in place, which can hang under DDP (its issue 20806)
+        STOP.deferred = True
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        """Save or stop between two steps, if it is time to."""
+        self._wanted = max(self._wanted, self._agreement.exchange(self._wish()))
+        if batch_idx % trainer.accumulate_grad_batches:
+            return  # within a window of accumulation the gradients would be lost
+        steps = self.every_n_steps is not None and trainer.global_step % self.every_n_steps == 0
+        if self._wanted or (steps and trainer.global_step != self._saved_step):
+            self._save(trainer, "batch")
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Save or stop between two epochs, if it is time to."""
+        epoch = trainer.current_epoch
+        due = self.every_n_epochs and epoch % self.every_n_epochs == 0 and trainer.global_step != self._saved_step
+        if epoch and (due or self._wanted):
+            self._save(trainer, "epoch")
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Let a signal end a validation at once where no other process waits; nothing but time is lost."""
+        STOP.deferred = STOP.deferred and trainer.world_size > 1
+        if STOP.signum and not STOP.deferred and not trainer.sanity_checking:
+            raise Stopped(STOP.signum)
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Listen for signals between the steps again."""
+        STOP.deferred = not trainer.sanity_checking and trainer.state.fn == "fit"
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Save the end."""
+        self._save(trainer, "end")
+        STOP.deferred = False
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Stop listening."""
+        STOP.deferred = False
+
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Add what an exact continuation needs; this is called on every rank."""
+        if self._point is None:  # another callback saves, at a point that is none of ours
+            return
+        own = {"python": random.getstate(), "numpy": _numpy_state(), "sums": _sums(pl_module)}
+        ranks: list[Any] = [own]
+        if trainer.world_size > 1:
+            ranks = [None] * trainer.world_size
+            dist.all_gather_object(ranks, own, self._agreement.group)
+        metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        _complete(checkpoint["loops"]["fit_loop"], self._point)
+        checkpoint[KEY] = {"finished": self._point == "end", "ranks": ranks, "metrics": metrics}
+
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Keep what `on_train_start` needs."""
+        self._loaded = checkpoint.get(KEY)
+
+    def _wish(self) -> int:
+        """Return what this process wants: a signal's number, or 1 for saving because of the time, or 0."""
+        late = self.every_n_minutes is not None and time.monotonic() - self._saved_time > 60 * self.every_n_minutes
+        return STOP.signum + 1 if STOP.signum else int(late)
+
+    def _save(self, trainer: Trainer, point: str) -> None:
+        wanted, self._wanted = self._wanted, 0
+        if self.enabled:
+            if trainer.is_global_zero:
+                for logger in trainer.loggers:
+                    flush = getattr(getattr(logger, "experiment", None), "flush", None)
+                    if flush is not None:
+                        flush()
+                self._rotate()
+            self._point = point
+            try:
+                trainer.save_checkpoint(self.path, weights_only=False)
+            finally:
+                self._point = None
+        self._saved_step, self._saved_time = trainer.global_step, time.monotonic()
+        if wanted > 1:
+            raise Stopped(wanted - 1)
+
+    def _rotate(self) -> None:
+        """Keep the files before; last.ckpt itself stays in place until it is replaced."""
+        names = [self.path, *(self.path.with_name(f"last-{age + 1}.ckpt") for age in range(self.num_older))]
+        for newer, older in reversed(list(pairwise(names))):
+            if newer.exists():
+                temporary = older.with_suffix(".tmp")
+                temporary.unlink(missing_ok=True)
+                os.link(newer, temporary)
+                os.replace(temporary, older)
+
+
+class _Agreement:
+    """Lets all ranks act at the same batch on what only one of them may know, without waiting in a step.
+
+    Each step's wish is exchanged in the background and its greatest value looked at one step later.
+    """
+
+    def start(self, trainer: Trainer) -> None:
+        """Make a group of its own, on the CPU, where there are several ranks."""
+        self.group: Any = dist.new_group(backend="gloo") if trainer.world_size > 1 else None
+        self._work: Any = None
+        self._value = torch.tensor(0)
+
+    def exchange(self, wish: int) -> int:
+        """Offer this rank's wish and return the greatest of all ranks' last ones."""
+        if self.group is None:
+            return wish
+        agreed = 0
+        if self._work is not None:
+            self._work.wait()
+            agreed = int(self._value)
+        self._value = torch.tensor(wish)
+        self._work = dist.all_reduce(self._value, dist.ReduceOp.MAX, self.group, async_op=True)
+        return agreed
+
+
+def _complete(loops: dict[str, Any], point: str) -> None:
+    """Let the counters say that everything begun is done, in place; the batch or epoch that begins is not counted."""
+    batches, epochs = loops["epoch_loop.batch_progress"], loops["epoch_progress"]
+    for counters in (batches,) if point == "batch" else (batches, epochs):
+        for part in ("total", "current"):
+            counters[part] |= dict.fromkeys(PROGRESS, counters[part]["processed"])
+    batches["is_last_batch"] = False
+    if point != "batch":
+        batches["current"] |= dict.fromkeys(PROGRESS, 0)
+
+
+def _continue(trainer: Trainer, state: dict[str, Any]) -> None:
+    """Put the training where the loaded state ended."""
+    if len(state["ranks"]) == trainer.world_size:
+        own = state["ranks"][trainer.global_rank]
+        random.setstate(_as_tuple(own["python"]))
+        name, keys, *rest = own["numpy"]
+        np.random.set_state((name, np.array(keys, dtype=np.uint32), *rest))
+        module: Any = trainer.lightning_module
+        if hasattr(module, "load_sums"):
+            module.load_sums(own["sums"])
+    trainer._logger_connector._callback_metrics.update({k: torch.tensor(v) for k, v in state["metrics"].items()})
+    fit_loop: Any = trainer.fit_loop
+    loop = fit_loop.epoch_loop
+    for loader in fit_loop._combined_loader.flattened:
+        if isinstance(loader.batch_sampler, ArrayBatchSampler):
+            loader.batch_sampler.start = loop.batch_progress.current.ready
+            loader.batch_sampler.sampler.set_epoch(trainer.current_epoch)  # type: ignore[union-attr]
+    iter(fit_loop._data_fetcher)  # a loader's workers may have begun already, from the start of the epoch
+    reset = loop.reset
+
+    def reset_once() -> None:
+        """Keep the counters, but not Lightning's guesses about what was left undone: nothing was."""
+        del loop.reset
+        reset()
+        loop._restarting = fit_loop._restarting = False
+
+    loop.reset = reset_once
+
+
+def _sums(module: Any) -> Any:
+    return module.sums() if hasattr(module, "sums") else None
+
+
+def _numpy_state() -> tuple[Any, ...]:
+    name, keys, *rest = np.random.get_state(legacy=True)
+    return (name, np.asarray(keys).tolist(), *rest)
+
+
+def _as_tuple(value: Any) -> Any:
+    return tuple(_as_tuple(item) for item in value) if isinstance(value, list | tuple) else value

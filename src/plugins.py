@@ -1,0 +1,71 @@
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch.plugins.io import TorchCheckpointIO
+
+from src.config import RunFailure
+
+
+class DurableCheckpointIO(TorchCheckpointIO):
+    """Write checkpoints so that the file under their name is always whole, whenever the process or the machine stops.
+
+    A file is written beside its target, flushed to the disk and renamed. Lightning's own way goes through $TMPDIR and
+    can destroy the file it replaces (Lightning issues 19970 and 21253).
+
+    Raises:
+        RunFailure: If the disk is full; the old file stays as it was.
+    """
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None) -> None:
+        """Replace the file at `path` by the checkpoint in one step."""
+        target = Path(os.path.realpath(path))
+        target.parent.mkdir(parents=True, exist_ok=True)
+        temporary = target.with_name(f"{target.name}.tmp")
+        try:
+            with temporary.open("wb") as file:
+                torch.save(checkpoint, file)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, target)
+        except BaseException as error:
+            temporary.unlink(missing_ok=True)
+            if isinstance(error, OSError | RuntimeError):  # torch's zip writer turns one into the other
+                raise RunFailure(_explain(error, checkpoint, target)) from error
+            raise
+        sync_folder(target.parent)
+
+    def load_checkpoint(
+        self, path: str | Path, map_location: Any | None = None, weights_only: bool | None = None
+    ) -> dict[str, Any]:
+        """Read a checkpoint, tensors and plain data only, onto the CPU."""
+        checkpoint: dict[str, Any] = torch.load(path, map_location=map_location or "cpu", weights_only=True)
+        return checkpoint
+
+
+def sync_folder(folder: Path) -> None:
+    """Make renames in a folder outlast a power failure, where the system has a way to."""
+    if os.name != "nt":
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _explain(error: Exception, checkpoint: dict[str, Any], target: Path) -> str:
+    needed, status = _num_bytes(checkpoint), os.statvfs(target.parent) if hasattr(os, "statvfs") else None
+    free = f", {status.f_bavail * status.f_frsize / 1e6:,.1f} MB are free" if status else ""
+    kept = "; the one before it is still there" if target.exists() else ""
+    return (
+        f"the checkpoint {target} could not be written: it needs about {needed / 1e6:,.1f} MB{free} ({error}){kept}. "
+        "Make room, then continue with --resume"
+    )
+
+
+def _num_bytes(node: Any) -> int:
+    if isinstance(node, torch.Tensor):
+        return node.numel() * node.element_size()
+    items = node.values() if isinstance(node, dict) else node if isinstance(node, list | tuple) else ()
+    return sum(_num_bytes(item) for item in items)

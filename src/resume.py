@@ -1,0 +1,153 @@
+"""Continuing a run: from which checkpoint, and whether it is still the same training."""
+
+import re
+import zipfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from src.config import Config, UsageError
+
+FREE = re.compile(  # changes that leave the training as it is
+    r"data\.init_args\.(num_workers|storage|cache_dir|cache_limit_gb)$|callbacks\.(progress|last|predictions)\b|"
+    r"trainer\.(logger|log_every_n_steps|enable_progress_bar|enable_model_summary|max_time|profiler|default_root_dir|"
+    r"num_sanity_val_steps|detect_anomaly)\b"
+)
+OTHER_LAYOUT = re.compile(r"trainer\.(accelerator|devices|num_nodes|strategy)\b")
+OTHER_PLACE = re.compile(r"data\.init_args\.(root|csv_file|train|val|test)$")
+
+
+@dataclass
+class Start:
+    """Where a training continues.
+
+    Args:
+        path: The checkpoint; None to begin, since there is none yet.
+        step: Optimizer steps that it has behind it.
+        finished: Whether the training ended there.
+        exact: Whether it was saved at a point from which it goes on exactly.
+        world_size: Number of processes that saved it.
+        metrics: The last metrics before it.
+    """
+
+    path: Path | None = None
+    step: int = 0
+    finished: bool = False
+    exact: bool = True
+    world_size: int = 1
+    metrics: dict[str, float] = field(default_factory=dict)
+
+
+def find_start(folder: Path) -> Start:
+    """Return where to continue: the newest whole checkpoint of a run's folder; damaged ones are named.
+
+    Raises:
+        UsageError: If there are checkpoints and none of them is whole.
+    """
+    for leftover in folder.glob("*.tmp"):
+        leftover.unlink(missing_ok=True)
+    ages = {path: int("0" + path.stem.removeprefix("last-").removeprefix("last")) for path in folder.glob("last*.ckpt")}
+    candidates = [*sorted(ages, key=ages.__getitem__), *folder.glob("best.ckpt")]
+    damaged = []
+    for path in candidates:
+        try:
+            start = read_start(path)
+        except UsageError as error:
+            damaged.append(str(error))
+            print(f"passed over: {error}")
+            continue
+        return start
+    if damaged:
+        raise UsageError(f"{folder} has no whole checkpoint left; start a new run under another --run_name")
+    return Start()
+
+
+def read_start(path: Path) -> Start:
+    """Read a checkpoint whole, with its checksums.
+
+    Raises:
+        UsageError: If it is truncated, damaged, or no checkpoint of a training.
+    """
+    try:
+        with zipfile.ZipFile(path) as file:
+            broken = file.testzip()
+        if broken is not None:
+            raise UsageError(f"{path}: damaged: wrong checksum of {broken}")
+        content: Any = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except UsageError:
+        raise
+    except Exception as error:  # zip and pickle readers raise anything for a damaged file
+        reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
+        raise UsageError(f"{path}: truncated, damaged or no checkpoint: {reason}") from None
+    if not isinstance(content, dict) or not {"state_dict", "loops", "optimizer_states"} <= content.keys():
+        raise UsageError(f"{path}: not a checkpoint of a training")
+    exact = content.get("exact")
+    known = exact or {"finished": False, "ranks": [None], "metrics": {}}
+    ranks = len(known["ranks"])
+    return Start(path, content["global_step"], known["finished"], exact is not None, ranks, known["metrics"])
+
+
+def check_same(stored: Config, wanted: Config) -> list[str]:
+    """Compare the configuration of a run with the one that is to continue it.
+
+    Args:
+        stored: That of the run.
+        wanted: The one asked for.
+
+    Returns:
+        Remarks about changes that go through and after which the result is not bit by bit the same.
+
+    Raises:
+        UsageError: If anything changed that the training depends on; all such changes are listed.
+    """
+    remarks, refused = [], []
+    before, after = _flatten(stored), _flatten(wanted)
+    for key in sorted(before.keys() | after.keys()):
+        old, new = before.get(key), after.get(key)
+        if old == new or FREE.match(key):
+            continue
+        change = f"{key}: {old} -> {new}"
+        if OTHER_LAYOUT.match(key):
+            remarks.append(f"{change} (the result will not be bit by bit the same)")
+        elif OTHER_PLACE.match(key):
+            remarks.append(f"{change} (taken for the same data at another place)")
+        elif key == "trainer.max_epochs" and _is_more(old, new) and not _depends_on_total(stored):
+            remarks.append(f"{change} (more epochs)")
+        elif key == "trainer.max_epochs" and _is_more(old, new):
+            refused.append(f"{change} (the learning rate follows a course over all epochs)")
+        else:
+            refused.append(change)
+    if refused:
+        listed = "".join(f"\n  {change}" for change in refused[:12])
+        more = f"\n  and {len(refused) - 12} more" if len(refused) > 12 else ""
+        raise UsageError(
+            f"the run cannot continue with other settings; leave them as they are or start a new run:{listed}{more}"
+        )
+    return remarks
+
+
+def _is_more(old: Any, new: Any) -> bool:
+    return isinstance(old, int) and isinstance(new, int) and (new > old >= 0 or new == -1)
+
+
+def _depends_on_total(config: Config) -> bool:
+    """Whether a scheduler gets the number of all steps from the trainer."""
+    flat = _flatten(config.get("model") or {})
+    return any("scheduler" in key and key.endswith(".total_steps") and flat[key] is None for key in flat)
+
+
+def _flatten(node: Any, prefix: str = "") -> dict[str, Any]:
+    """Return every value with its dotted key; lists count as values unless they hold mappings."""
+    items: Any = ()
+    if isinstance(node, dict) and node:
+        items = node.items()
+    elif isinstance(node, list) and any(isinstance(item, dict) for item in node):
+        items = enumerate(node)
+    else:
+        return {prefix: node}
+    flat: dict[str, Any] = {}
+    for key, value in items:
+        flat |= _flatten(value, f"{prefix}.{key}" if prefix else str(key))
+    return flat

@@ -1,0 +1,92 @@
+"""Stopping on request: after the first signal training stops where it can be continued, the second does not wait."""
+
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+SIGNALS = [signal.SIGINT, signal.SIGTERM]
+if "SLURM_JOB_ID" in os.environ and hasattr(signal, "SIGUSR1"):
+    SIGNALS.append(signal.SIGUSR1)  # SLURM's notice that the job will be preempted; see docs/reliability.md
+
+
+class Stopped(BaseException):
+    """The run was asked to stop.
+
+    Args:
+        signum: The signal that asked.
+    """
+
+    def __init__(self, signum: int) -> None:
+        super().__init__(f"stopped by {signal.Signals(signum).name}")
+        self.signum = signum
+
+    @property
+    def exit_code(self) -> int:
+        """What a shell reports of a process that this signal ended."""
+        return 128 + self.signum
+
+
+class StopRequest:
+    """What was asked for so far.
+
+    Attributes:
+        signum: The signal that came, 0 if none did.
+        deferred: Whether somebody looks at `signum` now and then and will stop in good order; if not, the signal
+            raises `Stopped` where the program just is.
+    """
+
+    def __init__(self) -> None:
+        self.signum = 0
+        self.deferred = False
+        self._process = os.getpid()
+
+    def __call__(self, signum: int, frame: FrameType | None) -> None:
+        """Handle a signal."""
+        if os.getpid() != self._process:  # a worker that was forked: Ctrl-C reaches it too, but its parent decides
+            if signum != signal.SIGINT:
+                _die(signum)
+            return
+        if self.signum:
+            _die(signum)
+        self.signum = signum
+        print(
+            f"\n{signal.Signals(signum).name}: "
+            + ("finishing the step; again to stop at once" if self.deferred else "")
+        )
+        if not self.deferred:
+            raise Stopped(signum)
+
+    @contextmanager
+    def installed(self) -> Iterator[None]:
+        """Handle the signals, and afterwards leave them as they were."""
+        previous, self.signum = self.install(), 0
+        try:
+            yield
+        finally:
+            for signum, handler in previous.items():
+                signal.signal(signum, handler)
+
+    def install(self) -> dict[Any, Any]:
+        """Handle the signals from now on; return who did before."""
+        self._process = os.getpid()
+        if threading.current_thread() is not threading.main_thread():
+            return {}
+        return {signum: signal.signal(signum, self) for signum in SIGNALS}
+
+
+STOP = StopRequest()
+
+
+def ignore_interrupts(worker: int) -> None:
+    """Let a loader's worker outlast Ctrl-C, which a terminal sends to it too, so that the step can be finished."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def _die(signum: int) -> None:
+    signal.signal(signum, signal.SIG_DFL)
+    os.kill(os.getpid(), signum)
