@@ -14,8 +14,9 @@ def main(words: list[str]) -> int:
         The exit code: 0 if all went well, 2 for a mistake in what was typed or configured, 1 for a failure.
     """
     start = time.time()
-    from src.command_line import CommandLine, Request  # imported here: loader workers import this file again
+    from src.command_line import CommandLine  # imported here: loader workers import this file again
     from src.config import UsageError
+    from src.request import Request
 
     try:
         line = CommandLine.parse(words)

@@ -5,6 +5,7 @@ import copy
 import enum
 import os
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -16,11 +17,14 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.plugins.io import CheckpointIO
 
 from src.callbacks import StartCheck
-from src.command_line import COMMANDS, DEFAULTS, CommandLine, Request, log_root
+from src.command_line import COMMANDS, CommandLine
+from src.commands.find_batch_size import find_batch_size
+from src.commands.replay import replay
 from src.config import Config, load_file
 from src.facts import fill_in
-from src.messages import Parser, mistakes_in_one_line
+from src.messages import Parser, check_functions, mistakes_in_one_line
 from src.plugins import DurableCheckpointIO
+from src.request import DEFAULTS, Request, log_root
 from src.resume import Start, check_same, find_start, read_start
 from src.run import Run, is_main_process
 
@@ -90,6 +94,7 @@ class CLI(LightningCLI):
         if self.line.help:
             _print_help(parser, self.line.help, self.request.config)
         self.config = parser.parse_object(self.request.config)
+        check_functions(self.config.as_dict())
         self.config_text = _dump(parser, self.config)
         if self.line.print_config:
             print(self.config_text, end="")
@@ -102,10 +107,14 @@ class CLI(LightningCLI):
     def before_instantiate_classes(self) -> None:
         """Fix the run directory, since loggers and callbacks write into it."""
         request = self.request
-        self.run = request.run or Run.create(log_root(request.config), request.config["experiment"], request.run_name)
+        if request.command == "find_batch_size":
+            self.run = Run(Path(tempfile.mkdtemp()))  # what its trials write is of no use to anybody
+        else:
+            name = request.config["experiment"], request.run_name
+            self.run = request.run or Run.create(log_root(request.config), *name)
         if request.run and is_main_process():
             self.run.lock()
-        if request.trains and request.run is not None:
+        if (request.trains or request.command == "replay") and request.run is not None:
             folder = self.run.directory / "checkpoints"
             self.start = read_start(Path(request.ckpt_path)) if request.ckpt_path else find_start(folder)
         self.config.trainer.default_root_dir = str(self.run.directory)
@@ -164,6 +173,10 @@ class CLI(LightningCLI):
                 trainer.test(self.model, self.datamodule, self.best_path, verbose=False, weights_only=True)
             elif command is None:
                 print("the data has no test split: nothing is tested")
+        elif command == "replay":
+            replay(trainer, self.model, self.datamodule, self.start.path, self.request.numbers["batch"])
+        elif command == "find_batch_size":
+            find_batch_size(trainer, self.model, self.datamodule)
         elif command == "predict":
             path = self.request.ckpt_path
             trainer.predict(self.model, self.datamodule, return_predictions=False, ckpt_path=path, weights_only=True)

@@ -12,8 +12,9 @@ from typing import Any, TextIO
 
 # Lightning's remarks that say nothing about this run, or that the lines printed at start and end already say.
 NOISE = re.compile(
-    r"💡 Tip|GPU available|TPU available|HPU available|Seed set to|Restoring states|Loaded model weights|"
-    r"Loading `train_dataloader` to estimate|`Trainer.fit` stopped: `max_epochs=|Running in `fast_dev_run`"
+    r"💡 Tip|GPU available|TPU available|HPU available|Seed set to|Restoring states|Restored all states|"
+    r"Loaded model weights|`weights_only` was not set|Loading `train_dataloader` to estimate|Finished batch size|"
+    r"`Trainer.fit` stopped: `max_(epochs|steps)=|Running in `fast_dev_run`"
 )
 WARNINGS = (
     r".*LeafSpec.*",  # deprecated call inside Lightning (_pytree.py)

@@ -3,7 +3,7 @@
 from lightning.pytorch import LightningDataModule
 
 from src.config import DATA_REFERENCE, Config, UsageError, left_to_data, state
-from src.messages import Parser, mistakes_in_one_line
+from src.messages import Parser, check_functions, mistakes_in_one_line
 
 KEPT = ("class_names",)  # stated in a run's config.yaml although nothing refers to it: their order is the network's
 
@@ -25,6 +25,7 @@ def build_data(config: Config) -> LightningDataModule:
     parser = Parser()
     parser.add_subclass_arguments(LightningDataModule, "data")
     parsed = parser.parse_object({"data": data})
+    check_functions(parsed.as_dict())
     with mistakes_in_one_line():
         datamodule: LightningDataModule = parser.instantiate_classes(parsed).data
     return datamodule

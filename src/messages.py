@@ -13,7 +13,7 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.cli import LightningArgumentParser
 from lightning.pytorch.utilities.exceptions import MisconfigurationException  # type: ignore[attr-defined]
 
-from src.config import UsageError, did_you_mean
+from src.config import RunFailure, UsageError, did_you_mean
 
 # What a constructor, or the setup before the first batch, raises for a value that cannot be.
 MISTAKES = (ValueError, RuntimeError, AssertionError, OSError, ImportError, MisconfigurationException)
@@ -50,13 +50,37 @@ def mistakes_in_one_line() -> Iterator[None]:
         raise
 
 
+def check_functions(node: Any, key: str = "") -> None:
+    """Refuse functions that do not say what they return: they make nothing, and would be called all the same.
+
+    Args:
+        node: A parsed configuration, as plain data.
+        key: Where it stands.
+
+    Raises:
+        UsageError: If a class_path is such a function.
+    """
+    if isinstance(node, dict):
+        path = node.get("class_path")
+        if isinstance(path, str) and "." in path:
+            module, _, name = path.rpartition(".")
+            found = getattr(importlib.import_module(module), name, None)
+            if inspect.isroutine(found) and not getattr(found, "__annotations__", {}).get("return"):
+                raise UsageError(f"{key}: {path} is a function that does not say what it returns; write a class's path")
+        for name, value in node.items():
+            check_functions(value, f"{key}.{name}" if key else str(name))
+    elif isinstance(node, list):
+        for item in node:
+            check_functions(item, key)
+
+
 def describe(error: BaseException) -> str:
     """Say what a library or a constructor complained of, and where, in a few lines."""
     if isinstance(error, UsageError) and str(error).startswith("Caught "):  # in a loader's process, with its traceback
         return str(error).strip().splitlines()[-1].partition(": ")[2]
     message = "\n".join(str(error).strip().splitlines()[:10])[:1500] or type(error).__name__
     frame = traceback.extract_tb(error.__traceback__)[-1]
-    if isinstance(error, ValueError) and Path(frame.filename).is_relative_to(Path(__file__).parent):
+    if isinstance(error, ValueError | RunFailure) and Path(frame.filename).is_relative_to(Path(__file__).parent):
         return message  # our own check, which says all there is to say
     return f"{message}\n({type(error).__name__} in {Path(frame.filename).name}, line {frame.lineno})"
 
@@ -76,7 +100,9 @@ def shorten(report: str) -> str:
         return f"{where}class_path '{classes[-1] if classes else '?'}': there is no module '{found[1]}'"
     if found := re.search(r"Expected '([\w.]+)' to be a subclass of ([^\n]+?)\.*(?: Got value|\n|$)", report):
         return f"{where}{found[1]} is not a {found[2]}; write the class_path of one"
-    if found := re.search(r"the following arguments are required: ([^\n]+)", report):
+    if found := re.search(r"Import path ([\w.]+) does not correspond to a subclass of (\w+)", report):
+        return f"{where}{found[1]} is not a {found[2]}; write the class_path of one"
+    if found := re.search(r"the following arguments are required: (.+?)(?:\. Got value|\n|$)", report):
         owner = classes[_depth(report, found) - 1] if classes else "the configuration"
         return f"{where}{owner} needs {found[1]}; write a value for it"
     if found := re.search(r"Key \"?([\w.]+)\"? is required", report):

@@ -12,15 +12,21 @@ from typing import Any
 
 import torch
 from lightning.pytorch import Trainer
+from lightning.pytorch.utilities.memory import is_oom_error
 
 from src.cli import CLI
-from src.command_line import CommandLine, Request
+from src.command_line import CommandLine
 from src.commands.check import check
 from src.config import RunFailure, UsageError
 from src.console import Console, silence_noise
 from src.messages import MISTAKES, PEER_GONE, describe
+from src.request import EVALUATING, Request
 from src.run import NAME_VARIABLE, is_main_process
 from src.signals import STOP, Stopped
+
+OUT_OF_MEMORY = """out of memory ({}). Take fewer samples at a time and keep the batch by accumulating: halve
+data.batch_size and set trainer.accumulate_grad_batches 2; python train.py find_batch_size --config C finds out what
+fits. Or write trainer.precision bf16-mixed, smaller images, a smaller network"""
 
 
 def run(line: CommandLine, request: Request, start: float) -> int:
@@ -48,6 +54,8 @@ def run(line: CommandLine, request: Request, start: float) -> int:
         stack.callback(_leave_process_group)
         if not is_main_process():
             return _guarded(cli)[0]
+        if request.command == "find_batch_size":
+            return _guarded(cli)[0]
         if request.run is None:
             (cli.run.directory / "config.yaml").write_text(cli.config_text, encoding="utf-8")
             cli.run.start(start, _hardware(cli.trainer))
@@ -58,9 +66,9 @@ def run(line: CommandLine, request: Request, start: float) -> int:
         status, error = _guarded(cli)
         if request.trains:
             cli.run.finish(status, error, cli.metrics, cli.best_score)
-        else:
+        elif request.command in EVALUATING:
             cli.run.add_evaluation(start, str(request.ckpt_path), status, cli.metrics)
-        if status == 0:
+        if status == 0 and request.command != "replay":
             print(_summary(cli, time.time() - start))
         return status
 
@@ -80,7 +88,9 @@ def _guarded(cli: CLI) -> tuple[int, str | None]:
         return _stop(cli, stopped), str(stopped)
     except BaseException as error:
         message = describe(error)
-        if isinstance(error, RunFailure):
+        if is_oom_error(error):
+            message = OUT_OF_MEMORY.format(message.splitlines()[0][:200])
+        if isinstance(error, RunFailure) or is_oom_error(error):
             print(f"error: {message}", file=sys.stderr)
             return 1, message
         if torch.distributed.is_initialized() and PEER_GONE.search(message):
@@ -119,7 +129,7 @@ def _hardware(trainer: Trainer) -> dict[str, Any]:
 def _headline(cli: CLI) -> str:
     """Say where and what, before it starts."""
     if not cli.request.trains:
-        return f"{cli.request.command}: {cli.request.ckpt_path}"
+        return f"{cli.request.command}: {cli.request.ckpt_path or cli.start.path or 'from the beginning'}"
     device, processes = cli.trainer.strategy.root_device.type, cli.trainer.world_size
     net = type(getattr(cli.model, "net", cli.model)).__name__
     size = sum(parameter.numel() for parameter in cli.model.parameters())

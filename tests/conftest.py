@@ -11,11 +11,14 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from tensorboard.summary.writer import event_file_writer
 
 from train import main
 
 torch.set_num_threads(1)  # the suite runs a process a core
 os.environ["OMP_NUM_THREADS"] = "1"  # the same for the processes it starts
+# the names of event files of one process in one second differ in a number that is sorted as text
+event_file_writer._global_uid = event_file_writer.AtomicCounter(1000)
 
 ROOT = Path(__file__).parent.parent
 DIGITS = str(ROOT / "configs" / "digits.yaml")

@@ -22,7 +22,7 @@ SHORT = ("--trainer.max_epochs", "2", "--trainer.limit_train_batches", "3", "--r
 
 def check(folder: Path, out: str) -> None:
     (run,) = (folder / "logs" / "digits").iterdir()
-    assert {path.name for path in (run / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
+    assert {path.name for path in (run / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt", "last-1.ckpt"}
     record = json.loads((run / "run.json").read_text())
     assert (record["exit_status"], record["hardware"]["num_devices"]) == (0, 2)
     assert out.count("tensorboard --logdir") == 1

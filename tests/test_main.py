@@ -51,7 +51,7 @@ def test_the_run_directory_is_complete(digits: tuple[Path, subprocess.CompletedP
     folder, done = digits
     (run,) = (folder / "logs" / "digits").iterdir()
     assert len(run.name) == len("YYYYMMDD-HHMMSS")
-    assert {path.name for path in (run / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
+    assert {path.name for path in (run / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt", "last-1.ckpt"}
     assert (run / "train.log").read_text() == done.stdout
     record = read_run(run)
     assert record["command"].endswith(f"train.py --config {DIGITS}")
@@ -198,7 +198,7 @@ def test_named_callbacks_add_up_and_can_be_switched_off(train: Train, tmp_path: 
     )
     words = ("fit", "--config", DIGITS, "--config", "one.yaml", "--config", "two.yaml", *QUICK)
     printed = yaml.safe_load(train(*words, "--print_config").out)
-    assert set(printed["callbacks"]) == {"best", "last", "progress", "predictions", "stop"}
+    assert set(printed["callbacks"]) == {"best", "last", "finite", "progress", "predictions", "stop"}
     assert [item["class_path"].split(".")[-1] for item in printed["trainer"]["callbacks"]] == [
         "Timer",
         "LambdaCallback",
@@ -226,7 +226,7 @@ def test_the_best_checkpoint_is_tested_and_ties_go_to_the_earlier(train: Train, 
     best, last = (
         torch.load(tmp_path / f"logs/digits/a/checkpoints/{n}.ckpt", weights_only=True) for n in ("best", "last")
     )
-    assert last["epoch"] == 3
+    assert last["epoch"] == 4
     scores = [line.split("val/accuracy ")[1].split()[0] for line in result.out.splitlines() if line.startswith("epoch")]
     assert best["epoch"] == scores.index(max(scores))
 
@@ -234,7 +234,7 @@ def test_the_best_checkpoint_is_tested_and_ties_go_to_the_earlier(train: Train, 
 def test_help_explains_options_from_the_docstrings(train: Train) -> None:
     result = train("--config", DIGITS, "--help")
     assert result.code == 0
-    assert "usage: train.py [fit|validate|test|predict|check|repeat] --config FILE" in result.out
+    assert "usage: train.py [fit|validate|test|predict|check|repeat|replay|find_batch_size] --config FILE" in result.out
     assert "--trainer.max_epochs" in result.out
     assert "Samples in one step, over all devices together." in " ".join(result.out.split())
     assert "Whether weight decay also acts on norm layers and biases." in " ".join(result.out.split())

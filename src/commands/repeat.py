@@ -10,8 +10,9 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from src.command_line import CommandLine, Request, log_root
+from src.command_line import CommandLine
 from src.config import UsageError
+from src.request import Request, log_root
 
 TRAIN = Path(__file__).parents[2] / "train.py"
 SHOWN = ("best/", "test/")  # the metrics in the table
@@ -35,7 +36,7 @@ def repeat(line: CommandLine, request: Request) -> int:
     name = request.run_name or datetime.now().strftime("%Y%m%d-%H%M%S")
     parent = Path(log_root(request.config), request.config["experiment"])
     options = [("config", path) for path in line.files]
-    options += [(key, text) for key, text in line.overrides if key not in ("run_name", *request.counts)]
+    options += [(key, text) for key, text in line.overrides if key not in ("run_name", *request.numbers)]
     words = [word for key, text in options for word in (f"--{key}", text)]
     rows: list[dict[str, Any]] = []
     for changes in _series(request):
@@ -57,21 +58,21 @@ def repeat(line: CommandLine, request: Request) -> int:
 
 def _series(request: Request) -> list[dict[str, int]]:
     """Return what distinguishes each run: its seed, its fold, or both."""
-    if not request.counts:
+    if not request.numbers:
         raise UsageError("repeat needs --num_folds N or --num_seeds N, or both")
     first = int(request.config.get("seed_everything") or 0)
     ranges = {}
-    if "num_seeds" in request.counts:
-        ranges["seed"] = range(first, first + request.counts["num_seeds"])
-    if "num_folds" in request.counts:
-        ranges["fold"] = range(request.counts["num_folds"])
+    if "num_seeds" in request.numbers:
+        ranges["seed"] = range(first, first + request.numbers["num_seeds"])
+    if "num_folds" in request.numbers:
+        ranges["fold"] = range(request.numbers["num_folds"])
     return [dict(zip(ranges, values, strict=True)) for values in product(*ranges.values())]
 
 
 def _settings(changes: dict[str, int], request: Request) -> list[str]:
     words = ["--seed_everything", str(changes["seed"])] if "seed" in changes else []
     if "fold" in changes:
-        words += ["--data.num_folds", str(request.counts["num_folds"]), "--data.fold", str(changes["fold"])]
+        words += ["--data.num_folds", str(request.numbers["num_folds"]), "--data.fold", str(changes["fold"])]
     return words
 
 

@@ -56,4 +56,4 @@ def test_mistakes(train: Train, words: list[str], message: str) -> None:
     result = train("repeat", "--config", DIGITS, *words)
     assert (result.code, result.err) == (2, f"error: {message}\n")
     other = train("fit", "--config", DIGITS, "--num_folds", "3")
-    assert (other.code, other.err) == (2, "error: --num_folds is an option of the command repeat\n")
+    assert (other.code, other.err) == (2, "error: fit takes no --num_folds; it belongs to repeat\n")

@@ -1,0 +1,120 @@
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from lightning.pytorch import Callback, LightningModule, Trainer
+from torch import Tensor
+from torch.optim import Optimizer
+
+from src.config import RunFailure
+
+NEVER = 2**62
+
+
+class FiniteLoss(Callback):
+    """Stop a training whose loss became NaN or infinite, and see that no checkpoint holds such weights.
+
+    The loss is looked at on its device; the result is read only every `trainer.log_every_n_steps` batches, at the end
+    of an epoch and before each save, so that no step waits for it. `python train.py replay --resume RUN` then finds the
+    samples and the layer.
+
+    Args:
+        skip: Leave out steps whose gradients are not finite and go on, on all processes alike, and count them. Every
+            step then waits for the device. Within a window of accumulation the whole window is left out.
+
+    Raises:
+        RunFailure: If the loss, or a weight that is about to be saved, is not finite.
+    """
+
+    def __init__(self, skip: bool = False) -> None:
+        self.skip = skip
+        self.num_skipped = 0
+        self._first: Tensor | None = None  # number of the first bad batch, counted over all epochs
+        self._buffers: list[Tensor] = []
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Begin anew."""
+        self._first = torch.tensor(NEVER, device=pl_module.device)
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        """Remember what a batch changes besides the weights, such as running means, where it may have to be undone."""
+        if self.skip and batch_idx % trainer.accumulate_grad_batches == 0:
+            self._buffers = [buffer.clone() for buffer in pl_module.buffers()]
+
+    def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
+        """Take the gradients away where one is not finite; the optimizer then changes nothing.
+
+        Under DDP the gradients are already those of all processes, so all decide alike.
+        """
+        gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+        if not self.skip or _all_finite(gradients):
+            return
+        optimizer.zero_grad(set_to_none=True)
+        for buffer, before in zip(pl_module.buffers(), self._buffers, strict=True):
+            buffer.copy_(before)
+        self.num_skipped += 1
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Note on the device whether this loss is the first bad one, and now and then look."""
+        loss = outputs["loss"] if isinstance(outputs, dict) else outputs
+        if loss is None or self.skip:
+            return
+        number = trainer.fit_loop.total_batch_idx
+        assert self._first is not None
+        self._first = torch.where(torch.isfinite(loss.detach()), self._first, self._first.clamp(max=number))
+        every = trainer.log_every_n_steps  # type: ignore[attr-defined]
+        if every and (number + 1) % every == 0:
+            self._look(trainer)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Look once an epoch at least."""
+        if not self.skip:
+            self._look(trainer)
+
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Refuse to save weights that are not finite; the checkpoints before stay as they are."""
+        if self._first is not None and not self.skip:
+            self._look(trainer)
+        weights = {name: value for name, value in checkpoint["state_dict"].items() if value.is_floating_point()}
+        if not _all_finite(list(weights.values())):
+            name = next(name for name, value in weights.items() if not torch.isfinite(value).all())
+            self._fail(trainer, f"{name} holds NaN or infinite values", trainer.fit_loop.total_batch_idx)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Say how many steps were left out."""
+        if self.num_skipped and trainer.is_global_zero:
+            print(f"{self.num_skipped} steps were left out, since a gradient was not finite")
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the count, for a run that continues."""
+        return {"num_skipped": self.num_skipped}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on counting."""
+        self.num_skipped = state_dict["num_skipped"]
+
+    def _look(self, trainer: Trainer) -> None:
+        assert self._first is not None
+        first = self._first.clone()
+        if trainer.world_size > 1:
+            dist.all_reduce(first, dist.ReduceOp.MIN)
+        if int(first) < NEVER:
+            self._fail(trainer, "the loss became NaN or infinite", int(first))
+
+    def _fail(self, trainer: Trainer, what: str, number: int) -> None:
+        epoch, batch = divmod(number, max(int(trainer.num_training_batches), 1))
+        raise RunFailure(
+            f"{what} in batch {batch} of epoch {epoch} (batch {number} of the run, all counted from 0). What was saved "
+            "before is sound. A lower learning rate, trainer.gradient_clip_val 1.0 or callbacks.finite.skip true may "
+            f"help. To find samples and layer: python train.py replay --resume {trainer.default_root_dir} "
+            f"--batch {number}"
+        )
+
+
+def _all_finite(tensors: list[Tensor]) -> bool:
+    """Whether all values of all tensors are finite; reads the device once."""
+    if not tensors:
+        return True
+    return bool(torch.stack([torch.isfinite(tensor).all() for tensor in tensors]).all())
