@@ -77,7 +77,8 @@ class Run:
                 run.directory.mkdir()
             except FileExistsError:
                 if name:
-                    raise UsageError(f"run '{name}' exists: {run.directory}; choose another --run_name") from None
+                    what = "choose another --run_name, or continue it with --resume auto"
+                    raise UsageError(f"run '{name}' exists: {run.directory}; {what}") from None
             else:
                 run.lock()
                 os.environ[NAME_VARIABLE] = run.directory.name

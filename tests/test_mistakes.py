@@ -32,7 +32,7 @@ MISTAKES = {
     "--config C --model.bogus 3": "model.init_args.bogus: src.models.ClassifierModule takes no 'bogus'",
     "--config C --model.class_path nope.Model": "model: class_path 'nope.Model': there is no module 'nope'",
     "--config C --model.class_path src.models.Clasifier": "there is no src.models.Clasifier",
-    "--config C --model.class_path torch.nn.Linear": "expected LightningModule or null, got .*torch.nn.Linear",
+    "--config C --model.class_path torch.nn.Linear": "model: torch.nn.Linear is not a LightningModule",
     "--config C --model Classifier": "model: expected LightningModule or null, got {'class_path': 'Classifier'}",
     "--config C --model src.models.BaseModule": "model: src.models.BaseModule needs net, loss, optimizer",
     "--config C --model.net null": "model.init_args.net: expected the class_path of a Module",

@@ -118,11 +118,15 @@ class LastCheckpoint(Checkpoint):
             dist.all_gather_object(ranks, own, self._agreement.group)
         metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
         _complete(checkpoint["loops"]["fit_loop"], self._point)
-        checkpoint[KEY] = {"finished": self._point == "end", "ranks": ranks, "metrics": metrics}
+        folder = os.path.realpath(self.path.parent)
+        checkpoint[KEY] = {"finished": self._point == "end", "ranks": ranks, "metrics": metrics, "folder": folder}
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Keep what `on_train_start` needs."""
+        """Keep what `on_train_start` needs; in a run that was moved, let the other callbacks find their files."""
         self._loaded = checkpoint.get(KEY)
+        if self._loaded is not None:
+            folders = self._loaded["folder"], os.path.realpath(self.path.parent)
+            checkpoint["callbacks"] = _moved(checkpoint["callbacks"], *folders)
 
     def _wish(self) -> int:
         """Return what this process wants: a signal's number, or 1 for saving because of the time, or 0."""
@@ -221,6 +225,13 @@ def _continue(trainer: Trainer, state: dict[str, Any]) -> None:
         loop._restarting = fit_loop._restarting = False
 
     loop.reset = reset_once
+
+
+def _moved(node: Any, old: str, new: str) -> Any:
+    """Return the states of callbacks with paths below one folder put below another."""
+    if isinstance(node, dict):
+        return {_moved(key, old, new): _moved(value, old, new) for key, value in node.items()}
+    return new + node[len(old) :] if isinstance(node, str) and node.startswith(old) else node
 
 
 def _sums(module: Any) -> Any:

@@ -110,6 +110,7 @@ def test_masks_take_the_nearest_pixel_of_their_image() -> None:
 
 
 def test_a_square_of_each_image_is_covered() -> None:
+    torch.manual_seed(0)
     images = torch.ones(300, 3, 12, 10)
     masks = tv_tensors.Mask(torch.ones(300, 12, 10, dtype=torch.long))
     covered, kept = Cutout(4)(tv_tensors.Image(images), masks)

@@ -1,0 +1,94 @@
+"""Checkpoint files against real trouble: a process killed while it writes, a full disk."""
+
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from src.config import RunFailure
+from src.plugins import DurableCheckpointIO
+from tests.conftest import ROOT
+
+
+def test_what_is_saved_is_loaded_and_nothing_is_left_beside_it(tmp_path: Path) -> None:
+    DurableCheckpointIO().save_checkpoint({"a": torch.arange(3)}, tmp_path / "deep" / "x.ckpt")
+    assert DurableCheckpointIO().load_checkpoint(tmp_path / "deep" / "x.ckpt")["a"].tolist() == [0, 1, 2]
+    assert [path.name for path in (tmp_path / "deep").iterdir()] == ["x.ckpt"]
+
+
+def test_only_plain_data_is_loaded(tmp_path: Path) -> None:
+    torch.save({"a": Path("x")}, tmp_path / "x.ckpt")
+    with pytest.raises(Exception, match=r"weights_only|Unsupported"):
+        DurableCheckpointIO().load_checkpoint(tmp_path / "x.ckpt", weights_only=False)
+
+
+def test_a_link_stays_a_link(tmp_path: Path) -> None:
+    (tmp_path / "link.ckpt").symlink_to("x.ckpt")
+    DurableCheckpointIO().save_checkpoint({"a": 1}, tmp_path / "link.ckpt")
+    assert (tmp_path / "link.ckpt").is_symlink()
+    assert torch.load(tmp_path / "x.ckpt", weights_only=True) == {"a": 1}
+
+
+WRITER = """
+import sys, torch
+from src.plugins import DurableCheckpointIO
+number = 0
+while True:
+    number += 1
+    tensors = {str(k): torch.full((250_000,), number) for k in range(8)}
+    DurableCheckpointIO().save_checkpoint(tensors, sys.argv[1])
+    print(number, flush=True)
+"""
+
+
+def test_a_process_killed_while_it_writes_leaves_a_whole_file(tmp_path: Path) -> None:
+    path = tmp_path / "x.ckpt"
+    for kill in range(5):
+        command = [sys.executable, "-c", WRITER, str(path)]
+        with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+            assert process.stdout is not None
+            process.stdout.readline()
+            time.sleep(0.01 * kill)  # somewhere in a later write
+            process.send_signal(signal.SIGKILL)
+        values = {int(v) for tensor in torch.load(path, weights_only=True).values() for v in tensor.unique()}
+        assert len(values) == 1
+
+
+def test_a_full_disk_leaves_the_old_file_whole(tmp_path: Path) -> None:
+    """A limit on the size of files stands for the disk: what is written beyond it fails as there."""
+    path = tmp_path / "x.ckpt"
+    DurableCheckpointIO().save_checkpoint({"a": torch.zeros(10)}, path)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
+    try:
+        with pytest.raises(RunFailure, match=r"x.ckpt could not be written: it needs about 8.0 MB, .* still there"):
+            DurableCheckpointIO().save_checkpoint({"a": torch.zeros(2_000_000)}, path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        signal.signal(signal.SIGXFSZ, ignored)
+    assert torch.load(path, weights_only=True)["a"].tolist() == [0.0] * 10
+    assert [item.name for item in tmp_path.iterdir()] == ["x.ckpt"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounting needs root")
+def test_a_full_file_system_leaves_the_old_file_whole(tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(disk)], capture_output=True)
+    if mounted.returncode:
+        pytest.skip("this system mounts no tmpfs")
+    try:
+        DurableCheckpointIO().save_checkpoint({"a": torch.zeros(10)}, disk / "x.ckpt")
+        with pytest.raises(RunFailure, match=r"needs about 8.0 MB, 2.\d MB are free .* still there"):
+            DurableCheckpointIO().save_checkpoint({"a": torch.zeros(2_000_000)}, disk / "x.ckpt")
+        assert torch.load(disk / "x.ckpt", weights_only=True)["a"].tolist() == [0.0] * 10
+        assert [item.name for item in disk.iterdir()] == ["x.ckpt"]
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
