@@ -20,6 +20,8 @@ WARNINGS = (
     r".*LeafSpec.*",  # deprecated call inside Lightning (_pytree.py)
     r".*number of training batches .* is smaller than the logging interval.*",  # epoch means are logged all the same
     r".*does not have many workers.*",  # right for data in memory, which needs none
+    r"Be aware that when using `ckpt_path`, callbacks used.*",  # some are switched off on purpose
+    r"Total length of `list` across ranks is zero.*",  # no validation split, which is said
     r"Checkpoint directory .* exists and is not empty.*",  # a run that continues
     r"You're resuming from a checkpoint that ended before the epoch ended.*",  # said by ourselves where it matters
     r".*srun. command is available on your system but is not used.*",
@@ -84,10 +86,10 @@ class Console:
         """Stand in for stdout and stderr, for Lightning's log handlers too."""
         streams = sys.stdout, sys.stderr
         sys.stdout, sys.stderr = self.tees
-        handlers = [h for h in logging.getLogger("lightning.pytorch").handlers if isinstance(h, logging.StreamHandler)]
-        handlers += [h for h in logging.getLogger("lightning.fabric").handlers if isinstance(h, logging.StreamHandler)]
+        loggers = [logging.getLogger(name) for name in ("lightning", "lightning.pytorch", "lightning.fabric")]
+        handlers = [h for logger in loggers for h in logger.handlers if isinstance(h, logging.StreamHandler)]
         for handler in handlers:
-            handler.setStream(self.tees[1])
+            handler.stream = self.tees[1]  # setStream would flush the stream before, which may be closed
             handler.addFilter(_is_worth_reading)
         try:
             yield
@@ -95,7 +97,7 @@ class Console:
             for tee in self.tees:
                 tee.close_log()
             for handler in handlers:
-                handler.setStream(streams[1])
+                handler.stream = streams[1]
                 handler.removeFilter(_is_worth_reading)
             sys.stdout, sys.stderr = streams
 

@@ -112,9 +112,7 @@ def _stop(cli: CLI, stopped: Stopped) -> int:
         job = os.environ.get("SLURM_ARRAY_JOB_ID")
         job = f"{job}_{os.environ['SLURM_ARRAY_TASK_ID']}" if job else os.environ["SLURM_JOB_ID"]
         done = subprocess.run(["scontrol", "requeue", job], check=False)
-        print(
-            f"asked SLURM to start job {job} again" if done.returncode == 0 else f"scontrol could not requeue job {job}"
-        )
+        print(f"job {job}: " + ("will be started again" if done.returncode == 0 else "scontrol could not requeue it"))
     if cli.request.trains:
         print(f"{stopped}; continue with: python train.py --resume {_shown_path(str(cli.run.directory))}")
     return stopped.exit_code

@@ -13,6 +13,9 @@ if "SLURM_JOB_ID" in os.environ and hasattr(signal, "SIGUSR1"):
     SIGNALS.append(signal.SIGUSR1)  # SLURM's notice that the job will be preempted; see docs/reliability.md
 
 
+WORKER_SECONDS = 30  # that a loader's worker lives on after SIGTERM
+
+
 class Stopped(BaseException):
     """The run was asked to stop.
 
@@ -81,10 +84,18 @@ class StopRequest:
 STOP = StopRequest()
 
 
-def ignore_interrupts(worker: int) -> None:
-    """Let a loader's worker outlast Ctrl-C, which a terminal sends to it too, so that the step can be finished."""
+def outlast_signals(worker: int) -> None:
+    """Let a loader's worker go on for a while, so that the step can be finished.
+
+    A terminal sends Ctrl-C to it too, a scheduler SIGTERM. Its parent ends it in good order, or else the alarm does.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    if hasattr(signal, "alarm"):
+        signal.signal(signal.SIGTERM, _die_later)
+
+
+def _die_later(signum: int, frame: FrameType | None) -> None:
+    signal.alarm(WORKER_SECONDS)
 
 
 def _die(signum: int) -> None:

@@ -15,7 +15,7 @@ from src.datamodules.datasets import KeyedDataset
 from src.datamodules.randomness import seed_batch
 from src.datamodules.samplers import ArrayBatchSampler, ShardSampler, balanced_weights
 from src.datamodules.splits import check_labels, classes_of, column, divide, names_of
-from src.signals import ignore_interrupts
+from src.signals import outlast_signals
 
 STAGES = ("train", "validate", "test", "predict", "sanity_check")
 SHOWN_CLASSES = 20
@@ -224,7 +224,7 @@ class BaseDataModule(LightningDataModule):
             **options,
             num_workers=num_workers,
             collate_fn=self.collate or collate,
-            worker_init_fn=ignore_interrupts,
+            worker_init_fn=outlast_signals,
             pin_memory=on_cuda,
             persistent_workers=num_workers > 0,
             prefetch_factor=4 if num_workers else None,

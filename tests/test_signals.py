@@ -1,0 +1,181 @@
+"""Real processes asked to stop: they finish the step, save, and say so; continued, they end as if nothing had been."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.conftest import DIGITS, ROOT, Train
+from tests.test_exact_resume import compare
+
+WORDS = (
+    "--config",
+    DIGITS,
+    "--trainer.max_epochs",
+    "40",
+    "--trainer.log_every_n_steps",
+    "1",
+    "--model.net.layers",
+    "[4]",
+)
+TWO = ("--trainer.accelerator", "cpu", "--trainer.devices", "2", "--trainer.strategy", "ddp")
+Begin = Callable[..., subprocess.Popen[str]]
+
+
+@pytest.fixture
+def begin(tmp_path: Path) -> Iterator[Begin]:
+    """Start `python train.py` in a process group of its own and wait until it trains."""
+    started: list[subprocess.Popen[str]] = []
+
+    def start(*words: str, epochs: int = 2, **environment: str) -> subprocess.Popen[str]:
+        command = [sys.executable, "-u", str(ROOT / "train.py"), *WORDS, "--run_name", "a", *words]
+        process = subprocess.Popen(
+            command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
+            env={**os.environ, **environment},
+        )  # fmt: skip
+        started.append(process)
+        assert process.stdout is not None
+        for line in process.stdout:
+            if line.startswith(f"epoch {epochs:>2}/"):
+                return process
+        raise AssertionError("it ended before it trained")
+
+    yield start
+    for process in started:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+
+
+def finish(process: subprocess.Popen[str]) -> tuple[int, str]:
+    output, _ = process.communicate(timeout=60)
+    return process.returncode, output
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The undisturbed run."""
+    folder = tmp_path_factory.mktemp("whole")
+    command = [sys.executable, str(ROOT / "train.py"), *WORDS, "--run_name", "whole"]
+    subprocess.run(command, cwd=folder, check=True, capture_output=True)
+    return folder / "logs/digits/whole"
+
+
+@pytest.mark.parametrize(("signum", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize("words", [(), ("--data.num_workers", "2"), ("--trainer.accumulate_grad_batches", "3")])
+def test_the_step_is_finished_and_saved(
+    begin: Begin, train_process: Train, tmp_path: Path, signum: int, code: int, words: tuple[str, ...]
+) -> None:
+    process = begin(*words)
+    os.killpg(process.pid, signum)  # as Ctrl-C in a terminal: to the loader's workers too
+    status, output = finish(process)
+    assert status == code, output
+    assert "Traceback" not in output
+    assert "finishing the step; again to stop at once" in output
+    assert f"stopped by {signal.Signals(signum).name}; continue with: python train.py --resume logs/digits/a" in output
+    run = tmp_path / "logs/digits/a"
+    record = json.loads((run / "run.json").read_text())
+    assert (record["exit_status"], record["error"]) == (code, f"stopped by {signal.Signals(signum).name}")
+    saved = torch.load(run / "checkpoints/last.ckpt", weights_only=True)
+    window = 3 if "--trainer.accumulate_grad_batches" in words else 1
+    batches = saved["loops"]["fit_loop"]["epoch_loop.batch_progress"]["current"]["completed"]
+    assert batches % window == 0
+    assert train_process("--resume", "logs/digits/a").code == 0
+
+
+def test_stopped_and_continued_it_ends_as_the_undisturbed_run(
+    begin: Begin, train_process: Train, tmp_path: Path, whole: Path
+) -> None:
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        process = begin("--resume", "auto", epochs=2 if signum == signal.SIGTERM else 20)
+        process.send_signal(signum)
+        assert finish(process)[0] == 128 + signum
+    result = train_process(*WORDS, "--run_name", "a", "--resume", "auto")
+    assert result.code == 0, result.err
+    compare(whole, tmp_path / "logs/digits/a")
+
+
+def test_killed_it_continues_to_the_same_end(begin: Begin, train_process: Train, tmp_path: Path, whole: Path) -> None:
+    process = begin(epochs=7)
+    process.kill()
+    finish(process)
+    result = train_process(*WORDS, "--run_name", "a", "--resume", "auto")
+    assert result.code == 0, result.err
+    compare(whole, tmp_path / "logs/digits/a")
+
+
+def test_a_second_signal_does_not_wait(begin: Begin, tmp_path: Path) -> None:
+    (tmp_path / "slow.py").write_text(
+        "import time, torch\nclass Slow(torch.nn.Module):\n    def forward(self, images, targets):\n"
+        "        time.sleep(0.3)\n        return images.float(), targets\n"
+    )
+    slow = ("--data.train_transform", "[slow.Slow]", "--trainer.limit_train_batches", "2")
+    process = begin(*slow, PYTHONPATH=str(tmp_path))
+    process.send_signal(signal.SIGTERM)
+    time.sleep(0.05)
+    process.send_signal(signal.SIGTERM)
+    status, output = finish(process)
+    assert status == -signal.SIGTERM
+    assert "continue with" not in output
+
+
+def test_a_signal_during_start_up_stops_at_once(tmp_path: Path) -> None:
+    command = [sys.executable, str(ROOT / "train.py"), *WORDS, "--run_name", "a"]
+    with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as process:
+        while not (tmp_path / "logs/digits/a/run.json").exists():
+            time.sleep(0.01)
+        process.send_signal(signal.SIGTERM)
+        _, errors = process.communicate(timeout=30)
+    assert process.returncode == 143, errors
+    assert "Traceback" not in errors
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_two_processes_stop_together_whichever_is_asked(
+    begin: Begin, train_process: Train, tmp_path: Path, rank: int
+) -> None:
+    process = begin(*TWO)
+    children = subprocess.run(["pgrep", "-P", str(process.pid), "-f", "train.py"], capture_output=True, text=True)
+    os.kill(process.pid if rank == 0 else int(children.stdout.split()[0]), signal.SIGTERM)
+    status, output = finish(process)
+    assert status == 143, output
+    assert "Traceback" not in output
+    assert output.count("continue with: python train.py --resume logs/digits/a") == 1
+    result = train_process("--resume", "logs/digits/a")
+    assert result.code == 0, result.err
+    assert "continues from logs/digits/a/checkpoints/last.ckpt" in result.out
+
+
+def test_slurms_notice_saves_and_requeues(begin: Begin, tmp_path: Path) -> None:
+    """With a stand-in for scontrol on the path, which notes how it was called."""
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin/scontrol").write_text(f'#!/bin/sh\necho "$@" >> {tmp_path}/calls\n')
+    (tmp_path / "bin/scontrol").chmod(0o755)
+    job = {"SLURM_JOB_ID": "4711", "SLURM_JOB_NAME": "train", "SLURM_NTASKS": "1", "SLURM_PROCID": "0"}
+    job |= {"SLURM_LOCALID": "0", "SLURM_NODEID": "0", "SLURM_NTASKS_PER_NODE": "1", "SLURM_JOB_NUM_NODES": "1"}
+    process = begin("--trainer.accelerator", "cpu", PATH=f"{tmp_path}/bin:{os.environ['PATH']}", **job)
+    process.send_signal(signal.SIGUSR1)
+    status, output = finish(process)
+    assert status == 128 + signal.SIGUSR1, output
+    assert (tmp_path / "calls").read_text() == "requeue 4711\n"
+    assert "job 4711: will be started again" in output
+    assert (tmp_path / "logs/digits/a/checkpoints/last.ckpt").is_file()
+
+
+def test_an_exception_keeps_the_last_good_checkpoint(
+    train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BOMB", "batch:30")
+    words = (*WORDS, "--callbacks.bomb=tests.test_exact_resume.Bomb", "--run_name", "a")
+    result = train(*words)
+    assert result.code == 1
+    assert "KeyError: 'bomb'" in result.err and "Traceback" in result.err
+    saved = torch.load(tmp_path / "logs/digits/a/checkpoints/last.ckpt", weights_only=True)
+    assert (saved["epoch"], saved["global_step"]) == (1, 20)
