@@ -20,7 +20,7 @@ from src.callbacks import StartCheck
 from src.command_line import COMMANDS, CommandLine
 from src.commands.find_batch_size import find_batch_size
 from src.commands.replay import replay
-from src.config import Config, load_file
+from src.config import Config, UsageError, load_file
 from src.facts import fill_in
 from src.messages import Parser, check_functions, mistakes_in_one_line
 from src.plugins import DurableCheckpointIO
@@ -107,6 +107,8 @@ class CLI(LightningCLI):
     def before_instantiate_classes(self) -> None:
         """Fix the run directory, since loggers and callbacks write into it."""
         request = self.request
+        if (batches := self.config.trainer.accumulate_grad_batches) < 1:
+            raise UsageError(f"trainer.accumulate_grad_batches must be at least 1, got {batches}")
         if request.command == "find_batch_size":
             self.run = Run(Path(tempfile.mkdtemp()))  # what its trials write is of no use to anybody
         else:
@@ -116,7 +118,11 @@ class CLI(LightningCLI):
             self.run.lock()
         if (request.trains or request.command == "replay") and request.run is not None:
             folder = self.run.directory / "checkpoints"
-            self.start = read_start(Path(request.ckpt_path)) if request.ckpt_path else find_start(folder)
+            self.start = (
+                read_start(Path(request.ckpt_path))
+                if request.ckpt_path
+                else find_start(folder, self.config.callbacks.get("last") is not None)
+            )
         self.config.trainer.default_root_dir = str(self.run.directory)
         _place(self.config.trainer, self.run.directory)
         _place(self.config.callbacks, self.run.directory)

@@ -45,7 +45,8 @@ def mistakes_in_one_line() -> Iterator[None]:
         cause = error
         while cause.__cause__ is not None:
             cause = cause.__cause__
-        if isinstance(cause, MISTAKES):
+        last = traceback.extract_tb(cause.__traceback__)[-1].filename
+        if isinstance(cause, MISTAKES) or (isinstance(cause, TypeError) and "lightning" in Path(last).parts):
             raise UsageError(describe(cause)) from error
         raise
 

@@ -40,8 +40,13 @@ class Start:
     metrics: dict[str, float] = field(default_factory=dict)
 
 
-def find_start(folder: Path) -> Start:
+def find_start(folder: Path, keeps_last: bool = True) -> Start:
     """Return where to continue: the newest whole checkpoint of a run's folder; damaged ones are named.
+
+    Args:
+        folder: That of the checkpoints.
+        keeps_last: Whether the run keeps its last states. The best one is saved in the middle of things, so that a run
+            does not go on exactly from there; it is taken only where no other is whole, or none is kept.
 
     Raises:
         UsageError: If there are checkpoints and none of them is whole.
@@ -49,7 +54,8 @@ def find_start(folder: Path) -> Start:
     for leftover in folder.glob("*.tmp"):
         leftover.unlink(missing_ok=True)
     ages = {path: int("0" + path.stem.removeprefix("last-").removeprefix("last")) for path in folder.glob("last*.ckpt")}
-    candidates = [*sorted(ages, key=ages.__getitem__), *folder.glob("best.ckpt")]
+    best = list(folder.glob("best.ckpt")) if ages or not keeps_last else []
+    candidates = [*sorted(ages, key=ages.__getitem__), *best]
     damaged = []
     for path in candidates:
         try:

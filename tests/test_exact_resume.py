@@ -176,6 +176,10 @@ CASES: dict[str, dict[str, Any]] = {
     "validation across epochs": {"trainer": {"val_check_interval": 5, "check_val_every_n_epoch": None}},
     "validation every second epoch": {"trainer": {"check_val_every_n_epoch": 2}},
     "averaged weights": {"callbacks": {"ema": EMA}},
+    "averaged weights and accumulation": {
+        "callbacks": {"ema": EMA},
+        "trainer": {"accumulate_grad_batches": 2, "val_check_interval": 0.5},
+    },
     "early stopping": {"callbacks": {"stop": STOP_EARLY}},
     "a number of steps": {"trainer": {"max_epochs": -1, "max_steps": 17}},
     "metrics that keep every sample": {"model": {"init_args": {"metrics": {"auroc": SAMPLES}}}},

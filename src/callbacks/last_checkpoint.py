@@ -47,7 +47,8 @@ class LastCheckpoint(Checkpoint):
         every_n_minutes: float | None = 10.0,
         num_older: int = 1,
     ) -> None:
-        if every_n_epochs < 0 or num_older < 0 or (every_n_steps or 1) < 1 or (every_n_minutes or 1) <= 0:
+        often = (1 if every_n_steps is None else every_n_steps, 1 if every_n_minutes is None else every_n_minutes)
+        if every_n_epochs < 0 or num_older < 0 or often[0] < 1 or often[1] <= 0:
             raise ValueError(
                 "LastCheckpoint: every_n_epochs and num_older must be at least 0, every_n_steps at least 1, "
                 f"every_n_minutes above 0; got {every_n_epochs}, {num_older}, {every_n_steps}, {every_n_minutes}"
