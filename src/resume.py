@@ -30,6 +30,7 @@ class Start:
         exact: Whether it was saved at a point from which it goes on exactly.
         world_size: Number of processes that saved it.
         metrics: The last metrics before it.
+        device: The kind of device that it was saved on; empty if it does not say.
     """
 
     path: Path | None = None
@@ -38,6 +39,7 @@ class Start:
     exact: bool = True
     world_size: int = 1
     metrics: dict[str, float] = field(default_factory=dict)
+    device: str = ""
 
 
 def find_start(folder: Path, keeps_last: bool = True) -> Start:
@@ -90,9 +92,10 @@ def read_start(path: Path) -> Start:
     if not isinstance(content, dict) or not {"state_dict", "loops", "optimizer_states"} <= content.keys():
         raise UsageError(f"{path}: not a checkpoint of a training")
     exact = content.get("exact")
-    known = exact or {"finished": False, "ranks": [None], "metrics": {}}
-    ranks = len(known["ranks"])
-    return Start(path, content["global_step"], known["finished"], exact is not None, ranks, known["metrics"])
+    if exact is None:
+        return Start(path, content["global_step"], exact=False)
+    ranks, step = len(exact["ranks"]), content["global_step"]
+    return Start(path, step, exact["finished"], True, ranks, exact["metrics"], exact["device"])
 
 
 def check_same(stored: Config, wanted: Config) -> list[str]:

@@ -14,6 +14,7 @@ import torch
 from lightning.pytorch import Trainer
 from lightning.pytorch.utilities.memory import is_oom_error
 
+from src.callbacks.last_checkpoint import device_name
 from src.cli import CLI
 from src.command_line import CommandLine
 from src.commands.check import check
@@ -119,9 +120,7 @@ def _stop(cli: CLI, stopped: Stopped) -> int:
 
 
 def _hardware(trainer: Trainer) -> dict[str, Any]:
-    device = trainer.strategy.root_device
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
-    return {"accelerator": name, "num_devices": trainer.num_devices, "num_nodes": trainer.num_nodes}
+    return {"accelerator": device_name(trainer), "num_devices": trainer.num_devices, "num_nodes": trainer.num_nodes}
 
 
 def _headline(cli: CLI) -> str:
@@ -149,6 +148,8 @@ def _remarks(cli: CLI) -> list[str]:
     if start.world_size != cli.trainer.world_size:
         saved, now = start.world_size, cli.trainer.world_size
         remarks.append(f"{saved} processes saved it, {now} continue: the result will not be bit by bit the same")
+    if start.device not in ("", device_name(cli.trainer)):
+        remarks.append(f"it was saved on {start.device}: the result will not be bit by bit the same")
     return remarks
 
 

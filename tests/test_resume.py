@@ -9,8 +9,11 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from lightning.pytorch import LightningDataModule
+from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
 from src.config import UsageError
+from src.datamodules import BaseDataModule
 from src.resume import check_same, find_start, read_start
 from src.run import is_restart, job_name
 from tests.conftest import DIGITS, Train
@@ -300,3 +303,41 @@ def test_a_restarted_job_finds_its_run(train: Train, tmp_path: Path, monkeypatch
     result = train(*COMMAND[:-2])
     assert result.code == 0, result.err
     assert "continues from logs/digits/torchrun-j1/checkpoints/last.ckpt" in result.out
+
+
+class Endless(IterableDataset[Any]):
+    def __iter__(self) -> Any:
+        generator = torch.Generator().manual_seed(0)
+        return ((torch.rand(1, 8, 8, generator=generator), k % 10) for k in range(400))
+
+
+class Stream(BaseDataModule):
+    """Ours, but without an order that could be entered in the middle."""
+
+    def load_splits(self) -> dict[str, Any]:
+        return {"train": Endless(), "val": Endless()}
+
+
+class Foreign(LightningDataModule):
+    """Somebody else's."""
+
+    def train_dataloader(self) -> Any:
+        images = torch.rand(400, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+        return DataLoader(TensorDataset(images, torch.arange(400) % 10), 64)
+
+    val_dataloader = train_dataloader
+    test_dataloader = train_dataloader
+
+
+@pytest.mark.parametrize("data", ["Stream", "Foreign"])
+def test_data_that_cannot_be_entered_in_the_middle_is_said_to_be(
+    train: Train, monkeypatch: pytest.MonkeyPatch, data: str
+) -> None:
+    words = [*COMMAND, "--data", f"tests.test_resume.{data}", "--model.scheduler", "null"]
+    words += ["--model.net.num_classes", "10", "--model.metrics", "null"]
+    monkeypatch.setenv("BOMB", "batch:2")
+    assert "bomb" in train(*words).err
+    monkeypatch.delenv("BOMB")
+    result = train(*words, "--resume", "auto")
+    assert result.code == 0, result.err
+    assert "this data can only be read from its start: the result will not be bit by bit the same" in result.out

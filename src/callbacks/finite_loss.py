@@ -8,14 +8,14 @@ from torch.optim import Optimizer
 
 from src.config import RunFailure
 
-NEVER = 2**62
+MOST_KEPT = 1000  # losses
 
 
 class FiniteLoss(Callback):
     """Stop a training whose loss became NaN or infinite, and see that no checkpoint holds such weights.
 
-    The loss is looked at on its device; the result is read only every `trainer.log_every_n_steps` batches, at the end
-    of an epoch and before each save, so that no step waits for it. `python train.py replay --resume RUN` then finds the
+    Losses stay on their device and are looked at together: every `trainer.log_every_n_steps` batches, at the end of an
+    epoch and before each save, so that no step waits for it. `python train.py replay --resume RUN` then finds the
     samples and the layer.
 
     Args:
@@ -29,12 +29,9 @@ class FiniteLoss(Callback):
     def __init__(self, skip: bool = False) -> None:
         self.skip = skip
         self.num_skipped = 0
-        self._first: Tensor | None = None  # number of the first bad batch, counted over all epochs
+        self._losses: list[Tensor] = []  # since they were looked at
+        self._number = 0  # of the first of them, counted over all epochs
         self._buffers: list[Tensor] = []
-
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Begin anew."""
-        self._first = torch.tensor(NEVER, device=pl_module.device)
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Remember what a batch changes besides the weights, such as running means, where it may have to be undone."""
@@ -57,26 +54,23 @@ class FiniteLoss(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Note on the device whether this loss is the first bad one, and now and then look."""
+        """Keep the loss, and now and then look at all that were kept."""
         loss = outputs["loss"] if isinstance(outputs, dict) else outputs
         if loss is None or self.skip:
             return
-        number = trainer.fit_loop.total_batch_idx
-        assert self._first is not None
-        self._first = torch.where(torch.isfinite(loss.detach()), self._first, self._first.clamp(max=number))
-        every = trainer.log_every_n_steps  # type: ignore[attr-defined]
-        if every and (number + 1) % every == 0:
+        if not self._losses:
+            self._number = trainer.fit_loop.total_batch_idx
+        self._losses.append(loss.detach())
+        if len(self._losses) >= min(trainer.log_every_n_steps or MOST_KEPT, MOST_KEPT):  # type: ignore[attr-defined]
             self._look(trainer)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Look once an epoch at least."""
-        if not self.skip:
-            self._look(trainer)
+        self._look(trainer)
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Refuse to save weights that are not finite; the checkpoints before stay as they are."""
-        if self._first is not None and not self.skip:
-            self._look(trainer)
+        self._look(trainer)
         weights = {name: value for name, value in checkpoint["state_dict"].items() if value.is_floating_point()}
         if not _all_finite(list(weights.values())):
             name = next(name for name, value in weights.items() if not torch.isfinite(value).all())
@@ -96,12 +90,14 @@ class FiniteLoss(Callback):
         self.num_skipped = state_dict["num_skipped"]
 
     def _look(self, trainer: Trainer) -> None:
-        assert self._first is not None
-        first = self._first.clone()
+        if not self._losses:
+            return
+        finite = torch.isfinite(torch.stack([loss.float() for loss in self._losses])).long()
+        self._losses = []
         if trainer.world_size > 1:
-            dist.all_reduce(first, dist.ReduceOp.MIN)
-        if int(first) < NEVER:
-            self._fail(trainer, "the loss became NaN or infinite", int(first))
+            dist.all_reduce(finite, dist.ReduceOp.MIN)
+        if not finite.all():
+            self._fail(trainer, "the loss became NaN or infinite", self._number + int(finite.argmin()))
 
     def _fail(self, trainer: Trainer, what: str, number: int) -> None:
         epoch, batch = divmod(number, max(int(trainer.num_training_batches), 1))

@@ -11,6 +11,7 @@ import torch.distributed as dist
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 
+from src.callbacks.agreement import Agreement
 from src.datamodules.samplers import ArrayBatchSampler
 from src.signals import STOP, Stopped
 
@@ -60,7 +61,7 @@ class LastCheckpoint(Checkpoint):
         self._point: str | None = None  # where in the training the state is saved just now
         self._saved_step, self._saved_time = -1, time.monotonic()
         self._loaded: dict[str, Any] | None = None
-        self._agreement = _Agreement()
+        self._agreement = Agreement()
         self._wanted = 0
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -119,8 +120,8 @@ class LastCheckpoint(Checkpoint):
             dist.all_gather_object(ranks, own, self._agreement.group)
         metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
         _complete(checkpoint["loops"]["fit_loop"], self._point)
-        folder = os.path.realpath(self.path.parent)
-        checkpoint[KEY] = {"finished": self._point == "end", "ranks": ranks, "metrics": metrics, "folder": folder}
+        checkpoint[KEY] = {"finished": self._point == "end", "ranks": ranks, "metrics": metrics}
+        checkpoint[KEY] |= {"folder": os.path.realpath(self.path.parent), "device": device_name(trainer)}
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Keep what `on_train_start` needs; in a run that was moved, let the other callbacks find their files."""
@@ -163,29 +164,10 @@ class LastCheckpoint(Checkpoint):
                 os.replace(temporary, older)
 
 
-class _Agreement:
-    """Lets all ranks act at the same batch on what only one of them may know, without waiting in a step.
-
-    Each step's wish is exchanged in the background and its greatest value looked at one step later.
-    """
-
-    def start(self, trainer: Trainer) -> None:
-        """Make a group of its own, on the CPU, where there are several ranks."""
-        self.group: Any = dist.new_group(backend="gloo") if trainer.world_size > 1 else None
-        self._work: Any = None
-        self._value = torch.tensor(0)
-
-    def exchange(self, wish: int) -> int:
-        """Offer this rank's wish and return the greatest of all ranks' last ones."""
-        if self.group is None:
-            return wish
-        agreed = 0
-        if self._work is not None:
-            self._work.wait()
-            agreed = int(self._value)
-        self._value = torch.tensor(wish)
-        self._work = dist.all_reduce(self._value, dist.ReduceOp.MAX, self.group, async_op=True)
-        return agreed
+def device_name(trainer: Trainer) -> str:
+    """Return the kind of device that the trainer uses, such as cpu or the name of a GPU."""
+    device = trainer.strategy.root_device
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
 
 
 def _complete(loops: dict[str, Any], point: str) -> None:
@@ -212,11 +194,14 @@ def _continue(trainer: Trainer, state: dict[str, Any]) -> None:
     trainer._logger_connector._callback_metrics.update({k: torch.tensor(v) for k, v in state["metrics"].items()})
     fit_loop: Any = trainer.fit_loop
     loop = fit_loop.epoch_loop
+    done = loop.batch_progress.current.ready
     for loader in fit_loop._combined_loader.flattened:
-        if isinstance(loader.batch_sampler, ArrayBatchSampler):
-            loader.batch_sampler.start = loop.batch_progress.current.ready
-            loader.batch_sampler.sampler.set_epoch(trainer.current_epoch)  # type: ignore[union-attr]
-    iter(fit_loop._data_fetcher)  # a loader's workers may have begun already, from the start of the epoch
+        if isinstance(batches := getattr(loader, "batch_sampler", None), ArrayBatchSampler):
+            batches.start = done
+            batches.sampler.set_epoch(trainer.current_epoch)  # type: ignore[union-attr]
+            iter(fit_loop._data_fetcher)  # its workers may have begun already, from the start of the epoch
+        elif done and trainer.is_global_zero:
+            print("this data can only be read from its start: the result will not be bit by bit the same")
     reset = loop.reset
 
     def reset_once() -> None:
