@@ -31,6 +31,8 @@ def main(words: list[str]) -> int:
     except UsageError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:  # while torch was imported
+        return 130
 
 
 if __name__ == "__main__":

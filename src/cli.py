@@ -24,7 +24,7 @@ from src.config import Config, UsageError, load_file
 from src.facts import fill_in
 from src.messages import Parser, check_functions, mistakes_in_one_line
 from src.plugins import DurableCheckpointIO
-from src.request import DEFAULTS, Request, log_root
+from src.request import DEFAULTS, OWN_KEYS, Request, log_root
 from src.resume import Start, check_same, find_start, read_start
 from src.run import Run, is_main_process
 
@@ -117,12 +117,9 @@ class CLI(LightningCLI):
         if request.run and is_main_process():
             self.run.lock()
         if (request.trains or request.command == "replay") and request.run is not None:
-            folder = self.run.directory / "checkpoints"
-            self.start = (
-                read_start(Path(request.ckpt_path))
-                if request.ckpt_path
-                else find_start(folder, self.config.callbacks.get("last") is not None)
-            )
+            folder, keeps_last = self.run.directory / "checkpoints", self.config.callbacks.get("last") is not None
+            named = request.ckpt_path
+            self.start = read_start(Path(named)) if named else find_start(folder, keeps_last)
         self.config.trainer.default_root_dir = str(self.run.directory)
         _place(self.config.trainer, self.run.directory)
         _place(self.config.callbacks, self.run.directory)
@@ -230,7 +227,7 @@ def _print_help(parser: LightningArgumentParser, words: list[str], config: Confi
 def _dump(parser: LightningArgumentParser, config: Any) -> str:
     """Return the configuration as YAML, without what belongs to one run only."""
     config = copy.deepcopy(config)
-    for key in ("config", "run_name", "ckpt_path"):
+    for key in ("config", *OWN_KEYS):
         config.pop(key, None)
     return str(parser.dump(config, skip_none=False))
 

@@ -6,7 +6,7 @@ import re
 import sys
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -68,8 +68,9 @@ class Tee:
         if self._log is None:
             self._waiting.append(shown)
         else:
-            self._log.write(shown)
-            self._log.flush()
+            with suppress(OSError):  # a full disk must not end a training for the sake of its log
+                self._log.write(shown)
+                self._log.flush()
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.stream, name)

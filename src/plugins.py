@@ -1,4 +1,5 @@
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -55,12 +56,12 @@ def sync_folder(folder: Path) -> None:
 
 
 def _explain(error: Exception, checkpoint: dict[str, Any], target: Path) -> str:
-    needed, status = _num_bytes(checkpoint), os.statvfs(target.parent) if hasattr(os, "statvfs") else None
-    free = f", {status.f_bavail * status.f_frsize / 1e6:,.1f} MB are free" if status else ""
+    needed, free = _num_bytes(checkpoint) / 1e6, shutil.disk_usage(target.parent).free / 1e6
+    reason = f" ({error})" if free > needed else ""  # else it is the room, whatever the zip writer says
     kept = "; the one before it is still there" if target.exists() else ""
     return (
-        f"the checkpoint {target} could not be written: it needs about {needed / 1e6:,.1f} MB{free} ({error}){kept}. "
-        "Make room, then continue with --resume"
+        f"the checkpoint {target} could not be written: it needs about {needed:,.1f} MB, {free:,.1f} MB are free"
+        f"{reason}{kept}. Make room, then continue with --resume"
     )
 
 

@@ -1,7 +1,9 @@
 """One command from start to end: the run directory's records, what is printed, and the exit code."""
 
 import contextlib
+import errno
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -30,6 +32,9 @@ data.batch_size and set trainer.accumulate_grad_batches 2; python train.py find_
 fits. Or write trainer.precision bf16-mixed, smaller images, a smaller network"""
 
 
+NO_SPACE = "no space left on the disk; make room, then continue with --resume"
+
+
 def run(line: CommandLine, request: Request, start: float) -> int:
     """Build and run what was asked for, and keep the run directory's records.
 
@@ -47,15 +52,27 @@ def run(line: CommandLine, request: Request, start: float) -> int:
     silence_noise()
     if request.command == "check":
         return check(request.config)
+    with STOP.installed():
+        try:
+            return _run(line, request, start)
+        except Stopped as stopped:  # while it was built: nothing is lost
+            return stopped.exit_code
+        except OSError as error:
+            if error.errno != errno.ENOSPC:
+                raise
+            print(f"error: {NO_SPACE}", file=sys.stderr)
+            return 1
+
+
+def _run(line: CommandLine, request: Request, start: float) -> int:
     console = Console()
     with console.capture(), contextlib.ExitStack() as stack:
-        stack.enter_context(STOP.installed())
         cli = CLI(line, request)
         stack.callback(cli.run.unlock)
         stack.callback(_leave_process_group)
-        if not is_main_process():
-            return _guarded(cli)[0]
         if request.command == "find_batch_size":
+            stack.callback(shutil.rmtree, cli.run.directory, ignore_errors=True)
+        if not is_main_process() or request.command == "find_batch_size":
             return _guarded(cli)[0]
         if request.run is None:
             (cli.run.directory / "config.yaml").write_text(cli.config_text, encoding="utf-8")
@@ -76,9 +93,12 @@ def run(line: CommandLine, request: Request, start: float) -> int:
 
 def _leave_process_group() -> None:
     """End gloo's threads, which otherwise now and then abort a process that is exiting; for NCCL Lightning does it."""
-    group = torch.distributed
-    if group.is_available() and group.is_initialized() and group.get_backend() == "gloo":
-        group.destroy_process_group()
+    if _in_group() and torch.distributed.get_backend() == "gloo":
+        torch.distributed.destroy_process_group()
+
+
+def _in_group() -> bool:
+    return torch.distributed.is_available() and torch.distributed.is_initialized()
 
 
 def _guarded(cli: CLI) -> tuple[int, str | None]:
@@ -89,12 +109,15 @@ def _guarded(cli: CLI) -> tuple[int, str | None]:
         return _stop(cli, stopped), str(stopped)
     except BaseException as error:
         message = describe(error)
-        if is_oom_error(error):
+        full = isinstance(error, OSError) and error.errno == errno.ENOSPC
+        if full:
+            message = NO_SPACE
+        elif is_oom_error(error):
             message = OUT_OF_MEMORY.format(message.splitlines()[0][:200])
-        if isinstance(error, RunFailure) or is_oom_error(error):
+        if full or isinstance(error, RunFailure) or is_oom_error(error):
             print(f"error: {message}", file=sys.stderr)
             return 1, message
-        if torch.distributed.is_initialized() and PEER_GONE.search(message):
+        if _in_group() and PEER_GONE.search(message):
             print("error: another process of this run ended; its own message says why", file=sys.stderr)
             return 1, message
         if not isinstance(error, UsageError) and (cli.start_check.started or not isinstance(error, MISTAKES)):

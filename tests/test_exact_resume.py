@@ -232,3 +232,10 @@ def test_two_processes(train_process: Train, tmp_path: Path, monkeypatch: pytest
     assert result.code == 0, result.err
     assert "step 10" in result.out
     compare(*(tmp_path / "logs" / "digits" / name for name in ("whole", "cut")))
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_on_a_gpu_with_deterministic(interrupted: Callable[..., list[str]]) -> None:
+    gpu = ("--trainer.accelerator", "gpu", "--trainer.devices", "1", "--trainer.deterministic", "true")
+    interrupted(DIGITS, *SHORT, *NET, *STEPS, *gpu, bombs=("batch:5", "batch:12"))

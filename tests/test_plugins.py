@@ -1,11 +1,11 @@
 """Checkpoint files against real trouble: a process killed while it writes, a full disk."""
 
-import os
 import resource
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -13,7 +13,7 @@ import torch
 
 from src.config import RunFailure
 from src.plugins import DurableCheckpointIO
-from tests.conftest import ROOT
+from tests.conftest import DIGITS, ROOT, Train
 
 
 def test_what_is_saved_is_loaded_and_nothing_is_left_beside_it(tmp_path: Path) -> None:
@@ -77,18 +77,59 @@ def test_a_full_disk_leaves_the_old_file_whole(tmp_path: Path) -> None:
     assert [item.name for item in tmp_path.iterdir()] == ["x.ckpt"]
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="mounting needs root")
-def test_a_full_file_system_leaves_the_old_file_whole(tmp_path: Path) -> None:
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(disk)], capture_output=True)
-    if mounted.returncode:
-        pytest.skip("this system mounts no tmpfs")
-    try:
-        DurableCheckpointIO().save_checkpoint({"a": torch.zeros(10)}, disk / "x.ckpt")
-        with pytest.raises(RunFailure, match=r"needs about 8.0 MB, 2.\d MB are free .* still there"):
-            DurableCheckpointIO().save_checkpoint({"a": torch.zeros(2_000_000)}, disk / "x.ckpt")
-        assert torch.load(disk / "x.ckpt", weights_only=True)["a"].tolist() == [0.0] * 10
-        assert [item.name for item in disk.iterdir()] == ["x.ckpt"]
-    finally:
-        subprocess.run(["umount", str(disk)], check=True)
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
+    """A small file system of its own; calling it again changes its size."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+
+    def mount(size: str) -> Path:
+        options = f"size={size}" + (",remount" if folder.is_mount() else "")
+        command = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)]
+        if subprocess.run(command, capture_output=True).returncode:
+            pytest.skip("this system mounts no tmpfs")
+        return folder
+
+    yield mount
+    if folder.is_mount():
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+def test_a_full_file_system_leaves_the_old_file_whole(disk: Callable[[str], Path]) -> None:
+    path = disk("2m") / "x.ckpt"
+    DurableCheckpointIO().save_checkpoint({"a": torch.zeros(10)}, path)
+    with pytest.raises(RunFailure, match=r"needs about 8.0 MB, 2.\d MB are free; the one before it is still there"):
+        DurableCheckpointIO().save_checkpoint({"a": torch.zeros(2_000_000)}, path)
+    assert torch.load(path, weights_only=True)["a"].tolist() == [0.0] * 10
+    assert [item.name for item in path.parent.iterdir()] == ["x.ckpt"]
+
+
+def test_a_training_that_filled_the_disk_goes_on_when_there_is_room(
+    disk: Callable[[str], Path], train_process: Train, tmp_path: Path
+) -> None:
+    words = ("--config", DIGITS, "--trainer.max_epochs", "4")
+    assert train_process(*words, "--run_name", "whole").code == 0
+    small = (*words, "--run_name", "a", "--trainer.default_root_dir", str(disk("1200k")), "--resume", "auto")
+    result = train_process(*small)
+    assert result.code == 1
+    assert (
+        "could not be written: it needs about 0.3 MB, 0.1 MB are free; the one before it is still there" in result.err
+    )
+    assert "Traceback" not in result.err
+    disk("20m")
+    result = train_process(*small)
+    assert result.code == 0, result.err
+    assert "continues from" in result.out
+    one, other = (
+        torch.load(folder / "checkpoints/last.ckpt", weights_only=True)["state_dict"]
+        for folder in (tmp_path / "logs/digits/whole", tmp_path / "disk/digits/a")
+    )
+    assert all(torch.equal(value, other[key]) for key, value in one.items())
+
+
+def test_a_disk_that_is_full_from_the_start_is_one_message(disk: Callable[[str], Path], train_process: Train) -> None:
+    folder = disk("400k")
+    (folder / "fill").write_bytes(bytes(395_000))
+    result = train_process("--config", DIGITS, "--trainer.default_root_dir", str(folder))
+    assert result.code == 1
+    assert result.err.splitlines()[-1] == "error: no space left on the disk; make room, then continue with --resume"

@@ -126,14 +126,20 @@ def test_a_second_signal_does_not_wait(begin: Begin, tmp_path: Path) -> None:
     assert "continue with" not in output
 
 
-def test_a_signal_during_start_up_stops_at_once(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("when", "signum"), [
+    ("logs/digits/a/run.json", signal.SIGTERM),
+    ("logs/digits/a", signal.SIGINT),  # model and data are being built
+    (".", signal.SIGINT),  # torch is being imported
+])  # fmt: skip
+def test_a_signal_during_start_up_stops_at_once(tmp_path: Path, when: str, signum: int) -> None:
     command = [sys.executable, str(ROOT / "train.py"), *WORDS, "--run_name", "a"]
     with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as process:
-        while not (tmp_path / "logs/digits/a/run.json").exists():
-            time.sleep(0.01)
-        process.send_signal(signal.SIGTERM)
+        time.sleep(1.0)
+        while not (tmp_path / when).exists():
+            time.sleep(0.001)
+        process.send_signal(signum)
         _, errors = process.communicate(timeout=30)
-    assert process.returncode == 143, errors
+    assert process.returncode == 128 + signum, errors
     assert "Traceback" not in errors
 
 
