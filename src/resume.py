@@ -55,7 +55,8 @@ def find_start(folder: Path, keeps_last: bool = True) -> Start:
     """
     for leftover in folder.glob("*.tmp"):
         leftover.unlink(missing_ok=True)
-    ages = {path: int("0" + path.stem.removeprefix("last-").removeprefix("last")) for path in folder.glob("last*.ckpt")}
+    names = {path: re.fullmatch(r"last(?:-(\d+))?\.ckpt", path.name) for path in folder.glob("last*.ckpt")}
+    ages = {path: int(match[1] or 0) for path, match in names.items() if match}
     best = list(folder.glob("best.ckpt")) if ages or not keeps_last else []
     candidates = [*sorted(ages, key=ages.__getitem__), *best]
     damaged = []

@@ -11,8 +11,6 @@ from typing import Any
 SIGNALS = [signal.SIGINT, signal.SIGTERM]
 if "SLURM_JOB_ID" in os.environ and hasattr(signal, "SIGUSR1"):
     SIGNALS.append(signal.SIGUSR1)  # SLURM's notice that the job will be preempted; see docs/reliability.md
-
-
 WORKER_SECONDS = 30  # that a loader's worker lives on after SIGTERM
 
 
@@ -56,12 +54,10 @@ class StopRequest:
         if self.signum:
             _die(signum)
         self.signum = signum
-        print(
-            f"\n{signal.Signals(signum).name}: "
-            + ("finishing the step; again to stop at once" if self.deferred else "")
-        )
         if not self.deferred:
             raise Stopped(signum)
+        text = f"\n{signal.Signals(signum).name}: finishing the step; again to stop at once\n"
+        os.write(2, text.encode())  # print may have been interrupted by this very signal, and then refuses
 
     @contextmanager
     def installed(self) -> Iterator[None]:

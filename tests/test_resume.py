@@ -1,6 +1,7 @@
 """Which run and which checkpoint a training continues from."""
 
 import json
+import os
 import random
 import shutil
 from pathlib import Path
@@ -157,6 +158,14 @@ def test_no_whole_checkpoint_is_an_error_not_a_new_start(train: Train, cut: Path
     result = train(*COMMAND, "--resume", "auto")
     assert result.code == 2
     assert "has no whole checkpoint left; start a new run under another --run_name" in result.err
+
+
+def test_a_file_system_without_links(train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "link", lambda *_: (_ for _ in ()).throw(OSError("not supported")))
+    assert train(*COMMAND).code == 0
+    folder = tmp_path / "logs/digits/a/checkpoints"
+    (folder / "last-mine.ckpt").write_bytes(b"somebody's own file")
+    assert (find_start(folder).step, read_start(folder / "last-1.ckpt").step) == (8, 7)
 
 
 def test_a_moved_run_goes_on(train: Train, cut: Path, tmp_path: Path) -> None:

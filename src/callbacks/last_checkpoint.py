@@ -1,5 +1,6 @@
 import os
 import random
+import shutil
 import time
 from itertools import pairwise
 from pathlib import Path
@@ -160,7 +161,10 @@ class LastCheckpoint(Checkpoint):
             if newer.exists():
                 temporary = older.with_suffix(".tmp")
                 temporary.unlink(missing_ok=True)
-                os.link(newer, temporary)
+                try:
+                    os.link(newer, temporary)
+                except OSError:  # a file system without links
+                    shutil.copyfile(newer, temporary)
                 os.replace(temporary, older)
 
 
