@@ -66,7 +66,7 @@ class BaseModule(LightningModule):
         self._decay_norm_and_bias = decay_norm_and_bias
         self._mean_loss = RunningMean()
 
-    def step(self, batch: Any) -> tuple[Tensor, Tensor, Tensor]:
+    def step(self, batch: Any) -> tuple[Tensor, Any, Any]:
         """Return loss (a scalar), predictions and targets (as the metrics take them) of one batch."""
         raise NotImplementedError(f"{type(self).__name__} must define step(batch)")
 
@@ -79,16 +79,21 @@ class BaseModule(LightningModule):
         """Return the full names of all that is logged at the end of an epoch of `stage`."""
         return [f"{stage}/loss", *map(str, self._metrics(stage).keys())]
 
+    def figure_metrics(self, num_classes: int) -> dict[str, Metric]:
+        """Return metrics that are worth a figure at the end, by name; they are updated as the other metrics are."""
+        return {}
+
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         """Train on one batch."""
-        return self._shared_step(batch, "train")
+        loss: Tensor = self._shared_step(batch, "train")["loss"]
+        return loss
 
-    def validation_step(self, batch: Any, batch_idx: int) -> Tensor:
-        """Validate on one batch."""
+    def validation_step(self, batch: Any, batch_idx: int) -> dict[str, Any]:
+        """Validate on one batch; callbacks get loss, predictions and targets."""
         return self._shared_step(batch, "val")
 
-    def test_step(self, batch: Any, batch_idx: int) -> Tensor:
-        """Test on one batch."""
+    def test_step(self, batch: Any, batch_idx: int) -> dict[str, Any]:
+        """Test on one batch; callbacks get loss, predictions and targets."""
         return self._shared_step(batch, "test")
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
@@ -147,11 +152,12 @@ class BaseModule(LightningModule):
             for attribute, value in apply_to_collection(states, Tensor, Tensor.to, self.device).items():
                 setattr(metric, attribute, value)
 
-    def _shared_step(self, batch: Any, stage: Stage) -> Tensor:
+    def _shared_step(self, batch: Any, stage: Stage) -> dict[str, Any]:
         loss, predictions, targets = self.step(batch)
+        predictions = apply_to_collection(predictions, Tensor, Tensor.detach)
         self._mean_loss.update(loss.detach(), len(targets))
-        self._metrics(stage).update(predictions.detach(), targets)
-        return loss
+        self._metrics(stage).update(predictions, targets)
+        return {"loss": loss, "predictions": predictions, "targets": targets}
 
     def _metrics(self, stage: Stage) -> MetricCollection:
         return {"train": self.train_metrics, "val": self.val_metrics, "test": self.test_metrics}[stage]

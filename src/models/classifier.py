@@ -2,8 +2,15 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torchmetrics import Metric
+from torchmetrics.classification import (
+    MulticlassAccuracy,
+    MulticlassConfusionMatrix,
+    MulticlassPrecisionRecallCurve,
+)
 
 from src.models.base import BaseModule
+from src.models.reliability_diagram import ReliabilityDiagram
 
 
 class ClassifierModule(BaseModule):
@@ -20,6 +27,15 @@ class ClassifierModule(BaseModule):
         logits = self.net(images)
         classes = targets.argmax(dim=1) if targets.ndim == 2 else targets
         return self.loss(logits, targets), logits, classes
+
+    def figure_metrics(self, num_classes: int) -> dict[str, Metric]:
+        """Return what shows a classifier's errors."""
+        return {
+            "confusion_matrix": MulticlassConfusionMatrix(num_classes, normalize="true", validate_args=False),
+            "accuracy_by_class": MulticlassAccuracy(num_classes, average=None, validate_args=False),
+            "precision_recall": MulticlassPrecisionRecallCurve(num_classes, thresholds=50, validate_args=False),
+            "calibration": ReliabilityDiagram(),
+        }
 
     def predict_step(self, batch: Any, batch_idx: int) -> dict[str, Tensor]:
         """Return the likeliest class, its probability and, where the batch has it, the target; each of shape (B,)."""

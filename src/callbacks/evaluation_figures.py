@@ -1,0 +1,136 @@
+import time
+from typing import Any
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+from torch import Tensor
+from torchmetrics import Metric
+from torchmetrics.classification import MulticlassPrecisionRecallCurve
+
+from src.callbacks.media import send_figure, writers
+from src.callbacks.mistakes import Mistakes
+
+MANY_CLASSES = 25  # above, numbers and names would not be readable
+
+
+class EvaluationFigures(Callback):
+    """Draw what the network gets wrong: a figure of every metric that the module offers, and the worst mistakes.
+
+    The module's `figure_metrics` are torchmetrics, drawn by their own `plot`. Figures are made at the end of training
+    and of a test, and in between now and then. Tags end in /val or /test.
+
+    Args:
+        every_n_minutes: Least time between two drawings during training.
+        num_mistakes: How many of the most confident mistakes are shown, each with its image and what in it the
+            network's answer depends on (the gradient with respect to the input); 0 for none.
+
+    Raises:
+        ValueError: If a number is out of range.
+    """
+
+    def __init__(self, every_n_minutes: float = 5.0, num_mistakes: int = 8) -> None:
+        if every_n_minutes <= 0 or num_mistakes < 0:
+            raise ValueError(
+                "EvaluationFigures: every_n_minutes must be above 0 and num_mistakes at least 0, "
+                f"got {every_n_minutes} and {num_mistakes}"
+            )
+        self.every_n_minutes = every_n_minutes
+        self._mistakes = Mistakes(num_mistakes)
+        self._metrics: dict[str, Metric] | None = None
+        self._drawn = time.monotonic()
+        self._waiting = False  # whether the last validation has not been drawn
+
+    def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Begin anew."""
+        self._reset(trainer, pl_module)
+
+    on_test_epoch_start = on_validation_epoch_start
+
+    def on_validation_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Count one batch."""
+        if isinstance(outputs, dict) and "predictions" in outputs and not trainer.sanity_checking:
+            for metric in (self._metrics or {}).values():
+                metric.update(outputs["predictions"], outputs["targets"])
+            self._mistakes.update(batch, outputs["predictions"], outputs["targets"])
+
+    on_test_batch_end = on_validation_batch_end
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Draw now and then."""
+        if trainer.sanity_checking or trainer.state.fn != "fit":
+            return
+        late = time.monotonic() - self._drawn > 60 * self.every_n_minutes
+        self._waiting = True
+        if trainer.strategy.broadcast(late):
+            self._draw(trainer, pl_module, "val")
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Draw the last validation."""
+        if self._waiting:
+            self._draw(trainer, pl_module, "val")
+
+    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Draw the test."""
+        self._draw(trainer, pl_module, "test")
+
+    def _reset(self, trainer: Trainer, module: Any) -> None:
+        if self._metrics is None:
+            datamodule: Any = getattr(trainer, "datamodule", None)
+            names, count = (getattr(datamodule, name, None) for name in ("class_names", "num_classes"))
+            count = count or len(names or ())
+            offered = module.figure_metrics(count) if count and hasattr(module, "figure_metrics") else {}
+            self._metrics = {name: metric.to(module.device) for name, metric in offered.items()}
+            self._names = names or [str(k) for k in range(count)]
+        for metric in self._metrics.values():
+            metric.reset()
+        self._mistakes.reset()
+
+    def _draw(self, trainer: Trainer, module: LightningModule, stage: str) -> None:
+        """Compute on all ranks, draw on the first."""
+        self._drawn, self._waiting = time.monotonic(), False
+        step = trainer.fit_loop.epoch_loop._batches_that_stepped
+        for name, metric in (self._metrics or {}).items():
+            if not metric.update_called:
+                continue
+            value = metric.compute()  # from all ranks
+            if trainer.is_global_zero and trainer.loggers:
+                send_figure(trainer, f"{name}/{stage}", _plot(metric, value, self._names), step)
+                if isinstance(metric, MulticlassPrecisionRecallCurve):
+                    _send_pr_curves(trainer, metric, stage, self._names, step)
+        if trainer.is_global_zero and trainer.loggers and (figure := self._mistakes.draw(trainer, module, self._names)):
+            send_figure(trainer, f"mistakes/{stage}", figure, step)
+
+
+def _plot(metric: Metric, value: Any, names: list[str]) -> Any:
+    """Return the figure that a metric draws of itself."""
+    few = len(names) <= MANY_CLASSES
+    if "ConfusionMatrix" in type(metric).__name__:
+        figure, axes = metric.plot(value, add_text=few, labels=names if few else None)
+        figure.set_size_inches(7, 7)
+    else:
+        figure, axes = metric.plot(value)
+        legend = axes.get_legend()
+        if legend is not None and few:
+            for text, name in zip(legend.get_texts(), names, strict=False):
+                text.set_text(name)
+        elif legend is not None:
+            legend.remove()
+    return figure
+
+
+def _send_pr_curves(trainer: Trainer, metric: Any, stage: str, names: list[str], step: int) -> None:
+    """Fill TensorBoard's own panel, from the counts that the metric keeps for each threshold."""
+    counts: Tensor = metric.confmat.cpu()  # (thresholds, classes, actual, predicted)
+    for writer in writers(trainer):
+        for k, name in enumerate(names[:MANY_CLASSES]):
+            tn, fp, fn, tp = (counts[:, k, actual, predicted] for actual in (0, 1) for predicted in (0, 1))
+            precision, recall = tp / (tp + fp).clamp(min=1), tp / (tp + fn).clamp(min=1)
+            values = [item.double().numpy() for item in (tp, fp, tn, fn, precision, recall)]
+            writer.add_pr_curve_raw(f"pr_curve/{stage}/{name}", *values, step, num_thresholds=len(counts))

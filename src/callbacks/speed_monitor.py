@@ -1,0 +1,170 @@
+import contextlib
+import time
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.profilers import PassThroughProfiler
+from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
+from torch import Tensor
+from torch.utils._pytree import tree_leaves
+from torch.utils.flop_counter import FlopCounterMode
+
+from src.callbacks.step_timer import StepTimer
+
+EVERY = 25  # one step in so many is measured; on a GPU it then waits for the device
+
+
+class SpeedMonitor(Callback):
+    """Log how fast the training is and what holds it back, and say at the end what to change.
+
+    Tags are speed/samples_per_second, speed/data, speed/transfer, speed/forward, speed/backward, speed/optimizer and
+    speed/other (shares of the step), speed/peak_share (of the device's measured peak, from the operations that
+    torch.utils.flop_counter counts, three times those of the forward pass), and on a GPU speed/memory_gb and
+    speed/utilization.
+
+    Args:
+        flops: Whether to count operations and measure the device's peak, once, at the start.
+    """
+
+    def __init__(self, flops: bool = True) -> None:
+        self.flops = flops
+        self.samples_per_second = 0.0
+        self._timer: StepTimer | None = None
+        self._profiler: Any = None
+        self._step_flops = self._peak_flops = 0.0
+        self._samples = self._logged_samples = 0
+        self._logged_time = self._paused = 0.0
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Begin anew."""
+        self._timer = StepTimer(trainer.strategy.root_device)
+        self._samples, self._logged_samples = 0, 0
+        self._logged_time = time.perf_counter()
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        """Count the operations of the first batch."""
+        if self.flops and not self._peak_flops and trainer.is_global_zero:
+            self._step_flops = _count_flops(pl_module, batch)
+            self._peak_flops = _measure_peak(trainer.strategy.root_device, str(trainer.precision))
+            self._logged_time = time.perf_counter()
+
+    def on_train_batch_end(
+        self, trainer: Any, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """End a measured step, or begin one, and now and then log."""
+        if self._timer is None or not trainer.is_global_zero:
+            return
+        self._samples += _batch_size(batch) * trainer.world_size
+        if self._profiler is not None:
+            self._timer.end_step()
+            trainer.profiler, self._profiler = self._profiler, None
+        elif (batch_idx + 1) % EVERY == 5 and _can_measure(trainer, batch_idx):
+            self._profiler, trainer.profiler = trainer.profiler, self._timer
+            self._timer.begin_step()
+        every = trainer.log_every_n_steps
+        if every and (trainer.fit_loop.total_batch_idx + 1) % every == 0:
+            self._log(trainer)
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Stop the clock."""
+        self._paused = time.perf_counter()
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Let the clock run on."""
+        self._logged_time += time.perf_counter() - self._paused
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Say what held the training back."""
+        if self._timer is not None and self._timer.num_steps:
+            self._log(trainer)
+            print(f"{self.samples_per_second:,.0f} samples/s; {self.advice(trainer)}")
+
+    def advice(self, trainer: Trainer) -> str:
+        """Name the part that takes most, and the setting to change."""
+        assert self._timer is not None
+        shares = self._timer.shares()
+        workers = getattr(trainer.train_dataloader, "num_workers", 0)
+        if shares["data"] > 0.25:
+            how = "prepare the cache (data.storage cache)" if workers else "load in other processes"
+            return f"{shares['data']:.0%} of the step waited for data: raise data.num_workers from {workers}, or {how}"
+        if shares["transfer"] > 0.3:
+            return f"{shares['transfer']:.0%} of the step went into batch transforms: fewer or simpler train_transform"
+        if shares["optimizer"] > 0.35:
+            return f"{shares['optimizer']:.0%} of the step went into the optimizer: a larger data.batch_size, or fused"
+        if shares["other"] > 0.35:
+            return f"{shares['other']:.0%} of the step was neither data nor network: a larger data.batch_size"
+        share = shares["forward"] + shares["backward"]
+        return f"{share:.0%} of the step was the network itself: trainer.precision bf16-mixed, or a smaller network"
+
+    def _log(self, trainer: Trainer) -> None:
+        assert self._timer is not None
+        now, samples = time.perf_counter(), self._samples - self._logged_samples
+        if samples == 0:
+            return
+        seconds = max(now - self._logged_time, 1e-9)
+        self.samples_per_second = samples / seconds
+        self._logged_time, self._logged_samples = now, self._samples
+        values = {"speed/samples_per_second": self.samples_per_second}
+        if self._timer.num_steps:
+            values |= {f"speed/{name}": share for name, share in self._timer.shares().items()}
+        if self._step_flops:
+            values["speed/peak_share"] = (
+                self._step_flops * self.samples_per_second / self._peak_flops / trainer.world_size
+            )
+        device = trainer.strategy.root_device
+        if device.type == "cuda":
+            values["speed/memory_gb"] = torch.cuda.max_memory_allocated(device) / 1e9
+            with contextlib.suppress(ImportError, RuntimeError):  # needs pynvml
+                values["speed/utilization"] = torch.cuda.utilization(device) / 100
+        step = trainer.fit_loop.epoch_loop._batches_that_stepped
+        for logger in trainer.loggers:
+            logger.log_metrics(values, step=step)
+
+
+def _can_measure(trainer: Any, batch_idx: int) -> bool:
+    """Whether the next step is one of this epoch, with no validation before it, and no profiler is at work."""
+    every = trainer.val_check_batch
+    validates = every and every != float("inf") and (batch_idx + 1) % int(every) == 0
+    more = batch_idx + 2 < trainer.num_training_batches
+    return more and not validates and isinstance(trainer.profiler, PassThroughProfiler)
+
+
+def _batch_size(batch: Any) -> int:
+    return next((len(leaf) for leaf in tree_leaves(batch) if isinstance(leaf, Tensor) and leaf.ndim), 1)
+
+
+def _count_flops(module: Any, batch: Any) -> float:
+    """Return the floating-point operations of a training step for one sample: three times those of its forward pass.
+
+    The network is in eval mode meanwhile and the generators are kept, so that nothing of the training is touched.
+    """
+    whole = isinstance(module.trainer.strategy, SingleDeviceStrategy | DDPStrategy)  # others share out the weights
+    if not hasattr(module, "step") or not whole or any(part._compiled_call_impl for part in module.modules()):
+        return 0.0
+    modes = {part: part.training for part in module.modules()}
+    module.eval()
+    try:
+        with torch.no_grad(), torch.random.fork_rng(), FlopCounterMode(display=False) as counter:
+            module.step(batch)
+    except Exception:  # a network that does something else in eval mode: the panel stays empty
+        return 0.0
+    finally:
+        for part, mode in modes.items():
+            part.training = mode
+    return 3.0 * float(counter.get_total_flops()) / _batch_size(batch)
+
+
+def _measure_peak(device: torch.device, precision: str) -> float:
+    """Return the floating-point operations per second that a large matrix product reaches on this device."""
+    half = torch.bfloat16 if "bf16" in precision else torch.float16 if "16" in precision else torch.float32
+    size = 8192 if device.type == "cuda" else 512
+    timer = StepTimer(device)
+    with torch.no_grad(), torch.random.fork_rng():
+        matrix = torch.rand(size, size, device=device, dtype=half)
+        best = float("inf")
+        for _ in range(4):
+            start = timer._now()
+            matrix @ matrix
+            best = min(best, timer._now() - start)
+    return float(2.0 * size**3 / best)

@@ -1,0 +1,65 @@
+import time
+from collections import defaultdict
+
+import torch
+from lightning.pytorch.profilers import Profiler
+
+PARTS = {  # the ends of Lightning's names for what it does
+    "train_dataloader_next": "data",
+    "batch_to_device": "transfer",
+    "training_step": "forward",
+    "backward": "backward",
+    "optimizer_step": "optimizer",
+}
+
+
+class StepTimer(Profiler):
+    """Times the parts of single training steps; it stands in for the trainer's profiler while one is measured.
+
+    Attributes:
+        seconds: Time by part, over all steps measured: data (waiting for the loader), transfer (copy to the device and
+            batch transforms), forward, backward, optimizer and other.
+        num_steps: Steps measured.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        super().__init__()
+        self.device = device
+        self.seconds: defaultdict[str, float] = defaultdict(float)
+        self.num_steps = 0
+        self._begun: dict[str, float] = {}
+        self._step = 0.0
+
+    def start(self, action_name: str) -> None:
+        """Begin a part."""
+        if action_name.rpartition(".")[2] in PARTS:
+            self._begun[action_name] = self._now()
+
+    def stop(self, action_name: str) -> None:
+        """End a part."""
+        if action_name in self._begun:
+            self.seconds[PARTS[action_name.rpartition(".")[2]]] += self._now() - self._begun.pop(action_name)
+
+    def begin_step(self) -> None:
+        """Begin a step, when the one before has ended."""
+        self._step = self._now()
+
+    def end_step(self) -> None:
+        """End a step."""
+        self.seconds["step"] += self._now() - self._step
+        self.num_steps += 1
+
+    def shares(self) -> dict[str, float]:
+        """Return the share of each part in the steps measured; together they are 1."""
+        seconds = self.seconds
+        parts = {name: seconds[name] for name in ("data", "transfer", "forward", "backward")}
+        # the optimizer's step calls forward and backward
+        parts["optimizer"] = max(seconds["optimizer"] - parts["forward"] - parts["backward"], 0.0)
+        parts["other"] = max(seconds["step"] - sum(parts.values()), 0.0)
+        whole = sum(parts.values()) or 1.0
+        return {name: part / whole for name, part in parts.items()}
+
+    def _now(self) -> float:
+        if self.device.type == "cuda":  # what was only launched must be done
+            torch.cuda.synchronize(self.device)
+        return time.perf_counter()

@@ -1,0 +1,62 @@
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from torch import Tensor
+from torchvision.utils import draw_bounding_boxes, draw_segmentation_masks, make_grid
+
+from src.callbacks.media import denormalize, send_image
+
+
+class TrainingImages(Callback):
+    """Show once, at the start, what goes into the network: images of the first batch after augmentation.
+
+    Masks and boxes are drawn over their images.
+
+    Args:
+        num_images: Images shown, at least 1.
+
+    Raises:
+        ValueError: If `num_images` is below 1.
+    """
+
+    def __init__(self, num_images: int = 64) -> None:
+        if num_images < 1:
+            raise ValueError(f"TrainingImages: num_images must be at least 1, got {num_images}")
+        self.num_images = num_images
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        """Draw the first batch of the first epoch."""
+        if trainer.fit_loop.total_batch_idx or not trainer.is_global_zero or not trainer.loggers:
+            return
+        images, targets = batch if isinstance(batch, tuple | list) and len(batch) == 2 else (batch, None)
+        chosen = images[: self.num_images] if isinstance(images, Tensor | list) else []
+        if not len(chosen) or chosen[0].ndim != 3 or len(chosen[0]) not in (1, 3):
+            return  # not images
+        transforms = getattr(getattr(trainer, "datamodule", None), "train_transform", [])
+        shown = []
+        for image, target in zip(chosen, _targets(targets, len(chosen)), strict=True):
+            plain = denormalize(image[None], transforms)[0]
+            shown.append(_draw(plain.expand(3, -1, -1), target))
+        height, width = (max(image.shape[side] for image in shown) for side in (-2, -1))
+        same = [torch.nn.functional.pad(i, (0, width - i.shape[-1], 0, height - i.shape[-2])) for i in shown]
+        scale = max(64 // max(height, width), 1)  # tiny images are enlarged
+        grid = make_grid(torch.stack(same).repeat_interleave(scale, 2).repeat_interleave(scale, 3))
+        send_image(trainer, "samples/train", grid, 0)
+
+
+def _targets(targets: Any, count: int) -> list[Any]:
+    return list(targets[:count]) if isinstance(targets, Tensor | list) else [None] * count
+
+
+def _draw(image: Tensor, target: Any) -> Tensor:
+    """Draw a mask, shape (H, W) or (1, H, W), or the boxes of a dictionary, over an image, shape (3, H, W)."""
+    if isinstance(target, dict) and "boxes" in target:
+        boxes: Tensor = target["boxes"].detach().cpu()
+        return draw_bounding_boxes(image, boxes, colors="red") if len(boxes) else image
+    if isinstance(target, Tensor) and target.shape[-2:] == image.shape[-2:] and not target.is_floating_point():
+        labels = target.detach().cpu().reshape(image.shape[-2:])
+        masks = torch.stack([labels == label for label in torch.unique(labels) if label != 0] or [labels != labels])
+        drawn: Tensor = draw_segmentation_masks(image, masks, alpha=0.5)
+        return drawn
+    return image
