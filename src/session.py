@@ -17,6 +17,7 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.utilities.memory import is_oom_error
 
 from src.callbacks.last_checkpoint import device_name
+from src.callbacks.run_notes import note_end
 from src.cli import CLI
 from src.command_line import CommandLine
 from src.commands.check import check
@@ -84,6 +85,7 @@ def _run(line: CommandLine, request: Request, start: float) -> int:
         status, error = _guarded(cli)
         if request.trains:
             cli.run.finish(status, error, cli.metrics, cli.best_score)
+            note_end(cli.trainer, status == 0)
         elif request.command in EVALUATING:
             cli.run.add_evaluation(start, str(request.ckpt_path), status, cli.metrics)
         if status == 0 and request.command != "replay":

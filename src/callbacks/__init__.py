@@ -1,7 +1,25 @@
+from src.callbacks.evaluation_figures import EvaluationFigures
 from src.callbacks.finite_loss import FiniteLoss
 from src.callbacks.last_checkpoint import LastCheckpoint
+from src.callbacks.norm_monitor import NormMonitor
 from src.callbacks.prediction_writer import PredictionWriter
 from src.callbacks.progress import ProgressPrinter
+from src.callbacks.run_notes import RunNotes
+from src.callbacks.speed_monitor import SpeedMonitor
 from src.callbacks.start_check import StartCheck
+from src.callbacks.trace import Trace
+from src.callbacks.training_images import TrainingImages
 
-__all__ = ["FiniteLoss", "LastCheckpoint", "PredictionWriter", "ProgressPrinter", "StartCheck"]
+__all__ = [
+    "EvaluationFigures",
+    "FiniteLoss",
+    "LastCheckpoint",
+    "NormMonitor",
+    "PredictionWriter",
+    "ProgressPrinter",
+    "RunNotes",
+    "SpeedMonitor",
+    "StartCheck",
+    "Trace",
+    "TrainingImages",
+]

@@ -84,10 +84,10 @@ class EvaluationFigures(Callback):
         if self._metrics is None:
             datamodule: Any = getattr(trainer, "datamodule", None)
             names, count = (getattr(datamodule, name, None) for name in ("class_names", "num_classes"))
-            count = count or len(names or ())
-            offered = module.figure_metrics(count) if count and hasattr(module, "figure_metrics") else {}
+            count = count or len(names or ()) or None
+            offered = module.figure_metrics(count) if hasattr(module, "figure_metrics") else {}
             self._metrics = {name: metric.to(module.device) for name, metric in offered.items()}
-            self._names = names or [str(k) for k in range(count)]
+            self._names = names or [str(k) for k in range(count or 0)]
         for metric in self._metrics.values():
             metric.reset()
         self._mistakes.reset()

@@ -6,7 +6,9 @@ import torch
 from lightning.pytorch import Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
 from torchvision.transforms import v2
+from torchvision.utils import draw_bounding_boxes, draw_segmentation_masks
 
 
 def send_figure(trainer: Trainer, tag: str, figure: Any, step: int) -> None:
@@ -39,9 +41,25 @@ def send_image(trainer: Trainer, tag: str, image: Tensor, step: int) -> None:
             logger.log_image(key=tag, images=[image.permute(1, 2, 0).numpy()], step=step)
 
 
+def send_text(trainer: Trainer, tag: str, text: str, step: int) -> None:
+    """Send a text, Markdown."""
+    for logger in trainer.loggers:
+        if isinstance(logger, TensorBoardLogger):
+            logger.experiment.add_text(tag, text, step)
+        elif hasattr(logger, "log_text"):
+            logger.log_text(key=tag, columns=["text"], data=[[text]], step=step)
+
+
 def writers(trainer: Trainer) -> list[Any]:
     """Return the TensorBoard writers, for what only TensorBoard has."""
     return [logger.experiment for logger in trainer.loggers if isinstance(logger, TensorBoardLogger)]
+
+
+def batch_size(batch: Any) -> int:
+    """Return the number of samples of a batch of any form."""
+    if isinstance(batch, tuple | list) and isinstance(batch[0], Tensor):
+        return len(batch[0])  # quick, since it is asked every step
+    return next((len(leaf) for leaf in tree_leaves(batch) if isinstance(leaf, Tensor) and leaf.ndim), 1)
 
 
 def denormalize(images: Tensor, transforms: list[nn.Module]) -> Tensor:
@@ -57,3 +75,25 @@ def denormalize(images: Tensor, transforms: list[nn.Module]) -> Tensor:
             mean, std = (torch.tensor(values).view(-1, 1, 1) for values in (transform.mean, transform.std))
             images = images * std + mean
     return (images / 255 if images.max() > 2 else images).clamp(0, 1)
+
+
+def draw_target(image: Tensor, target: Any) -> Tensor:
+    """Draw what belongs to an image over it.
+
+    Args:
+        image: Values in [0, 1], shape (3, H, W).
+        target: A mask of classes, shape (H, W) or (1, H, W), of which 0 is left clear; or torchvision's dictionary of
+            boxes and labels; anything else is not drawn.
+    """
+    image = image.float()
+    if isinstance(target, dict) and "boxes" in target:
+        labels = [str(int(label)) for label in target.get("labels", [])] or None
+        boxes = target["boxes"].detach().cpu()
+        drawn = draw_bounding_boxes(image, boxes, labels, colors="red") if len(boxes) else image
+    elif isinstance(target, Tensor) and target.shape[-2:] == image.shape[-2:] and not target.is_floating_point():
+        classes = target.detach().cpu().reshape(image.shape[-2:])
+        masks = [classes == k for k in torch.unique(classes).tolist() if k != 0]
+        drawn = draw_segmentation_masks(image, torch.stack(masks), alpha=0.5) if masks else image
+    else:
+        return image
+    return torch.as_tensor(drawn)

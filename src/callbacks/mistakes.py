@@ -1,13 +1,22 @@
 from typing import Any
 
 import torch
+from lightning.pytorch import LightningModule, Trainer
+from lightning_utilities.core.apply_func import apply_to_collection
 from torch import Tensor
+from torchvision.ops import box_iou
 
-from src.callbacks.media import denormalize
+from src.callbacks.media import denormalize, draw_target
+from src.callbacks.undisturbed import can_run_alone, undisturbed
+
+IGNORED = 255  # the class of pixels that count for nothing
 
 
 class Mistakes:
-    """The most confident wrong answers of a classifier.
+    """The worst answers of one round of validation or test.
+
+    A classifier's are the wrong ones with the greatest confidence; those of masks and boxes have the greatest share of
+    wrong pixels, or of boxes without a counterpart.
 
     Args:
         count: How many are kept.
@@ -19,52 +28,80 @@ class Mistakes:
 
     def reset(self) -> None:
         """Forget everything."""
-        self._kept: list[tuple[float, int, int, Tensor]] = []  # confidence, prediction, target, image
+        self._kept: list[tuple[float, Tensor, Any, Any]] = []  # badness, image, target, answer
 
-    def update(self, batch: Any, logits: Tensor, targets: Tensor) -> None:
-        """Look at one batch of images, logits of shape (B, K) and targets of shape (B,)."""
+    def update(self, batch: Any, predictions: Any, targets: Any) -> None:
+        """Look at one batch of images.
+
+        Args:
+            batch: Images, or a tuple or list that begins with them.
+            predictions: Logits, shape (B, K) or (B, K, H, W), or torchvision's dictionaries of boxes.
+            targets: Classes, shape (B,) or (B, H, W), or such dictionaries.
+        """
         images = batch[0] if isinstance(batch, tuple | list) else batch
-        if not self.count or not isinstance(images, Tensor) or images.ndim != 4 or logits.ndim != 2:
+        if not self.count or not len(images) or images[0].ndim != 3:
             return
-        confidence, predictions = torch.softmax(logits.detach().float(), dim=1).max(dim=1)
-        wrong = torch.where(predictions != targets, confidence, torch.zeros_like(confidence))
-        values, places = wrong.topk(min(self.count, len(wrong)))
-        found = zip(
-            values.tolist(), predictions[places].tolist(), targets[places].tolist(), images[places].cpu(), strict=True
-        )
-        self._kept = sorted([*self._kept, *(item for item in found if item[0] > 0)], key=lambda item: -item[0])
-        self._kept = self._kept[: self.count]
+        badness, answers = _judge(predictions, targets)
+        values, places = badness.topk(min(self.count, len(badness)))
+        for value, place in zip(values.tolist(), places.tolist(), strict=True):
+            if value > 0:
+                kept = value, images[place], targets[place], answers[place]
+                self._kept.append(apply_to_collection(kept, Tensor, Tensor.cpu))
+        self._kept = sorted(self._kept, key=lambda item: -item[0])[: self.count]
 
-    def draw(self, trainer: Any, module: Any, names: list[str]) -> Any | None:
-        """Return a figure: above each image its label and the answer, below it what the answer depends on."""
+    def draw(self, trainer: Trainer, module: LightningModule, names: list[str]) -> Any | None:
+        """Return a figure: the truth above, the answer below; a classifier's answer is shown by what it depends on."""
         if not self._kept:
             return None
         import matplotlib.pyplot as plt  # seldom needed; the import would cost every start
 
-        images = torch.stack([image for *_, image in self._kept])
-        saliency = _saliency(module, images, torch.tensor([prediction for _, prediction, *_ in self._kept]))
-        plain = denormalize(images, getattr(getattr(trainer, "datamodule", None), "eval_transform", []))
-        figure, axes = plt.subplots(2, len(images), figsize=(1.7 * len(images) + 0.4, 4.2), squeeze=False)
-        for column, (confidence, prediction, target, _) in enumerate(self._kept):
-            picture = plain[column].permute(1, 2, 0).squeeze(-1)
-            axes[0, column].imshow(picture, cmap="gray", vmin=0, vmax=1)
-            axes[0, column].set_title(f"is {names[target]}\n{names[prediction]} {confidence:.2f}", fontsize=9)
-            axes[1, column].imshow(saliency[column], cmap="inferno")
+        transforms = getattr(getattr(trainer, "datamodule", None), "eval_transform", [])
+        figure, axes = plt.subplots(2, len(self._kept), figsize=(1.7 * len(self._kept) + 0.4, 4.2), squeeze=False)
+        for (badness, image, target, answer), (upper, lower) in zip(self._kept, axes.T, strict=True):
+            plain = denormalize(image[None], transforms)[0].expand(3, -1, -1)
+            if isinstance(answer, Tensor) and answer.ndim == 0:
+                upper.imshow(plain.permute(1, 2, 0))
+                upper.set_title(f"is {names[int(target)]}\n{names[int(answer)]} {badness:.2f}", fontsize=9)
+                if can_run_alone(trainer, module):
+                    lower.imshow(_saliency(module, image[None], answer)[0], cmap="inferno")
+            else:
+                upper.set_title(f"{badness:.0%} wrong", fontsize=9)
+                upper.imshow(draw_target(plain, target).permute(1, 2, 0))
+                lower.imshow(draw_target(plain, answer).permute(1, 2, 0))
         for axis in axes.flat:
             axis.axis("off")
         figure.tight_layout()
         return figure
 
 
-def _saliency(module: Any, images: Tensor, answers: Tensor) -> Tensor:
-    """Return how strongly each answer's logit depends on each pixel, shape (B, H, W) (arXiv:1312.6034)."""
-    training = module.training
-    module.eval()
-    try:
-        with torch.inference_mode(False), torch.enable_grad():
-            inputs = images.clone().to(module.device).requires_grad_()
-            logits = module.net(inputs)
-            (gradient,) = torch.autograd.grad(logits.gather(1, answers.to(module.device)[:, None]).sum(), inputs)
-    finally:
-        module.train(training)
+def _judge(predictions: Any, targets: Any) -> tuple[Tensor, Any]:
+    """Return how bad each answer is, shape (B,), 0 for right, and the answers."""
+    if not isinstance(predictions, Tensor):
+        sure = [{key: value[found["scores"] > 0.5] for key, value in found.items()} for found in predictions]
+        pairs = zip(sure, targets, strict=True)
+        return torch.tensor([_unmatched(answer, target) for answer, target in pairs]), sure
+    if predictions.ndim == 4:
+        answers = predictions.argmax(dim=1)
+        return ((answers != targets) & (targets != IGNORED)).float().mean(dim=(1, 2)), answers
+    if predictions.ndim == 2 and targets.ndim == 1 and not targets.is_floating_point():
+        confidence, answers = torch.softmax(predictions.float(), dim=1).max(dim=1)
+        return torch.where(answers != targets, confidence, 0.0), answers
+    return torch.zeros(len(targets)), targets  # neither classes, masks nor boxes
+
+
+def _unmatched(answer: dict[str, Tensor], target: dict[str, Tensor]) -> float:
+    """Return the share of boxes, of truth and answer, that half overlap no box of the same class of the other."""
+    total = len(answer["boxes"]) + len(target["boxes"])
+    if not len(answer["boxes"]) or not len(target["boxes"]):
+        return float(total > 0)
+    overlap = box_iou(answer["boxes"], target["boxes"]) > 0.5
+    overlap &= answer["labels"][:, None] == target["labels"][None]
+    return 1.0 - int(overlap.any(dim=0).sum() + overlap.any(dim=1).sum()) / total
+
+
+def _saliency(module: Any, images: Tensor, answer: Tensor) -> Tensor:
+    """Return how strongly an answer's logit depends on each pixel, shape (B, H, W) (arXiv:1312.6034)."""
+    with undisturbed(module), torch.inference_mode(False), torch.enable_grad():
+        inputs = images.clone().to(module.device).requires_grad_()
+        (gradient,) = torch.autograd.grad(module.net(inputs)[:, answer].sum(), inputs)
     return gradient.abs().amax(dim=1).cpu()

@@ -1,17 +1,22 @@
+import math
 import sys
 import time
+from datetime import timedelta
 from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint, ProgressBar
 from tqdm import tqdm
 
+from src.callbacks.media import batch_size
+
 
 class ProgressPrinter(ProgressBar):
     """Print one line an epoch with every metric, and show a bar within long epochs.
 
-    The bar is drawn on a terminal only; in a pipe or a log file a plain line comes now and then instead. The loss is
-    read from the device only when it is shown.
+    The bar is drawn on a terminal only; in a pipe or a log file a plain line comes now and then instead. Both show this
+    step's loss, the last validation's first metric, samples per second, and the time that the training still takes.
+    The loss is read from the device only when it is shown.
 
     Args:
         refresh_seconds: Least time between two states of the bar.
@@ -29,6 +34,8 @@ class ProgressPrinter(ProgressBar):
         self._epoch = 0
         self._epoch_start: float | None = None
         self._best: Any = None
+        self._batches, self._validating = 0, 0.0  # batches trained on by this process, seconds of validations
+        self._train_start = self._validation_start = 0.0
 
     def disable(self) -> None:
         """Show nothing; Lightning asks for this on every rank but the first."""
@@ -58,11 +65,30 @@ class ProgressPrinter(ProgressBar):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Show how far the epoch is."""
+        self._batches += 1
         if time.perf_counter() >= self._next:
             loss = outputs["loss"] if isinstance(outputs, dict) else outputs
-            shown = "" if loss is None else f"train/loss_step {float(loss):.4f}"
+            shown = [] if loss is None else [f"train/loss_step {float(loss):.4f}"]
+            scores = [name for name in trainer.callback_metrics if name.startswith("val/") and name != "val/loss"]
+            shown += [f"{name} {float(trainer.callback_metrics[name]):.4f}" for name in scores[:1]]
+            seconds = time.perf_counter() - self._train_start - self._validating
+            shown.append(f"{self._batches * batch_size(batch) * trainer.world_size / seconds:,.0f} samples/s")
+            shown += self._time_left(trainer)
             name = self._epoch_name(trainer.current_epoch + 1, trainer)
-            self._show(name, batch_idx + 1, trainer.num_training_batches, shown)
+            self._show(name, batch_idx + 1, trainer.num_training_batches, ", ".join(shown))
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Begin to count what this process does."""
+        self._batches, self._validating = 0, 0.0
+        self._train_start = time.perf_counter()
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Begin to count the time of a validation."""
+        self._validation_start = time.perf_counter()
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Keep the time of validations apart."""
+        self._validating += time.perf_counter() - self._validation_start
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Print the last epoch's line."""
@@ -101,6 +127,18 @@ class ProgressPrinter(ProgressBar):
         last = "" if trainer.max_epochs in (None, -1) else f"/{trainer.max_epochs}"
         return f"epoch {epoch:>{max(len(last) - 1, 1)}}{last}"
 
+    def _time_left(self, trainer: Any) -> list[str]:
+        """Return how long the training will go on at this pace, validations included, if its end is known."""
+        epochs = math.inf if trainer.max_epochs in (None, -1) else trainer.max_epochs
+        batches = epochs * trainer.num_training_batches
+        if trainer.max_steps != -1:
+            batches = min(batches, trainer.max_steps * trainer.accumulate_grad_batches)
+        if batches == math.inf:
+            return []
+        pace = (time.perf_counter() - self._train_start) / self._batches
+        seconds = max(batches - trainer.fit_loop.total_batch_idx - 1, 0) * pace
+        return [f"{timedelta(seconds=round(seconds))} left"]
+
     def _show(self, name: str, done: int, total: int | float, shown: str = "") -> None:
         self._next = time.perf_counter() + self._interval
         if not self._enabled:
@@ -111,7 +149,8 @@ class ProgressPrinter(ProgressBar):
         if self._bar is not None and (self._bar.desc != f"{name}: " or self._bar.n > done):
             self._close()
         if self._bar is None:
-            self._bar = tqdm(total=total, leave=False, dynamic_ncols=True, file=sys.stderr)
+            form = "{l_bar}{bar}| {n_fmt}/{total_fmt}{postfix}"
+            self._bar = tqdm(total=total, leave=False, dynamic_ncols=True, file=sys.stderr, bar_format=form)
             self._bar.set_description(name, refresh=False)
         self._bar.n = done
         self._bar.set_postfix_str(shown)

@@ -5,12 +5,11 @@ from typing import Any
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.profilers import PassThroughProfiler
-from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
-from torch import Tensor
-from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
+from src.callbacks.media import batch_size
 from src.callbacks.step_timer import StepTimer
+from src.callbacks.undisturbed import can_run_alone, undisturbed
 
 EVERY = 25  # one step in so many is measured; on a GPU it then waits for the device
 
@@ -29,25 +28,24 @@ class SpeedMonitor(Callback):
 
     def __init__(self, flops: bool = True) -> None:
         self.flops = flops
-        self.samples_per_second = 0.0
         self._timer: StepTimer | None = None
         self._profiler: Any = None
         self._step_flops = self._peak_flops = 0.0
         self._samples = self._logged_samples = 0
-        self._logged_time = self._paused = 0.0
+        self._start = self._logged_time = self._paused = 0.0
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Begin anew."""
         self._timer = StepTimer(trainer.strategy.root_device)
         self._samples, self._logged_samples = 0, 0
-        self._logged_time = time.perf_counter()
+        self._start = self._logged_time = time.perf_counter()
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Count the operations of the first batch."""
         if self.flops and not self._peak_flops and trainer.is_global_zero:
-            self._step_flops = _count_flops(pl_module, batch)
+            self._step_flops = _count_flops(trainer, pl_module, batch)
             self._peak_flops = _measure_peak(trainer.strategy.root_device, str(trainer.precision))
-            self._logged_time = time.perf_counter()
+            self._start = self._logged_time = time.perf_counter()
 
     def on_train_batch_end(
         self, trainer: Any, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -55,7 +53,7 @@ class SpeedMonitor(Callback):
         """End a measured step, or begin one, and now and then log."""
         if self._timer is None or not trainer.is_global_zero:
             return
-        self._samples += _batch_size(batch) * trainer.world_size
+        self._samples += batch_size(batch) * trainer.world_size
         if self._profiler is not None:
             self._timer.end_step()
             trainer.profiler, self._profiler = self._profiler, None
@@ -72,13 +70,13 @@ class SpeedMonitor(Callback):
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Let the clock run on."""
-        self._logged_time += time.perf_counter() - self._paused
+        seconds = time.perf_counter() - self._paused
+        self._start, self._logged_time = self._start + seconds, self._logged_time + seconds
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Say what held the training back."""
         if self._timer is not None and self._timer.num_steps:
-            self._log(trainer)
-            print(f"{self.samples_per_second:,.0f} samples/s; {self.advice(trainer)}")
+            print(f"{self._samples / (time.perf_counter() - self._start):,.0f} samples/s; {self.advice(trainer)}")
 
     def advice(self, trainer: Trainer) -> str:
         """Name the part that takes most, and the setting to change."""
@@ -95,23 +93,19 @@ class SpeedMonitor(Callback):
         if shares["other"] > 0.35:
             return f"{shares['other']:.0%} of the step was neither data nor network: a larger data.batch_size"
         share = shares["forward"] + shares["backward"]
-        return f"{share:.0%} of the step was the network itself: trainer.precision bf16-mixed, or a smaller network"
+        what = "a smaller one, or trainer.precision bf16-mixed if the device has it"
+        return f"{share:.0%} of the step was the network itself: {what}"
 
     def _log(self, trainer: Trainer) -> None:
         assert self._timer is not None
-        now, samples = time.perf_counter(), self._samples - self._logged_samples
-        if samples == 0:
-            return
-        seconds = max(now - self._logged_time, 1e-9)
-        self.samples_per_second = samples / seconds
+        now = time.perf_counter()
+        speed = (self._samples - self._logged_samples) / (now - self._logged_time)
         self._logged_time, self._logged_samples = now, self._samples
-        values = {"speed/samples_per_second": self.samples_per_second}
+        values = {"speed/samples_per_second": speed}
         if self._timer.num_steps:
             values |= {f"speed/{name}": share for name, share in self._timer.shares().items()}
         if self._step_flops:
-            values["speed/peak_share"] = (
-                self._step_flops * self.samples_per_second / self._peak_flops / trainer.world_size
-            )
+            values["speed/peak_share"] = self._step_flops * speed / self._peak_flops / trainer.world_size
         device = trainer.strategy.root_device
         if device.type == "cuda":
             values["speed/memory_gb"] = torch.cuda.max_memory_allocated(device) / 1e9
@@ -130,38 +124,25 @@ def _can_measure(trainer: Any, batch_idx: int) -> bool:
     return more and not validates and isinstance(trainer.profiler, PassThroughProfiler)
 
 
-def _batch_size(batch: Any) -> int:
-    return next((len(leaf) for leaf in tree_leaves(batch) if isinstance(leaf, Tensor) and leaf.ndim), 1)
-
-
-def _count_flops(module: Any, batch: Any) -> float:
-    """Return the floating-point operations of a training step for one sample: three times those of its forward pass.
-
-    The network is in eval mode meanwhile and the generators are kept, so that nothing of the training is touched.
-    """
-    whole = isinstance(module.trainer.strategy, SingleDeviceStrategy | DDPStrategy)  # others share out the weights
-    if not hasattr(module, "step") or not whole or any(part._compiled_call_impl for part in module.modules()):
+def _count_flops(trainer: Trainer, module: Any, batch: Any) -> float:
+    """Return the floating-point operations of a training step for one sample: three times those of its forward pass."""
+    if not hasattr(module, "step") or not can_run_alone(trainer, module):
         return 0.0
-    modes = {part: part.training for part in module.modules()}
-    module.eval()
     try:
-        with torch.no_grad(), torch.random.fork_rng(), FlopCounterMode(display=False) as counter:
+        with undisturbed(module), torch.no_grad(), FlopCounterMode(display=False) as counter:
             module.step(batch)
     except Exception:  # a network that does something else in eval mode: the panel stays empty
         return 0.0
-    finally:
-        for part, mode in modes.items():
-            part.training = mode
-    return 3.0 * float(counter.get_total_flops()) / _batch_size(batch)
+    return 3.0 * float(counter.get_total_flops()) / batch_size(batch)
 
 
 def _measure_peak(device: torch.device, precision: str) -> float:
     """Return the floating-point operations per second that a large matrix product reaches on this device."""
-    half = torch.bfloat16 if "bf16" in precision else torch.float16 if "16" in precision else torch.float32
+    dtype = torch.bfloat16 if "bf16" in precision else torch.float16 if "16" in precision else torch.float32
     size = 8192 if device.type == "cuda" else 512
     timer = StepTimer(device)
-    with torch.no_grad(), torch.random.fork_rng():
-        matrix = torch.rand(size, size, device=device, dtype=half)
+    with torch.no_grad():
+        matrix = torch.linspace(-1, 1, size * size, device=device).to(dtype).view(size, size)
         best = float("inf")
         for _ in range(4):
             start = timer._now()

@@ -37,8 +37,12 @@ class StepTimer(Profiler):
 
     def stop(self, action_name: str) -> None:
         """End a part."""
-        if action_name in self._begun:
-            self.seconds[PARTS[action_name.rpartition(".")[2]]] += self._now() - self._begun.pop(action_name)
+        if action_name not in self._begun:
+            return
+        seconds = self._now() - self._begun.pop(action_name)
+        self.seconds[PARTS[action_name.rpartition(".")[2]]] += seconds
+        if any(name.endswith("optimizer_step") for name in self._begun):  # it calls forward and backward
+            self.seconds["optimizer"] -= seconds
 
     def begin_step(self) -> None:
         """Begin a step, when the one before has ended."""
@@ -52,9 +56,7 @@ class StepTimer(Profiler):
     def shares(self) -> dict[str, float]:
         """Return the share of each part in the steps measured; together they are 1."""
         seconds = self.seconds
-        parts = {name: seconds[name] for name in ("data", "transfer", "forward", "backward")}
-        # the optimizer's step calls forward and backward
-        parts["optimizer"] = max(seconds["optimizer"] - parts["forward"] - parts["backward"], 0.0)
+        parts = {name: seconds[name] for name in PARTS.values()}
         parts["other"] = max(seconds["step"] - sum(parts.values()), 0.0)
         whole = sum(parts.values()) or 1.0
         return {name: part / whole for name, part in parts.items()}

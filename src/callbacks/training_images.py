@@ -3,9 +3,9 @@ from typing import Any
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
-from torchvision.utils import draw_bounding_boxes, draw_segmentation_masks, make_grid
+from torchvision.utils import make_grid
 
-from src.callbacks.media import denormalize, send_image
+from src.callbacks.media import denormalize, draw_target, send_image
 
 
 class TrainingImages(Callback):
@@ -37,7 +37,7 @@ class TrainingImages(Callback):
         shown = []
         for image, target in zip(chosen, _targets(targets, len(chosen)), strict=True):
             plain = denormalize(image[None], transforms)[0]
-            shown.append(_draw(plain.expand(3, -1, -1), target))
+            shown.append(draw_target(plain.expand(3, -1, -1), target))
         height, width = (max(image.shape[side] for image in shown) for side in (-2, -1))
         same = [torch.nn.functional.pad(i, (0, width - i.shape[-1], 0, height - i.shape[-2])) for i in shown]
         scale = max(64 // max(height, width), 1)  # tiny images are enlarged
@@ -47,16 +47,3 @@ class TrainingImages(Callback):
 
 def _targets(targets: Any, count: int) -> list[Any]:
     return list(targets[:count]) if isinstance(targets, Tensor | list) else [None] * count
-
-
-def _draw(image: Tensor, target: Any) -> Tensor:
-    """Draw a mask, shape (H, W) or (1, H, W), or the boxes of a dictionary, over an image, shape (3, H, W)."""
-    if isinstance(target, dict) and "boxes" in target:
-        boxes: Tensor = target["boxes"].detach().cpu()
-        return draw_bounding_boxes(image, boxes, colors="red") if len(boxes) else image
-    if isinstance(target, Tensor) and target.shape[-2:] == image.shape[-2:] and not target.is_floating_point():
-        labels = target.detach().cpu().reshape(image.shape[-2:])
-        masks = torch.stack([labels == label for label in torch.unique(labels) if label != 0] or [labels != labels])
-        drawn: Tensor = draw_segmentation_masks(image, masks, alpha=0.5)
-        return drawn
-    return image

@@ -79,8 +79,12 @@ class BaseModule(LightningModule):
         """Return the full names of all that is logged at the end of an epoch of `stage`."""
         return [f"{stage}/loss", *map(str, self._metrics(stage).keys())]
 
-    def figure_metrics(self, num_classes: int) -> dict[str, Metric]:
-        """Return metrics that are worth a figure at the end, by name; they are updated as the other metrics are."""
+    def figure_metrics(self, num_classes: int | None) -> dict[str, Metric]:
+        """Return metrics that are worth a figure at the end, by name; they are updated as the other metrics are.
+
+        Args:
+            num_classes: As the data says, None where it has no classes.
+        """
         return {}
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:

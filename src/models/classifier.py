@@ -28,8 +28,10 @@ class ClassifierModule(BaseModule):
         classes = targets.argmax(dim=1) if targets.ndim == 2 else targets
         return self.loss(logits, targets), logits, classes
 
-    def figure_metrics(self, num_classes: int) -> dict[str, Metric]:
+    def figure_metrics(self, num_classes: int | None) -> dict[str, Metric]:
         """Return what shows a classifier's errors."""
+        if num_classes is None:
+            return {}
         return {
             "confusion_matrix": MulticlassConfusionMatrix(num_classes, normalize="true", validate_args=False),
             "accuracy_by_class": MulticlassAccuracy(num_classes, average=None, validate_args=False),

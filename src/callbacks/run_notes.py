@@ -1,0 +1,128 @@
+import contextlib
+import io
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
+from tensorboard.plugins.hparams.summary_v2 import hparams_pb
+from torch import Tensor
+from torch.utils.tensorboard.summary import hparams
+
+from src.callbacks.media import send_text, writers
+from src.callbacks.step_timer import PARTS
+from src.callbacks.undisturbed import can_run_alone, undisturbed
+
+TRAINER_KEYS = ("max_epochs", "max_steps", "precision", "accumulate_grad_batches", "gradient_clip_val", "devices")
+
+
+class RunNotes(Callback):
+    """Note what a run is, once at its start: configuration, parameters, the network's graph, its line in HParams.
+
+    The configuration is that of config.yaml in the run directory. Also logs best/<monitored metric> each epoch: the
+    best score so far. HParams shows the last value of every metric, so for a finished run the final ones.
+
+    Args:
+        graph: Whether to draw the network's graph. It is traced with the first sample.
+    """
+
+    def __init__(self, graph: bool = True) -> None:
+        self.graph = graph
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write texts, chart layout and hyperparameters; a run that continues has them already."""
+        if trainer.global_step or not trainer.is_global_zero:
+            return
+        send_text(trainer, "parameters", _parameter_table(pl_module), 0)
+        file = Path(trainer.default_root_dir) / "config.yaml"
+        if file.is_file():
+            text = file.read_text(encoding="utf-8")
+            send_text(trainer, "config", f"```yaml\n{text}\n```", 0)
+            # torch's own hparams() would add a summary that fixes the table's columns to those of the first run
+            values = dict(_flatten(_chosen(yaml.safe_load(text))))
+            for writer in writers(trainer):
+                writer._get_file_writer().add_summary(hparams_pb(values, trial_id=trainer.default_root_dir))
+        for writer in writers(trainer):
+            writer.add_custom_scalars(_chart_layout(pl_module))
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        """Draw the graph of what the first sample goes through."""
+        net, found = getattr(pl_module, "net", None), writers(trainer)
+        if not self.graph or trainer.global_step or batch_idx or not found or not isinstance(net, torch.nn.Module):
+            return
+        inputs = batch[0] if isinstance(batch, tuple | list) else batch
+        if not isinstance(inputs, Tensor) or not can_run_alone(trainer, pl_module):
+            return
+        quiet = warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(Exception)
+        with quiet[0], quiet[1], quiet[2], undisturbed(pl_module), torch.no_grad():  # not every network can be traced
+            warnings.simplefilter("ignore")
+            for writer in found:
+                writer.add_graph(net, inputs[:1])
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Log the best score so far."""
+        best: Any = trainer.checkpoint_callback
+        if not isinstance(best, ModelCheckpoint) or best.monitor not in trainer.callback_metrics:
+            return
+        scores = [trainer.callback_metrics[best.monitor]]  # the checkpoint callback takes it up only after this hook
+        scores += [best.best_model_score] if best.best_model_score is not None else []
+        score = (min if best.mode == "min" else max)(float(score) for score in scores)
+        for logger in trainer.loggers if trainer.is_global_zero else ():
+            logger.log_metrics({f"best/{best.monitor}": score}, trainer.fit_loop.epoch_loop._batches_that_stepped - 1)
+
+
+def note_end(trainer: Trainer, success: bool) -> None:
+    """Show run.json as text, and in HParams how the run ended."""
+    text = (Path(trainer.default_root_dir) / "run.json").read_text(encoding="utf-8")
+    send_text(trainer, "run", f"```json\n{text}\n```", trainer.global_step)
+    for writer in writers(trainer):
+        if success:
+            *_, end = hparams({}, {})  # type: ignore[no-untyped-call]
+            writer._get_file_writer().add_summary(end)
+        writer.close()
+
+
+def _parameter_table(module: LightningModule) -> str:
+    """Return all parameters as a Markdown table."""
+    rows = [
+        f"| {name} | {' x '.join(map(str, weight.shape)) or 'scalar'} | {weight.numel():,} | "
+        f"{'yes' if weight.requires_grad else 'no'} |"
+        for name, weight in module.named_parameters()
+    ]
+    total = sum(weight.numel() for weight in module.parameters())
+    head = ["| name | shape | number | trains |", "| --- | --- | --- | --- |"]
+    return "\n".join([*head, *rows, f"| total | | {total:,} | |"])
+
+
+def _chart_layout(module: Any) -> dict[str, Any]:
+    """Return the layout of Custom Scalars: train and val of a metric in one chart."""
+    names = module.metric_names("val") if hasattr(module, "metric_names") else ["val/loss"]
+    short = [name.partition("/")[2] for name in names]
+    return {
+        "is it learning": {name: ["Multiline", [f"^train/{name}$", f"^val/{name}$"]] for name in short},
+        "what holds it back": {"shares of a step": ["Multiline", [f"speed/{p}$" for p in [*PARTS.values(), "other"]]]},
+    }
+
+
+def _chosen(config: dict[str, Any]) -> dict[str, Any]:
+    """Return the part of a configuration that decides how good the result is."""
+    trainer = {key: config["trainer"].get(key) for key in TRAINER_KEYS}
+    return {**{key: config.get(key) for key in ("seed_everything", "model", "data")}, "trainer": trainer}
+
+
+def _flatten(node: Any, prefix: str = "") -> Iterator[tuple[str, bool | int | float | str]]:
+    """Yield each value with the key that one would type; a class is its name, a list its text."""
+    if isinstance(node, dict):
+        if isinstance(path := node.get("class_path"), str):
+            yield prefix, path.rpartition(".")[2]
+            node = node.get("init_args") or {}
+        for key, value in node.items():
+            yield from _flatten(value, f"{prefix}.{key}" if prefix else str(key))
+    elif isinstance(node, list):
+        yield prefix, ", ".join(str(dict(_flatten(item, "class")).get("class", item)) for item in node)[:200]
+    elif node is not None:
+        yield prefix, node
