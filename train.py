@@ -1,5 +1,6 @@
 """Train a model, or evaluate one: python train.py [fit|validate|test|predict|...] --config configs/digits.yaml."""
 
+import os
 import sys
 import time
 
@@ -25,6 +26,7 @@ def main(words: list[str]) -> int:
             from src.commands.repeat import repeat
 
             return repeat(line, request)
+        os.environ.setdefault("MPLBACKEND", "agg")  # figures are drawn for files, not for a window
         from src.session import run  # torch and Lightning take seconds: only when all is well so far
 
         return run(line, request, start)

@@ -1,59 +1,87 @@
-"""Make the README's pictures from a real run: python docs/make_pictures.py (needs Chromium; TensorBoard is installed).
+"""Make the README's pictures from a real run: python docs/make_pictures.py (needs Chromium and the dev extra).
 
-The terminal picture shows train.log of a run of configs/digits.yaml, the other one TensorBoard over the same run.
+The terminal picture shows train.log of a run of configs/digits.yaml, the others what TensorBoard shows of that run.
 """
 
 import html
+import re
 import shutil
 import subprocess
 import sys
 import tempfile
-import time
-import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+from playwright.sync_api import Page, sync_playwright
 
 ROOT = Path(__file__).resolve().parent.parent
 COMMAND = "python train.py --config configs/digits.yaml"
-PORT = 6123
-PAGE = """<body style="margin:16px; background: #1e1e2e; color: #cdd6f4; font: 14px/1.45 DejaVu Sans Mono, monospace">
+TERMINAL = """<body style="margin:16px; background: #1e1e2e; color: #cdd6f4; font: 14px/1.45 DejaVu Sans Mono">
 <pre style="margin: 0"><span style="color: #a6e3a1">$</span> {command}\n{text}</pre></body>"""
+TABS = {  # address behind #, and a text that is there once the tab is
+    "timeseries": ("timeseries&tagFilter=accuracy$%7Closs$", "best/val/loss"),
+    "scalars": ("scalars&tagFilter=best%7Clr%7Cgradient%7Caccuracy%7Closs$", "best/val/loss"),
+    "custom_scalars": ("custom_scalars", "shares of a step"),
+    "images": ("images&tagFilter=confusion%7Cmistakes%7Csamples", "mistakes/test"),
+    "graphs": ("graphs", "Main Graph"),
+    "text": ("text", "seed_everything"),
+    "pr_curves": ("pr_curves", "pr_curve/test/"),
+    "hparams": ("hparams", "best/val/loss"),
+}
 
 
-def photograph(address: str, image: Path, size: str) -> None:
-    """Save what headless Chromium shows at an address."""
-    chromium = shutil.which("chromium") or shutil.which("google-chrome") or sys.exit("Chromium is not installed")
-    flags = ["--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--disable-background-networking"]
-    with tempfile.TemporaryDirectory() as profile:
-        flags += [f"--user-data-dir={profile}", f"--window-size={size}", "--virtual-time-budget=20000"]
-        subprocess.run([chromium, *flags, f"--screenshot={image}", address], check=True, timeout=120)
+def find_chromium() -> str | None:
+    """Return the path of an installed Chromium, None if there is none."""
+    return shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+
+
+@contextmanager
+def tensorboard(folder: Path) -> Iterator[str]:
+    """Serve the event files below a folder; yields the address."""
+    server = [sys.executable, "-m", "tensorboard.main", "--logdir", str(folder), "--port", "0", "--host", "localhost"]
+    with subprocess.Popen(server, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stderr is not None
+            yield next(found[0] for line in process.stderr if (found := re.search(r"http://localhost:\d+", line)))
+        finally:
+            process.terminate()
+
+
+@contextmanager
+def browser(width: int = 1500, height: int = 1000) -> Iterator[Page]:
+    """Open headless Chromium; yields a page."""
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=find_chromium(), args=["--no-sandbox"])
+        yield chromium.new_page(viewport={"width": width, "height": height})
+        chromium.close()
+
+
+def open_tab(page: Page, address: str, tab: str) -> None:
+    """Show one of TensorBoard's tabs and wait until it is there."""
+    place, text = TABS[tab]
+    page.goto(f"{address}/?show={tab}#{place}")  # the query makes it load anew
+    page.get_by_text(text).first.wait_for(timeout=60_000)
+    page.wait_for_timeout(3000)  # charts and images are drawn after their titles
 
 
 def main() -> None:
     """Run the example, then photograph what it shows."""
+    images = ROOT / "docs" / "images"
     with tempfile.TemporaryDirectory() as folder:
         words = [sys.executable, str(ROOT / "train.py"), "--config", str(ROOT / "configs/digits.yaml")]
-        subprocess.run(words, cwd=folder, check=True)
-        (log,) = Path(folder).rglob("train.log")
-        page = Path(folder) / "terminal.html"
-        page.write_text(PAGE.format(command=COMMAND, text=html.escape(log.read_text())))
-        photograph(page.as_uri(), ROOT / "docs/images/terminal.png", "1040,660")
-        server = [sys.executable, "-m", "tensorboard.main", "--logdir", "logs", "--port", str(PORT)]
-        with subprocess.Popen(server, cwd=folder) as process:
-            try:
-                address = f"http://localhost:{PORT}"
-                for _ in range(60):
-                    try:
-                        urllib.request.urlopen(f"{address}/data/runs")
-                        break
-                    except OSError:
-                        time.sleep(1)
-                photograph(
-                    f"{address}/#scalars&tagFilter=train%7Cval%7Clr",
-                    ROOT / "docs/images/tensorboard.png",
-                    "1500,1000",
-                )
-            finally:
-                process.terminate()
+        for run in (["--run_name", "a"], ["--run_name", "b", "--model.optimizer.lr", "0.002"]):
+            subprocess.run([*words, *run], cwd=folder, check=True)
+        log = (Path(folder) / "logs/digits/a/train.log").read_text()
+        terminal = Path(folder) / "terminal.html"
+        terminal.write_text(TERMINAL.format(command=COMMAND, text=html.escape(log)))
+        with browser(1060, 680) as page:
+            page.goto(terminal.as_uri())
+            page.screenshot(path=images / "terminal.png")
+        with tensorboard(Path(folder) / "logs") as address, browser() as page:
+            for tab in ("timeseries", "images", "custom_scalars", "hparams"):
+                open_tab(page, address, tab)
+                page.screenshot(path=images / f"{tab}.png")
 
 
 if __name__ == "__main__":

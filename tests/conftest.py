@@ -22,7 +22,8 @@ event_file_writer._global_uid = event_file_writer.AtomicCounter(1000)
 
 ROOT = Path(__file__).parent.parent
 DIGITS = str(ROOT / "configs" / "digits.yaml")
-QUICK = ("--trainer.max_epochs", "1", "--trainer.limit_train_batches", "2")
+PLAIN = ("--callbacks.figures", "null", "--callbacks.notes.graph", "false")  # what takes a second of its own
+QUICK = ("--trainer.max_epochs", "1", "--trainer.limit_train_batches", "2", *PLAIN)
 
 
 @dataclass

@@ -13,10 +13,11 @@ import yaml
 from lightning.pytorch import Callback
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from tests.conftest import DIGITS, ROOT, Train, write_images
+from tests.conftest import DIGITS, PLAIN, ROOT, Train, write_images
 
 FOLDER = str(ROOT / "configs" / "image_folder.yaml")
-SHORT = ("--trainer.max_epochs", "3", "--trainer.limit_train_batches", "7", "--trainer.limit_val_batches", "2")
+LIMITS = ("--trainer.max_epochs", "3", "--trainer.limit_train_batches", "7", "--trainer.limit_val_batches", "2")
+SHORT = (*LIMITS, *PLAIN)
 NET = ("--model.net.layers", "[4, M, 8]", "--model.net.dropout", "0.3", "--trainer.log_every_n_steps", "1")
 
 
@@ -87,10 +88,11 @@ def compare(reference: Path, resumed: Path) -> None:
     assert differences(curves[0], curves[1], "curves") == []
 
 
-def scalars(run: Path) -> dict[str, list[tuple[int, float]]]:
-    """What TensorBoard shows."""
+def scalars(run: Path, but: str = "speed/") -> dict[str, list[tuple[int, float]]]:
+    """What TensorBoard shows, but for times."""
     events = EventAccumulator(str(run), size_guidance={"scalars": 0}).Reload()
-    return {tag: [(event.step, event.value) for event in events.Scalars(tag)] for tag in events.Tags()["scalars"]}
+    tags = [tag for tag in events.Tags()["scalars"] if not but or not tag.startswith(but)]
+    return {tag: [(event.step, event.value) for event in events.Scalars(tag)] for tag in tags}
 
 
 BOMB = "--callbacks.bomb=tests.test_exact_resume.Bomb"
@@ -134,7 +136,7 @@ def test_interrupted_anywhere(interrupted: Callable[..., list[str]], bomb: str) 
 
 
 def test_interrupted_again_and_again(interrupted: Callable[..., list[str]]) -> None:
-    shown = interrupted(DIGITS, *SHORT, *NET, *STEPS, bombs=("batch:3", "batch:4", "validation_end:0", "batch:12"))
+    shown = interrupted(DIGITS, *LIMITS, *NET, *STEPS, bombs=("batch:3", "batch:4", "validation_end:0", "batch:12"))
     assert [text.count("continues from") for text in shown] == [0, 1, 1, 1, 1]
 
 

@@ -11,6 +11,8 @@ import torch
 import yaml
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from src.config import load_file
+from src.request import DEFAULTS
 from tests.conftest import DIGITS, QUICK, ROOT, Train
 
 
@@ -198,7 +200,7 @@ def test_named_callbacks_add_up_and_can_be_switched_off(train: Train, tmp_path: 
     )
     words = ("fit", "--config", DIGITS, "--config", "one.yaml", "--config", "two.yaml", *QUICK)
     printed = yaml.safe_load(train(*words, "--print_config").out)
-    assert set(printed["callbacks"]) == {"best", "last", "finite", "progress", "predictions", "stop"}
+    assert set(printed["callbacks"]) == {*load_file(str(DEFAULTS))["callbacks"], "stop"}
     assert [item["class_path"].split(".")[-1] for item in printed["trainer"]["callbacks"]] == [
         "Timer",
         "LambdaCallback",
@@ -209,13 +211,6 @@ def test_named_callbacks_add_up_and_can_be_switched_off(train: Train, tmp_path: 
     assert [path.name for path in (tmp_path / "logs/digits/a/checkpoints").iterdir()] == ["best.ckpt"]
     assert "epoch" not in result.out
     assert not list((tmp_path / "logs/digits/a").glob("events*"))
-
-
-def test_another_logger_writes_into_the_run(train: Train, tmp_path: Path) -> None:
-    logger = ("--trainer.logger", "lightning.pytorch.loggers.CSVLogger", "--trainer.logger.save_dir", "csv")
-    assert train("fit", "--config", DIGITS, *QUICK, "--run_name", "a", *logger).code == 0
-    (table,) = (tmp_path / "logs/digits/a/csv").rglob("metrics.csv")
-    assert "val/accuracy" in table.read_text()
 
 
 def test_the_best_checkpoint_is_tested_and_ties_go_to_the_earlier(train: Train, tmp_path: Path) -> None:

@@ -17,9 +17,10 @@ from src.config import UsageError
 from src.datamodules import BaseDataModule
 from src.resume import check_same, find_start, read_start
 from src.run import is_restart, job_name
-from tests.conftest import DIGITS, Train
+from tests.conftest import DIGITS, PLAIN, Train
 
-SHORT = ("--trainer.max_epochs", "2", "--trainer.limit_train_batches", "4", "--trainer.limit_val_batches", "2")
+LIMITS = ("--trainer.max_epochs", "2", "--trainer.limit_train_batches", "4", "--trainer.limit_val_batches", "2")
+SHORT = (*LIMITS, *PLAIN)
 STEPS = ("--callbacks.last.every_n_steps", "1", "--callbacks.bomb=tests.test_exact_resume.Bomb")
 COMMAND = ("--config", DIGITS, *SHORT, *STEPS, "--run_name", "a")
 

@@ -1,4 +1,7 @@
 import time
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -55,7 +58,7 @@ class EvaluationFigures(Callback):
         dataloader_idx: int = 0,
     ) -> None:
         """Count one batch."""
-        if isinstance(outputs, dict) and "predictions" in outputs and not trainer.sanity_checking:
+        if isinstance(outputs, dict) and "predictions" in outputs:
             for metric in (self._metrics or {}).values():
                 metric.update(outputs["predictions"], outputs["targets"])
             self._mistakes.update(batch, outputs["predictions"], outputs["targets"])
@@ -95,17 +98,30 @@ class EvaluationFigures(Callback):
     def _draw(self, trainer: Trainer, module: LightningModule, stage: str) -> None:
         """Compute on all ranks, draw on the first."""
         self._drawn, self._waiting = time.monotonic(), False
+        values = {name: metric.compute() for name, metric in (self._metrics or {}).items() if metric.update_called}
+        if not trainer.is_global_zero or not trainer.loggers:
+            return
         step = trainer.fit_loop.epoch_loop._batches_that_stepped
-        for name, metric in (self._metrics or {}).items():
-            if not metric.update_called:
-                continue
-            value = metric.compute()  # from all ranks
-            if trainer.is_global_zero and trainer.loggers:
+        for name, value in values.items():
+            with _never_fatal(f"{name}/{stage}"):
+                metric = (self._metrics or {})[name]
                 send_figure(trainer, f"{name}/{stage}", _plot(metric, value, self._names), step)
                 if isinstance(metric, MulticlassPrecisionRecallCurve):
                     _send_pr_curves(trainer, metric, stage, self._names, step)
-        if trainer.is_global_zero and trainer.loggers and (figure := self._mistakes.draw(trainer, module, self._names)):
-            send_figure(trainer, f"mistakes/{stage}", figure, step)
+        with _never_fatal(f"mistakes/{stage}"):
+            if figure := self._mistakes.draw(trainer, module, self._names):
+                send_figure(trainer, f"mistakes/{stage}", figure, step)
+
+
+@contextmanager
+def _never_fatal(name: str) -> Iterator[None]:
+    """A figure is not worth a training, nor a warning that nobody can act on."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    except Exception as error:
+        print(f"the figure {name} could not be drawn: {type(error).__name__}: {error}")
 
 
 def _plot(metric: Metric, value: Any, names: list[str]) -> Any:
@@ -114,14 +130,14 @@ def _plot(metric: Metric, value: Any, names: list[str]) -> Any:
     if "ConfusionMatrix" in type(metric).__name__:
         figure, axes = metric.plot(value, add_text=few, labels=names if few else None)
         figure.set_size_inches(7, 7)
-    else:
-        figure, axes = metric.plot(value)
-        legend = axes.get_legend()
-        if legend is not None and few:
-            for text, name in zip(legend.get_texts(), names, strict=False):
-                text.set_text(name)
-        elif legend is not None:
-            legend.remove()
+        return figure
+    figure, axes = metric.plot(value)
+    if legend := axes.get_legend():  # beside the curves, not over them
+        handles = legend.legend_handles
+        legend.remove()
+        if few and len(handles) == len(names):
+            axes.legend(handles, names, loc="upper left", bbox_to_anchor=(1.02, 1.0))
+    figure.tight_layout()
     return figure
 
 

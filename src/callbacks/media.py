@@ -10,6 +10,8 @@ from torch.utils._pytree import tree_leaves
 from torchvision.transforms import v2
 from torchvision.utils import draw_bounding_boxes, draw_segmentation_masks
 
+COLORS = ("red", "lime", "blue", "yellow", "magenta", "cyan", "orange", "purple", "pink", "white")
+
 
 def send_figure(trainer: Trainer, tag: str, figure: Any, step: int) -> None:
     """Send a Matplotlib figure and close it.
@@ -92,8 +94,10 @@ def draw_target(image: Tensor, target: Any) -> Tensor:
         drawn = draw_bounding_boxes(image, boxes, labels, colors="red") if len(boxes) else image
     elif isinstance(target, Tensor) and target.shape[-2:] == image.shape[-2:] and not target.is_floating_point():
         classes = target.detach().cpu().reshape(image.shape[-2:])
-        masks = [classes == k for k in torch.unique(classes).tolist() if k != 0]
-        drawn = draw_segmentation_masks(image, torch.stack(masks), alpha=0.5) if masks else image
+        found = [k for k in torch.unique(classes).tolist() if k != 0]
+        colors = [COLORS[k % len(COLORS)] for k in found]  # a class has the same one in every image
+        masks = classes == torch.tensor(found).view(-1, 1, 1)
+        drawn = draw_segmentation_masks(image, masks, alpha=0.5, colors=colors) if found else image
     else:
         return image
     return torch.as_tensor(drawn)

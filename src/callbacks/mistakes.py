@@ -60,14 +60,14 @@ class Mistakes:
         for (badness, image, target, answer), (upper, lower) in zip(self._kept, axes.T, strict=True):
             plain = denormalize(image[None], transforms)[0].expand(3, -1, -1)
             if isinstance(answer, Tensor) and answer.ndim == 0:
-                upper.imshow(plain.permute(1, 2, 0))
+                upper.imshow(plain.permute(1, 2, 0).numpy())
                 upper.set_title(f"is {names[int(target)]}\n{names[int(answer)]} {badness:.2f}", fontsize=9)
                 if can_run_alone(trainer, module):
-                    lower.imshow(_saliency(module, image[None], answer)[0], cmap="inferno")
+                    lower.imshow(_saliency(module, image[None], answer)[0].numpy(), cmap="inferno")
             else:
                 upper.set_title(f"{badness:.0%} wrong", fontsize=9)
-                upper.imshow(draw_target(plain, target).permute(1, 2, 0))
-                lower.imshow(draw_target(plain, answer).permute(1, 2, 0))
+                upper.imshow(draw_target(plain, target).permute(1, 2, 0).numpy())
+                lower.imshow(draw_target(plain, answer).permute(1, 2, 0).numpy())
         for axis in axes.flat:
             axis.axis("off")
         figure.tight_layout()

@@ -43,9 +43,10 @@ class RunNotes(Callback):
             text = file.read_text(encoding="utf-8")
             send_text(trainer, "config", f"```yaml\n{text}\n```", 0)
             # torch's own hparams() would add a summary that fixes the table's columns to those of the first run
+            name = "/".join(file.parent.absolute().parts[-2:])  # experiment and run
             values = dict(_flatten(_chosen(yaml.safe_load(text))))
             for writer in writers(trainer):
-                writer._get_file_writer().add_summary(hparams_pb(values, trial_id=trainer.default_root_dir))
+                writer._get_file_writer().add_summary(hparams_pb(values, trial_id=name))
         for writer in writers(trainer):
             writer.add_custom_scalars(_chart_layout(pl_module))
 

@@ -5,8 +5,6 @@ from typing import Any
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch.profiler import ProfilerActivity, profile, schedule
 
-from src.config import UsageError
-
 NUM_SHOWN = 10
 
 
@@ -23,7 +21,6 @@ class Trace(Callback):
 
     Raises:
         ValueError: If a number is below 1.
-        UsageError: If the training has not so many steps.
     """
 
     def __init__(self, wait: int = 10, num_steps: int = 5, dirpath: str = ".") -> None:
@@ -32,15 +29,10 @@ class Trace(Callback):
         self.wait, self.num_steps = wait, num_steps
         self.path = Path(dirpath) / "trace.json"
         self._profile: profile | None = None
+        self._recorded = False
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Set up the recording on the first process."""
-        steps = trainer.max_epochs * trainer.num_training_batches if trainer.max_epochs not in (None, -1) else None
-        if steps is not None and steps <= self.wait + self.num_steps:
-            raise UsageError(
-                f"callbacks.trace waits {self.wait} steps and records {self.num_steps}, but the training has only "
-                f"{steps}; raise trainer.max_epochs or lower callbacks.trace.wait"
-            )
         if trainer.is_global_zero:
             os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # else it reports each start, and a missing GPU as an error
             cuda = [ProfilerActivity.CUDA] if trainer.strategy.root_device.type == "cuda" else []
@@ -56,24 +48,27 @@ class Trace(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Count the step."""
-        if self._profile is not None:
+        if self._profile is not None and not self._recorded:
             self._profile.step()
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Stop, also where the training ended early."""
         if self._profile is not None:
             self._profile.stop()
+            self._profile = None
+            if not self._recorded:
+                print(f"no trace: it begins after {self.wait} steps; train for longer, or lower callbacks.trace.wait")
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Stop."""
         self.on_train_end(trainer, pl_module)
 
     def _finish(self, found: Any) -> None:
-        self._profile = None
+        self._recorded = True
         found.export_chrome_trace(str(self.path))
         operations = found.key_averages()
         costs = [(max(op.self_device_time_total, op.self_cpu_time_total), op.count, op.key) for op in operations]
         total = sum(cost for cost, *_ in costs)
-        print(f"{self.num_steps} steps in {self.path}; most time (without what they call) took:")
+        print(f"{self.path}: most time (without what they call) took")
         for cost, count, name in sorted(costs, reverse=True)[:NUM_SHOWN]:
             print(f"  {cost / total:>6.1%}  {cost / 1000:>9.2f} ms  {count:>5} calls  {name[:60]}")

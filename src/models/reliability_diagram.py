@@ -27,7 +27,7 @@ class ReliabilityDiagram(Metric):
 
     def update(self, logits: Tensor, targets: Tensor) -> None:
         """Count logits of shape (B, K) with targets of shape (B,)."""
-        confidence, predictions = torch.softmax(logits.float(), dim=1).max(dim=1)
+        confidence, predictions = torch.softmax(logits.float(), dim=1).nan_to_num().max(dim=1)
         bins = (confidence * self.num_bins).long().clamp(max=self.num_bins - 1)
         rows = torch.stack([torch.ones_like(confidence), confidence, (predictions == targets).float()])
         self.counts.index_add_(1, bins, rows.to(self.counts))
