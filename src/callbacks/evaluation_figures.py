@@ -98,7 +98,9 @@ class EvaluationFigures(Callback):
     def _draw(self, trainer: Trainer, module: LightningModule, stage: str) -> None:
         """Compute on all ranks, draw on the first."""
         self._drawn, self._waiting = time.monotonic(), False
-        values = {name: metric.compute() for name, metric in (self._metrics or {}).items() if metric.update_called}
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # a process may have had no sample, but must join in all the same
+            values = {name: metric.compute() for name, metric in (self._metrics or {}).items()}
         if not trainer.is_global_zero or not trainer.loggers:
             return
         step = trainer.fit_loop.epoch_loop._batches_that_stepped
