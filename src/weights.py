@@ -82,13 +82,14 @@ def read_weights(source: str) -> dict[str, Any]:
     except UsageError:
         raise
     except Exception as error:  # zip and pickle readers raise anything for a damaged file
-        if unsafe := re.search(r"Unsupported \w+: (?:GLOBAL )?(\S+)", str(error)):
+        if unsafe := re.search(r"nsupported (?:global: )?GLOBAL (\S+)", str(error)):
             raise UsageError(
                 f"{source} holds more than tensors and plain data ({unsafe[1]}), which could run code; none was run. "
                 "Where you trust it, keep its weights alone: "
                 "torch.save(torch.load(FILE, weights_only=False)['state_dict'], NEW)"
             ) from None
-        reason = str(error).strip().partition("\n")[0][:200] or type(error).__name__
+        last = str(error).rpartition("WeightsUnpickler error: ")[2].strip()
+        reason = last.partition("\n")[0][:200] or type(error).__name__
         raise UsageError(f"{source}: truncated, damaged or no file of weights: {reason}") from None
     for key in NESTED:
         if isinstance(content, dict) and isinstance(content.get(key), dict):
