@@ -8,6 +8,7 @@ import torch
 import torch.distributed as dist
 import yaml
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.strategies import ModelParallelStrategy
 
 from src.callbacks.freeze import FreezeRule, _check_strategy
 from src.config import UsageError
@@ -154,13 +155,16 @@ class SameOnAllRanks(Callback):
             print("the same on all ranks")
 
 
-@pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
-def test_strategies_that_cannot_add_parameters_later(strategy: str) -> None:
-    trainer = Trainer(accelerator="cpu", devices=2, strategy=strategy, logger=False, enable_checkpointing=False)
-    expected = r"need one device or trainer.strategy ddp_find_unused_parameters_true, got (DDP|FSDP)Strategy; without"
-    with pytest.raises(UsageError, match=expected):
-        _check_strategy(trainer, [FreezeRule("a"), FreezeRule("b", until_epoch=1)])
-    _check_strategy(trainer, [FreezeRule("a")])
+def test_strategies_that_cannot_add_parameters_later() -> None:
+    for_ever, later = [FreezeRule("a")], [FreezeRule("a"), FreezeRule("b", until_epoch=1)]
+    for strategy in ("ddp", ModelParallelStrategy()):
+        trainer = Trainer(accelerator="cpu", devices=2, strategy=strategy, logger=False, enable_checkpointing=False)
+        _check_strategy(trainer, for_ever)
+        expected = (
+            rf"need one device or .*ddp_find_unused_parameters_true, got {type(trainer.strategy).__name__}; without"
+        )
+        with pytest.raises(UsageError, match=expected):
+            _check_strategy(trainer, later)
 
 
 def test_two_processes(train_process: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
