@@ -12,6 +12,7 @@ from lightning.pytorch.strategies import ModelParallelStrategy
 
 from src.callbacks.freeze import FreezeRule, _check_strategy
 from src.config import UsageError
+from src.models.networks import SmallCNN
 from tests.conftest import DIGITS, ROOT, Train
 from tests.test_exact_resume import NET, SHORT, STEPS, interrupted  # noqa: F401
 
@@ -172,11 +173,15 @@ def test_two_processes(train_process: Train, tmp_path: Path, monkeypatch: pytest
     rules = freeze({"pattern": FIRST, "until_epoch": 1}, {"pattern": r"net.features.4"})
     two = ("--trainer.accelerator", "cpu", "--trainer.devices", "2", f"--callbacks.same={__name__}.SameOnAllRanks")
     two += ("--trainer.strategy", "ddp_find_unused_parameters_true", "--trainer.max_epochs", "2", "--run_name", "a")
-    result = train_process("fit", "--config", DIGITS, *SMALL, *rules, *two)
+    first = SmallCNN(1, 10, [4, "M", 8])
+    torch.save(first.state_dict(), tmp_path / "first.pt")
+    start = ("--callbacks.init_from", "src.callbacks.InitFrom", "--callbacks.init_from.path", "first.pt")
+    result = train_process("fit", "--config", DIGITS, *SMALL, *start, *rules, *two)
     assert result.code == 0, result.err
-    assert result.out.count("the same on all ranks") == 1
+    for line in ("weights: 14 of 14 tensors of SmallCNN from first.pt", "frozen: 332 of", "the same on all ranks"):
+        assert result.out.count(line) == 1, line
     names = ("last-1", "last")  # after the first epoch, and after the second
     files = [tmp_path / "logs/digits/a/checkpoints" / f"{name}.ckpt" for name in names]
     begun, ended = (torch.load(file, weights_only=True)["state_dict"] for file in files)
     assert not torch.equal(begun["net.features.0.weight"], ended["net.features.0.weight"])
-    assert torch.equal(begun["net.features.4.weight"], ended["net.features.4.weight"])
+    assert torch.equal(ended["net.features.4.weight"], first.features[4].weight)
