@@ -42,7 +42,7 @@ def load_weights(net: nn.Module, source: str) -> list[str]:
     renamed = {name: put_on + name.removeprefix(left_off) for name in given if name.startswith(left_off)}
     found = {name: given[old] for old, name in renamed.items() if name in own}
     fitting = [name for name, tensor in found.items() if tensor.shape == own[name].shape]
-    if not fitting:
+    if not any(own[name].ndim for name in fitting):  # a counter of batches fits any other
         raise UsageError(
             f"{source}: none of its {len(given)} tensors fits {type(net).__name__}; the file has "
             f"{_listed(_shapes(given))}; the network has {_listed(_shapes(own))}"
@@ -75,22 +75,13 @@ def read_weights(source: str) -> dict[str, Any]:
     if not path.is_file():
         near = did_you_mean(path.name, [file.name for file in path.absolute().parent.glob("*")])
         raise UsageError(f"{source}: {'a folder' if path.is_dir() else 'no such file'}{near}; write a file of weights")
+    safe = path.suffix == ".safetensors"
     try:
-        content = (
-            _read_safetensors(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
-        )
+        content = _read_safetensors(path) if safe else torch.load(path, map_location="cpu", weights_only=True)
     except UsageError:
         raise
     except Exception as error:  # zip and pickle readers raise anything for a damaged file
-        if unsafe := re.search(r"nsupported (?:global: )?GLOBAL (\S+)", str(error)):
-            raise UsageError(
-                f"{source} holds more than tensors and plain data ({unsafe[1]}), which could run code; none was run. "
-                "Where you trust it, keep its weights alone: "
-                "torch.save(torch.load(FILE, weights_only=False)['state_dict'], NEW)"
-            ) from None
-        last = str(error).rpartition("WeightsUnpickler error: ")[2].strip()
-        reason = last.partition("\n")[0][:200] or type(error).__name__
-        raise UsageError(f"{source}: truncated, damaged or no file of weights: {reason}") from None
+        raise UsageError(f"{source}{_explain(error)}") from None
     for key in NESTED:
         if isinstance(content, dict) and isinstance(content.get(key), dict):
             content = content[key]
@@ -135,6 +126,16 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
     return tensors
 
 
+def _explain(error: Exception) -> str:
+    if unsafe := re.search(r"nsupported (?:global: )?GLOBAL (\S+)", str(error)):
+        return (
+            f" holds more than tensors and plain data ({unsafe[1]}), which could run code; none was run. Where you "
+            "trust it, keep its weights alone: torch.save(torch.load(FILE, weights_only=False)['state_dict'], NEW)"
+        )
+    reason = str(error).rpartition("WeightsUnpickler error: ")[2].strip().partition("\n")[0]
+    return f": truncated, damaged or no file of weights: {reason[:200] or type(error).__name__}"
+
+
 def _tensors(content: Mapping[Any, Any]) -> dict[str, Tensor]:
     return {str(name).replace(COMPILED, ""): item for name, item in content.items() if isinstance(item, Tensor)}
 
@@ -149,7 +150,7 @@ def _prefixes(given: Tensors, own: Tensors) -> tuple[str, str]:
 def _fitting_prefixes(longer: Tensors, shorter: Tensors) -> Iterator[str]:
     """Yield each prefix without which a name of `longer` is one of `shorter`, with a tensor of the same shape."""
     for name, tensor in longer.items():
-        parts = name.split(".")
+        parts = name.split(".") if tensor.ndim else []
         for count in range(len(parts)):
             short = ".".join(parts[count:])
             if short in shorter and shorter[short].shape == tensor.shape:

@@ -103,11 +103,12 @@ def test_a_part_of_the_network(tmp_path: Path) -> None:
 
 def test_nothing_fits(tmp_path: Path) -> None:
     net = make_net(1)
-    torch.save({"layers.0.weight": torch.ones(2, 3), "head.weight": torch.ones(9)}, tmp_path / "w.pt")
+    content = {"layers.0.weight": torch.ones(2, 3), "head.weight": torch.ones(9)}
+    torch.save(content | {"a.features.1.num_batches_tracked": torch.tensor(3)}, tmp_path / "w.pt")
     before = {name: value.clone() for name, value in net.state_dict().items()}
     expected = (
-        r"w.pt: none of its 2 tensors fits SmallCNN; the file has layers.0.weight 2x3, head.weight 9; the network has "
-        r"features.0.weight 4x1x3x3, features.1.weight 4, .* and 10 more"
+        r"w.pt: none of its 3 tensors fits SmallCNN; the file has layers.0.weight 2x3, head.weight 9, .* scalar; "
+        r"the network has features.0.weight 4x1x3x3, features.1.weight 4, .* and 10 more"
     )
     with pytest.raises(UsageError, match=expected):
         load_weights(net, str(tmp_path / "w.pt"))

@@ -8,8 +8,11 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from lightning.pytorch import Trainer
+from lightning.pytorch.demos.boring_classes import BoringModel
 from torchvision.models import get_weight, squeezenet1_1
 
+from src.callbacks import InitFrom
 from src.models import load_model
 from tests.conftest import DIGITS, QUICK, Train
 from tests.test_exact_resume import Bomb
@@ -47,6 +50,20 @@ def test_another_run_begins_with_its_weights(train: Train, first: dict[str, torc
     for name in ("net.features.0.weight", "net.features.1.bias", "net.features.4.weight"):
         assert torch.equal(found[name], first[name])
     assert found["net.head.weight"].shape == (10, 8)
+
+
+def test_without_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """And for a module that has no net; the second time nothing is left to do."""
+    source, module = BoringModel(), BoringModel()
+    torch.save(source.state_dict(), tmp_path / "first.pt")
+    start, trainer = InitFrom(str(tmp_path / "first.pt")), Trainer(accelerator="cpu", logger=False)
+    start.setup(trainer, module, "test")
+    assert not torch.equal(module.layer.weight, source.layer.weight)
+    start.setup(trainer, module, "fit")
+    assert torch.equal(module.layer.weight, source.layer.weight)
+    assert capsys.readouterr().out.count("weights: 2 of 2 tensors of BoringModel from ") == 1
+    start.setup(trainer, module, "fit")
+    assert capsys.readouterr().out == ""
 
 
 def test_a_run_that_continues_never_asks_for_the_file(
