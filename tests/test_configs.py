@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 import torchvision
 
 from tests.conftest import ROOT, Train, write_images
@@ -41,6 +42,15 @@ def write_folder(root: Path) -> None:
         write_images(root / name, 70)
 
 
+def write_finetune(root: Path) -> None:
+    """Put weights where torch.hub keeps what it downloads, and a folder of images."""
+    write_folder(root)
+    cache = Path(torch.hub.get_dir()) / "checkpoints"
+    cache.mkdir(parents=True)
+    name = Path(torchvision.models.ResNet18_Weights.DEFAULT.url).name
+    torch.save(torchvision.models.resnet18().state_dict(), cache / name)
+
+
 def write_arrays(root: Path) -> None:
     root.mkdir()
     np.savez(root / "a.npz", inputs=np.random.default_rng(0).random((200, 7)), targets=np.arange(200) % 3)
@@ -50,6 +60,7 @@ DATA: dict[str, tuple[Callable[[Path], None], str, str]] = {  # what writes it, 
     "fashion_mnist": (write_fashion_mnist, "root", ""),
     "cifar10": (write_cifar10, "root", ""),
     "image_folder": (write_folder, "root", ""),
+    "finetune": (write_finetune, "root", ""),
     "arrays": (write_arrays, "train", "a.npz"),
 }
 
@@ -58,6 +69,7 @@ DATA: dict[str, tuple[Callable[[Path], None], str, str]] = {  # what writes it, 
 def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Path], list[str]]:
     """Write what a config needs and return the words that point there."""
     monkeypatch.setattr(torchvision.datasets.cifar, "check_integrity", lambda *_: True)
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
 
     def prepare(config: Path) -> list[str]:
         if config.stem not in DATA:

@@ -1,5 +1,7 @@
 from src.callbacks.evaluation_figures import EvaluationFigures
 from src.callbacks.finite_loss import FiniteLoss
+from src.callbacks.freeze import Freeze
+from src.callbacks.init_from import InitFrom
 from src.callbacks.last_checkpoint import LastCheckpoint
 from src.callbacks.norm_monitor import NormMonitor
 from src.callbacks.prediction_writer import PredictionWriter
@@ -13,6 +15,8 @@ from src.callbacks.training_images import TrainingImages
 __all__ = [
     "EvaluationFigures",
     "FiniteLoss",
+    "Freeze",
+    "InitFrom",
     "LastCheckpoint",
     "NormMonitor",
     "PredictionWriter",

@@ -1,7 +1,17 @@
 from src.datamodules.arrays import ArrayDataModule
 from src.datamodules.base import BaseDataModule
+from src.datamodules.diabetes import DiabetesDataModule
+from src.datamodules.digit_pairs import DigitPairsDataModule
 from src.datamodules.digits import DigitsDataModule
 from src.datamodules.image_folder import ImageFolderDataModule
 from src.datamodules.vision import VisionDataModule
 
-__all__ = ["ArrayDataModule", "BaseDataModule", "DigitsDataModule", "ImageFolderDataModule", "VisionDataModule"]
+__all__ = [
+    "ArrayDataModule",
+    "BaseDataModule",
+    "DiabetesDataModule",
+    "DigitPairsDataModule",
+    "DigitsDataModule",
+    "ImageFolderDataModule",
+    "VisionDataModule",
+]

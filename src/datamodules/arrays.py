@@ -7,16 +7,16 @@ import torch
 from torch import Tensor
 
 from src.config import UsageError, did_you_mean
-from src.datamodules.base import BaseDataModule
 from src.datamodules.datasets import ArrayDataset
 from src.datamodules.datasets.tables import read_csv, to_numbers
+from src.datamodules.tabular import TabularDataModule
 from src.datamodules.vision import channels_first
 
 EXTRA = ("groups", "weights")
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class ArrayDataModule(BaseDataModule):
+class ArrayDataModule(TabularDataModule):
     """Arrays from files: .npz, a folder of .npy files (which are mapped, not read), .pt, or a CSV table.
 
     An .npz or .pt file holds arrays by name, a folder one `<name>.npy` each: `inputs` and `targets` and, if wanted,
@@ -29,8 +29,8 @@ class ArrayDataModule(BaseDataModule):
         val: The validation samples.
         test: The test samples.
         inputs: Name of the array of inputs, shape (N, ...). Images of uint8 are brought to (N, C, H, W).
-        targets: Name of the array, or column, of targets, shape (N, ...).
-        num_features: Numbers in one sample's inputs; read from the data if left out.
+        targets: Name of the array, or column, of targets, shape (N, ...). A list names several of shape (N,), such as a
+            table's columns of labels, 0 or 1: the targets are then values of shape (N, K).
 
     Raises:
         UsageError: If a file or an array is missing.
@@ -40,8 +40,7 @@ class ArrayDataModule(BaseDataModule):
     val: str | None = None
     test: str | None = None
     inputs: str = "inputs"
-    targets: str = "targets"
-    num_features: int | None = None
+    targets: list[str] | str = "targets"
 
     def load_splits(self) -> dict[str, ArrayDataset]:  # type: ignore[override]
         """Read the files."""
@@ -52,10 +51,14 @@ class ArrayDataModule(BaseDataModule):
                 splits[name] = self._read(path, self.class_names or (splits["train"].classes if splits else None))
         return {"all": splits["train"]} if len(splits) == 1 else splits
 
-    def facts(self) -> dict[str, Any]:
-        """Return what may be left out: also the number of features."""
-        sample: Tensor = self.load_splits().popitem()[1][0][0]
-        return super().facts() | {"num_features": sample.numel()}
+    @property
+    def _target_names(self) -> list[str]:
+        return [self.targets] if isinstance(self.targets, str) else self.targets
+
+    def _join(self, arrays: list[Any]) -> Tensor:
+        """Return the targets: the one array, or several of shape (N,) as columns of values."""
+        tensors = [torch.as_tensor(array) for array in arrays]
+        return tensors[0] if isinstance(self.targets, str) else torch.stack(tensors, dim=1).float()
 
     def _read(self, path: str, classes: list[str] | None) -> ArrayDataset:
         if not Path(path).exists():
@@ -64,24 +67,27 @@ class ArrayDataModule(BaseDataModule):
         if Path(path).suffix.lower() in (".csv", ".tsv"):
             return self._read_table(path, classes)
         found = _read_arrays(path)
-        for name in (self.inputs, self.targets):
+        for name in (self.inputs, *self._target_names):
             if name not in found:
                 raise UsageError(f"{path}: no array '{name}'{did_you_mean(name, found)}; it has {', '.join(found)}")
-        inputs, targets = (torch.as_tensor(found[name]) for name in (self.inputs, self.targets))
+        inputs, targets = torch.as_tensor(found[self.inputs]), self._join([found[name] for name in self._target_names])
         if inputs.dtype == torch.uint8:
             inputs = channels_first(inputs)
         groups, weights = (None if name not in found else np.asarray(found[name]) for name in EXTRA)
-        return ArrayDataset(_usual(inputs), _usual(targets), groups, weights)
+        named = None if isinstance(self.targets, str) else self.targets
+        return ArrayDataset(_usual(inputs), _usual(targets), groups, weights, classes=named)
 
     def _read_table(self, path: str, classes: list[str] | None) -> ArrayDataset:
-        chunks = list(read_csv(path, [self.targets]))
+        names = self._target_names
+        chunks = list(read_csv(path, names))
         cells = {name: [cell for chunk in chunks for cell in chunk[name]] for name in (chunks[0] if chunks else ())}
-        features = [
-            to_numbers(path, name, column) for name, column in cells.items() if name not in (self.targets, *EXTRA)
-        ]
+        features = [to_numbers(path, name, column) for name, column in cells.items() if name not in (*names, *EXTRA)]
         if not features:
-            raise UsageError(f"{path}: a table needs rows, and a column beside {self.targets}")
-        classes, targets = _parse_targets(path, cells[self.targets], classes)
+            raise UsageError(f"{path}: a table needs rows, and a column beside {', '.join(names)}")
+        if isinstance(self.targets, str):
+            classes, targets = _parse_targets(path, cells[self.targets], classes)
+        else:
+            classes, targets = names, self._join([to_numbers(path, name, cells[name]) for name in names])
         groups = np.unique(cells["groups"], return_inverse=True)[1] if "groups" in cells else None
         weights = to_numbers(path, "weights", cells["weights"]) if "weights" in cells else None
         inputs = torch.from_numpy(np.stack(features, axis=1).astype(np.float32))

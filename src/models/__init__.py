@@ -5,8 +5,10 @@ from lightning.pytorch import LightningModule
 
 from src.models.base import BaseModule
 from src.models.classifier import ClassifierModule
+from src.models.multilabel import MultilabelModule
+from src.models.regressor import RegressorModule
 
-__all__ = ["BaseModule", "ClassifierModule", "load_model"]
+__all__ = ["BaseModule", "ClassifierModule", "MultilabelModule", "RegressorModule", "load_model"]
 
 
 def load_model(path: str | Path, map_location: str | torch.device = "cpu") -> LightningModule:

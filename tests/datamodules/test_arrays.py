@@ -88,7 +88,8 @@ def test_values_are_no_classes(tmp_path: Path) -> None:
     data = load(save(tmp_path / "a.csv", arrays))
     assert data.class_counts == {}
     assert data.splits["train"].targets.dtype == torch.float32  # type: ignore[attr-defined]
-    assert ArrayDataModule(train=str(tmp_path / "a.csv")).facts() == {"num_features": 5}
+    facts = ArrayDataModule(train=str(tmp_path / "a.csv")).facts()
+    assert facts.keys() == {"num_features", "num_targets", "target_mean", "target_std"}
 
 
 @pytest.mark.parametrize(
@@ -125,3 +126,36 @@ def test_a_pickle_is_refused(tmp_path: Path) -> None:
     np.savez(tmp_path / "a.npz", inputs=np.array([{"a": 1}], dtype=object), targets=np.zeros(1))
     with pytest.raises(ValueError, match=r"a.npz: cannot be read"):
         load(str(tmp_path / "a.npz"))
+
+
+@pytest.mark.parametrize("name", ["a.npz", "a.pt", "a.csv", "folder"])
+def test_several_targets(tmp_path: Path, name: str) -> None:
+    labels = {"warm": np.arange(60) % 2, "wet": np.arange(60) // 30}
+    path = save(tmp_path / name, {"inputs": ARRAYS["inputs"]} | labels)
+    data = load(path, targets=["warm", "wet"])
+    train: Any = data.splits["train"]
+    assert torch.equal(
+        train.targets, torch.stack([torch.from_numpy(column).float() for column in labels.values()], dim=1)
+    )
+    assert (data.class_names, data.class_counts) == (["warm", "wet"], {})
+    facts = ArrayDataModule(train=path, targets=["warm", "wet"]).facts()
+    assert (facts["num_features"], facts["num_targets"], "num_classes" in facts) == (5, 2, False)
+    with pytest.raises(ValueError, match=r"no (array|column) 'wett' \(did you mean wet\?\)"):
+        load(path, targets=["warm", "wett"])
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.int64, np.uint8])
+def test_an_array_of_labels(tmp_path: Path, kind: type) -> None:
+    labels = (RANDOM.random((60, 3)) > 0.5).astype(kind)
+    data = load(save(tmp_path / "a.npz", {"inputs": ARRAYS["inputs"], "targets": labels}))
+    assert np.array_equal(data.splits["train"].targets.numpy(), labels)  # type: ignore[attr-defined]
+    assert data.class_counts == {}
+    assert ArrayDataModule(train=str(tmp_path / "a.npz")).facts()["num_targets"] == 3
+
+
+def test_facts_of_values(tmp_path: Path) -> None:
+    values = np.stack([np.arange(60.0), np.full(60, 7.0)], axis=1)
+    path = save(tmp_path / "a.npz", {"inputs": ARRAYS["inputs"], "targets": values})
+    facts = ArrayDataModule(train=path, val_fraction=0.0, test_fraction=0.0).facts()
+    assert facts["target_mean"] == [29.5, 7.0]
+    assert facts["target_std"] == pytest.approx([np.arange(60).std(), 1.0])

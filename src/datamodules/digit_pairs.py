@@ -1,0 +1,44 @@
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import one_hot
+
+from src.datamodules.datasets import ArrayDataset
+from src.datamodules.digits import DigitsDataModule
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class DigitPairsDataModule(DigitsDataModule):
+    """Two of scikit-learn's digits side by side, grey, 8x16 pixels; the targets say for each digit whether it is there.
+
+    The digits are divided into splits first, so that no digit is in two of them.
+
+    Args:
+        pairs_per_digit: Pairs in a split for each of its digits, at least 1.
+
+    Raises:
+        ValueError: If there are no pairs.
+    """
+
+    pairs_per_digit: int = 4
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.pairs_per_digit < 1:
+            raise ValueError(f"data.pairs_per_digit must be at least 1, got {self.pairs_per_digit}")
+
+    def divide(self, loaded: dict[str, Any]) -> dict[str, Any]:
+        """Divide the digits, then pair them within each split."""
+        splits: dict[str, Any] = super().divide(loaded)
+        return {name: self._pair(digits) for name, digits in splits.items()}
+
+    def _pair(self, digits: ArrayDataset) -> ArrayDataset:
+        """Return images of shape (N, 1, 8, 16) and targets of shape (N, 10), 1 for the digits that are there."""
+        draw = np.random.default_rng(0).integers(len(digits), size=(2, self.pairs_per_digit * len(digits)))
+        left, right = (torch.from_numpy(places) for places in draw)
+        present: Tensor = one_hot(digits.targets[left], 10) | one_hot(digits.targets[right], 10)
+        images = torch.cat([digits.inputs[left], digits.inputs[right]], dim=-1)
+        return ArrayDataset(images, present.float(), classes=[str(digit) for digit in range(10)])

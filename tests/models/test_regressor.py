@@ -1,0 +1,87 @@
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from sklearn.ensemble import GradientBoostingRegressor
+from sklearn.linear_model import RidgeCV
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from torch import nn
+
+from src.datamodules import DiabetesDataModule
+from src.models import RegressorModule, load_model
+from src.models.networks import Rescaled
+from tests.conftest import ROOT, Train
+
+CONFIG = str(ROOT / "configs" / "diabetes.yaml")
+MARGIN = 1.05  # our error may be so much larger than ridge's; the test set has 88 patients
+
+
+def test_the_loss_has_no_units_and_the_predictions_have() -> None:
+    net = Rescaled(nn.Linear(3, 2), mean=[100.0, 0.0], std=[50.0, 0.01])
+    inputs, standard = torch.rand(8, 3), torch.randn(8, 2)
+    targets = standard * net.std + net.mean
+    module = RegressorModule(net, nn.MSELoss(), torch.optim.SGD)
+    loss, predictions, returned = module.step((inputs, targets))
+    assert loss.item() == pytest.approx(nn.functional.mse_loss(net.net(inputs), standard).item(), rel=1e-4)
+    assert torch.equal(predictions, net(inputs))
+    assert torch.equal(returned, targets)
+
+
+def test_one_target_and_a_network_without_scale() -> None:
+    module = RegressorModule(nn.Linear(3, 1), nn.L1Loss(), torch.optim.SGD)
+    inputs, targets = torch.rand(8, 3), torch.rand(8)
+    loss, predictions, _ = module.step((inputs, targets))
+    assert predictions.shape == (8,)
+    assert loss.item() == pytest.approx((predictions - targets).abs().mean().item())
+    assert module.predict_step((inputs, targets), 0)["prediction"].shape == (8,)
+    assert list(module.predict_step(inputs, 0)) == ["prediction"]
+
+
+def errors_of_others() -> dict[str, tuple[float, float, float]]:
+    """What scikit-learn reaches on the same samples."""
+    data = DiabetesDataModule()
+    data.load()
+    (x, y), (x_test, y_test) = (
+        (data.splits[name].inputs.numpy(), data.splits[name].targets.numpy())  # type: ignore[attr-defined]
+        for name in ("train", "test")
+    )
+    models = {"ridge": make_pipeline(StandardScaler(), RidgeCV(np.logspace(-2, 3, 20)))}
+    models["gradient boosting"] = GradientBoostingRegressor(random_state=0)
+    found = {}
+    for name, model in models.items():
+        wrong = model.fit(x, y).predict(x_test) - y_test
+        variance = float(np.mean((y_test - y_test.mean()) ** 2))
+        square = float(np.mean(wrong**2))
+        found[name] = (square**0.5, float(np.abs(wrong).mean()), 1 - square / variance)
+    return found
+
+
+def test_diabetes_against_scikit_learn(train: Train, capsys: pytest.CaptureFixture[str]) -> None:
+    assert train("--config", CONFIG, "--run_name", "a").code == 0
+    metrics = json.loads(Path("logs/diabetes/a/run.json").read_text())["metrics"]
+    ours = tuple(metrics[f"test/{name}"] for name in ("rmse", "mae", "r2"))
+    table = {"this network": ours, **errors_of_others()}
+    with capsys.disabled():
+        print(f"\n{'':<20}{'RMSE':>8}{'MAE':>8}{'R2':>8}")
+        for name, values in table.items():
+            print(f"{name:<20}" + "".join(f"{value:8.3f}" for value in values))
+    assert ours[0] <= MARGIN * table["ridge"][0]
+    assert ours[2] > 0.5
+
+    assert train("predict", "--config", CONFIG, "--run_name", "a").code == 0
+    with open("logs/diabetes/a/predictions.csv") as file:
+        rows = [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
+    mean = np.mean([abs(row["prediction"] - row["target"]) for row in rows])
+    assert len(rows) == 88
+    assert mean == pytest.approx(metrics["test/mae"], rel=1e-4)
+
+    data = DiabetesDataModule()
+    data.load()
+    model = load_model("logs/diabetes/a/checkpoints/best.ckpt")
+    with torch.no_grad():
+        outputs = model(data.splits["test"].inputs)  # type: ignore[attr-defined]
+    assert outputs[:, 0].tolist() == pytest.approx([row["prediction"] for row in rows], rel=1e-4)
