@@ -1,7 +1,8 @@
 from src.datamodules.arrays import ArrayDataModule
 from src.datamodules.base import BaseDataModule
+from src.datamodules.digit_scenes import DigitScenesDataModule
 from src.datamodules.digits import DigitsDataModule
 from src.datamodules.image_folder import ImageFolderDataModule
 from src.datamodules.vision import VisionDataModule
 
-__all__ = ["ArrayDataModule", "BaseDataModule", "DigitsDataModule", "ImageFolderDataModule", "VisionDataModule"]
+__all__ = ["ArrayDataModule", "BaseDataModule", "DigitScenesDataModule", "DigitsDataModule", "ImageFolderDataModule", "VisionDataModule"]

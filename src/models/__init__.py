@@ -5,8 +5,11 @@ from lightning.pytorch import LightningModule
 
 from src.models.base import BaseModule
 from src.models.classifier import ClassifierModule
+from src.models.detector import DetectorModule
+from src.models.loss_terms import SumOfTerms
+from src.models.segmenter import SegmenterModule
 
-__all__ = ["BaseModule", "ClassifierModule", "load_model"]
+__all__ = ["BaseModule", "ClassifierModule", "DetectorModule", "SegmenterModule", "SumOfTerms", "load_model"]
 
 
 def load_model(path: str | Path, map_location: str | torch.device = "cpu") -> LightningModule:

@@ -1,0 +1,74 @@
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from torch.utils.data import Dataset
+
+from src.config import UsageError
+from src.datamodules.base import BaseDataModule
+from src.datamodules.datasets import ArrayDataset, BoxDataset
+from src.datamodules.datasets.digit_scenes import SIZES, compose_scenes
+from src.datamodules.digits import DigitsDataModule
+
+CLASSES = ["background", *map(str, range(10))]
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class DigitScenesDataModule(BaseDataModule):
+    """Colour images with several of scikit-learn's digits each, and where every one is: exact masks or boxes.
+
+    The scenes are composed at the start and kept in memory. Each is a function of (`scene_seed`, split, number). Test
+    scenes are made of test digits, validation scenes of validation digits (see `DigitsDataModule`), so no digit is seen
+    in two splits. Class 0 is background, class 1 the digit 0, class 10 the digit 9.
+
+    Args:
+        targets: "masks" for the class of every pixel, shape (H, W); "boxes" for torchvision's detectors, a dictionary of
+            boxes (corners x1, y1, x2, y2 in pixels, shape (M, 4)) and labels (shape (M,)).
+        image_size: Height and width of a scene in pixels.
+        max_digits: A scene has from 1 to so many digits; they do not overlap, and one without room is left out.
+        num_train: Number of training scenes.
+        num_val: Number of validation scenes.
+        num_test: Number of test scenes.
+        scene_seed: Seed of the scenes.
+
+    Raises:
+        ValueError: If a number is out of range.
+    """
+
+    targets: Literal["masks", "boxes"]
+    image_size: int = 64
+    max_digits: int = 5
+    num_train: int = 2000
+    num_val: int = 400
+    num_test: int = 400
+    scene_seed: int = 0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name, low in (("image_size", SIZES[1]), ("max_digits", 1), ("num_train", 1), ("num_val", 1), ("num_test", 1)):
+            if (value := getattr(self, name)) < low:
+                raise ValueError(f"data.{name} must be at least {low}, got {value}")
+        if self.num_classes not in (None, len(CLASSES)):
+            raise ValueError(f"data.num_classes must be {len(CLASSES)}, background and digits, got {self.num_classes}")
+
+    def load_splits(self) -> dict[str, Dataset[Any]]:
+        """Compose the scenes of each split from the digits of that split."""
+        digits = DigitsDataModule(val_fraction=self.val_fraction, split_seed=self.split_seed)
+        digits.load()
+        splits: dict[str, Dataset[Any]] = {}
+        for k, name in enumerate(("train", "val", "test")):
+            if name not in digits.splits:
+                raise UsageError(f"data.val_fraction leaves no digits for {name} scenes, got {self.val_fraction}")
+            splits[name] = self._compose(digits.splits[name], getattr(self, f"num_{name}"), k)
+        return splits
+
+    def facts(self) -> dict[str, Any]:
+        """Return the classes, which are known without composing anything."""
+        return {"num_classes": len(CLASSES), "class_names": CLASSES}
+
+    def _compose(self, digits: Any, count: int, split: int) -> Dataset[Any]:
+        images, classes = digits.inputs[:, 0].numpy(), digits.targets.numpy().astype(np.int64)
+        scenes = compose_scenes(images, classes, count, self.image_size, self.max_digits, (self.scene_seed, split))
+        if self.targets == "masks":
+            return ArrayDataset(scenes.images, scenes.masks, classes=CLASSES)
+        return BoxDataset(scenes.images, scenes.boxes, scenes.labels, CLASSES)

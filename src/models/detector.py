@@ -1,0 +1,92 @@
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from src.models.base import BaseModule, Stage
+
+Detections = list[dict[str, Tensor]]
+PRECISIONS = ("map", "map_50", "map_75")  # what is logged of the many values of MeanAveragePrecision
+SURE = 0.5  # score from which a detection counts
+
+
+class DetectorModule(BaseModule):
+    """Object detection: boxes with a class each, by a network of torchvision.models.detection or one like it.
+
+    A batch is (images, targets): a list of images of shape (C, H, W), values in [0, 1], and a list of dictionaries with
+    boxes (corners x1, y1, x2, y2 in pixels, shape (M, 4)) and labels (shape (M,), from 1; 0 is background). An image
+    without objects may lack both. The network returns its loss terms by name in training, detections (boxes, scores and
+    labels) otherwise; `loss` combines the terms, see src.models.SumOfTerms.
+
+    So that val/loss exists as everywhere, validation and test batches go through the network twice; norm and dropout
+    layers stay in eval mode. In training `metrics` take such a second pass too: set `train_metrics: false` to save it.
+    Of torchmetrics.detection.MeanAveragePrecision the values map, map_50 and map_75 are logged.
+    """
+
+    def step(self, batch: tuple[Any, Detections]) -> tuple[Tensor, Detections, Detections]:
+        """Return loss, detections (none in training without train metrics) and targets of one batch."""
+        images, targets = batch
+        targets = [_complete(target, image) for target, image in zip(targets, images, strict=True)]
+        if self.training:
+            terms = self.net(images, targets)
+            found = self._in_other_mode(images) if self.train_metrics else []
+        else:
+            found = self.net(images)
+            terms = self._in_other_mode(images, targets)
+        return self.loss(terms, targets), found, targets
+
+    def metric_names(self, stage: Stage) -> list[str]:
+        """Return the full names of all that is logged at the end of an epoch of `stage`."""
+        names = super().metric_names(stage)
+        mean = any("MeanAveragePrecision" in type(metric).__name__ for metric in self._metrics(stage).values())
+        return list(dict.fromkeys([*names, *(f"{stage}/{name}" for name in PRECISIONS if mean)]))
+
+    def predict_step(self, batch: Any, batch_idx: int) -> dict[str, Tensor]:
+        """Return the number of detections with a score of at least 0.5, and the surest one; each of shape (B,).
+
+        The surest one's class (0 if there is none), score and box (B, 4).
+        """
+        images = batch[0] if isinstance(batch, tuple | list) else batch
+        found: Detections = self.net(images)
+        count = torch.stack([(item["scores"] >= SURE).sum() for item in found])
+        return {"count": count, **_surest(found)}
+
+    def _results(self, stage: Stage) -> dict[str, Tensor]:
+        """Return the single numbers among the metrics' results."""
+        results, names = super()._results(stage), self.metric_names(stage)
+        return {name: value.to(self.device) for name, value in results.items() if name in names}
+
+    def _in_other_mode(self, *inputs: Any) -> Any:
+        """Run the network as if it was training when it is not, or the other way round, and leave no trace.
+
+        Torchvision's detectors look at `training` in modules that hold others; single layers, such as batch norm and
+        dropout, are in eval mode either way.
+        """
+        training = self.training
+        modes = [(module, module.training) for module in self.net.modules()]
+        try:
+            for module, _ in modes:
+                module.training = not training and next(module.children(), None) is not None
+            with torch.no_grad():
+                return self.net(*inputs)
+        finally:
+            for module, mode in modes:
+                module.training = mode
+
+
+def _complete(target: dict[str, Tensor], image: Tensor) -> dict[str, Tensor]:
+    """Add the boxes and labels that torchvision's CocoDetection leaves out where an image has none."""
+    empty = {"boxes": image.new_zeros(0, 4), "labels": image.new_zeros(0, dtype=torch.long)}
+    return empty | target
+
+
+def _surest(found: Detections) -> dict[str, Tensor]:
+    """Return class, score and box of each image's first detection; torchvision sorts them by score."""
+    rows = [
+        (item["labels"][0], item["scores"][0], item["boxes"][0])
+        if len(item["scores"])
+        else (item["labels"].new_zeros(()), item["scores"].new_zeros(()), item["boxes"].new_zeros(4))
+        for item in found
+    ]
+    labels, scores, boxes = (torch.stack(column) for column in zip(*rows, strict=True))
+    return {"prediction": labels, "confidence": scores, "box": boxes}
