@@ -5,4 +5,11 @@ from src.datamodules.digits import DigitsDataModule
 from src.datamodules.image_folder import ImageFolderDataModule
 from src.datamodules.vision import VisionDataModule
 
-__all__ = ["ArrayDataModule", "BaseDataModule", "DigitScenesDataModule", "DigitsDataModule", "ImageFolderDataModule", "VisionDataModule"]
+__all__ = [
+    "ArrayDataModule",
+    "BaseDataModule",
+    "DigitScenesDataModule",
+    "DigitsDataModule",
+    "ImageFolderDataModule",
+    "VisionDataModule",
+]

@@ -1,13 +1,12 @@
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import numpy as np
 from torch.utils.data import Dataset
 
 from src.config import UsageError
 from src.datamodules.base import BaseDataModule
 from src.datamodules.datasets import ArrayDataset, BoxDataset
-from src.datamodules.datasets.digit_scenes import SIZES, compose_scenes
+from src.datamodules.datasets.digit_scenes import SIZES, Scenes, compose_scenes
 from src.datamodules.digits import DigitsDataModule
 
 CLASSES = ["background", *map(str, range(10))]
@@ -22,8 +21,8 @@ class DigitScenesDataModule(BaseDataModule):
     in two splits. Class 0 is background, class 1 the digit 0, class 10 the digit 9.
 
     Args:
-        targets: "masks" for the class of every pixel, shape (H, W); "boxes" for torchvision's detectors, a dictionary of
-            boxes (corners x1, y1, x2, y2 in pixels, shape (M, 4)) and labels (shape (M,)).
+        targets: "masks" for the class of every pixel, shape (H, W); "boxes" for what torchvision's detectors take, a
+            dictionary of boxes (corners x1, y1, x2, y2 in pixels, shape (M, 4)) and labels (shape (M,)).
         image_size: Height and width of a scene in pixels.
         max_digits: A scene has from 1 to so many digits; they do not overlap, and one without room is left out.
         num_train: Number of training scenes.
@@ -45,7 +44,8 @@ class DigitScenesDataModule(BaseDataModule):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name, low in (("image_size", SIZES[1]), ("max_digits", 1), ("num_train", 1), ("num_val", 1), ("num_test", 1)):
+        least = {"image_size": SIZES[1], "max_digits": 1, "num_train": 1, "num_val": 1, "num_test": 1}
+        for name, low in least.items():
             if (value := getattr(self, name)) < low:
                 raise ValueError(f"data.{name} must be at least {low}, got {value}")
         if self.num_classes not in (None, len(CLASSES)):
@@ -59,16 +59,25 @@ class DigitScenesDataModule(BaseDataModule):
         for k, name in enumerate(("train", "val", "test")):
             if name not in digits.splits:
                 raise UsageError(f"data.val_fraction leaves no digits for {name} scenes, got {self.val_fraction}")
-            splits[name] = self._compose(digits.splits[name], getattr(self, f"num_{name}"), k)
+            scenes = self._compose(digits.splits[name], getattr(self, f"num_{name}"), k)
+            if name == "train":
+                shown = [int((scenes.labels == k).any(dim=1).sum()) for k in range(1, len(CLASSES))]
+                self._counts = [self.num_train, *shown]
+            if self.targets == "masks":
+                splits[name] = ArrayDataset(scenes.images, scenes.masks, classes=CLASSES)
+            else:
+                splits[name] = BoxDataset(scenes.images, scenes.boxes, scenes.labels, CLASSES)
         return splits
 
     def facts(self) -> dict[str, Any]:
         """Return the classes, which are known without composing anything."""
         return {"num_classes": len(CLASSES), "class_names": CLASSES}
 
-    def _compose(self, digits: Any, count: int, split: int) -> Dataset[Any]:
-        images, classes = digits.inputs[:, 0].numpy(), digits.targets.numpy().astype(np.int64)
-        scenes = compose_scenes(images, classes, count, self.image_size, self.max_digits, (self.scene_seed, split))
-        if self.targets == "masks":
-            return ArrayDataset(scenes.images, scenes.masks, classes=CLASSES)
-        return BoxDataset(scenes.images, scenes.boxes, scenes.labels, CLASSES)
+    @property
+    def class_counts(self) -> dict[str, int]:
+        """Number of training scenes in which a class is to be seen, by its name."""
+        return dict(zip(CLASSES, self._counts, strict=True)) if self.splits else {}
+
+    def _compose(self, digits: Any, count: int, split: int) -> Scenes:
+        images, classes = digits.inputs[:, 0].numpy(), digits.targets.numpy()
+        return compose_scenes(images, classes, count, self.image_size, self.max_digits, (self.scene_seed, split))

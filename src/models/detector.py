@@ -2,6 +2,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torchmetrics.detection import MeanAveragePrecision
 
 from src.models.base import BaseModule, Stage
 
@@ -26,7 +27,7 @@ class DetectorModule(BaseModule):
     def step(self, batch: tuple[Any, Detections]) -> tuple[Tensor, Detections, Detections]:
         """Return loss, detections (none in training without train metrics) and targets of one batch."""
         images, targets = batch
-        targets = [_complete(target, image) for target, image in zip(targets, images, strict=True)]
+        targets = [target if "boxes" in target else target | _nothing(images[0]) for target in targets]
         if self.training:
             terms = self.net(images, targets)
             found = self._in_other_mode(images) if self.train_metrics else []
@@ -38,15 +39,16 @@ class DetectorModule(BaseModule):
     def metric_names(self, stage: Stage) -> list[str]:
         """Return the full names of all that is logged at the end of an epoch of `stage`."""
         names = super().metric_names(stage)
-        mean = any("MeanAveragePrecision" in type(metric).__name__ for metric in self._metrics(stage).values())
-        return list(dict.fromkeys([*names, *(f"{stage}/{name}" for name in PRECISIONS if mean)]))
+        if any(isinstance(metric, MeanAveragePrecision) for metric in self._metrics(stage).values()):
+            names += [f"{stage}/{name}" for name in PRECISIONS if f"{stage}/{name}" not in names]
+        return names
 
     def predict_step(self, batch: Any, batch_idx: int) -> dict[str, Tensor]:
         """Return the number of detections with a score of at least 0.5, and the surest one; each of shape (B,).
 
         The surest one's class (0 if there is none), score and box (B, 4).
         """
-        images = batch[0] if isinstance(batch, tuple | list) else batch
+        images = batch[0] if isinstance(batch[-1], list) else batch  # with targets, or images alone
         found: Detections = self.net(images)
         count = torch.stack([(item["scores"] >= SURE).sum() for item in found])
         return {"count": count, **_surest(found)}
@@ -74,10 +76,9 @@ class DetectorModule(BaseModule):
                 module.training = mode
 
 
-def _complete(target: dict[str, Tensor], image: Tensor) -> dict[str, Tensor]:
-    """Add the boxes and labels that torchvision's CocoDetection leaves out where an image has none."""
-    empty = {"boxes": image.new_zeros(0, 4), "labels": image.new_zeros(0, dtype=torch.long)}
-    return empty | target
+def _nothing(image: Tensor) -> dict[str, Tensor]:
+    """Return what torchvision's CocoDetection leaves out where an image has no boxes."""
+    return {"boxes": image.new_zeros(0, 4), "labels": image.new_zeros(0, dtype=torch.long)}
 
 
 def _surest(found: Detections) -> dict[str, Tensor]:

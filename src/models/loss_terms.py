@@ -1,6 +1,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from src.config import UsageError, did_you_mean
@@ -25,5 +26,4 @@ class SumOfTerms(nn.Module):
         for name in self.weights.keys() - terms.keys():
             known = f"the network's terms are {', '.join(sorted(terms))}"
             raise UsageError(f"SumOfTerms: weights name '{name}'{did_you_mean(name, terms)}; {known}")
-        total: Any = sum(self.weights.get(name, 1.0) * term for name, term in terms.items())
-        return total
+        return torch.stack([self.weights.get(name, 1.0) * term for name, term in terms.items()]).sum()

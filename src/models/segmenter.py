@@ -1,21 +1,20 @@
 from typing import Any
 
-import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torchmetrics import Metric
 from torchmetrics.classification import MulticlassConfusionMatrix, MulticlassJaccardIndex
 
 from src.models.base import BaseModule
 
 IGNORED = 255  # the class of pixels that count for nothing, as in PASCAL VOC and torch's usual ignore_index
-AUX_WEIGHT = 0.4  # of the auxiliary head (arXiv:1612.01105)
+AUX_WEIGHT = 0.5  # of the auxiliary head, as where torchvision trained its own
 
 
 class SegmenterModule(BaseModule):
     """Semantic segmentation: each pixel has one of K classes.
 
     The network maps images of shape (B, C, H, W) to logits of shape (B, K, H, W), or to a dictionary with these as
-    "out", as torchvision's do; the loss of its auxiliary head "aux", if it has one, is added with a factor of 0.4. A
+    "out", as torchvision's do; the loss of its auxiliary head "aux", if it has one, is added with a factor of 0.5. A
     batch is (images, masks) with masks of integers, shape (B, H, W) or (B, 1, H, W). The loss gets logits and masks:
     torch.nn.CrossEntropyLoss with `ignore_index: 255`, or any Dice loss that can be imported.
     """
@@ -32,6 +31,12 @@ class SegmenterModule(BaseModule):
             loss = loss + AUX_WEIGHT * self.loss(outputs["aux"], masks)
         return loss, outputs["out"], masks
 
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Map images (B, C, H, W) to logits (B, K, H, W)."""
+        outputs = self.net(inputs)
+        logits: Tensor = outputs if isinstance(outputs, Tensor) else outputs["out"]
+        return logits
+
     def figure_metrics(self, num_classes: int | None) -> dict[str, Metric]:
         """Return what shows which classes are taken for which."""
         if num_classes is None:
@@ -45,8 +50,7 @@ class SegmenterModule(BaseModule):
     def predict_step(self, batch: Any, batch_idx: int) -> dict[str, Tensor]:
         """Return each class's share of the pixels, shape (B, K), and the mean probability of the pixels' classes."""
         images = batch[0] if isinstance(batch, tuple | list) else batch
-        outputs = self.net(images)
-        logits: Tensor = outputs if isinstance(outputs, Tensor) else outputs["out"]
+        logits = self(images)
         probabilities, classes = logits.softmax(dim=1).max(dim=1)
-        counts = torch.nn.functional.one_hot(classes.flatten(1), logits.shape[1]).float()
-        return {"share": counts.mean(dim=1), "confidence": probabilities.mean(dim=(1, 2))}
+        shares = nn.functional.one_hot(classes.flatten(1), logits.shape[1]).float().mean(dim=1)
+        return {"share": shares, "confidence": probabilities.mean(dim=(1, 2))}

@@ -1,5 +1,4 @@
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import torch
@@ -16,7 +15,7 @@ class BoxDataset(Dataset[tuple[Tensor, Target]]):
 
     Args:
         images: Shape (N, C, H, W).
-        boxes: Corners x1, y1, x2, y2 in pixels, shape (N, most, 4), float; rows after an image's last are not looked at.
+        boxes: Corners x1, y1, x2, y2 in pixels, shape (N, most, 4), float; zeros after an image's last.
         labels: The class of each box, at least 1, shape (N, most); 0 after an image's last.
         classes: Names of the classes, in the order of their numbers.
 
@@ -46,5 +45,5 @@ class BoxDataset(Dataset[tuple[Tensor, Target]]):
 
     def subset(self, indices: np.ndarray) -> "BoxDataset":
         """Return the samples at `indices`."""
-        columns: list[Any] = [column[torch.from_numpy(indices)] for column in (self.images, self.boxes, self.labels)]
-        return BoxDataset(*columns, classes=self.classes)
+        places = torch.from_numpy(indices)
+        return BoxDataset(self.images[places], self.boxes[places], self.labels[places], self.classes)

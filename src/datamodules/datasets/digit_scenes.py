@@ -75,9 +75,7 @@ def _enlarged(random: np.random.Generator, digit: np.ndarray) -> np.ndarray:
     return large[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
 
 
-def _free_place(
-    random: np.random.Generator, alpha: np.ndarray, boxes: np.ndarray, size: int
-) -> tuple[int, int] | None:
+def _free_place(random: np.random.Generator, alpha: np.ndarray, boxes: np.ndarray, size: int) -> tuple[int, int] | None:
     """Return the row and column of a corner from which a digit covers none of the boxes, None if none was found."""
     height, width = alpha.shape
     for _ in range(TRIES):

@@ -10,7 +10,7 @@ class UNet(nn.Module):
     Args:
         in_channels: Channels of the image, 1 for grey and 3 for colour.
         num_classes: Number of outputs for each pixel, at least 1.
-        widths: Channels at each scale, from that of the image on; each scale is half as high and wide as the one before.
+        widths: Channels at each scale, from that of the image on; each is half as high and wide as the one before.
 
     Raises:
         ValueError: If a number is below 1 or there is no scale.
