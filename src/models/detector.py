@@ -21,7 +21,8 @@ class DetectorModule(BaseModule):
 
     So that val/loss exists as everywhere, validation and test batches go through the network twice; norm and dropout
     layers stay in eval mode. In training `metrics` take such a second pass too: set `train_metrics: false` to save it.
-    Of torchmetrics.detection.MeanAveragePrecision the values map, map_50 and map_75 are logged.
+    Of a metric with several values the one that is called like the metric is logged, and of MeanAveragePrecision
+    (torchmetrics.detection) map, map_50 and map_75.
     """
 
     def step(self, batch: tuple[Any, Detections]) -> tuple[Tensor, Detections, Detections]:
@@ -44,17 +45,18 @@ class DetectorModule(BaseModule):
         return names
 
     def predict_step(self, batch: Any, batch_idx: int) -> dict[str, Tensor]:
-        """Return the number of detections with a score of at least 0.5, and the surest one; each of shape (B,).
+        """Return how many detections have a score of at least 0.5, shape (B,), and the surest detection of each image.
 
-        The surest one's class (0 if there is none), score and box (B, 4).
+        Of that the class, 0 where nothing was found, the score, both of shape (B,), and the box, shape (B, 4).
         """
         images = batch[0] if isinstance(batch[-1], list) else batch  # with targets, or images alone
         found: Detections = self.net(images)
-        count = torch.stack([(item["scores"] >= SURE).sum() for item in found])
-        return {"count": count, **_surest(found)}
+        columns = {"prediction": "labels", "confidence": "scores", "box": "boxes"}
+        first = {name: torch.stack([_first(item[key]) for item in found]) for name, key in columns.items()}
+        return {"count": torch.stack([(item["scores"] >= SURE).sum() for item in found]), **first}
 
     def _results(self, stage: Stage) -> dict[str, Tensor]:
-        """Return the single numbers among the metrics' results."""
+        """Leave out what is not announced, such as results by class, and -1 for sizes that do not occur."""
         results, names = super()._results(stage), self.metric_names(stage)
         return {name: value.to(self.device) for name, value in results.items() if name in names}
 
@@ -81,13 +83,6 @@ def _nothing(image: Tensor) -> dict[str, Tensor]:
     return {"boxes": image.new_zeros(0, 4), "labels": image.new_zeros(0, dtype=torch.long)}
 
 
-def _surest(found: Detections) -> dict[str, Tensor]:
-    """Return class, score and box of each image's first detection; torchvision sorts them by score."""
-    rows = [
-        (item["labels"][0], item["scores"][0], item["boxes"][0])
-        if len(item["scores"])
-        else (item["labels"].new_zeros(()), item["scores"].new_zeros(()), item["boxes"].new_zeros(4))
-        for item in found
-    ]
-    labels, scores, boxes = (torch.stack(column) for column in zip(*rows, strict=True))
-    return {"prediction": labels, "confidence": scores, "box": boxes}
+def _first(values: Tensor) -> Tensor:
+    """Return the first of values, shape (M, ...), which torchvision sorts by score; zeros if there is none."""
+    return values[0] if len(values) else values.new_zeros(values.shape[1:])

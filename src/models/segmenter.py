@@ -4,6 +4,7 @@ from torch import Tensor, nn
 from torchmetrics import Metric
 from torchmetrics.classification import MulticlassConfusionMatrix, MulticlassJaccardIndex
 
+from src.config import UsageError
 from src.models.base import BaseModule
 
 IGNORED = 255  # the class of pixels that count for nothing, as in PASCAL VOC and torch's usual ignore_index
@@ -16,12 +17,19 @@ class SegmenterModule(BaseModule):
     The network maps images of shape (B, C, H, W) to logits of shape (B, K, H, W), or to a dictionary with these as
     "out", as torchvision's do; the loss of its auxiliary head "aux", if it has one, is added with a factor of 0.5. A
     batch is (images, masks) with masks of integers, shape (B, H, W) or (B, 1, H, W). The loss gets logits and masks:
-    torch.nn.CrossEntropyLoss with `ignore_index: 255`, or any Dice loss that can be imported.
+    torch.nn.CrossEntropyLoss with `ignore_index: 255`, or one of another library such as
+    segmentation_models_pytorch.losses.DiceLoss with `{mode: multiclass, ignore_index: 255}`.
+
+    Raises:
+        UsageError: If masks are colours and not classes.
     """
 
     def step(self, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
         """Return loss, logits (B, K, H, W) and masks (B, H, W) of one batch."""
         images, masks = batch
+        if masks[0].numel() != masks.shape[-2:].numel():
+            wanted = "a class for each pixel, shape (B, H, W) or (B, 1, H, W)"
+            raise UsageError(f"masks must hold {wanted}, got {tuple(masks.shape)}; make colours classes in the dataset")
         masks = masks.reshape(len(masks), *masks.shape[-2:]).long()
         outputs = self.net(images)
         if isinstance(outputs, Tensor):

@@ -36,11 +36,19 @@ def test_ignored_pixels_count_for_nothing() -> None:
     loss, logits, targets = module.step((images, masks[:, None]))  # with a channel, as torchvision's datasets have it
     assert (logits.shape, targets.shape, targets.dtype) == ((2, 4, 8, 8), (2, 8, 8), torch.int64)
     expected = nn.functional.cross_entropy(logits[:, :, 3:], targets[:, 3:])
-    assert float(loss) == pytest.approx(float(expected))
+    assert loss.item() == pytest.approx(expected.item())
     for metric in module.figure_metrics(4).values():
         metric.update(logits, targets)
         assert metric.confmat.sum() == 2 * 5 * 8  # type: ignore[union-attr, operator]
     assert module.figure_metrics(None) == {}
+
+
+def test_colours_are_no_classes() -> None:
+    module, (images, masks) = make_module(UNet(3, 4, [4])), make_batch(4)
+    with pytest.raises(
+        ValueError, match=r"masks must hold a class for each pixel, .* got \(2, 3, 8, 8\); make colours"
+    ):
+        module.step((images, masks[:, None].expand(2, 3, 8, 8)))
 
 
 class TwoHeads(nn.Module):
@@ -52,7 +60,7 @@ def test_an_auxiliary_head_is_learned_beside() -> None:
     module, (images, masks) = make_module(TwoHeads()), make_batch(3)
     loss, logits, targets = module.step((images, masks))
     parts = [nn.functional.cross_entropy(factor * images, targets) for factor in (1, 3)]
-    assert float(loss) == pytest.approx(float(parts[0] + 0.5 * parts[1]))
+    assert loss.item() == pytest.approx((parts[0] + 0.5 * parts[1]).item())
     assert logits is images
     assert module(images) is images
 

@@ -8,7 +8,7 @@ from PIL import Image
 from torch import Tensor
 
 INK = 96  # a pixel belongs to a digit where the enlarged digit is at least so dark, of 255
-SIZES = (14, 30)  # height and width that a digit is enlarged to, least and greatest, in pixels
+SIZES = (14, 30)  # least and greatest height and width, in pixels, to which a digit is enlarged from 8
 TRIES = 20  # places tried for a digit before it is left out
 
 
@@ -61,7 +61,7 @@ def compose_scenes(
 
 
 def _background(random: np.random.Generator, size: int) -> np.ndarray:
-    """Return blurred patches of colour under noise, values 0 to 160, shape (size, size, 3)."""
+    """Return blurred patches of colour under noise, values up to about 160, some below 0, shape (size, size, 3)."""
     patches = Image.fromarray(random.integers(0, 128, (5, 5, 3), dtype=np.uint8))
     smooth = np.asarray(patches.resize((size, size), Image.Resampling.BICUBIC), dtype=np.float32)
     return smooth + random.integers(-32, 33, (size, size, 1), dtype=np.int8)
