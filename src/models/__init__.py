@@ -5,10 +5,26 @@ from lightning.pytorch import LightningModule
 
 from src.models.base import BaseModule
 from src.models.classifier import ClassifierModule
+from src.models.detector import DetectorModule
+from src.models.loss_terms import SumOfTerms
 from src.models.multilabel import MultilabelModule
 from src.models.regressor import RegressorModule
+from src.models.segmenter import SegmenterModule
 
-__all__ = ["BaseModule", "ClassifierModule", "MultilabelModule", "RegressorModule", "load_model"]
+__all__ = [
+    "BaseModule",
+    "ClassifierModule",
+    "DetectorModule",
+    "MultilabelModule",
+    "RegressorModule",
+    "SegmenterModule",
+    "SumOfTerms",
+    "_class_path",
+    "class_counts",
+    "cpu",
+    "hyper_parameters",
+    "load_model",
+]
 
 
 def load_model(path: str | Path, map_location: str | torch.device = "cpu") -> LightningModule:

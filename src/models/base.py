@@ -166,11 +166,15 @@ class BaseModule(LightningModule):
     def _metrics(self, stage: Stage) -> MetricCollection:
         return {"train": self.train_metrics, "val": self.val_metrics, "test": self.test_metrics}[stage]
 
+    def _results(self, stage: Stage) -> dict[str, Tensor]:
+        """Return what is logged of the metrics at the end of an epoch."""
+        return dict(self._metrics(stage).compute())
+
     def _log_epoch(self, stage: Stage) -> None:
         """Log the means over all samples of all ranks, and start anew."""
         values = {
             f"{stage}/loss": self._mean_loss.compute(self.trainer.strategy.reduce),
-            **self._metrics(stage).compute(),
+            **self._results(stage),
         }
         self.log_dict(values, sync_dist=self.trainer.world_size > 1)
         self._metrics(stage).reset()

@@ -1,0 +1,83 @@
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from torch.utils.data import Dataset
+
+from src.config import UsageError
+from src.datamodules.base import BaseDataModule
+from src.datamodules.datasets import ArrayDataset, BoxDataset
+from src.datamodules.datasets.digit_scenes import SIZES, Scenes, compose_scenes
+from src.datamodules.digits import DigitsDataModule
+
+CLASSES = ["background", *map(str, range(10))]
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class DigitScenesDataModule(BaseDataModule):
+    """Colour images with several of scikit-learn's digits each, and where every one is: exact masks or boxes.
+
+    The scenes are composed at the start and kept in memory. Each is a function of (`scene_seed`, split, number). Test
+    scenes are made of test digits, validation scenes of validation digits (see `DigitsDataModule`), so no digit is seen
+    in two splits. Class 0 is background, class 1 the digit 0, class 10 the digit 9.
+
+    Args:
+        targets: "masks" for the class of every pixel, shape (H, W); "boxes" for what torchvision's detectors take, a
+            dictionary of boxes (corners x1, y1, x2, y2 in pixels, shape (M, 4)) and labels (shape (M,)).
+        image_size: Height and width of a scene in pixels.
+        max_digits: A scene has from 1 to so many digits; they do not overlap, and one without room is left out.
+        num_train: Number of training scenes.
+        num_val: Number of validation scenes.
+        num_test: Number of test scenes.
+        scene_seed: Seed of the scenes.
+
+    Raises:
+        ValueError: If a number is out of range.
+    """
+
+    targets: Literal["masks", "boxes"]
+    image_size: int = 64
+    max_digits: int = 5
+    num_train: int = 2000
+    num_val: int = 400
+    num_test: int = 400
+    scene_seed: int = 0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        least = {"image_size": SIZES[1], "max_digits": 1, "num_train": 1, "num_val": 1, "num_test": 1}
+        for name, low in least.items():
+            if (value := getattr(self, name)) < low:
+                raise ValueError(f"data.{name} must be at least {low}, got {value}")
+        if self.num_classes not in (None, len(CLASSES)):
+            raise ValueError(f"data.num_classes must be {len(CLASSES)}, background and digits, got {self.num_classes}")
+
+    def load_splits(self) -> dict[str, Dataset[Any]]:
+        """Compose the scenes of each split from the digits of that split."""
+        digits = DigitsDataModule(val_fraction=self.val_fraction, split_seed=self.split_seed)
+        digits.load()
+        splits: dict[str, Dataset[Any]] = {}
+        for k, name in enumerate(("train", "val", "test")):
+            if name not in digits.splits:
+                raise UsageError(f"data.val_fraction leaves no digits for {name} scenes, got {self.val_fraction}")
+            scenes = self._compose(digits.splits[name], getattr(self, f"num_{name}"), k)
+            if name == "train":
+                shown = [int((scenes.labels == k).any(dim=1).sum()) for k in range(1, len(CLASSES))]
+                self._counts = [self.num_train, *shown]
+            if self.targets == "masks":
+                splits[name] = ArrayDataset(scenes.images, scenes.masks, classes=CLASSES)
+            else:
+                splits[name] = BoxDataset(scenes.images, scenes.boxes, scenes.labels, CLASSES)
+        return splits
+
+    def facts(self) -> dict[str, Any]:
+        """Return the classes, which are known without composing anything."""
+        return {"num_classes": len(CLASSES), "class_names": CLASSES}
+
+    @property
+    def class_counts(self) -> dict[str, int]:
+        """Number of training scenes in which a class is to be seen, by its name."""
+        return dict(zip(CLASSES, self._counts, strict=True)) if self.splits else {}
+
+    def _compose(self, digits: Any, count: int, split: int) -> Scenes:
+        images, classes = digits.inputs[:, 0].numpy(), digits.targets.numpy()
+        return compose_scenes(images, classes, count, self.image_size, self.max_digits, (self.scene_seed, split))

@@ -1,0 +1,88 @@
+from typing import Any
+
+import torch
+from torch import Tensor
+from torchmetrics.detection import MeanAveragePrecision
+
+from src.models.base import BaseModule, Stage
+
+Detections = list[dict[str, Tensor]]
+PRECISIONS = ("map", "map_50", "map_75")  # what is logged of the many values of MeanAveragePrecision
+SURE = 0.5  # score from which a detection counts
+
+
+class DetectorModule(BaseModule):
+    """Object detection: boxes with a class each, by a network of torchvision.models.detection or one like it.
+
+    A batch is (images, targets): a list of images of shape (C, H, W), values in [0, 1], and a list of dictionaries with
+    boxes (corners x1, y1, x2, y2 in pixels, shape (M, 4)) and labels (shape (M,), from 1; 0 is background). An image
+    without objects may lack both. The network returns its loss terms by name in training, detections (boxes, scores and
+    labels) otherwise; `loss` combines the terms, see src.models.SumOfTerms.
+
+    So that val/loss exists as everywhere, validation and test batches go through the network twice; norm and dropout
+    layers stay in eval mode. In training `metrics` take such a second pass too: set `train_metrics: false` to save it.
+    Of a metric with several values the one that is called like the metric is logged, and of MeanAveragePrecision
+    (torchmetrics.detection) map, map_50 and map_75.
+    """
+
+    def step(self, batch: tuple[Any, Detections]) -> tuple[Tensor, Detections, Detections]:
+        """Return loss, detections (none in training without train metrics) and targets of one batch."""
+        images, targets = batch
+        targets = [target if "boxes" in target else target | _nothing(images[0]) for target in targets]
+        if self.training:
+            terms = self.net(images, targets)
+            found = self._in_other_mode(images) if self.train_metrics else []
+        else:
+            found = self.net(images)
+            terms = self._in_other_mode(images, targets)
+        return self.loss(terms, targets), found, targets
+
+    def metric_names(self, stage: Stage) -> list[str]:
+        """Return the full names of all that is logged at the end of an epoch of `stage`."""
+        names = super().metric_names(stage)
+        if any(isinstance(metric, MeanAveragePrecision) for metric in self._metrics(stage).values()):
+            names += [f"{stage}/{name}" for name in PRECISIONS if f"{stage}/{name}" not in names]
+        return names
+
+    def predict_step(self, batch: Any, batch_idx: int) -> dict[str, Tensor]:
+        """Return how many detections have a score of at least 0.5, shape (B,), and the surest detection of each image.
+
+        Of that the class, 0 where nothing was found, the score, both of shape (B,), and the box, shape (B, 4).
+        """
+        images = batch[0] if isinstance(batch[-1], list) else batch  # with targets, or images alone
+        found: Detections = self.net(images)
+        columns = {"prediction": "labels", "confidence": "scores", "box": "boxes"}
+        first = {name: torch.stack([_first(item[key]) for item in found]) for name, key in columns.items()}
+        return {"count": torch.stack([(item["scores"] >= SURE).sum() for item in found]), **first}
+
+    def _results(self, stage: Stage) -> dict[str, Tensor]:
+        """Leave out what is not announced, such as results by class, and -1 for sizes that do not occur."""
+        results, names = super()._results(stage), self.metric_names(stage)
+        return {name: value.to(self.device) for name, value in results.items() if name in names}
+
+    def _in_other_mode(self, *inputs: Any) -> Any:
+        """Run the network as if it was training when it is not, or the other way round, and leave no trace.
+
+        Torchvision's detectors look at `training` in modules that hold others; single layers, such as batch norm and
+        dropout, are in eval mode either way.
+        """
+        training = self.training
+        modes = [(module, module.training) for module in self.net.modules()]
+        try:
+            for module, _ in modes:
+                module.training = not training and next(module.children(), None) is not None
+            with torch.no_grad():
+                return self.net(*inputs)
+        finally:
+            for module, mode in modes:
+                module.training = mode
+
+
+def _nothing(image: Tensor) -> dict[str, Tensor]:
+    """Return what torchvision's CocoDetection leaves out where an image has no boxes."""
+    return {"boxes": image.new_zeros(0, 4), "labels": image.new_zeros(0, dtype=torch.long)}
+
+
+def _first(values: Tensor) -> Tensor:
+    """Return the first of values, shape (M, ...), which torchvision sorts by score; zeros if there is none."""
+    return values[0] if len(values) else values.new_zeros(values.shape[1:])

@@ -1,0 +1,48 @@
+from itertools import pairwise
+
+from torch import Tensor, nn
+
+
+class SmallPyramid(nn.Module):
+    """A small backbone for torchvision's detectors: a feature map of a quarter of the image's height and width.
+
+    Convolutions go down to coarser scales, which are added to the map on the way up again (arXiv:1612.03144).
+
+    Args:
+        in_channels: Channels of the image; torchvision's detectors want 3.
+        widths: Channels of a half, a quarter and each further scale, at least two.
+        out_channels: Channels of the map; FCOS and RetinaNet want a multiple of 32.
+
+    Raises:
+        ValueError: If a number is below 1 or there are fewer than two scales.
+    """
+
+    def __init__(self, in_channels: int, widths: list[int], out_channels: int) -> None:
+        super().__init__()
+        if len(widths) < 2 or min(in_channels, out_channels, *widths) < 1:
+            got = f"in_channels {in_channels}, widths {widths}, out_channels {out_channels}"
+            raise ValueError(f"SmallPyramid needs at least two widths, and every number at least 1; got {got}")
+        self.out_channels = out_channels
+        self.down = nn.ModuleList(_block(*channels) for channels in pairwise([in_channels, *widths]))
+        self.lateral = nn.ModuleList(nn.Conv2d(width, out_channels, kernel_size=1) for width in widths[1:])
+        self.last = nn.Conv2d(out_channels, out_channels, kernel_size=3, padding=1)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Map images of shape (B, C, H, W) to features of shape (B, out_channels, H / 4, W / 4)."""
+        scales = [images]
+        for block in self.down:
+            scales.append(block(scales[-1]))
+        *others, coarsest = [lateral(scale) for lateral, scale in zip(self.lateral, scales[2:], strict=True)]
+        result: Tensor = coarsest
+        for scale in reversed(others):
+            result = scale + nn.functional.interpolate(result, size=scale.shape[-2:])
+        features: Tensor = self.last(result)
+        return features
+
+
+def _block(in_channels: int, channels: int) -> nn.Sequential:
+    layers: list[nn.Module] = []
+    for width, stride in ((in_channels, 2), (channels, 1)):
+        layers.append(nn.Conv2d(width, channels, kernel_size=3, stride=stride, padding=1, bias=False))
+        layers += [nn.BatchNorm2d(channels), nn.ReLU(inplace=True)]
+    return nn.Sequential(*layers)
