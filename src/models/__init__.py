@@ -19,10 +19,6 @@ __all__ = [
     "RegressorModule",
     "SegmenterModule",
     "SumOfTerms",
-    "_class_path",
-    "class_counts",
-    "cpu",
-    "hyper_parameters",
     "load_model",
 ]
 
