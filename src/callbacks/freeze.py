@@ -155,5 +155,5 @@ def _check_strategy(trainer: Trainer, rules: list[FreezeRule]) -> None:
     if any(rule.ends for rule in rules) and not finds and not isinstance(strategy, SingleDeviceStrategy):
         raise UsageError(
             "Freeze: parameters that train later need one device or trainer.strategy ddp_find_unused_parameters_true, "
-            f"got {type(strategy).__name__}; without until_epoch and until_step any strategy will do"
+            f"got {type(strategy).__name__}; without until_epoch and until_step ddp will do"
         )
