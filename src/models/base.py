@@ -1,16 +1,23 @@
 import math
+from functools import partial
 from typing import Any, Literal, NamedTuple
 
+import torch
+from jsonargparse.typing import register_type
 from lightning.pytorch import LightningModule
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from lightning.pytorch.core.mixins.hparams_mixin import _given_hyperparameters
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from lightning_utilities.core.apply_func import apply_to_collection
 from torch import Tensor, nn
+from torch.optim import LBFGS
 from torchmetrics import Metric, MetricCollection
 
 from src.models.running_mean import RunningMean
 from src.optim import build_optimizer, build_scheduler, steps_per_batch
+
+# lets a configuration write a tensor as a list: CrossEntropyLoss' weight, BCEWithLogitsLoss' pos_weight, ...
+register_type(Tensor, serializer=Tensor.tolist, deserializer=partial(torch.tensor, dtype=torch.float32))
 
 Stage = Literal["train", "val", "test"]
 
@@ -130,6 +137,8 @@ class BaseModule(LightningModule):
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Build optimizer and scheduler."""
         optimizer = build_optimizer(self._factories.optimizer, self, *self._grouping)
+        if isinstance(optimizer, LBFGS) and self.trainer.accumulate_grad_batches > 1:
+            raise ValueError("LBFGS cannot accumulate gradients; set trainer.accumulate_grad_batches to 1")
         if self._factories.scheduler is None:
             return optimizer
         scheduler = build_scheduler(self._factories.scheduler, optimizer, self._total_steps)

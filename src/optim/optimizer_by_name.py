@@ -1,16 +1,13 @@
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from lightning.pytorch.cli import OptimizerCallable
-from torch import nn
 from torch.optim import LBFGS, Optimizer
 
-from src.optim.parameters import Parameters
-
-Kind = Literal["any", "matrix", "embedding", "sparse", "other"]
+from src.optim.parameters import Kind, Parameters
 
 
 @dataclass
@@ -54,7 +51,7 @@ class OptimizerByName(Optimizer):
 
     def __init__(self, parameters: Parameters, parts: list[OptimizerPart]) -> None:
         optimizers: list[Optimizer] = []
-        left, kinds = dict(parameters.named), _kinds(parameters.module)
+        left, kinds = dict(parameters.named), parameters.kinds
         for number, part in enumerate(parts):
             fits = [n for n, p in left.items() if part.kind in ("any", kinds[id(p)]) and re.search(part.pattern, n)]
             if not fits:
@@ -107,11 +104,3 @@ class OptimizerByName(Optimizer):
             optimizer.__setstate__({"state": own, "param_groups": groups})  # older states are brought up to date there
             optimizer.state = self.state
             first = last
-
-
-def _kinds(module: nn.Module) -> dict[int, Kind]:
-    kinds: dict[int, Kind] = {id(p): "matrix" if p.ndim == 2 else "other" for p in module.parameters()}
-    for layer in module.modules():
-        if isinstance(layer, nn.Embedding | nn.EmbeddingBag):
-            kinds[id(layer.weight)] = "sparse" if layer.sparse else "embedding"
-    return kinds

@@ -1,10 +1,11 @@
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from typing import Any, Literal
 
 from torch import nn
-from torch.optim import LBFGS, Optimizer
+from torch.optim import LBFGS, Optimizer, SparseAdam
 
 OptimizerFactory = Callable[[Iterable[Any]], Optimizer]
+Kind = Literal["any", "matrix", "embedding", "sparse", "other"]
 CONTAINERS = (nn.Sequential, nn.ModuleList)
 
 
@@ -26,12 +27,12 @@ class Parameters:
     def __init__(self, module: nn.Module, decay_norm_and_bias: bool = False, layer_decay: float = 1.0) -> None:
         if not 0 < layer_decay <= 1:
             raise ValueError(f"model.layer_decay must be in (0, 1], got {layer_decay}")
-        self.module = module
         self.named = {name: parameter for name, parameter in module.named_parameters() if parameter.requires_grad}
         norms = [layer for layer in module.modules() if "Norm" in type(layer).__name__]
         exempt = {id(parameter) for layer in norms for parameter in layer.parameters(recurse=False)}
         exempt |= {id(parameter) for parameter in self if parameter.ndim <= 1}  # biases, and scales of unnamed norms
         self._exempt = set() if decay_norm_and_bias else exempt
+        self.kinds = _kinds(module)
         self._scales = _scales(getattr(module, "net", module), layer_decay) if layer_decay < 1 else {}
 
     def __iter__(self) -> Iterator[nn.Parameter]:
@@ -44,7 +45,7 @@ class Parameters:
             ValueError: If the optimizer takes no groups and needs them.
         """
         members = list(members)
-        optimizer = factory(members)
+        optimizer = self.try_out(factory, members)
         exempt = self._exempt if optimizer.defaults.get("weight_decay") else set()
         groups: dict[tuple[float, bool], list[nn.Parameter]] = {}
         for parameter in members:
@@ -60,6 +61,30 @@ class Parameters:
         ]
         return factory(options)
 
+    def try_out(self, factory: OptimizerFactory, members: Iterable[nn.Parameter]) -> Optimizer:
+        """Build an optimizer without groups.
+
+        Raises:
+            ValueError: If it cannot train these parameters, or not as its arguments stand.
+        """
+        advice = "give it those of kind {} in src.optim.OptimizerByName, and the others to another optimizer"
+        try:
+            optimizer = factory(members)
+        except ValueError as error:
+            if "only supports 2D parameters" in str(error):  # Muon
+                raise ValueError(f"{str(error).replace('whereas we', 'but')}; {advice.format('matrix')}") from None
+            raise
+        if isinstance(optimizer, SparseAdam) and any(self.kinds[id(member)] != "sparse" for member in members):
+            raise ValueError(f"SparseAdam trains embeddings with sparse: true alone; {advice.format('sparse')}")
+        if isinstance(optimizer, LBFGS):
+            search, rate = optimizer.defaults["line_search_fn"], optimizer.defaults["lr"]
+            if search != "strong_wolfe" and (search is not None or rate >= 1):
+                raise ValueError(
+                    "LBFGS with whole steps diverges on batches; write line_search_fn: strong_wolfe, or an lr below 1; "
+                    f"got {search} and {rate}"
+                )
+        return optimizer
+
 
 def build_optimizer(
     factory: OptimizerFactory, module: nn.Module, decay_norm_and_bias: bool = False, layer_decay: float = 1.0
@@ -70,11 +95,9 @@ def build_optimizer(
         ValueError: If an argument cannot be, also for this kind of optimizer.
     """
     parameters = Parameters(module, decay_norm_and_bias, layer_decay)
-    optimizer = factory(parameters)
+    optimizer = parameters.try_out(factory, parameters)
     if hasattr(optimizer, "optimizers"):  # OptimizerByName has built its own from the groups
         return optimizer
-    if isinstance(optimizer, LBFGS) and optimizer.defaults["line_search_fn"] is None and optimizer.defaults["lr"] >= 1:
-        raise ValueError("LBFGS with full steps soon gives NaN; write line_search_fn: strong_wolfe, or an lr below 1")
     return parameters.build(factory, parameters)
 
 
@@ -96,3 +119,11 @@ def _layers(module: nn.Module) -> Iterator[nn.Module]:
             yield from _layers(child)
         else:
             yield child
+
+
+def _kinds(module: nn.Module) -> dict[int, Kind]:
+    kinds: dict[int, Kind] = {id(p): "matrix" if p.ndim == 2 else "other" for p in module.parameters()}
+    for layer in module.modules():
+        if isinstance(layer, nn.Embedding | nn.EmbeddingBag):
+            kinds[id(layer.weight)] = "sparse" if layer.sparse else "embedding"
+    return kinds

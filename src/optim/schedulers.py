@@ -9,6 +9,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ChainedScheduler, CyclicLR, LambdaLR, LRScheduler, SequentialLR
 
 SchedulerFactory = Callable[[Optimizer], LRScheduler]
+RATES = ("max_lr", "base_lr", "swa_lr")  # arguments that stand in place of the optimizer's learning rates
 
 
 class WarmupCosine(LambdaLR):
@@ -86,11 +87,13 @@ def build_scheduler(factory: SchedulerFactory, optimizer: Optimizer, total_steps
         total_steps: Tells how often the scheduler steps in the whole training.
 
     Raises:
-        ValueError: If the number of steps is needed and not finite, or an argument could not be saved.
+        ValueError: If the number of steps is needed and not finite, an argument could not be saved, or the scheduler
+            would make learning rates equal that are meant to differ.
     """
     given: dict[str, Any] = factory.keywords if isinstance(factory, partial) else {}
     if isinstance(given.get("lr_lambda"), list):  # jsonargparse writes a list of functions as text it cannot read
         raise ValueError("lr_lambda must be one function, got a list; write src.my_file.my_function")
+    _check_rates(given, optimizer)
     if "schedulers" in given:
         return factory(optimizer, schedulers=_filled_in(given, total_steps))  # type: ignore[call-arg]
     has_total = "total_steps" in given or "total_steps" in inspect.signature(factory).parameters
@@ -111,19 +114,33 @@ def steps_per_batch(scheduler: LRScheduler) -> bool:
     )
 
 
+def _check_rates(given: dict[str, Any], optimizer: Optimizer) -> None:
+    rates = [float(group["lr"]) for group in optimizer.param_groups]
+    if len(set(rates)) == 1:
+        return
+    for name in RATES:
+        if isinstance(given.get(name), float | int):
+            raise ValueError(
+                f"the scheduler's {name}: {given[name]} would replace rates that differ by layer or optimizer: "
+                f"write one for each group, such as {name}: {rates}, or src.optim.WarmupCosine, which scales them"
+            )
+
+
 def _filled_in(given: dict[str, Any], total_steps: Callable[[], float]) -> list[SchedulerFactory]:
     """Return the factories of several schedulers, each with the number of its own steps."""
     count = len(given["schedulers"])
     starts = [0, *given["milestones"]] if "milestones" in given else [0] * count
+    if len(starts) != count:
+        raise ValueError(f"{count} schedulers need {count - 1} milestones, got {given['milestones']}")
     ends: list[int | None] = [*starts[1:], None] if "milestones" in given else [None] * count
 
     def steps(start: int, end: int | None) -> float:
         length = (total_steps() if end is None else end) - start
         if length < 1:
-            raise ValueError(f"milestones must rise and end before the training, got {given['milestones']}")
+            raise ValueError(f"milestones must rise and come before step {total_steps()}, got {given['milestones']}")
         return length
 
     return [
         partial(build_scheduler, factory, total_steps=partial(steps, start, end))
-        for factory, start, end in zip(given["schedulers"], starts, ends, strict=False)
+        for factory, start, end in zip(given["schedulers"], starts, ends, strict=True)
     ]

@@ -7,6 +7,11 @@ from lightning.pytorch import Callback
 from torch import Tensor, nn
 
 
+def halve(step: int) -> float:
+    """Return a factor of the learning rate."""
+    return 0.5**step
+
+
 class Net(nn.Module):
     """Two layers over 6 features."""
 
