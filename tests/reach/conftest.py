@@ -43,6 +43,6 @@ def fit(train: Train, tmp_path: Path) -> Callable[..., Result]:
         (tmp_path / "base.yaml").write_text(CONFIG)
         (tmp_path / "case.yaml").write_text(yaml.safe_dump({"model": {"init_args": model}}))
         files = ("--config", "base.yaml", "--config", "case.yaml")
-        return train(command, *files, "--trainer.max_epochs", str(STEPS), *words)
+        return train(*([command] if command else []), *files, "--trainer.max_epochs", str(STEPS), *words)
 
     return run

@@ -5,6 +5,7 @@ from typing import Any, ClassVar
 import torch
 from lightning.pytorch import Callback
 from torch import Tensor, nn
+from torch.nn.utils import parameters_to_vector
 
 
 def halve(step: int) -> float:
@@ -41,21 +42,23 @@ class WordNet(nn.Module):
 
 
 class Record(Callback):
-    """Keep the last training's losses, learning rates and optimizer."""
+    """Keep the last training's losses, learning rates and weights of each step, and its end."""
 
     losses: ClassVar[list[float]] = []
     rates: ClassVar[list[list[float]]] = []
+    weights: ClassVar[list[Tensor]] = []
     trained: ClassVar[dict[str, Any]] = {}
 
     def on_fit_start(self, trainer: Any, pl_module: Any) -> None:
-        self.losses.clear()
-        self.rates.clear()
+        for kept in (self.losses, self.rates, self.weights):
+            kept.clear()
 
     def on_train_batch_start(self, trainer: Any, *_: Any) -> None:
         self.rates.append([group["lr"] for group in trainer.optimizers[0].param_groups])
 
     def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, *_: Any) -> None:
         self.losses.append(float(outputs["loss"]))
+        self.weights.append(parameters_to_vector(pl_module.parameters()).detach())
 
     def on_train_end(self, trainer: Any, pl_module: Any) -> None:
         self.trained.update(module=pl_module, optimizer=trainer.optimizers[0], trainer=trainer)
