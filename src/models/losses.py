@@ -1,6 +1,7 @@
 """Losses beside those of torch.nn, which are all reached by their class_path."""
 
 import inspect
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -40,7 +41,7 @@ class WeightedSum(nn.Module):
             raise ValueError(f"WeightedSum: {len(losses)} losses need as many weights, got {weights}")
         self.losses, self.weights = nn.ModuleList(losses), weights
 
-    def forward(self, outputs: Tensor, targets: Tensor) -> Tensor:
+    def forward(self, outputs: Any, targets: Any) -> Tensor:
         """Return the sum, a scalar."""
         parts = [weight * loss(outputs, targets) for weight, loss in zip(self.weights, self.losses, strict=True)]
         return torch.stack(parts).sum()

@@ -64,7 +64,8 @@ class SequentialSchedulers(SequentialLR):
 class ChainedSchedulers(ChainedScheduler):
     """Schedulers that all act at every step, each on the learning rate that the others left.
 
-    LambdaLR, WarmupCosine, OneCycleLR and CyclicLR set the learning rate itself: put them first.
+    Use those that multiply the rate: LambdaLR, WarmupCosine, OneCycleLR and CyclicLR compute it anew from the first
+    one, which undoes what the others did before.
 
     Args:
         optimizer: Optimizer whose learning rates are changed.
@@ -130,15 +131,15 @@ def _filled_in(given: dict[str, Any], total_steps: Callable[[], float]) -> list[
     """Return the factories of several schedulers, each with the number of its own steps."""
     count = len(given["schedulers"])
     starts = [0, *given["milestones"]] if "milestones" in given else [0] * count
-    if len(starts) != count:
-        raise ValueError(f"{count} schedulers need {count - 1} milestones, got {given['milestones']}")
     ends: list[int | None] = [*starts[1:], None] if "milestones" in given else [None] * count
+    if len(starts) != count or any(end is not None and end <= start for start, end in zip(starts, ends, strict=True)):
+        raise ValueError(f"{count} schedulers need {count - 1} rising milestones, got {given['milestones']}")
 
     def steps(start: int, end: int | None) -> float:
-        length = (total_steps() if end is None else end) - start
-        if length < 1:
-            raise ValueError(f"milestones must rise and come before step {total_steps()}, got {given['milestones']}")
-        return length
+        total = total_steps() if end is None else end
+        if total <= start:
+            raise ValueError(f"milestones must come before the end at step {total}, got {given['milestones']}")
+        return total - start
 
     return [
         partial(build_scheduler, factory, total_steps=partial(steps, start, end))

@@ -1,6 +1,7 @@
 """How parameters are shared among optimizers and learning rates."""
 
 import copy
+import math
 import re
 from collections.abc import Callable
 from functools import partial
@@ -102,6 +103,25 @@ def test_state_of_several_optimizers_is_kept() -> None:
     second.load_state_dict(state)
     assert train(other, second, 3) == expected
     assert {len(part.state) for part in second.optimizers} == {len(second.state)}
+
+
+def test_a_gradient_scaler_sees_one_optimizer() -> None:
+    """Scaled gradients give the same step; one that is not finite is left out by all parts."""
+    plain, scaled = make(), make()
+    parts = PARTS[1:]
+    plain.words.sparse = scaled.words.sparse = False
+    optimizers = [build(net, parts) for net in (plain, scaled)]
+    scaler = torch.amp.GradScaler("cpu", init_scale=256.0)
+    train(plain, optimizers[0], 1)
+    for factor in (1.0, math.inf):
+        optimizers[1].zero_grad()
+        loss = nn.functional.cross_entropy(scaled(torch.arange(12).reshape(6, 2)), torch.arange(6) % 3)
+        scaler.scale(loss * factor).backward()
+        scaler.step(optimizers[1])
+        scaler.update()
+        for one, other in zip(plain.parameters(), scaled.parameters(), strict=True):
+            torch.testing.assert_close(one, other)
+    assert scaler.get_scale() == 128
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ PARTS = [
     {"optimizer": {"class_path": "torch.optim.AdamW", "init_args": {"lr": 0.01}}},
 ]
 SEQUENCE = [{"class_path": "torch.optim.lr_scheduler.LinearLR"}, {"class_path": "src.optim.WarmupCosine"}]
+EXPONENTIAL = {"class_path": "torch.optim.lr_scheduler.ExponentialLR", "init_args": {"gamma": 0.9}}
 CASES: dict[str, dict[str, Any]] = {
     "several optimizers, schedulers in a sequence": {
         "model": {
@@ -36,7 +37,7 @@ CASES: dict[str, dict[str, Any]] = {
                 "optimizer": {"class_path": "torch.optim.LBFGS", "init_args": {"lr": 0.05, "max_iter": 2}},
                 "scheduler": {
                     "class_path": "src.optim.ChainedSchedulers",
-                    "init_args": {"schedulers": SEQUENCE[::-1]},
+                    "init_args": {"schedulers": [SEQUENCE[0], EXPONENTIAL]},
                 },
             }
         }
