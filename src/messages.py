@@ -109,7 +109,8 @@ def shorten(report: str) -> str:
     if found := re.search(r"Import path ([\w.]+) does not correspond to a subclass of (\w+)", report):
         return f"{where}{found[1]} is not a {found[2]}; write the class_path of one"
     if found := re.search(r"the following arguments are required: (.+?)(?:\. Got value|\n|$)", report):
-        owner = classes[_depth(report, found) - 1] if classes else "the configuration"
+        named_later = report[: found.start()].endswith("callable class: ")  # the class of a factory
+        owner = classes[_depth(report, found) - (not named_later)] if classes else "the configuration"
         return f"{where}{owner} needs {found[1]}; write a value for it"
     if found := re.search(r"Key \"?([\w.]+)\"? is required", report):
         return f"{found[1]} is required; write it in the configuration"

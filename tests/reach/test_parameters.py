@@ -155,6 +155,7 @@ def test_a_pattern_is_checked_and_nothing_is_added_later() -> None:
         ("torch.optim.LBFGS", ("--model.optimizer.line_search_fn", "weak"), "got weak and 1"),
         ("torch.optim.LBFGS", ("--model.optimizer.lr", "0.1", "--model.layer_decay", "0.5"), "model.layer_decay at 1"),
         ("torch.optim.LBFGS", ("--model.optimizer.lr", "0.1", "--trainer.accumulate_grad_batches", "2"), "to 1"),
+        ("src.optim.OptimizerByName", (), "model.init_args.optimizer: src.optim.OptimizerByName needs parts"),
         ("torch.optim.SGD", ("--model.layer_decay", "0"), r"model.layer_decay must be in \(0, 1\], got 0"),
     ],
 )  # fmt: skip

@@ -175,6 +175,10 @@ def test_each_part_of_a_sequence_gets_its_own_steps() -> None:
         ),
         (sequence("StepLR", "StepLR", milestones=[]), r"2 schedulers need 1 rising milestones, got \[\]"),
         (sequence("StepLR", "ReduceLROnPlateau", milestones=[2]), "does not support `ReduceLROnPlateau`"),
+        (
+            {"class_path": "torch.optim.lr_scheduler.StepLR"},
+            "scheduler: torch.optim.lr_scheduler.StepLR needs step_size",
+        ),
         (described("LambdaLR", lr_lambda=[HALVE]), "lr_lambda must be one function, got a list"),
     ],
 )
