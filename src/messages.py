@@ -22,6 +22,8 @@ TOP_LEVEL = ("experiment", "seed_everything", "trainer", "callbacks", "model", "
 
 PEER_GONE = re.compile("Connection (closed|reset) by peer|Socket Timeout|Broken pipe")
 
+LISTS = {"SequentialLR": "SequentialSchedulers", "ChainedScheduler": "ChainedSchedulers"}  # ours take factories
+
 KEY = re.compile(r"Parser key \"([\w.]+)\"(?: element (\d+))?")
 CLASS = re.compile(r"(?:given class_path |class_path=)'([\w.]+)'")
 
@@ -90,10 +92,13 @@ def shorten(report: str) -> str:
     """Say what is wrong, what was received and what to write, from what jsonargparse reports."""
     path = ".init_args.".join(match[1] for match in KEY.finditer(report))
     classes = CLASS.findall(report)
+    where = f"{path}: " if path else ""
+    for name, ours in LISTS.items():
+        if f"'torch.optim.lr_scheduler.{name}'" in report:
+            return f"{where}{name} takes built schedulers, which no configuration can hold; write src.optim.{ours}"
     if found := re.search(r"(?:Group '([\w.]+)' does not accept option|Option) '([\w.+]+)'", report):
         group, option = found[1], found[2]
         return _unknown_option(option, path, group, classes[_depth(report, found) - 1 :])
-    where = f"{path}: " if path else ""
     if found := re.search(r"module '([\w.]+)' has no attribute '(\w+)'", report):
         near = did_you_mean(found[2], dir(importlib.import_module(found[1])))
         return f"{where}there is no {found[1]}.{found[2]}{near}"
@@ -104,7 +109,8 @@ def shorten(report: str) -> str:
     if found := re.search(r"Import path ([\w.]+) does not correspond to a subclass of (\w+)", report):
         return f"{where}{found[1]} is not a {found[2]}; write the class_path of one"
     if found := re.search(r"the following arguments are required: (.+?)(?:\. Got value|\n|$)", report):
-        owner = classes[_depth(report, found) - 1] if classes else "the configuration"
+        named_later = report[: found.start()].endswith("callable class: ")  # the class of a factory
+        owner = classes[_depth(report, found) - (not named_later)] if classes else "the configuration"
         return f"{where}{owner} needs {found[1]}; write a value for it"
     if found := re.search(r"Key \"?([\w.]+)\"? is required", report):
         return f"{found[1]} is required; write it in the configuration"

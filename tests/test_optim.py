@@ -32,7 +32,7 @@ def test_frozen_parameters_are_left_out() -> None:
 @pytest.mark.parametrize(
     ("factory", "decay"),
     [
-        (torch.optim.LBFGS, False),
+        (partial(torch.optim.LBFGS, line_search_fn="strong_wolfe"), False),
         (torch.optim.Rprop, False),
         (torch.optim.SGD, False),
         (partial(torch.optim.SGD, weight_decay=0.1), True),

@@ -1,15 +1,23 @@
+import math
+from functools import partial
 from typing import Any, Literal, NamedTuple
 
+import torch
+from jsonargparse.typing import register_type
 from lightning.pytorch import LightningModule
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from lightning.pytorch.core.mixins.hparams_mixin import _given_hyperparameters
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from lightning_utilities.core.apply_func import apply_to_collection
 from torch import Tensor, nn
+from torch.optim import LBFGS
 from torchmetrics import Metric, MetricCollection
 
 from src.models.running_mean import RunningMean
 from src.optim import build_optimizer, build_scheduler, steps_per_batch
+
+# lets a configuration write a tensor as a list: CrossEntropyLoss' weight, BCEWithLogitsLoss' pos_weight, ...
+register_type(Tensor, serializer=Tensor.tolist, deserializer=partial(torch.tensor, dtype=torch.float32))
 
 Stage = Literal["train", "val", "test"]
 
@@ -31,6 +39,8 @@ class BaseModule(LightningModule):
         metrics: torchmetrics by name; each is logged as train/<name>, val/<name> and test/<name>.
         train_metrics: Whether `metrics` are computed over the training batches too.
         decay_norm_and_bias: Whether weight decay also acts on norm layers and biases.
+        layer_decay: Factor from the learning rate of one layer to that of the layer before it, in (0, 1]; for
+            fine-tuning, 0.65 to 0.9 (arXiv:1801.06146).
 
     Raises:
         ValueError: If a metric is called "loss".
@@ -47,6 +57,7 @@ class BaseModule(LightningModule):
         metrics: dict[str, Metric] | None = None,
         train_metrics: bool = True,
         decay_norm_and_bias: bool = False,
+        layer_decay: float = 1.0,
     ) -> None:
         super().__init__()
         if "loss" in (metrics or {}):
@@ -63,7 +74,7 @@ class BaseModule(LightningModule):
         self.train_metrics = used.clone(prefix="train/")
         self.val_metrics = collection.clone(prefix="val/")
         self.test_metrics = collection.clone(prefix="test/")
-        self._decay_norm_and_bias = decay_norm_and_bias
+        self._grouping = decay_norm_and_bias, layer_decay
         self._mean_loss = RunningMean()
 
     def step(self, batch: Any) -> tuple[Tensor, Any, Any]:
@@ -129,18 +140,25 @@ class BaseModule(LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Build optimizer and scheduler."""
-        optimizer = build_optimizer(self._factories.optimizer, self, self._decay_norm_and_bias)
+        optimizer = build_optimizer(self._factories.optimizer, self, *self._grouping)
+        if isinstance(optimizer, LBFGS) and self.trainer.accumulate_grad_batches > 1:
+            raise ValueError("LBFGS cannot accumulate gradients; set trainer.accumulate_grad_batches to 1")
         if self._factories.scheduler is None:
             return optimizer
-        scheduler = build_scheduler(
-            self._factories.scheduler, optimizer, lambda: self.trainer.estimated_stepping_batches
-        )
+        scheduler = build_scheduler(self._factories.scheduler, optimizer, self._total_steps)
         interval = self._scheduler_interval or ("step" if steps_per_batch(scheduler) else "epoch")
         monitor = getattr(scheduler, "monitor", self._scheduler_monitor)
         return {
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": scheduler, "interval": interval, "monitor": monitor},
         }
+
+    def _total_steps(self) -> float:
+        """Return how often a scheduler steps."""
+        if self._scheduler_interval != "epoch":
+            return self.trainer.estimated_stepping_batches
+        epochs = self.trainer.max_epochs
+        return math.inf if epochs in (None, -1) else epochs
 
     def sums(self) -> dict[str, Any]:
         """Return what this process has summed up of the running training epoch, on the CPU."""

@@ -10,6 +10,7 @@ from torchmetrics.classification import (
 )
 
 from src.models.base import BaseModule
+from src.models.losses import check_takes_two
 from src.models.reliability_diagram import ReliabilityDiagram
 
 
@@ -20,6 +21,10 @@ class ClassifierModule(BaseModule):
     of shape (B,) and values in [0, K). MixUp and CutMix make targets soft, shape (B, K): the loss takes them as they
     are, the metrics the class with the greatest share.
     """
+
+    def setup(self, stage: str) -> None:
+        """Check the loss before the first step."""
+        check_takes_two(self.loss)
 
     def step(self, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
         """Return loss, logits and classes of one batch."""

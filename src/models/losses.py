@@ -1,7 +1,10 @@
-"""Losses that a configuration cannot make from torch's own, since it can write lists but no tensors."""
+"""Losses beside those of torch.nn, which are all reached by their class_path."""
+
+import inspect
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 
 class WeightedCrossEntropyLoss(nn.CrossEntropyLoss):
@@ -19,3 +22,42 @@ class WeightedCrossEntropyLoss(nn.CrossEntropyLoss):
         if not weight or min(weight) < 0:
             raise ValueError(f"WeightedCrossEntropyLoss: weights must be at least 0, got {weight}")
         super().__init__(torch.tensor(weight), label_smoothing=label_smoothing)
+
+
+class WeightedSum(nn.Module):
+    """A sum of several losses of the same outputs and targets.
+
+    Args:
+        losses: At least one.
+        weights: What each of them is multiplied by.
+
+    Raises:
+        ValueError: If there is not one weight for each loss.
+    """
+
+    def __init__(self, losses: list[nn.Module], weights: list[float]) -> None:
+        super().__init__()
+        if not losses or len(losses) != len(weights):
+            raise ValueError(f"WeightedSum: {len(losses)} losses need as many weights, got {weights}")
+        self.losses, self.weights = nn.ModuleList(losses), weights
+
+    def forward(self, outputs: Any, targets: Any) -> Tensor:
+        """Return the sum, a scalar."""
+        parts = [weight * loss(outputs, targets) for weight, loss in zip(self.weights, self.losses, strict=True)]
+        return torch.stack(parts).sum()
+
+
+def check_takes_two(loss: nn.Module) -> None:
+    """Refuse a loss that needs more than outputs and targets.
+
+    Raises:
+        ValueError: If it does; `WeightedSum` is looked into.
+    """
+    for part in loss.losses if isinstance(loss, WeightedSum) else [loss]:
+        parameters = inspect.signature(part.forward).parameters.values()
+        needed = [p.name for p in parameters if p.default is p.empty and p.kind is p.POSITIONAL_OR_KEYWORD]
+        if len(needed) > 2:
+            raise ValueError(
+                f"model.loss: {type(part).__name__} needs {', '.join(needed)}, but gets outputs and targets; choose "
+                "another, or call it in the step of a module of your own"
+            )
