@@ -7,7 +7,7 @@ from typing import Any
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 from torchmetrics import Metric
-from torchmetrics.classification import MulticlassPrecisionRecallCurve
+from torchmetrics.classification import MulticlassPrecisionRecallCurve, MultilabelPrecisionRecallCurve
 
 from src.callbacks.media import send_figure, writers
 from src.callbacks.mistakes import Mistakes
@@ -108,7 +108,7 @@ class EvaluationFigures(Callback):
             with _never_fatal(f"{name}/{stage}"):
                 metric = (self._metrics or {})[name]
                 send_figure(trainer, f"{name}/{stage}", _plot(metric, value, self._names), step)
-                if isinstance(metric, MulticlassPrecisionRecallCurve):
+                if isinstance(metric, MulticlassPrecisionRecallCurve | MultilabelPrecisionRecallCurve):
                     _send_pr_curves(trainer, metric, stage, self._names, step)
         with _never_fatal(f"mistakes/{stage}"):
             if figure := self._mistakes.draw(trainer, module, self._names):
