@@ -59,7 +59,7 @@ def test_transforms_may_refer_to_facts_too(train: Train, folder: str, tmp_path: 
         "init_args": {"num_classes": "${data.init_args.num_classes}"},
     }
     loss = {
-        "class_path": "src.models.losses.WeightedCrossEntropyLoss",
+        "class_path": "torch.nn.CrossEntropyLoss",
         "init_args": {"weight": "${data.init_args.class_weights}"},
     }
     (tmp_path / "mix.yaml").write_text(

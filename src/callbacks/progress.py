@@ -68,7 +68,8 @@ class ProgressPrinter(ProgressBar):
         self._batches += 1
         if time.perf_counter() >= self._next:
             loss = outputs["loss"] if isinstance(outputs, dict) else outputs
-            shown = [] if loss is None else [f"train/loss_step {float(loss):.4f}"]
+            # by the number of batches Lightning divided it
+            shown = [] if loss is None else [f"train/loss_step {float(loss) * trainer.accumulate_grad_batches:.4f}"]
             scores = [name for name in trainer.callback_metrics if name.startswith("val/") and name != "val/loss"]
             shown += [f"{name} {float(trainer.callback_metrics[name]):.4f}" for name in scores[:1]]
             seconds = time.perf_counter() - self._train_start - self._validating

@@ -116,7 +116,8 @@ class BaseModule(LightningModule):
         every = self.trainer.log_every_n_steps  # type: ignore[attr-defined]
         if every and (self.trainer.fit_loop.total_batch_idx + 1) % every == 0:
             rate = self.trainer.optimizers[0].param_groups[0]["lr"]
-            values = {"train/loss_step": float(outputs["loss"]), "lr": float(rate)}
+            loss = float(outputs["loss"]) * self.trainer.accumulate_grad_batches  # by which Lightning divided it
+            values = {"train/loss_step": loss, "lr": float(rate)}
             step = self.trainer.fit_loop.epoch_loop._batches_that_stepped  # from 0, as Lightning counts its own metrics
             for logger in self.loggers:
                 logger.log_metrics(values, step=step)

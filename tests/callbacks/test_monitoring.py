@@ -292,3 +292,12 @@ def test_numbers_out_of_range() -> None:
         TrainingImages(num_images=0)
     with pytest.raises(ValueError, match=r"got 0 and 8"):
         EvaluationFigures(every_n_minutes=0)
+
+
+def test_the_loss_of_a_step_is_that_of_its_batch_when_gradients_accumulate(train: Train) -> None:
+    words = ("--trainer.accumulate_grad_batches", "2", "--trainer.log_every_n_steps", "1")
+    assert train("--config", DIGITS, *QUICK[:2], *QUICK[4:], *words, "--run_name", "a").code == 0
+    curves = scalars(Path("logs/digits/a"))
+    losses = [value for _, value in curves["train/loss_step"]]
+    assert len(losses) == 20
+    assert sum(losses) / 20 == pytest.approx(curves["train/loss"][-1][1], rel=1e-4)

@@ -5,7 +5,6 @@ import torch
 from torch import nn
 
 from src.models import ClassifierModule
-from src.models.losses import WeightedCrossEntropyLoss
 
 
 def make_module(loss: nn.Module) -> ClassifierModule:
@@ -19,12 +18,3 @@ def test_soft_targets_reach_the_loss_and_their_greatest_share_the_metrics() -> N
     assert loss == pytest.approx(float(-(soft * logits.log_softmax(dim=1)).sum(dim=1).mean()))
     assert outputs is logits
     assert classes.tolist() == [0, 2, 1, 1]
-
-
-def test_class_weights_are_those_of_torch() -> None:
-    logits, targets = torch.randn(50, 3), torch.arange(50) % 3
-    expected = nn.functional.cross_entropy(logits, targets, torch.tensor([0.5, 1.0, 2.0]), label_smoothing=0.1)
-    loss = WeightedCrossEntropyLoss([0.5, 1.0, 2.0], label_smoothing=0.1)
-    assert make_module(loss).step((logits, targets))[0] == expected
-    with pytest.raises(ValueError, match=r"weights must be at least 0, got \[1.0, -1.0\]"):
-        WeightedCrossEntropyLoss([1.0, -1.0])
