@@ -14,7 +14,7 @@ from typing import Any, TextIO
 NOISE = re.compile(
     r"💡 Tip|GPU available|TPU available|HPU available|Seed set to|Restoring states|Restored all states|"
     r"Loaded model weights|`weights_only` was not set|Loading `train_dataloader` to estimate|Finished batch size|"
-    r"`Trainer.fit` stopped: `max_(epochs|steps)=|Running in `fast_dev_run`"
+    r"`Trainer.fit` stopped: `max_(epochs|steps)=|Running in `fast_dev_run`|Found current_model_state in the checkpoint"
 )
 WARNINGS = (
     r".*LeafSpec.*",  # deprecated call inside Lightning (_pytree.py)
