@@ -39,6 +39,16 @@ def send_image(trainer: Trainer, tag: str, image: Tensor, step: int) -> None:
             logger.log_image(key=tag, images=[image.permute(1, 2, 0).numpy()], step=step)
 
 
+def send_text(trainer: Trainer, tag: str, text: str, step: int) -> None:
+    """Send a text that is shown as it is, line by line."""
+    for logger in trainer.loggers:
+        if isinstance(logger, TensorBoardLogger):
+            lines = "".join(f"    {line}\n" for line in text.splitlines())  # Markdown's form for such text
+            logger.experiment.add_text(tag, lines, step)
+        elif hasattr(logger, "log_text"):
+            logger.log_text(key=tag, columns=["text"], data=[[text]], step=step)
+
+
 def writers(trainer: Trainer) -> list[Any]:
     """Return the TensorBoard writers, for what only TensorBoard has."""
     return [logger.experiment for logger in trainer.loggers if isinstance(logger, TensorBoardLogger)]

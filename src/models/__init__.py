@@ -5,8 +5,10 @@ from lightning.pytorch import LightningModule
 
 from src.models.base import BaseModule
 from src.models.classifier import ClassifierModule
+from src.models.language_model import LanguageModelModule
+from src.models.vae import VAEModule
 
-__all__ = ["BaseModule", "ClassifierModule", "load_model"]
+__all__ = ["BaseModule", "ClassifierModule", "LanguageModelModule", "VAEModule", "load_model"]
 
 
 def load_model(path: str | Path, map_location: str | torch.device = "cpu") -> LightningModule:
