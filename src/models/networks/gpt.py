@@ -3,6 +3,8 @@ import math
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from src.config import UsageError
+
 
 class GPT(nn.Module):
     """A small transformer that predicts the next token, in the manner of GPT-2.
@@ -19,7 +21,8 @@ class GPT(nn.Module):
         dropout: Share dropped from embeddings, attention and branches in training, in [0, 1).
 
     Raises:
-        ValueError: If a number is out of range, or a sequence is too long.
+        ValueError: If a number is out of range.
+        UsageError: If a sequence is too long.
     """
 
     def __init__(
@@ -52,7 +55,7 @@ class GPT(nn.Module):
         """Map tokens, shape (B, T), to logits of the token after each of them, shape (B, T, vocab_size)."""
         length = tokens.shape[1]
         if length > self.max_length:
-            raise ValueError(f"GPT: a sequence has {length} tokens, but max_length is {self.max_length}; raise it")
+            raise UsageError(f"GPT: a sequence has {length} tokens, but max_length is {self.max_length}; raise it")
         x = self.dropout(self.tokens(tokens) + self.positions.weight[:length])
         for block in self.blocks:
             x = block(x)

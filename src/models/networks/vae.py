@@ -2,6 +2,8 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Categorical, Normal
 
+from src.config import UsageError
+
 
 class VAE(nn.Module):
     """Variational autoencoder of images (arXiv:1312.6114).
@@ -19,7 +21,8 @@ class VAE(nn.Module):
             digits.
 
     Raises:
-        ValueError: If a number is out of range or does not fit the encoder.
+        ValueError: If a number is out of range.
+        UsageError: If images are not of uint8, or the encoder has another number of outputs.
     """
 
     def __init__(self, encoder: nn.Module, decoder: nn.Module, num_latents: int, num_levels: int = 256) -> None:
@@ -33,7 +36,7 @@ class VAE(nn.Module):
     def levels(self, images: Tensor) -> Tensor:
         """Return the number of each pixel's level, int64, for images of uint8."""
         if images.dtype != torch.uint8:
-            raise ValueError(f"VAE: images must be of uint8, got {images.dtype}; leave ToDtype and Normalize out")
+            raise UsageError(f"VAE: images must be of uint8, got {images.dtype}; leave ToDtype and Normalize out")
         return (images.float() * ((self.num_levels - 1) / 255)).round().long()
 
     def encode(self, images: Tensor) -> Normal:
@@ -41,7 +44,7 @@ class VAE(nn.Module):
         mean_and_scale: Tensor = self.encoder(images.float() / 127.5 - 1).float()
         if mean_and_scale.shape[1] != 2 * self.num_latents:
             found, needed = mean_and_scale.shape[1], 2 * self.num_latents
-            raise ValueError(f"VAE: the encoder must have 2 * num_latents = {needed} outputs, it has {found}")
+            raise UsageError(f"VAE: the encoder must have 2 * num_latents = {needed} outputs, it has {found}")
         mean, log_scale = mean_and_scale.chunk(2, dim=1)
         return Normal(mean, log_scale.exp(), validate_args=False)  # checking the values would wait for the device
 

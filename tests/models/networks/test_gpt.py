@@ -32,8 +32,8 @@ def test_it_begins_without_an_opinion() -> None:
 
 def test_branches_begin_small_and_the_output_shares_the_embedding() -> None:
     net = make_net(width=128, num_layers=8)
-    assert float(net.blocks[0].qkv.weight.std()) == pytest.approx(0.02, rel=0.05)
-    assert float(net.blocks[0].mlp_out.weight.std()) == pytest.approx(0.02 / 4, rel=0.05)
+    assert net.blocks[0].qkv.weight.std().item() == pytest.approx(0.02, rel=0.05)
+    assert net.blocks[0].mlp_out.weight.std().item() == pytest.approx(0.02 / 4, rel=0.05)
     names = [name for name, parameter in net.named_parameters() if 256 in parameter.shape]
     assert names == ["tokens.weight"]
 
