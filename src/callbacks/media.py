@@ -40,11 +40,10 @@ def send_image(trainer: Trainer, tag: str, image: Tensor, step: int) -> None:
 
 
 def send_text(trainer: Trainer, tag: str, text: str, step: int) -> None:
-    """Send a text that is shown as it is, line by line."""
+    """Send a text, Markdown."""
     for logger in trainer.loggers:
         if isinstance(logger, TensorBoardLogger):
-            lines = "".join(f"    {line}\n" for line in text.splitlines())  # Markdown's form for such text
-            logger.experiment.add_text(tag, lines, step)
+            logger.experiment.add_text(tag, text, step)
         elif hasattr(logger, "log_text"):
             logger.log_text(key=tag, columns=["text"], data=[[text]], step=step)
 

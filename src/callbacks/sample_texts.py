@@ -1,3 +1,4 @@
+from textwrap import indent
 from typing import Any
 
 import torch
@@ -28,7 +29,7 @@ class SampleTexts(Callback):
     def __init__(
         self,
         prompt: str,
-        num_bytes: int = 400,
+        num_bytes: int = 200,
         temperature: float = 0.8,
         top_k: int | None = 40,
         every_n_epochs: int = 1,
@@ -67,7 +68,8 @@ class SampleTexts(Callback):
     def _send(self, trainer: Trainer, module: LightningModule, stage: str) -> None:
         if trainer.loggers:
             step = trainer.fit_loop.epoch_loop._batches_that_stepped
-            send_text(trainer, f"generated/{stage}", self._generate(module), step)
+            as_it_is = indent(self._generate(module), "    ", lambda line: True)  # Markdown's form for it
+            send_text(trainer, f"generated/{stage}", as_it_is, step)
 
     def _generate(self, module: Any) -> str:
         """Generate on every rank, since the network may be spread over them."""

@@ -20,10 +20,9 @@ class TextDataModule(BaseDataModule):
     374,000 bytes of English, each paragraph once.
 
     Args:
-        path: A file of text. Its last part tests and the part before that validates, as `test_fraction` and
-            `val_fraction` say, unless `val_path` or `test_path` is given.
-        val_path: A file to validate on.
-        test_path: A file to test on.
+        path: A file of text. Its end tests, the part before that validates, as `test_fraction` and `val_fraction` say.
+        val_path: A file to validate on instead; then nothing is cut off for a test either.
+        test_path: A file to test on instead.
         predict_path: A file to predict on.
         length: Bytes of one sample, at least 1.
         stride: Bytes from the start of one training sample to that of the next, at least 1: below `length` they

@@ -32,7 +32,6 @@ def test_it_learns_what_pixels_have_to_do_with_each_other(train: Train, tmp_path
     parts = (data.splits[name].inputs for name in ("train", "test"))  # type: ignore[attr-defined]
     summary = dict(line.split("  ", 1) for line in result.out.splitlines()[-8:] if "  " in line)
     reached, baseline = float(summary["test/bits_per_dim"]), histogram_bits(*parts)
-    print(f"bits per pixel of the test digits: {reached:.3f}; a histogram of each pixel: {baseline:.3f}")
     assert baseline == pytest.approx(2.432, abs=0.001)
     assert reached < baseline - 0.2
     assert float(summary["test/loss"]) == pytest.approx(reached * 64 * np.log(2), rel=1e-3)
@@ -67,27 +66,12 @@ def test_it_learns_what_pixels_have_to_do_with_each_other(train: Train, tmp_path
         (digits / 255 - digits.roll(1, 0) / 255).abs().mean(),
     )  # type: ignore[operator]
     assert errors[0] < 0.5 * errors[1]
-
-
-def test_showing_images_leaves_training_as_it_was(train: Train, tmp_path: Path) -> None:
-    words = ("fit", "--config", CONFIG, *TINY, "--trainer.max_epochs", "2", "--trainer.limit_train_batches", "3")
-    assert train(*words, "--run_name", "with", "--callbacks.samples.every_n_epochs", "1").code == 0
-    assert train(*words, "--run_name", "without", "--callbacks.samples", "null").code == 0
-    weights = [
-        torch.load(tmp_path / "logs/vae" / name / "checkpoints/last.ckpt", weights_only=True)["state_dict"]
-        for name in ("with", "without")
-    ]
-    assert all(torch.equal(value, weights[1][name]) for name, value in weights[0].items())
+    print(f"bits per pixel of the test digits: {reached:.3f}; a histogram of each pixel: {baseline:.3f}")
 
 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ("--callbacks.samples.num_images 0", "num_images and every_n_epochs must be at least 1, got 0, 5"),
-        (
-            "--callbacks.samples src.callbacks.SampleTexts --callbacks.samples.prompt a",
-            r"VAEModule has no generate\(\)",
-        ),
         ("--model.net.encoder.num_classes 30", r"must have 2 \* num_latents = 32 outputs, it has 30"),
         ("--model.loss.beta -1", "beta must be at least 0, got -1"),
     ],
