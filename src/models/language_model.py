@@ -35,7 +35,7 @@ class LanguageModelModule(BaseModule):
         top_k: int | None = None,
         generator: torch.Generator | None = None,
     ) -> str:
-        """Return `prompt` and what the network goes on with; bytes that are not UTF-8 become question marks.
+        """Return `prompt` and what the network goes on with; bytes that are not UTF-8 become U+FFFD.
 
         Args:
             prompt: At least one character.
