@@ -140,6 +140,19 @@ def test_interrupted_again_and_again(interrupted: Callable[..., list[str]]) -> N
     assert [text.count("continues from") for text in shown] == [0, 1, 1, 1, 1]
 
 
+SMALL = {
+    "vae": ("--model.net.encoder.layers", "[4]", "--model.net.decoder.layers", "[4, U]", "--data.batch_size", "16"),
+    "gpt": ("--model.net.width", "8", "--model.net.dropout", "0.3", "--callbacks.samples.num_bytes", "9"),
+}
+
+
+@pytest.mark.parametrize("task", SMALL)
+def test_other_tasks(interrupted: Callable[..., list[str]], task: str) -> None:
+    config = str(ROOT / "configs" / f"{task}.yaml")
+    shown = interrupted(config, *SHORT, *SMALL[task], *STEPS, bombs=("batch:5", "epoch_start:2"))
+    assert "continues from" in shown[-1]
+
+
 SCHEDULERS = {
     "OneCycleLR": ("OneCycleLR", {"max_lr": 0.01}),
     "StepLR": ("StepLR", {"step_size": 1}),

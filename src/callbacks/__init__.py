@@ -7,6 +7,8 @@ from src.callbacks.norm_monitor import NormMonitor
 from src.callbacks.prediction_writer import PredictionWriter
 from src.callbacks.progress import ProgressPrinter
 from src.callbacks.run_notes import RunNotes
+from src.callbacks.sample_images import SampleImages
+from src.callbacks.sample_texts import SampleTexts
 from src.callbacks.speed_monitor import SpeedMonitor
 from src.callbacks.start_check import StartCheck
 from src.callbacks.trace import Trace
@@ -22,6 +24,8 @@ __all__ = [
     "PredictionWriter",
     "ProgressPrinter",
     "RunNotes",
+    "SampleImages",
+    "SampleTexts",
     "SpeedMonitor",
     "StartCheck",
     "Trace",

@@ -5,6 +5,7 @@ from src.datamodules.digit_pairs import DigitPairsDataModule
 from src.datamodules.digit_scenes import DigitScenesDataModule
 from src.datamodules.digits import DigitsDataModule
 from src.datamodules.image_folder import ImageFolderDataModule
+from src.datamodules.text import TextDataModule
 from src.datamodules.vision import VisionDataModule
 
 __all__ = [
@@ -15,5 +16,6 @@ __all__ = [
     "DigitScenesDataModule",
     "DigitsDataModule",
     "ImageFolderDataModule",
+    "TextDataModule",
     "VisionDataModule",
 ]

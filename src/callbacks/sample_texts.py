@@ -1,0 +1,78 @@
+from textwrap import indent
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+from src.callbacks.media import send_text
+from src.config import UsageError
+
+
+class SampleTexts(Callback):
+    """Show how a language model goes on with a prompt: after validation and test in the loggers, after `predict` here.
+
+    The module has a method `generate`, as LanguageModelModule. The random numbers are the same each time and are not
+    taken from training's.
+
+    Args:
+        prompt: The text's beginning, at least one character.
+        num_bytes: How many bytes are added, at least 1.
+        temperature: Above 0; below 1 takes likely bytes more often, above 1 less often.
+        top_k: Choose among so many of the likeliest bytes only, at least 1; null for all.
+        every_n_epochs: Show a sample after the validation of every so many epochs, at least 1.
+
+    Raises:
+        ValueError: If a number is out of range, or the prompt is empty.
+        UsageError: If the module generates no text.
+    """
+
+    def __init__(
+        self,
+        prompt: str,
+        num_bytes: int = 200,
+        temperature: float = 0.8,
+        top_k: int | None = 40,
+        every_n_epochs: int = 1,
+    ) -> None:
+        if not prompt:
+            raise ValueError("SampleTexts: prompt must not be empty; write at least one character")
+        if temperature <= 0 or min(num_bytes, top_k or 1, every_n_epochs) < 1 or top_k == 0:
+            raise ValueError(
+                "SampleTexts: temperature must be above 0, num_bytes, top_k and every_n_epochs at least 1, got "
+                f"{temperature}, {num_bytes}, {top_k} and {every_n_epochs}"
+            )
+        self.prompt, self.num_bytes, self.temperature, self.top_k = prompt, num_bytes, temperature, top_k
+        self.every_n_epochs = every_n_epochs
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Look whether the module can do it."""
+        if not hasattr(pl_module, "generate"):
+            raise UsageError(f"SampleTexts: {type(pl_module).__name__} has no generate(); take LanguageModelModule")
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Show a sample now and then."""
+        training = trainer.state.fn == "fit" and not trainer.sanity_checking
+        if training and (trainer.current_epoch + 1) % self.every_n_epochs == 0:
+            self._send(trainer, pl_module, "val")
+
+    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Show a sample."""
+        self._send(trainer, pl_module, "test")
+
+    def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Print the text."""
+        text = self._generate(pl_module)
+        if trainer.is_global_zero:
+            print(text)
+
+    def _send(self, trainer: Trainer, module: LightningModule, stage: str) -> None:
+        if trainer.loggers:
+            step = trainer.fit_loop.epoch_loop._batches_that_stepped
+            as_it_is = indent(self._generate(module), "    ", lambda line: True)  # Markdown's form for it
+            send_text(trainer, f"generated/{stage}", as_it_is, step)
+
+    def _generate(self, module: Any) -> str:
+        """Generate on every rank, since the network may be spread over them."""
+        generator = torch.Generator(module.device).manual_seed(0)
+        text: str = module.generate(self.prompt, self.num_bytes, self.temperature, self.top_k, generator)
+        return text

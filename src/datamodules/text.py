@@ -1,0 +1,90 @@
+import pydoc_data.topics
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from src.config import UsageError, did_you_mean
+from src.datamodules.base import BaseDataModule
+from src.datamodules.datasets import ArrayDataset
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class TextDataModule(BaseDataModule):
+    """Text as bytes, in windows; each sample is (inputs, targets), both of shape (length,), the targets one byte on.
+
+    Bytes need no vocabulary and no preparation, and hold any text: a file is mapped into memory as it is, and may be
+    larger than that. Without a file, the text is the language reference inside Python (pydoc_data.topics), about
+    374,000 bytes of English, each paragraph once.
+
+    Args:
+        path: A file of text. Its end tests, the part before that validates, as `test_fraction` and `val_fraction` say.
+        val_path: A file to validate on instead; then nothing is cut off for a test either.
+        test_path: A file to test on instead.
+        predict_path: A file to predict on.
+        length: Bytes of one sample, at least 1.
+        stride: Bytes from the start of one training sample to that of the next, at least 1: below `length` they
+            overlap, and each byte comes several times an epoch. Other samples never overlap.
+
+    Raises:
+        ValueError: If a number is out of range.
+        UsageError: If a file is missing or too short.
+    """
+
+    path: str | None = None
+    val_path: str | None = None
+    test_path: str | None = None
+    predict_path: str | None = None
+    length: int = 128
+    stride: int = 128
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("length", "stride"):
+            if (value := getattr(self, name)) < 1:
+                raise ValueError(f"data.{name} must be at least 1, got {value}")
+
+    def load_splits(self) -> dict[str, ArrayDataset]:  # type: ignore[override]
+        """Cut the text into parts, in its order, and each part into windows."""
+        paths = {"val": self.val_path, "test": self.test_path, "predict": self.predict_path}
+        texts = {name: _read(path) for name, path in paths.items() if path is not None}
+        rest = _builtin_text() if self.path is None else _read(self.path)
+        if not {"val", "test"} & texts.keys():
+            rest, texts["test"] = _cut(rest, self.test_fraction)
+        if "val" not in texts:
+            rest, texts["val"] = _cut(rest, self.val_fraction)
+        texts["train"] = rest
+        return {name: self._windows(name, text) for name, text in texts.items() if len(text)}
+
+    def _windows(self, split: str, text: Tensor) -> ArrayDataset:
+        """Return overlapping views of the text; nothing is copied until a batch is gathered."""
+        if len(text) <= self.length:
+            raise UsageError(
+                f"the {split} text has {len(text):,} bytes, too few for samples of data.length {self.length} and one "
+                "more; give a longer text or a smaller length"
+            )
+        windows = text.unfold(0, self.length + 1, self.stride if split == "train" else self.length)
+        return ArrayDataset(windows[:, :-1], windows[:, 1:])
+
+
+def _read(path: str) -> Tensor:
+    """Map a file, uint8 of shape (N,)."""
+    if not Path(path).is_file():
+        near = did_you_mean(Path(path).name, [file.name for file in Path(path).absolute().parent.glob("*")])
+        raise UsageError(f"{path}: no such file{near}")
+    if not Path(path).stat().st_size:
+        raise UsageError(f"{path}: the file is empty; give one with text")
+    return torch.from_numpy(np.memmap(path, dtype=np.uint8, mode="c"))  # "c": torch wants to be able to write
+
+
+def _builtin_text() -> Tensor:
+    """Return Python's own reference, without the paragraphs that stand under several topics."""
+    paragraphs = "\n\n".join(pydoc_data.topics.topics.values()).split("\n\n")
+    return torch.frombuffer(bytearray("\n\n".join(dict.fromkeys(paragraphs)), "utf-8"), dtype=torch.uint8)
+
+
+def _cut(text: Tensor, fraction: float) -> tuple[Tensor, Tensor]:
+    place = len(text) - round(len(text) * fraction)
+    return text[:place], text[place:]

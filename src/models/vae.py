@@ -1,0 +1,50 @@
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from src.models.base import BaseModule
+from src.models.elbo import elbo_terms
+from src.models.networks import VAE
+
+
+class VAEModule(BaseModule):
+    """Variational autoencoder of images of uint8, shape (B, C, H, W); targets, where a batch has them, are not used.
+
+    The network is a `VAE`; the loss takes its outputs and the levels of the pixels, as `NegativeElbo`. Metrics get the
+    negative bound of each image in nats, shape (B,), and the levels, shape (B, C, H, W), as `BitsPerDim`.
+    """
+
+    net: VAE
+
+    def step(self, batch: Any) -> tuple[Tensor, Tensor, Tensor]:
+        """Return loss, negative bounds and levels of one batch."""
+        images = batch[0] if isinstance(batch, tuple | list) else batch
+        posterior, likelihood = self.net(images)
+        levels = self.net.levels(images)
+        distortion, rate = elbo_terms(posterior, likelihood, levels)
+        return self.loss((posterior, likelihood), levels), distortion + rate, levels
+
+    def predict_step(self, batch: Any, batch_idx: int) -> dict[str, Tensor]:
+        """Return the latents' means, shape (B, D), the bits per pixel and, where the batch has it, the target, (B,)."""
+        images, *targets = batch if isinstance(batch, tuple | list) else (batch,)
+        _, nats, levels = self.step(images)
+        columns = {"bits_per_dim": nats / levels[0].numel() / math.log(2), "latent": self.net.encode(images).mean}
+        return columns | ({"target": targets[0]} if targets else {})
+
+    @torch.no_grad()
+    def sample(self, num_images: int, generator: torch.Generator) -> Tensor:
+        """Return images drawn from the prior, values in [0, 1], shape (num_images, C, H, W).
+
+        Args:
+            num_images: How many.
+            generator: Where the random numbers come from, on the network's device.
+        """
+        latents = torch.randn(num_images, self.net.num_latents, generator=generator, device=self.device)
+        return self.net.draw(latents)
+
+    @torch.no_grad()
+    def reconstruct(self, images: Tensor) -> Tensor:
+        """Return what the network makes of images (B, C, H, W), values in [0, 1], by the means of their latents."""
+        return self.net.draw(self.net.encode(images).mean)
