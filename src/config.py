@@ -167,7 +167,10 @@ def _container(node: Any, name: str) -> tuple[Any, str]:
 def _child(node: Any, key: str, name: str) -> Any:
     node, name = _container(node, name)
     if isinstance(node, list):
-        return node[_index(node, key, name)]
+        place = _index(node, key, name)
+        if isinstance(node[place], str):
+            node[place] = {"class_path": node[place]}
+        return node[place]
     if isinstance(node.get(name), str):
         node[name] = {"class_path": node[name]}
     elif not isinstance(node.get(name), dict | list):

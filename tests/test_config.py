@@ -57,6 +57,8 @@ def test_overrides_reach_the_right_place(overrides: list[tuple[str, str]], expec
 def test_override_picks_from_a_list_by_number() -> None:
     config = {"list": [{"class_path": "a.A", "init_args": {"p": 1}}, {"class_path": "a.B"}]}
     assert apply_overrides(config, [("list.0.p", "2")])["list"][0]["init_args"] == {"p": "2"}
+    bare = {"list": ["a.A", "a.B"]}  # class paths without arguments
+    assert apply_overrides(bare, [("list.0.p", "2")])["list"][0] == {"class_path": "a.A", "init_args": {"p": "2"}}
     with pytest.raises(UsageError, match="'2' picks none of the list's 2 elements"):
         apply_overrides(config, [("list.2.p", "2")])
 
