@@ -16,7 +16,8 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.plugins.io import CheckpointIO
 
-from src.callbacks import InitFrom, StartCheck
+from src.callbacks import StartCheck
+from src.callbacks.init_from import begin_with_trained_weights
 from src.command_line import COMMANDS, CommandLine
 from src.commands.find_batch_size import find_batch_size
 from src.commands.replay import replay
@@ -129,7 +130,8 @@ class CLI(LightningCLI):
         try:
             with mistakes_in_one_line():
                 super().instantiate_classes()
-                self._begin_with_trained_weights()
+                begins = self.start.path is None and self.request.command not in EVALUATING
+                begin_with_trained_weights(self.trainer, self.model, begins)
         except BaseException:
             if self.request.run is None and is_main_process():
                 self.run.discard()
@@ -151,15 +153,6 @@ class CLI(LightningCLI):
         self.best = named.get("best")
         config["callbacks"] = [*own, *named.values()]
         return super()._instantiate_trainer(config, [*callbacks, self.start_check])
-
-    def _begin_with_trained_weights(self) -> None:
-        """Load them now, so that a wrong file is found before the data is read; a run that continues has its own."""
-        callbacks: list[Callback] = self.trainer.callbacks  # type: ignore[attr-defined]
-        for callback in [item for item in callbacks if isinstance(item, InitFrom)]:
-            if self.start.path is None and self.request.command not in EVALUATING:
-                callback.load(self.model)
-            else:
-                callbacks.remove(callback)
 
     @property
     def best_path(self) -> str | None:

@@ -33,3 +33,19 @@ class InitFrom(Callback):
             if self._report and trainer.is_global_zero:
                 print("\n".join(self._report))
             self._report = []
+
+
+def begin_with_trained_weights(trainer: Trainer, module: LightningModule, begins: bool) -> None:
+    """Load them as soon as the network is there, so that a wrong file is found before the data is read.
+
+    Args:
+        trainer: Its callbacks are looked through.
+        module: Gets the weights.
+        begins: Whether a training begins; one that continues has its own weights, and the callback goes.
+    """
+    callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
+    for callback in [item for item in callbacks if isinstance(item, InitFrom)]:
+        if begins:
+            callback.load(module)
+        else:
+            callbacks.remove(callback)
