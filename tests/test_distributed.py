@@ -27,7 +27,7 @@ def check(folder: Path, out: str) -> None:
     assert (record["exit_status"], record["hardware"]["num_devices"]) == (0, 2)
     assert out.count("tensorboard --logdir") == 1
     assert out.count("epoch 1/2") == 1
-    assert len(list(run.glob("events*"))) == 2  # fit and test, from one rank
+    assert len(list(run.glob("events*"))) == 3  # fit, test and how it ended, from one rank
 
 
 def test_lightning_starts_two_processes(train_process: Train, tmp_path: Path) -> None:

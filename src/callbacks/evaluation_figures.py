@@ -107,9 +107,11 @@ class EvaluationFigures(Callback):
         for name, value in values.items():
             with _never_fatal(f"{name}/{stage}"):
                 metric = (self._metrics or {})[name]
-                send_figure(trainer, f"{name}/{stage}", _plot(metric, value, self._names), step)
-                if isinstance(metric, MulticlassPrecisionRecallCurve | MultilabelPrecisionRecallCurve):
+                curves = isinstance(metric, MulticlassPrecisionRecallCurve | MultilabelPrecisionRecallCurve)
+                if curves:
                     _send_pr_curves(trainer, metric, stage, self._names, step)
+                if not curves or len(self._names) <= MANY_CLASSES:  # Matplotlib takes minutes for 1,000 curves
+                    send_figure(trainer, f"{name}/{stage}", _plot(metric, value, self._names), step)
         with _never_fatal(f"mistakes/{stage}"):
             if figure := self._mistakes.draw(trainer, module, self._names):
                 send_figure(trainer, f"mistakes/{stage}", figure, step)

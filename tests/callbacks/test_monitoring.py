@@ -13,6 +13,7 @@ import torch
 import yaml
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.loggers import CSVLogger
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import Tensor, nn
 from torchmetrics.classification import MulticlassConfusionMatrix
 
@@ -157,18 +158,24 @@ def test_a_figure_that_fails_does_not_end_the_training(train: Train, monkeypatch
     assert "test/accuracy" in result.out
 
 
-@pytest.mark.filterwarnings("ignore")  # as where it is called
-def test_many_classes_are_drawn_without_names() -> None:
-    torch.manual_seed(0)
-    logits, targets = torch.randn(500, 200), torch.randint(200, (500,))
-    from src.callbacks.evaluation_figures import _plot
-
-    module = ClassifierModule(net=nn.Identity(), loss=nn.CrossEntropyLoss(), optimizer=torch.optim.SGD)
-    for name, metric in module.figure_metrics(200).items():
-        metric.update(logits, targets)
-        figure = _plot(metric, metric.compute(), [f"class {k}" for k in range(200)])
-        assert all(axis.get_legend() is None for axis in figure.axes), name
-        assert not [text for axis in figure.axes for text in axis.texts if text.get_text().startswith("class")]
+def test_many_classes_are_drawn_without_names_and_in_little_time(
+    train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    np.savez(tmp_path / "many.npz", inputs=np.random.default_rng(0).random((200, 7)), targets=np.arange(200) % 100)
+    drawn: dict[str, Any] = {}
+    monkeypatch.setattr(
+        "src.callbacks.evaluation_figures.send_figure", lambda _, tag, figure, __: drawn.update({tag: figure})
+    )
+    result = train("--config", str(ROOT / "configs/arrays.yaml"), "--data.train", "many.npz", *TEN)
+    assert (result.code, result.err) == (0, "")
+    assert set(drawn) == {
+        f"{name}/{s}" for name in ("confusion_matrix", "accuracy_by_class", "calibration") for s in ("val", "test")
+    }
+    axes = [axis for figure in drawn.values() for axis in figure.axes]
+    assert all(axis.get_legend() is None for axis in axes)
+    assert not drawn["confusion_matrix/test"].axes[0].texts  # no number in each square
+    events = EventAccumulator("logs/arrays/a").Reload().Tags()["tensors"]
+    assert len([tag for tag in events if tag.startswith("pr_curve/test")]) == 25
 
 
 def test_other_loggers_get_what_they_take(train: Train, tmp_path: Path) -> None:

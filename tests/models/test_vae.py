@@ -37,7 +37,8 @@ def test_it_learns_what_pixels_have_to_do_with_each_other(train: Train, tmp_path
     assert float(summary["test/loss"]) == pytest.approx(reached * 64 * np.log(2), rel=1e-3)
 
     events = EventAccumulator(str(tmp_path / "logs/vae/a")).Reload()
-    tags = {tag: [(image.step, image.width) for image in events.Images(tag)] for tag in events.Tags()["images"]}
+    names = [tag for tag in events.Tags()["images"] if tag != "samples/train"]
+    tags = {tag: [(image.step, image.width) for image in events.Images(tag)] for tag in names}
     assert {tag: [step for step, _ in shown] for tag, shown in tags.items()} == {
         "generated/val": [99, 199],
         "reconstructed/val": [99, 199],
