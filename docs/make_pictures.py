@@ -79,7 +79,7 @@ def main() -> None:
             page.goto(terminal.as_uri())
             page.screenshot(path=images / "terminal.png")
         with tensorboard(Path(folder) / "logs") as address, browser() as page:
-            for tab in ("timeseries", "images", "custom_scalars", "hparams"):
+            for tab in ("scalars", "images", "custom_scalars", "hparams"):
                 open_tab(page, address, tab)
                 page.screenshot(path=images / f"{tab}.png")
 

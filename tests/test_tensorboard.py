@@ -65,7 +65,8 @@ def text(events: EventAccumulator, tag: str) -> str:
 
 def test_every_panel_has_its_tags(events: EventAccumulator) -> None:
     tags = events.Tags()
-    parts = ("samples_per_second", "data", "transfer", "forward", "backward", "optimizer", "other", "peak_share")
+    shares = ("data", "transfer", "forward", "backward", "optimizer", "other")
+    parts = (*shares, "samples_per_second", "peak_share", "gflop_per_step")
     learning = {"lr", "train/loss_step", "norm/gradient", "norm/weight", "best/val/loss", "epoch"}
     metrics = {f"{stage}/{name}" for stage in ("train", "val", "test") for name in ("loss", "accuracy")}
     assert set(tags["scalars"]) == {f"speed/{part}" for part in parts} | learning | metrics

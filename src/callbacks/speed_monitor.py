@@ -18,9 +18,8 @@ class SpeedMonitor(Callback):
     """Log how fast the training is and what holds it back, and say at the end what to change.
 
     Tags are speed/samples_per_second, speed/data, speed/transfer, speed/forward, speed/backward, speed/optimizer and
-    speed/other (shares of the step), speed/peak_share (of the device's measured peak, from the operations that
-    torch.utils.flop_counter counts, three times those of the forward pass), and on a GPU speed/memory_gb and
-    speed/utilization.
+    speed/other (shares of the step), speed/gflop_per_step (three times what torch.utils.flop_counter counts in the
+    forward pass), speed/peak_share (of the device's measured peak), and on a GPU speed/memory_gb and speed/utilization.
 
     Args:
         flops: Whether to count operations and measure the device's peak, once, at the start.
@@ -31,6 +30,7 @@ class SpeedMonitor(Callback):
         self._timer: StepTimer | None = None
         self._profiler: Any = None
         self._step_flops = self._peak_flops = 0.0
+        self._batch_size = 1  # of the batch whose operations were counted
         self._samples = self._logged_samples = 0
         self._start = self._logged_time = self._paused = 0.0
 
@@ -43,7 +43,7 @@ class SpeedMonitor(Callback):
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Count the operations of the first batch."""
         if self.flops and not self._peak_flops and trainer.is_global_zero:
-            self._step_flops = _count_flops(trainer, pl_module, batch)
+            self._step_flops, self._batch_size = _count_flops(trainer, pl_module, batch), batch_size(batch)
             self._peak_flops = _measure_peak(trainer.strategy.root_device, str(trainer.precision))
             self._start = self._logged_time = time.perf_counter()
 
@@ -93,8 +93,7 @@ class SpeedMonitor(Callback):
         if shares["other"] > 0.35:
             return f"{shares['other']:.0%} of the step was neither data nor network: a larger data.batch_size"
         share = shares["forward"] + shares["backward"]
-        what = "a smaller one, or trainer.precision bf16-mixed if the device has it"
-        return f"{share:.0%} of the step was the network itself: {what}"
+        return f"{share:.0%} of the step was the network itself: try trainer.precision bf16-mixed, or a smaller one"
 
     def _log(self, trainer: Trainer) -> None:
         assert self._timer is not None
@@ -105,7 +104,9 @@ class SpeedMonitor(Callback):
         if self._timer.num_steps:
             values |= {f"speed/{name}": share for name, share in self._timer.shares().items()}
         if self._step_flops:
-            values["speed/peak_share"] = self._step_flops * speed / self._peak_flops / trainer.world_size
+            values["speed/gflop_per_step"] = self._step_flops / 1e9
+            flops_per_second = self._step_flops * speed / self._batch_size / trainer.world_size
+            values["speed/peak_share"] = flops_per_second / self._peak_flops
         device = trainer.strategy.root_device
         if device.type == "cuda":
             values["speed/memory_gb"] = torch.cuda.max_memory_allocated(device) / 1e9
@@ -125,7 +126,7 @@ def _can_measure(trainer: Any, batch_idx: int) -> bool:
 
 
 def _count_flops(trainer: Trainer, module: Any, batch: Any) -> float:
-    """Return the floating-point operations of a training step for one sample: three times those of its forward pass."""
+    """Return the floating-point operations of a training step: three times those of its forward pass."""
     if not hasattr(module, "step") or not can_run_alone(trainer, module):
         return 0.0
     try:
@@ -133,7 +134,7 @@ def _count_flops(trainer: Trainer, module: Any, batch: Any) -> float:
             module.step(batch)
     except Exception:  # a network that does something else in eval mode: the panel stays empty
         return 0.0
-    return 3.0 * float(counter.get_total_flops()) / batch_size(batch)
+    return 3.0 * float(counter.get_total_flops())
 
 
 def _measure_peak(device: torch.device, precision: str) -> float:

@@ -117,7 +117,7 @@ def test_operations_are_counted_and_compared_with_the_peak(train: Train) -> None
     batch = torch.zeros(4, 1, 8, 8, dtype=torch.uint8), torch.zeros(4, dtype=torch.long)
     monitor.on_train_start(trainer, wrapped)
     monitor.on_train_batch_start(trainer, wrapped, batch, 0)
-    assert monitor._step_flops == 3 * 2 * 64 * 10  # of a sample: forward, and twice that backward
+    assert monitor._step_flops == 3 * 4 * 2 * 64 * 10  # of four samples: forward, and twice that backward
     assert monitor._peak_flops > 1e8
 
 
