@@ -39,8 +39,8 @@ def find_chromium() -> str | None:
 @contextmanager
 def tensorboard(folder: Path) -> Iterator[str]:
     """Serve the event files below a folder; yields the address."""
-    server = [sys.executable, "-m", "tensorboard.main", "--logdir", str(folder), "--port", "0", "--host", "localhost"]
-    with subprocess.Popen(server, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
+    server = [sys.executable, "-m", "tensorboard.main", "--logdir", folder.name, "--port", "0", "--host", "localhost"]
+    with subprocess.Popen(server, cwd=folder.parent, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
         try:
             assert process.stderr is not None
             yield next(found[0] for line in process.stderr if (found := re.search(r"http://localhost:\d+", line)))
