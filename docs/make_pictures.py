@@ -40,7 +40,8 @@ def find_chromium() -> str | None:
 def tensorboard(folder: Path) -> Iterator[str]:
     """Serve the event files below a folder; yields the address."""
     server = [sys.executable, "-m", "tensorboard.main", "--logdir", folder.name, "--port", "0", "--host", "localhost"]
-    with subprocess.Popen(server, cwd=folder.parent, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
+    options = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True, "cwd": folder.parent}
+    with subprocess.Popen(server, **options) as process:
         try:
             assert process.stderr is not None
             yield next(found[0] for line in process.stderr if (found := re.search(r"http://localhost:\d+", line)))

@@ -13,6 +13,7 @@ from src.callbacks.speed_monitor import SpeedMonitor
 from src.callbacks.start_check import StartCheck
 from src.callbacks.trace import Trace
 from src.callbacks.training_images import TrainingImages
+from src.callbacks.weight_average import WeightAverage
 
 __all__ = [
     "EvaluationFigures",
@@ -30,4 +31,5 @@ __all__ = [
     "StartCheck",
     "Trace",
     "TrainingImages",
+    "WeightAverage",
 ]

@@ -13,7 +13,7 @@ from src.models import load_model
 from tests.conftest import Result
 from tests.reach.problem import Record
 
-AVERAGE = ("--callbacks.average", "src.callbacks.weight_average.WeightAverage")
+AVERAGE = ("--callbacks.average", "src.callbacks.WeightAverage")
 BEST = ("--callbacks.best", "lightning.pytorch.callbacks.ModelCheckpoint", "--callbacks.best.dirpath", "checkpoints")
 BEST += ("--callbacks.best.filename", "best", "--callbacks.best.monitor", "val/loss")
 TEST = ("--trainer.limit_val_batches", "2", "--data.test", "train.npz", "--run_name", "a")

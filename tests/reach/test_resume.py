@@ -11,7 +11,7 @@ from tests.conftest import DIGITS
 from tests.test_exact_resume import NET, SHORT, STEPS, interrupted
 
 __all__ = ["interrupted"]  # a fixture
-AVERAGE = "src.callbacks.weight_average.WeightAverage"
+AVERAGE = "src.callbacks.WeightAverage"
 PARTS = [
     {"kind": "matrix", "optimizer": {"class_path": "torch.optim.Muon", "init_args": {"lr": 0.02}}},
     {"pattern": "bias", "optimizer": {"class_path": "torch.optim.SGD", "init_args": {"lr": 0.02, "momentum": 0.9}}},
