@@ -1,3 +1,4 @@
+import math
 from typing import Any
 
 import torch
@@ -9,6 +10,7 @@ from torchvision.ops import box_iou
 from src.callbacks.media import denormalize, draw_target
 from src.callbacks.undisturbed import can_run_alone, undisturbed
 
+COLUMNS = 4  # of the figure
 IGNORED = 255  # the class of pixels that count for nothing
 
 
@@ -56,8 +58,12 @@ class Mistakes:
         import matplotlib.pyplot as plt  # seldom needed; the import would cost every start
 
         transforms = getattr(getattr(trainer, "datamodule", None), "eval_transform", [])
-        figure, axes = plt.subplots(2, len(self._kept), figsize=(1.7 * len(self._kept) + 0.4, 4.2), squeeze=False)
-        for (badness, image, target, answer), (upper, lower) in zip(self._kept, axes.T, strict=True):
+        columns = min(len(self._kept), COLUMNS)
+        rows = 2 * math.ceil(len(self._kept) / columns)
+        figure, axes = plt.subplots(rows, columns, figsize=(1.7 * columns + 0.4, 2.1 * rows), squeeze=False)
+        for number, (badness, image, target, answer) in enumerate(self._kept):
+            row, column = divmod(number, columns)
+            upper, lower = axes[2 * row : 2 * row + 2, column]
             plain = denormalize(image[None], transforms)[0].expand(3, -1, -1)
             if isinstance(answer, Tensor) and answer.ndim == 0:
                 upper.imshow(plain.permute(1, 2, 0).numpy())
