@@ -98,7 +98,10 @@ class BaseDataModule(LightningDataModule):
         splits = self.divide(self.load_splits())
         if "train" not in splits:
             raise UsageError(f"the data has no train split; it has {', '.join(splits)}")
-        train = splits["train"]
+        return self.facts_of(splits["train"])
+
+    def facts_of(self, train: Dataset[Any]) -> dict[str, Any]:
+        """Return what `facts` returns, read from the training samples."""
         targets = classes_of(train)
         if targets is None or not len(targets):
             return {}

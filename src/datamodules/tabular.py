@@ -20,13 +20,12 @@ class TabularDataModule(BaseDataModule):
     target_mean: list[float] | None = None
     target_std: list[float] | None = None
 
-    def facts(self) -> dict[str, Any]:
+    def facts_of(self, train: Any) -> dict[str, Any]:
         """Return what may be left out."""
-        train: Any = self.divide(self.load_splits())["train"]
         targets = train.targets.reshape(len(train), -1)
         found = {"num_features": train[0][0].numel(), "num_targets": targets.shape[1]}
         if targets.is_floating_point():
             std = targets.double().std(dim=0, correction=0)
             found |= {"target_mean": targets.double().mean(dim=0).tolist()}
             found |= {"target_std": std.where(std > 0, 1.0).tolist()}
-        return super().facts() | found
+        return super().facts_of(train) | found
