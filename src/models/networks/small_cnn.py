@@ -2,6 +2,8 @@ from typing import Literal
 
 from torch import Tensor, nn
 
+from src.models.networks.convolution import convolution
+
 
 class SmallCNN(nn.Module):
     """A small convolutional network in the manner of VGG (arXiv:1409.1556), for small images.
@@ -39,8 +41,7 @@ class SmallCNN(nn.Module):
             if layer == "M":
                 modules.append(nn.MaxPool2d(2))
             else:
-                modules.append(nn.Conv2d(channels, layer, kernel_size=3, padding=1, bias=False))
-                modules += [nn.BatchNorm2d(layer), nn.ReLU(inplace=True)]
+                modules += convolution(channels, layer)
                 channels = layer
         self.features = nn.Sequential(*modules, nn.AdaptiveAvgPool2d(pool_size), nn.Flatten())
         self.dropout = nn.Dropout(dropout)

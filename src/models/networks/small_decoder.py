@@ -2,6 +2,8 @@ from typing import Literal
 
 from torch import Tensor, nn
 
+from src.models.networks.convolution import convolution
+
 
 class SmallDecoder(nn.Module):
     """A small convolutional network from numbers to an image: SmallCNN the other way round.
@@ -30,8 +32,7 @@ class SmallDecoder(nn.Module):
             if layer == "U":
                 modules.append(nn.Upsample(scale_factor=2))
             else:
-                modules.append(nn.Conv2d(channels, layer, kernel_size=3, padding=1, bias=False))
-                modules += [nn.BatchNorm2d(layer), nn.ReLU(inplace=True)]
+                modules += convolution(channels, layer)
                 channels = layer
         self.layers = nn.Sequential(*modules, nn.Conv2d(channels, out_channels, kernel_size=3, padding=1))
 

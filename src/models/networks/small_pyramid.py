@@ -2,6 +2,8 @@ from itertools import pairwise
 
 from torch import Tensor, nn
 
+from src.models.networks.convolution import convolution
+
 
 class SmallPyramid(nn.Module):
     """A small backbone for torchvision's detectors: a feature map of a quarter of the image's height and width.
@@ -41,8 +43,4 @@ class SmallPyramid(nn.Module):
 
 
 def _block(in_channels: int, channels: int) -> nn.Sequential:
-    layers: list[nn.Module] = []
-    for width, stride in ((in_channels, 2), (channels, 1)):
-        layers.append(nn.Conv2d(width, channels, kernel_size=3, stride=stride, padding=1, bias=False))
-        layers += [nn.BatchNorm2d(channels), nn.ReLU(inplace=True)]
-    return nn.Sequential(*layers)
+    return nn.Sequential(*convolution(in_channels, channels, stride=2), *convolution(channels, channels))

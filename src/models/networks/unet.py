@@ -3,6 +3,8 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
+from src.models.networks.convolution import convolution
+
 
 class UNet(nn.Module):
     """U-Net (arXiv:1505.04597) with padded convolutions and batch norm, for images of any height and width.
@@ -40,8 +42,4 @@ class UNet(nn.Module):
 
 
 def _block(in_channels: int, channels: int) -> nn.Sequential:
-    layers: list[nn.Module] = []
-    for width in (in_channels, channels):
-        layers.append(nn.Conv2d(width, channels, kernel_size=3, padding=1, bias=False))
-        layers += [nn.BatchNorm2d(channels), nn.ReLU(inplace=True)]
-    return nn.Sequential(*layers)
+    return nn.Sequential(*convolution(in_channels, channels), *convolution(channels, channels))
