@@ -1,7 +1,7 @@
 """What it costs to watch a training: python -m benchmarks.monitoring [--repetitions N].
 
 The same steps with and without the callbacks that watch a run, TensorBoard on in both: of a small network (784-256-10,
-batch 64, a step of a third of a millisecond), and of a convolutional one with a step of some ten milliseconds.
+batch 64, a step of about one millisecond), and of a convolutional one with a step of some ten milliseconds.
 """
 
 import argparse

@@ -31,8 +31,6 @@ from src.signals import STOP, Stopped
 OUT_OF_MEMORY = """out of memory ({}). Take fewer samples at a time and keep the batch by accumulating: halve
 data.batch_size and set trainer.accumulate_grad_batches 2; python train.py find_batch_size --config C finds out what
 fits. Or write trainer.precision bf16-mixed, smaller images, a smaller network"""
-
-
 NO_SPACE = "no space left on the disk; make room, then continue with --resume"
 
 
@@ -59,7 +57,7 @@ def run(line: CommandLine, request: Request, start: float) -> int:
         except Stopped as stopped:  # while it was built: nothing is lost
             return stopped.exit_code
         except OSError as error:
-            if error.errno != errno.ENOSPC:
+            if not _is_full(error):
                 raise
             print(f"error: {NO_SPACE}", file=sys.stderr)
             return 1
@@ -93,6 +91,11 @@ def _run(line: CommandLine, request: Request, start: float) -> int:
         return status
 
 
+def _is_full(error: BaseException) -> bool:
+    """Whether the disk has no room left."""
+    return isinstance(error, OSError) and error.errno == errno.ENOSPC
+
+
 def _leave_process_group() -> None:
     """End gloo's threads, which otherwise now and then abort a process that is exiting; for NCCL Lightning does it."""
     if _in_group() and torch.distributed.get_backend() == "gloo":
@@ -111,12 +114,12 @@ def _guarded(cli: CLI) -> tuple[int, str | None]:
         return _stop(cli, stopped), str(stopped)
     except BaseException as error:
         message = describe(error)
-        full = isinstance(error, OSError) and error.errno == errno.ENOSPC
+        full, out_of_memory = _is_full(error), is_oom_error(error)
         if full:
             message = NO_SPACE
-        elif is_oom_error(error):
+        elif out_of_memory:
             message = OUT_OF_MEMORY.format(message.splitlines()[0][:200])
-        if full or isinstance(error, RunFailure) or is_oom_error(error):
+        if full or out_of_memory or isinstance(error, RunFailure):
             print(f"error: {message}", file=sys.stderr)
             return 1, message
         if _in_group() and PEER_GONE.search(message):

@@ -9,7 +9,7 @@ from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.classification import MulticlassPrecisionRecallCurve, MultilabelPrecisionRecallCurve
 
-from src.callbacks.media import send_figure, writers
+from src.callbacks.media import send_figure, steps_so_far, writers
 from src.callbacks.mistakes import Mistakes
 
 MANY_CLASSES = 25  # above, numbers and names would not be readable
@@ -103,7 +103,7 @@ class EvaluationFigures(Callback):
             values = {name: metric.compute() for name, metric in (self._metrics or {}).items()}
         if not trainer.is_global_zero or not trainer.loggers:
             return
-        step = trainer.fit_loop.epoch_loop._batches_that_stepped
+        step = steps_so_far(trainer)
         for name, value in values.items():
             with _never_fatal(f"{name}/{stage}"):
                 metric = (self._metrics or {})[name]

@@ -6,6 +6,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 from torch.optim import Optimizer
 
+from src.callbacks.batch import loss_of
 from src.config import RunFailure
 
 MOST_KEPT = 1000  # losses
@@ -43,8 +44,10 @@ class FiniteLoss(Callback):
 
         Under DDP the gradients are already those of all processes, so all decide alike.
         """
+        if not self.skip:
+            return
         gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
-        if not self.skip or _all_finite(gradients):
+        if _all_finite(gradients):
             return
         optimizer.zero_grad(set_to_none=True)
         for buffer, before in zip(pl_module.buffers(), self._buffers, strict=True):
@@ -55,7 +58,7 @@ class FiniteLoss(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Keep the loss, and now and then look at all that were kept."""
-        loss = outputs["loss"] if isinstance(outputs, dict) else outputs
+        loss = loss_of(outputs)
         if loss is None or self.skip:
             return
         if not self._losses:

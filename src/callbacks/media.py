@@ -2,11 +2,11 @@
 
 from typing import Any
 
+import matplotlib.pyplot as plt
 import torch
 from lightning.pytorch import Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor, nn
-from torch.utils._pytree import tree_leaves
 from torchvision.transforms import v2
 from torchvision.utils import draw_bounding_boxes, draw_segmentation_masks
 
@@ -22,8 +22,6 @@ def send_figure(trainer: Trainer, tag: str, figure: Any, step: int) -> None:
         figure: A matplotlib.figure.Figure.
         step: Optimizer steps so far.
     """
-    import matplotlib.pyplot as plt  # figures are drawn seldom; the import would cost every start
-
     for logger in trainer.loggers:
         if isinstance(logger, TensorBoardLogger):
             logger.experiment.add_figure(tag, figure, step, close=False)
@@ -52,16 +50,20 @@ def send_text(trainer: Trainer, tag: str, text: str, step: int) -> None:
             logger.log_text(key=tag, columns=["text"], data=[[text]], step=step)
 
 
+def send_scalars(trainer: Trainer, values: dict[str, float], step: int) -> None:
+    """Send numbers."""
+    for logger in trainer.loggers:
+        logger.log_metrics(values, step=step)
+
+
+def steps_so_far(trainer: Trainer) -> int:
+    """Return the step at which something is shown: optimizer steps from 0, as Lightning counts its own metrics."""
+    return int(trainer.fit_loop.epoch_loop._batches_that_stepped)
+
+
 def writers(trainer: Trainer) -> list[Any]:
     """Return the TensorBoard writers, for what only TensorBoard has."""
     return [logger.experiment for logger in trainer.loggers if isinstance(logger, TensorBoardLogger)]
-
-
-def batch_size(batch: Any) -> int:
-    """Return the number of samples of a batch of any form."""
-    if isinstance(batch, tuple | list) and isinstance(batch[0], Tensor):
-        return len(batch[0])  # quick, since it is asked every step
-    return next((len(leaf) for leaf in tree_leaves(batch) if isinstance(leaf, Tensor) and leaf.ndim), 1)
 
 
 def denormalize(images: Tensor, transforms: list[nn.Module]) -> Tensor:

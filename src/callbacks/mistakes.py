@@ -1,12 +1,14 @@
 import math
 from typing import Any
 
+import matplotlib.pyplot as plt
 import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning_utilities.core.apply_func import apply_to_collection
 from torch import Tensor
 from torchvision.ops import box_iou
 
+from src.callbacks.batch import inputs_of
 from src.callbacks.media import denormalize, draw_target
 from src.callbacks.undisturbed import can_run_alone, undisturbed
 
@@ -40,7 +42,7 @@ class Mistakes:
             predictions: Logits, shape (B, K) or (B, K, H, W), or torchvision's dictionaries of boxes.
             targets: Classes, shape (B,) or (B, H, W), or such dictionaries.
         """
-        images = batch[0] if isinstance(batch, tuple | list) else batch
+        images = inputs_of(batch)
         if not self.count or not len(images) or images[0].ndim != 3:
             return
         badness, answers = _judge(predictions, targets)
@@ -55,8 +57,6 @@ class Mistakes:
         """Return a figure: the truth above, the answer below; a classifier's answer is shown by what it depends on."""
         if not self._kept:
             return None
-        import matplotlib.pyplot as plt  # seldom needed; the import would cost every start
-
         transforms = getattr(getattr(trainer, "datamodule", None), "eval_transform", [])
         columns = min(len(self._kept), COLUMNS)
         rows = 2 * math.ceil(len(self._kept) / columns)

@@ -2,6 +2,8 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch.optim import Optimizer
 
+from src.callbacks.media import send_scalars, steps_so_far
+
 
 class NormMonitor(Callback):
     """Log the norms of gradients and weights every `trainer.log_every_n_steps` steps.
@@ -16,10 +18,6 @@ class NormMonitor(Callback):
             return
         weights = [weight for group in optimizer.param_groups for weight in group["params"]]
         gradients = [weight.grad for weight in weights if weight.grad is not None and not weight.grad.is_sparse]
-        norms = torch.stack(
-            [torch.nn.utils.get_total_norm(values) for values in (gradients, [weight.detach() for weight in weights])]
-        )
-        gradient, weight = norms.tolist()  # read together
-        step = trainer.fit_loop.epoch_loop._batches_that_stepped
-        for logger in trainer.loggers:
-            logger.log_metrics({"norm/gradient": gradient, "norm/weight": weight}, step=step)
+        tensors = {"gradient": gradients, "weight": [weight.detach() for weight in weights]}
+        norms = {f"norm/{name}": float(torch.nn.utils.get_total_norm(values)) for name, values in tensors.items()}
+        send_scalars(trainer, norms, steps_so_far(trainer))

@@ -8,7 +8,7 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint, ProgressBar
 from tqdm import tqdm
 
-from src.callbacks.media import batch_size
+from src.callbacks.batch import batch_size, loss_of
 
 
 class ProgressPrinter(ProgressBar):
@@ -67,7 +67,7 @@ class ProgressPrinter(ProgressBar):
         """Show how far the epoch is."""
         self._batches += 1
         if time.perf_counter() >= self._next:
-            loss = outputs["loss"] if isinstance(outputs, dict) else outputs
+            loss = loss_of(outputs)
             # by the number of batches Lightning divided it
             shown = [] if loss is None else [f"train/loss_step {float(loss) * trainer.accumulate_grad_batches:.4f}"]
             scores = [name for name in trainer.callback_metrics if name.startswith("val/") and name != "val/loss"]

@@ -13,7 +13,8 @@ from tensorboard.plugins.hparams.summary_v2 import hparams_pb
 from torch import Tensor
 from torch.utils.tensorboard.summary import hparams
 
-from src.callbacks.media import send_text, writers
+from src.callbacks.batch import inputs_of
+from src.callbacks.media import send_scalars, send_text, steps_so_far, writers
 from src.callbacks.step_timer import PARTS
 from src.callbacks.undisturbed import can_run_alone, undisturbed
 
@@ -52,11 +53,10 @@ class RunNotes(Callback):
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Draw the graph of what the first sample goes through."""
-        net, found = getattr(pl_module, "net", None), writers(trainer)
-        if not self.graph or trainer.global_step or batch_idx or not found or not isinstance(net, torch.nn.Module):
+        if trainer.fit_loop.total_batch_idx or not self.graph or not (found := writers(trainer)):
             return
-        inputs = batch[0] if isinstance(batch, tuple | list) else batch
-        if not isinstance(inputs, Tensor) or not can_run_alone(trainer, pl_module):
+        net, inputs = getattr(pl_module, "net", None), inputs_of(batch)
+        if not (isinstance(net, torch.nn.Module) and isinstance(inputs, Tensor) and can_run_alone(trainer, pl_module)):
             return
         quiet = warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(Exception)
         with quiet[0], quiet[1], quiet[2], undisturbed(pl_module), torch.no_grad():  # not every network can be traced
@@ -72,8 +72,8 @@ class RunNotes(Callback):
         scores = [trainer.callback_metrics[best.monitor]]  # the checkpoint callback takes it up only after this hook
         scores += [best.best_model_score] if best.best_model_score is not None else []
         score = (min if best.mode == "min" else max)(float(score) for score in scores)
-        for logger in trainer.loggers if trainer.is_global_zero else ():
-            logger.log_metrics({f"best/{best.monitor}": score}, trainer.fit_loop.epoch_loop._batches_that_stepped - 1)
+        if trainer.is_global_zero:
+            send_scalars(trainer, {f"best/{best.monitor}": score}, steps_so_far(trainer) - 1)
 
 
 def note_end(trainer: Trainer, success: bool) -> None:

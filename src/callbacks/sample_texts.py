@@ -2,13 +2,13 @@ from textwrap import indent
 from typing import Any
 
 import torch
-from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch import LightningModule, Trainer
 
-from src.callbacks.media import send_text
-from src.config import UsageError
+from src.callbacks.media import send_text, steps_so_far
+from src.callbacks.samples import Samples
 
 
-class SampleTexts(Callback):
+class SampleTexts(Samples):
     """Show how a language model goes on with a prompt: after validation and test in the loggers, after `predict` here.
 
     The module has a method `generate`, as LanguageModelModule. The random numbers are the same each time and are not
@@ -26,6 +26,8 @@ class SampleTexts(Callback):
         UsageError: If the module generates no text.
     """
 
+    needed, example = ("generate",), "LanguageModelModule"
+
     def __init__(
         self,
         prompt: str,
@@ -41,23 +43,8 @@ class SampleTexts(Callback):
                 "SampleTexts: temperature must be above 0, num_bytes, top_k and every_n_epochs at least 1, got "
                 f"{temperature}, {num_bytes}, {top_k} and {every_n_epochs}"
             )
+        super().__init__(every_n_epochs)
         self.prompt, self.num_bytes, self.temperature, self.top_k = prompt, num_bytes, temperature, top_k
-        self.every_n_epochs = every_n_epochs
-
-    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Look whether the module can do it."""
-        if not hasattr(pl_module, "generate"):
-            raise UsageError(f"SampleTexts: {type(pl_module).__name__} has no generate(); take LanguageModelModule")
-
-    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Show a sample now and then."""
-        training = trainer.state.fn == "fit" and not trainer.sanity_checking
-        if training and (trainer.current_epoch + 1) % self.every_n_epochs == 0:
-            self._send(trainer, pl_module, "val")
-
-    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Show a sample."""
-        self._send(trainer, pl_module, "test")
 
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Print the text."""
@@ -65,14 +52,12 @@ class SampleTexts(Callback):
         if trainer.is_global_zero:
             print(text)
 
-    def _send(self, trainer: Trainer, module: LightningModule, stage: str) -> None:
-        if trainer.loggers:
-            step = trainer.fit_loop.epoch_loop._batches_that_stepped
-            as_it_is = indent(self._generate(module), "    ", lambda line: True)  # Markdown's form for it
-            send_text(trainer, f"generated/{stage}", as_it_is, step)
+    def send(self, trainer: Trainer, module: Any, stage: str) -> None:
+        """Send the text."""
+        as_it_is = indent(self._generate(module), "    ", lambda line: True)  # Markdown's form for it
+        send_text(trainer, f"generated/{stage}", as_it_is, steps_so_far(trainer))
 
     def _generate(self, module: Any) -> str:
-        """Generate on every rank, since the network may be spread over them."""
         generator = torch.Generator(module.device).manual_seed(0)
         text: str = module.generate(self.prompt, self.num_bytes, self.temperature, self.top_k, generator)
         return text

@@ -7,7 +7,8 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.profilers import PassThroughProfiler
 from torch.utils.flop_counter import FlopCounterMode
 
-from src.callbacks.media import batch_size
+from src.callbacks.batch import batch_size
+from src.callbacks.media import send_scalars, steps_so_far
 from src.callbacks.step_timer import StepTimer
 from src.callbacks.undisturbed import can_run_alone, undisturbed
 
@@ -112,9 +113,7 @@ class SpeedMonitor(Callback):
             values["speed/memory_gb"] = torch.cuda.max_memory_allocated(device) / 1e9
             with contextlib.suppress(ImportError, RuntimeError):  # needs pynvml
                 values["speed/utilization"] = torch.cuda.utilization(device) / 100
-        step = trainer.fit_loop.epoch_loop._batches_that_stepped
-        for logger in trainer.loggers:
-            logger.log_metrics(values, step=step)
+        send_scalars(trainer, values, steps_so_far(trainer))
 
 
 def _can_measure(trainer: Any, batch_idx: int) -> bool:

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
 from src.callbacks import FiniteLoss, LastCheckpoint
+from src.callbacks.batch import inputs_of, loss_of
 
 SHOWN = 10
 
@@ -56,7 +57,7 @@ class Replay(Callback):
         return hook
 
     def _cause(self, module: LightningModule, outputs: Any) -> str:
-        loss = outputs["loss"] if isinstance(outputs, dict) else outputs
+        loss = loss_of(outputs)
         if self._layers:
             return f"first layer whose output is not finite: {self._layers[0]}"
         if not _is_finite(loss):
@@ -96,7 +97,7 @@ def _samples(trainer: Trainer, batch: Any, batch_idx: int) -> list[str]:
     """Say which samples the batch consists of, and which of them are not finite themselves."""
     datamodule: Any = trainer.datamodule  # type: ignore[attr-defined]
     sampler: Any = getattr(getattr(trainer.train_dataloader, "batch_sampler", None), "sampler", None)
-    inputs = batch[0] if isinstance(batch, tuple | list) else batch
+    inputs = inputs_of(batch)
     if not hasattr(sampler, "keys") or not isinstance(inputs, Tensor):
         return [f"batch {batch_idx} of epoch {trainer.current_epoch}"]
     keys = sampler.keys()[batch_idx * len(inputs) : (batch_idx + 1) * len(inputs)] % sampler.length

@@ -1,5 +1,6 @@
 from typing import Any
 
+import matplotlib.pyplot as plt
 import torch
 from torch import Tensor
 from torchmetrics import Metric
@@ -39,8 +40,6 @@ class ReliabilityDiagram(Metric):
 
     def plot(self, val: Any = None, ax: Any = None) -> Any:
         """Draw it: on the diagonal, confidence and truth agree."""
-        import matplotlib.pyplot as plt  # seldom needed; the import would cost every start
-
         number, confidence, right = (self.compute() if val is None else val).cpu()
         figure, axes = plt.subplots() if ax is None else (ax.figure, ax)
         filled = number > 0
