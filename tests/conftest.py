@@ -37,9 +37,12 @@ Train = Callable[..., Result]
 
 
 @pytest.fixture(autouse=True)
-def _restore_global_state() -> Iterator[None]:
+def _seed_and_restore_global_state() -> Iterator[None]:
     environment, threads = dict(os.environ), torch.get_num_threads()
     states = torch.get_rng_state(), np.random.get_state(), random.getstate()
+    torch.manual_seed(0)
+    np.random.seed(0)
+    random.seed(0)
     yield
     os.environ.clear()
     os.environ.update(environment)

@@ -27,7 +27,7 @@ def test_unet_has_an_output_for_each_pixel_of_any_size(size: tuple[int, int]) ->
 
 
 def test_unet_sees_far_and_keeps_what_is_fine() -> None:
-    net = UNet(1, 2, [4, 4, 4, 4]).eval()
+    net = UNet(1, 2, [16, 16, 16, 16]).eval()
     images = torch.zeros(1, 1, 32, 32, requires_grad=True)
     (gradient,) = torch.autograd.grad(net(images + torch.rand(1, 1, 32, 32))[0, 0, 16, 16], images)
     rows = gradient[0, 0].abs().sum(dim=1).nonzero().flatten()
