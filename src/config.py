@@ -88,7 +88,7 @@ def override(config: Config, key: str, text: str) -> None:
     elif name == "class_path" and text != node.get("class_path"):
         node.clear()
         node["class_path"] = text
-    elif isinstance(old := node.get(name), dict) and "class_path" in old and _is_import_path(text):
+    elif isinstance(old := node.get(name), dict) and "class_path" in old and _is_class(parents, text):
         node[name] = old if text == old["class_path"] else {"class_path": text}
     else:
         node[name] = text
@@ -136,8 +136,10 @@ def _as_list(value: Any) -> list[Any]:
     return [] if value is None else value if isinstance(value, list) else [value]
 
 
-def _is_import_path(text: str) -> bool:
-    return re.fullmatch(r"[A-Za-z_][\w.]*", text) is not None and text not in ("null", "true", "false")
+def _is_class(parents: list[str], text: str) -> bool:
+    """Whether a text that replaces a class is another class; the trainer also knows short names, such as ddp."""
+    path = re.fullmatch(r"[A-Za-z_][\w.]*", text) is not None and text not in ("null", "true", "false")
+    return path and ("." in text or parents[:1] != ["trainer"])
 
 
 def _index(node: list[Any], key: str, name: str) -> int:

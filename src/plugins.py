@@ -7,6 +7,8 @@ import torch
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from src.config import RunFailure
+from src.files import is_sharded, replace
+from src.sharded import merged
 
 
 class DurableCheckpointIO(TorchCheckpointIO):
@@ -29,30 +31,21 @@ class DurableCheckpointIO(TorchCheckpointIO):
                 torch.save(checkpoint, file)
                 file.flush()
                 os.fsync(file.fileno())
-            os.replace(temporary, target)
+            replace(temporary, target)
         except BaseException as error:
             temporary.unlink(missing_ok=True)
             if isinstance(error, OSError | RuntimeError):  # torch's zip writer turns one into the other
                 raise RunFailure(_explain(error, checkpoint, target)) from error
             raise
-        sync_folder(target.parent)
 
     def load_checkpoint(
         self, path: str | Path, map_location: Any | None = None, weights_only: bool | None = None
     ) -> dict[str, Any]:
-        """Read a checkpoint, tensors and plain data only, onto the CPU."""
+        """Read a checkpoint, whole or in parts, tensors and plain data only, onto the CPU."""
+        if is_sharded(Path(path)):
+            return merged(Path(path))
         checkpoint: dict[str, Any] = torch.load(path, map_location=map_location or "cpu", weights_only=True)
         return checkpoint
-
-
-def sync_folder(folder: Path) -> None:
-    """Make renames in a folder outlast a power failure, where the system has a way to."""
-    if os.name != "nt":
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
 
 
 def _explain(error: Exception, checkpoint: dict[str, Any], target: Path) -> str:

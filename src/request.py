@@ -6,6 +6,7 @@ from pathlib import Path
 
 from src.command_line import EXAMPLE, CommandLine
 from src.config import Config, UsageError, apply_overrides, did_you_mean, left_to_data, load_file, merge, resolve, state
+from src.files import is_checkpoint
 from src.run import Run, is_restart
 
 DEFAULTS = Path(__file__).with_name("defaults.yaml")
@@ -13,7 +14,7 @@ TRAINING, EVALUATING = (None, "fit"), ("validate", "test", "predict")
 NUMBERS = {"num_folds": 2, "num_seeds": 2, "batch": 0}  # with their least values
 OWN_KEYS: dict[str, tuple[str | None, ...]] = {  # options that are no part of the configuration, and who takes them
     "run_name": (*TRAINING, *EVALUATING, "repeat"),
-    "ckpt_path": EVALUATING,
+    "ckpt_path": (*EVALUATING, "merge"),
     "resume": (*TRAINING, "replay"),
     "num_folds": ("repeat",),
     "num_seeds": ("repeat",),
@@ -31,7 +32,7 @@ class Request:
             only the data can tell; `src/facts.py` then does it.
         run: The run to evaluate or to continue; None for a new one.
         run_name: The name of a new run; None for the time.
-        ckpt_path: The checkpoint to evaluate, or to continue from if it was named; else None.
+        ckpt_path: The checkpoint to evaluate or merge, or to continue from if it was named; else None.
         numbers: The options that are numbers, by name.
     """
 
@@ -62,6 +63,10 @@ class Request:
             if line.command not in OWN_KEYS[key]:
                 takers = ", ".join(str(command) for command in OWN_KEYS[key] if command)
                 raise UsageError(f"{line.command or 'fit'} takes no --{key}; it belongs to {takers}")
+        if line.command == "merge":
+            if "ckpt_path" not in typed.own:
+                raise UsageError("merge needs --ckpt_path FOLDER, a checkpoint in parts")
+            return cls(line.command, {}, ckpt_path=typed.own["ckpt_path"])
         if line.command in EVALUATING:
             return _evaluate(typed)
         if line.command == "replay" or typed.own.get("resume", "auto") != "auto":
@@ -113,12 +118,12 @@ def _begin(typed: _Typed) -> Request:
 def _continue(typed: _Typed) -> Request:
     """Make a request for the run of a directory, or of one checkpoint in it."""
     path = Path(typed.own.get("resume", ""))
-    run = Run.of_checkpoint(str(path), "--resume") if path.is_file() else Run(path)
+    run = Run.of_checkpoint(str(path), "--resume") if is_checkpoint(path) else Run(path)
     if not (run.directory / "config.yaml").is_file():
         raise UsageError(f"--resume {path}: no run there; write its directory, or one of its checkpoints")
     if typed.command == "replay" and "batch" not in typed.numbers:
         raise UsageError("replay needs --batch N, the number of a batch counted over all epochs from 0")
-    named = str(path) if path.is_file() else None
+    named = str(path) if is_checkpoint(path) else None
     request = Request(typed.command, typed.config_of(run), run, ckpt_path=named, numbers=typed.numbers)
     _stop_if_finished(request)
     return request
@@ -135,7 +140,7 @@ def _evaluate(typed: _Typed) -> Request:
         folder = Path(path).parent
         if Path(path).name == "config.yaml" and (folder / "run.json").is_file() and "run_name" not in typed.own:
             run = Run(folder)
-            run = run if run.best_checkpoint.is_file() else Run.of_checkpoint(str(run.best_checkpoint))
+            run = run if is_checkpoint(run.best_checkpoint) else Run.of_checkpoint(str(run.best_checkpoint))
         else:
             overrides = dict(typed.overrides)
             root = overrides.get("trainer.default_root_dir", log_root(typed.merged()))

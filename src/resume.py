@@ -9,6 +9,8 @@ from typing import Any
 import torch
 
 from src.config import Config, UsageError
+from src.files import recover
+from src.sharded import check_parts, read_plain
 
 FREE = re.compile(  # changes that leave the training as it is
     r"data\.init_args\.(num_workers|storage|cache_dir|cache_limit_gb)$|"
@@ -54,8 +56,7 @@ def find_start(folder: Path, keeps_last: bool = True) -> Start:
     Raises:
         UsageError: If there are checkpoints and none of them is whole.
     """
-    for leftover in folder.glob("*.tmp"):
-        leftover.unlink(missing_ok=True)
+    recover(folder)
     names = {path: re.fullmatch(r"last(?:-(\d+))?\.ckpt", path.name) for path in folder.glob("last*.ckpt")}
     ages = {path: int(match[1] or 0) for path, match in names.items() if match}
     best = list(folder.glob("best.ckpt")) if ages or not keeps_last else []
@@ -81,23 +82,33 @@ def read_start(path: Path) -> Start:
         UsageError: If it is truncated, damaged, or no checkpoint of a training.
     """
     try:
-        with zipfile.ZipFile(path) as file:
-            broken = file.testzip()
-        if broken is not None:
-            raise UsageError(f"{path}: damaged: wrong checksum of {broken}")
-        content: Any = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        content = _read_folder(path) if path.is_dir() else _read_file(path)
     except UsageError:
         raise
     except Exception as error:  # zip and pickle readers raise anything for a damaged file
         reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
         raise UsageError(f"{path}: truncated, damaged or no checkpoint: {reason}") from None
-    if not isinstance(content, dict) or not {"state_dict", "loops", "optimizer_states"} <= content.keys():
+    wanted = {"loops", "optimizer_states"} | (set() if path.is_dir() else {"state_dict"})
+    if not isinstance(content, dict) or not wanted <= content.keys():
         raise UsageError(f"{path}: not a checkpoint of a training")
     exact = content.get("exact")
     if exact is None:
         return Start(path, content["global_step"], exact=False)
     ranks, step = len(exact["ranks"]), content["global_step"]
     return Start(path, step, exact["finished"], True, ranks, exact["metrics"], exact["device"])
+
+
+def _read_file(path: Path) -> Any:
+    with zipfile.ZipFile(path) as file:
+        broken = file.testzip()
+    if broken is not None:
+        raise UsageError(f"{path}: damaged: wrong checksum of {broken}")
+    return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+
+
+def _read_folder(path: Path) -> Any:
+    check_parts(path)
+    return read_plain(path)
 
 
 def check_same(stored: Config, wanted: Config) -> list[str]:

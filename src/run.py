@@ -19,6 +19,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from src.config import UsageError, did_you_mean
+from src.files import is_checkpoint
 
 PACKAGES = ("torch", "torchvision", "lightning", "torchmetrics", "jsonargparse", "numpy")
 NAME_VARIABLE = "TRAIN_RUN_NAME"  # tells the processes that rank 0 starts which run they belong to
@@ -126,7 +127,7 @@ class Run:
         if name:
             runs = [run for run in runs if run.directory.name == name]
         for run in sorted(runs, key=lambda run: run.started, reverse=True):
-            if run.best_checkpoint.is_file():
+            if is_checkpoint(run.best_checkpoint):
                 return run
             print(f"passed over {run.directory}: it has no {run.best_checkpoint.relative_to(run.directory)}")
         which = f"no run '{name}'" if name and not runs else "no run with a best checkpoint"

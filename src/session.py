@@ -21,6 +21,7 @@ from src.callbacks.run_notes import note_end
 from src.cli import CLI
 from src.command_line import CommandLine
 from src.commands.check import check
+from src.commands.merge import merge
 from src.config import RunFailure, UsageError
 from src.console import Console, silence_noise
 from src.messages import MISTAKES, PEER_GONE, describe
@@ -51,6 +52,8 @@ def run(line: CommandLine, request: Request, start: float) -> int:
     silence_noise()
     if request.command == "check":
         return check(request.config)
+    if request.command == "merge":
+        return merge(Path(str(request.ckpt_path)))
     with STOP.installed():
         try:
             return _run(line, request, start)

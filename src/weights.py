@@ -12,6 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from src.config import UsageError, did_you_mean
+from src.files import is_checkpoint
+from src.sharded import merged
 
 Tensors = Mapping[str, Tensor]
 
@@ -72,12 +74,15 @@ def read_weights(source: str) -> dict[str, Any]:
         UsageError: If the file is missing, damaged or holds no weights.
     """
     path = _download(source) if re.match(r"https?://|\w+_Weights\.\w+$", source) else Path(source).expanduser()
-    if not path.is_file():
+    if not is_checkpoint(path):
         near = did_you_mean(path.name, [file.name for file in path.absolute().parent.glob("*")])
         raise UsageError(f"{source}: {'a folder' if path.is_dir() else 'no such file'}{near}; write a file of weights")
     safe = path.suffix == ".safetensors"
     try:
-        content = _read_safetensors(path) if safe else torch.load(path, map_location="cpu", weights_only=True)
+        if path.is_dir():
+            content: Any = merged(path)
+        else:
+            content = _read_safetensors(path) if safe else torch.load(path, map_location="cpu", weights_only=True)
     except UsageError:
         raise
     except Exception as error:  # zip and pickle readers raise anything for a damaged file

@@ -13,6 +13,7 @@ import yaml
 from lightning.pytorch import Callback
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from src.sharded import merged
 from tests.conftest import DIGITS, PLAIN, ROOT, Train, write_images
 
 FOLDER = str(ROOT / "configs" / "image_folder.yaml")
@@ -48,7 +49,8 @@ class Bomb(Callback):
 
 
 def state(run: Path) -> dict[str, Any]:
-    checkpoint: dict[str, Any] = torch.load(run / "checkpoints/last.ckpt", weights_only=True)
+    path = run / "checkpoints/last.ckpt"
+    checkpoint: dict[str, Any] = merged(path) if path.is_dir() else torch.load(path, weights_only=True)
     return checkpoint
 
 

@@ -1,3 +1,4 @@
+from src.callbacks.activation_checkpointing import ActivationCheckpointing
 from src.callbacks.evaluation_figures import EvaluationFigures
 from src.callbacks.finite_loss import FiniteLoss
 from src.callbacks.freeze import Freeze
@@ -16,6 +17,7 @@ from src.callbacks.training_images import TrainingImages
 from src.callbacks.weight_average import WeightAverage
 
 __all__ = [
+    "ActivationCheckpointing",
     "EvaluationFigures",
     "FiniteLoss",
     "Freeze",

@@ -4,6 +4,7 @@ import torch
 import torch.distributed as dist
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
+from torch.distributed.tensor import DTensor
 from torch.optim import Optimizer
 
 from src.callbacks.batch import loss_of
@@ -42,12 +43,12 @@ class FiniteLoss(Callback):
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
         """Take the gradients away where one is not finite; the optimizer then changes nothing.
 
-        Under DDP the gradients are already those of all processes, so all decide alike.
+        The gradients are already those of all processes, so all decide alike; where each holds a part, they agree.
         """
         if not self.skip:
             return
         gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
-        if _all_finite(gradients):
+        if _all_finite(gradients, pl_module.device):
             return
         optimizer.zero_grad(set_to_none=True)
         for buffer, before in zip(pl_module.buffers(), self._buffers, strict=True):
@@ -75,8 +76,9 @@ class FiniteLoss(Callback):
         """Refuse to save weights that are not finite; the checkpoints before stay as they are."""
         self._look(trainer)
         weights = {name: value for name, value in checkpoint["state_dict"].items() if value.is_floating_point()}
-        if not _all_finite(list(weights.values())):
-            name = next(name for name, value in weights.items() if not torch.isfinite(value).all())
+        if not _all_finite(list(weights.values()), pl_module.device):
+            parts = {name: _own_part(value) for name, value in weights.items()}
+            name = next((name for name, part in parts.items() if not torch.isfinite(part).all()), "a weight")
             self._fail(trainer, f"{name} holds NaN or infinite values", trainer.fit_loop.total_batch_idx)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -112,8 +114,16 @@ class FiniteLoss(Callback):
         )
 
 
-def _all_finite(tensors: list[Tensor]) -> bool:
-    """Whether all values of all tensors are finite; reads the device once."""
+def _all_finite(tensors: list[Tensor], device: torch.device) -> bool:
+    """Whether all values of all tensors are finite, on all processes if they hold parts; reads the device once."""
     if not tensors:
         return True
-    return bool(torch.stack([torch.isfinite(tensor).all() for tensor in tensors]).all())
+    finite = torch.stack([torch.isfinite(_own_part(tensor)).all() for tensor in tensors]).all().long().to(device)
+    if any(isinstance(tensor, DTensor) for tensor in tensors):
+        dist.all_reduce(finite, dist.ReduceOp.MIN)
+    return bool(finite)
+
+
+def _own_part(tensor: Tensor) -> Tensor:
+    """Return what this process holds of a tensor that may be shared out."""
+    return tensor.to_local() if isinstance(tensor, DTensor) else tensor

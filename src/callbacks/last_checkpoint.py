@@ -14,6 +14,7 @@ from lightning.pytorch.callbacks import Checkpoint
 
 from src.callbacks.agreement import Agreement
 from src.datamodules.samplers import ArrayBatchSampler
+from src.files import replace
 from src.signals import STOP, Stopped
 
 KEY = "exact"  # of what this callback adds to a checkpoint
@@ -161,11 +162,14 @@ class LastCheckpoint(Checkpoint):
             if newer.exists():
                 temporary = older.with_suffix(".tmp")
                 temporary.unlink(missing_ok=True)
+                if newer.is_dir():
+                    replace(newer, older)
+                    continue
                 try:
                     os.link(newer, temporary)
                 except OSError:  # a file system without links
                     shutil.copyfile(newer, temporary)
-                os.replace(temporary, older)
+                replace(temporary, older)
 
 
 def device_name(trainer: Trainer) -> str:

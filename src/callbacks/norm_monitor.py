@@ -1,5 +1,7 @@
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
+from torch.distributed.fsdp import FSDPModule
+from torch.distributed.tensor import DTensor
 from torch.optim import Optimizer
 
 from src.callbacks.media import send_scalars, steps_so_far
@@ -14,10 +16,13 @@ class NormMonitor(Callback):
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
         """Log the norms."""
         every = trainer.log_every_n_steps  # type: ignore[attr-defined]
-        if not every or (trainer.global_step + 1) % every or not trainer.loggers or not trainer.is_global_zero:
+        if not every or (trainer.global_step + 1) % every or not trainer.loggers:
+            return
+        if not trainer.is_global_zero and not isinstance(pl_module, FSDPModule):  # there each holds a part
             return
         weights = [weight for group in optimizer.param_groups for weight in group["params"]]
         gradients = [weight.grad for weight in weights if weight.grad is not None and not weight.grad.is_sparse]
         tensors = {"gradient": gradients, "weight": [weight.detach() for weight in weights]}
-        norms = {f"norm/{name}": float(torch.nn.utils.get_total_norm(values)) for name, values in tensors.items()}
-        send_scalars(trainer, norms, steps_so_far(trainer))
+        norms = {name: torch.nn.utils.get_total_norm(values) for name, values in tensors.items()}
+        values = {f"norm/{name}": float(n.full_tensor() if isinstance(n, DTensor) else n) for name, n in norms.items()}
+        send_scalars(trainer, values, steps_so_far(trainer))

@@ -4,7 +4,10 @@ from typing import Any
 import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import WeightAveraging
+from lightning.pytorch.strategies import ModelParallelStrategy
 from torch import Tensor
+
+from src.config import UsageError
 
 
 class WeightAverage(WeightAveraging):
@@ -22,6 +25,7 @@ class WeightAverage(WeightAveraging):
 
     Raises:
         ValueError: If an argument is out of range, or `start` is given and the training has no end.
+        UsageError: If the weights are shared out.
     """
 
     def __init__(self, decay: float | None = 0.999, start: float = 0.0, every_n_steps: int = 1) -> None:
@@ -35,6 +39,8 @@ class WeightAverage(WeightAveraging):
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Place the average on the device of the training, and its counter where reading it makes nobody wait."""
+        if isinstance(trainer.strategy, ModelParallelStrategy):
+            raise UsageError("WeightAverage needs whole weights, but FSDP shares them out; take trainer.strategy ddp")
         self._device = trainer.strategy.root_device
         super().setup(trainer, pl_module, stage)
         if self._average_model is not None:

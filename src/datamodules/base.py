@@ -203,7 +203,8 @@ class BaseDataModule(LightningDataModule):
         dataset, shuffle = self.splits[split], split == "train"
         world_size, rank, on_cuda = 1, 0, False
         if self.trainer is not None:
-            world_size, rank = self.trainer.world_size, self.trainer.global_rank
+            shards = self.trainer.distributed_sampler_kwargs or {"num_replicas": 1, "rank": 0}
+            world_size, rank = shards["num_replicas"], shards["rank"]
             on_cuda = self.trainer.strategy.root_device.type == "cuda"
         share, rest = divmod(self.batch_size, world_size)
         if rest:

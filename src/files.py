@@ -1,0 +1,64 @@
+"""Checkpoints as files and folders: replaced in one step, and mended after a kill. Nothing heavy is imported here."""
+
+import contextlib
+import os
+import shutil
+from pathlib import Path
+
+INDEX = ".metadata"  # the file that a checkpoint in parts has
+
+
+def is_sharded(path: Path) -> bool:
+    """Whether a path is a checkpoint in parts."""
+    return (path / INDEX).is_file()
+
+
+def is_checkpoint(path: Path) -> bool:
+    """Whether a checkpoint of either kind stands at a path."""
+    return path.is_file() or is_sharded(path)
+
+
+def replace(new: Path, target: Path) -> None:
+    """Put a file or folder in the place of another; where a folder is involved, `recover` mends what a kill left."""
+    if new.is_dir() or target.is_dir():
+        old = target.with_name(f"{target.name}.old")
+        remove(old)
+        if target.exists():
+            target.rename(old)
+        new.rename(target)
+        sync_folder(target.parent)
+        remove(old)
+    else:
+        os.replace(new, target)
+        sync_folder(target.parent)
+
+
+def recover(folder: Path) -> None:
+    """Remove what is only half written, and put back what was moved away without something in its place."""
+    for leftover in folder.glob("*.tmp"):
+        remove(leftover)
+    for old in folder.glob("*.old"):
+        target = old.with_suffix("")
+        if target.exists():
+            remove(old)
+        else:
+            with contextlib.suppress(FileNotFoundError):  # another process was faster
+                old.rename(target)
+
+
+def remove(path: Path) -> None:
+    """Remove a file or folder, if there is one."""
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make renames in a folder outlast a power failure, where the system has a way to."""
+    if os.name != "nt":
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
