@@ -27,7 +27,7 @@ from src.messages import Parser, check_functions, mistakes_in_one_line
 from src.plugins import DurableCheckpointIO
 from src.request import DEFAULTS, EVALUATING, OWN_KEYS, Request, log_root
 from src.resume import Start, check_same, find_start, read_start
-from src.run import Run, is_main_process
+from src.run import Run, is_main_process, layout
 
 DESCRIPTION = """Without a command: fit, then test the best checkpoint. Every option can stand in a configuration file
 or be typed; init_args may be left out when typing. --config FILE --help also explains the options of that file's model
@@ -122,6 +122,9 @@ class CLI(LightningCLI):
             named = request.ckpt_path
             self.start = read_start(Path(named)) if named else find_start(folder, keeps_last)
         self.config.trainer.default_root_dir = str(self.run.directory)
+        for key, value in layout().items():
+            if self.config.trainer[key] in ("auto", 1):
+                self.config.trainer[key] = value
         _place(self.config.trainer, self.run.directory)
         _place(self.config.callbacks, self.run.directory)
 
@@ -195,8 +198,9 @@ class CLI(LightningCLI):
     def _fit(self) -> None:
         """Train, from the start or on."""
         loggers = [logger for logger in self.trainer.loggers if isinstance(logger, TensorBoardLogger)]
-        if self.request.run is not None:
+        if self.start.path is not None:
             self.trainer.num_sanity_val_steps = 0
+        if self.request.run is not None:
             self.trainer.should_stop = self.start.finished and not self.extends  # only the test was missing
             for logger in loggers:  # steps that are done again would else be shown twice
                 logger._kwargs["purge_step"] = self.start.step

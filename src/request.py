@@ -7,7 +7,7 @@ from pathlib import Path
 from src.command_line import EXAMPLE, CommandLine
 from src.config import Config, UsageError, apply_overrides, did_you_mean, left_to_data, load_file, merge, resolve, state
 from src.files import is_checkpoint
-from src.run import Run, is_restart
+from src.run import Run, is_elastic, is_restart
 
 DEFAULTS = Path(__file__).with_name("defaults.yaml")
 TRAINING, EVALUATING = (None, "fit"), ("validate", "test", "predict")
@@ -109,8 +109,10 @@ def _begin(typed: _Typed) -> Request:
     root = log_root(config)
     _check_callbacks(config)
     request = Request(typed.command, _resolve(config), run_name=typed.own.get("run_name"), numbers=typed.numbers)
-    if request.trains and ("resume" in typed.own or is_restart()):
-        request.run = Run.to_continue(root, config["experiment"], request.run_name)
+    asked = "resume" in typed.own or is_restart()
+    if request.trains and (asked or is_elastic()):  # torchrun counts the restarts of each node alone
+        run = Run.to_continue(root, config["experiment"], request.run_name)
+        request.run = run if asked or (run is not None and not run.is_finished) else None
         _stop_if_finished(request)
     return request
 

@@ -30,13 +30,27 @@ def job_name() -> str | None:
     array, job = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_JOB_ID")
     if job and os.environ.get("SLURM_JOB_NAME") not in ("bash", "interactive"):
         return f"slurm-{array}_{os.environ['SLURM_ARRAY_TASK_ID']}" if array else f"slurm-{job}"
-    elastic = os.environ.get("TORCHELASTIC_RUN_ID", "none")
-    return None if elastic in ("none", "") else f"torchrun-{re.sub(r'[^A-Za-z0-9_.-]', '_', elastic)}"
+    return f"torchrun-{re.sub(r'[^A-Za-z0-9_.-]', '_', os.environ['TORCHELASTIC_RUN_ID'])}" if is_elastic() else None
+
+
+def is_elastic() -> bool:
+    """Whether torchrun started this process under an id, so that it may start the whole group again."""
+    return os.environ.get("TORCHELASTIC_RUN_ID", "none") not in ("none", "")
 
 
 def is_restart() -> bool:
     """Whether SLURM or torchrun started this job again."""
     return any(os.environ.get(name, "0") != "0" for name in ("SLURM_RESTART_COUNT", "TORCHELASTIC_RESTART_COUNT"))
+
+
+def layout() -> dict[str, int]:
+    """Return what the launcher of this process laid out, as options of the trainer; empty for what it left open."""
+    if "LOCAL_WORLD_SIZE" in os.environ:
+        devices = int(os.environ["LOCAL_WORLD_SIZE"])
+        return {"devices": devices, "num_nodes": int(os.environ["WORLD_SIZE"]) // devices}
+    if os.environ.get("SLURM_JOB_NAME") in ("bash", "interactive") or "SLURM_STEP_NUM_NODES" not in os.environ:
+        return {}
+    return {"num_nodes": int(os.environ["SLURM_STEP_NUM_NODES"])}  # of the srun that started it
 
 
 def is_main_process() -> bool:
@@ -91,8 +105,12 @@ class Run:
         """Return the run called `name`, or else the newest one unless it is finished; None if there is none."""
         parent = Path(root) / experiment
         runs = [cls(file.parent) for file in parent.glob("*/config.yaml")]
-        if wanted := name or job_name():
-            return next((run for run in runs if run.directory.name == wanted), None)
+        if name:
+            return next((run for run in runs if run.directory.name == name), None)
+        if wanted := job_name():
+            same = re.compile(rf"{re.escape(wanted)}(-\d+)?")
+            runs = [run for run in runs if same.fullmatch(run.directory.name)]
+            return max(runs, key=lambda run: run.started, default=None)
         newest = max(runs, key=lambda run: run.started, default=None)
         return newest if newest is not None and not newest.is_finished else None
 

@@ -32,6 +32,8 @@ from src.signals import STOP, Stopped
 OUT_OF_MEMORY = """out of memory ({}). Take fewer samples at a time and keep the batch by accumulating: halve
 data.batch_size and set trainer.accumulate_grad_batches 2; python train.py find_batch_size --config C finds out what
 fits. Or write trainer.precision bf16-mixed, smaller images, a smaller network"""
+SHARED_STORE = """torchrun may hang when it starts the group again, since all attempts share one store (pytorch issue
+167288); to prevent it, start torchrun with TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1"""
 NO_SPACE = "no space left on the disk; make room, then continue with --resume"
 
 
@@ -169,7 +171,9 @@ def _headline(cli: CLI) -> str:
 def _remarks(cli: CLI) -> list[str]:
     """Say from where a run continues, and what will not be as it would have been."""
     if cli.request.run is None:
-        return []
+        shared = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
+        restarts = os.environ.get("TORCHELASTIC_MAX_RESTARTS", "0") != "0"
+        return [SHARED_STORE] if shared and restarts else []
     start = cli.start
     if start.path is None:
         return ["no checkpoint yet: the run starts from the beginning"]

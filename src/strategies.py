@@ -133,7 +133,7 @@ class FSDPStrategy(ModelParallelStrategy):
         model = self.lightning_module
         assert model is not None
         checkpoint = read_plain(path)
-        weights = get_model_state_dict(model)
+        weights: dict[str, Any] = get_model_state_dict(model)
         read_parts(path, {f"weights/{name}": value for name, value in weights.items()})
         model.load_state_dict(weights)
         for number, optimizer in enumerate(self.optimizers):
