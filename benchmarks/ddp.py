@@ -130,6 +130,7 @@ def seconds(work: Callable[[], None], steps: int, alone: bool) -> float:
 
 def measure(rank: int, path: str, names: list[str], repetitions: int, steps: int) -> None:
     """Measure in one of the two processes, and print in the first."""
+    found: dict[str, dict[str, str]] = {}
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{path}", rank=rank, world_size=2)
     for name in names:
@@ -142,46 +143,48 @@ def measure(rank: int, path: str, names: list[str], repetitions: int, steps: int
                 taken = seconds(work, steps, alone=way == "alone")
                 if repetition:  # the first is not counted
                     times[way].append(taken)
-        if rank == 0:
-            report(name, case, sizes, times)
+        found[name] = describe(case, sizes, times)
     dist.destroy_process_group()
+    if rank == 0:
+        print(f"| Median and range of {repetitions} | {' | '.join(names)} |\n|{' --- |' * (len(names) + 1)}")
+        for key in found[names[0]]:
+            print(f"| {key} | {' | '.join(column[key] for column in found.values())} |", flush=True)
 
 
-def report(name: str, case: Case, sizes: list[int], times: dict[str, list[float]]) -> None:
-    """Print what came out for one network."""
+def describe(case: Case, sizes: list[int], times: dict[str, list[float]]) -> dict[str, str]:
+    """Return what came out for one network, in words."""
     median = {way: 1000 * statistics.median(values) for way, values in times.items()}  # milliseconds
     num_parameters = sum(parameter.numel() for parameter in case.net().parameters())
-    speed = 1000 * case.batch_size / median["alone"]
 
     def paired(measure: Callable[..., float], *names: str) -> str:
         found = sorted(measure(*values) for values in zip(*(times[name] for name in names), strict=True))
         return f"{statistics.median(found):.2f} ({found[0]:.2f} to {found[-1]:.2f})"
 
     lines = {
-        "parameters": f"{num_parameters:,}",
-        "one process": f"{median['alone']:.2f} ms a step of {case.batch_size} samples, {speed:,.0f} samples/s",
-        "efficiency, the same batch each (weak)": paired(operator.truediv, "alone", "both"),
-        "efficiency, half the batch each (strong)": paired(lambda a, b: a / b / 2, "alone", "halves"),
-        "efficiency of two that send nothing": paired(operator.truediv, "alone", "silent"),
-        "bytes of gradients": f"{4 * num_parameters:,}",
-        "bytes all-reduced in a step": f"{4 * sum(sizes):,}",
-        "buckets": ", ".join(f"{4 * size / 2**20:.2f} MiB" for size in sizes),
-        "step, step that sends nothing, all-reduce alone": f"{median['both']:.2f}, {median['silent']:.2f}, "
-        f"{median['all-reduce']:.2f} ms",
-        "share of the all-reduce that overlaps": paired(
-            lambda a, b, c: 1 - (a - b) / c, "both", "silent", "all-reduce"
-        ),
+        "Parameters": f"{num_parameters:,}",
+        "One process: samples in a step": str(case.batch_size),
+        "One process: samples/s": f"{1000 * case.batch_size / median['alone']:,.0f}",
+        "Two, the same batch each (weak): efficiency": paired(operator.truediv, "alone", "both"),
+        "Two, half the batch each (strong): efficiency": paired(lambda a, b: a / b / 2, "alone", "halves"),
+        "Two that send nothing: efficiency": paired(operator.truediv, "alone", "silent"),
+        "Bytes of gradients": f"{4 * num_parameters:,}",
+        "Bytes all-reduced in a step": f"{4 * sum(sizes):,}",
+        "Buckets, MiB": ", ".join(f"{4 * size / 2**20:.2f}" for size in sizes),
+        "Step of two, ms": f"{median['both']:.2f}",
+        "Step of two that send nothing, ms": f"{median['silent']:.2f}",
+        "All-reduce alone, ms": f"{median['all-reduce']:.2f}",
+        "Share of it that overlaps": paired(lambda a, b, c: 1 - (a - b) / c, "both", "silent", "all-reduce"),
     }
-    lines |= {f"step with {option}, over the step": paired(operator.truediv, option, "both") for option in OPTIONS}
-    print(f"\n{name}, {len(times['alone'])} repetitions")
-    print("\n".join(f"  {key:<50} {value}" for key, value in lines.items()), flush=True)
+    for option in OPTIONS:
+        lines[f"`{option}`: step over step without"] = paired(operator.truediv, option, "both")
+    return lines
 
 
 def main(words: list[str] | None = None) -> None:
     """Start two processes and measure in them."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("networks", nargs="*", metavar="network", help=", ".join(CASES))
-    parser.add_argument("--repetitions", type=int, default=15)
+    parser.add_argument("--repetitions", type=int, default=11)
     parser.add_argument("--steps", type=int, default=20)
     options = parser.parse_args(words)
     if unknown := set(options.networks) - set(CASES):

@@ -61,13 +61,12 @@ def test_the_best_interval_is_the_one_that_loses_least() -> None:
 def test_two_processes_send_every_gradient_once(capfd: pytest.CaptureFixture[str]) -> None:
     ddp.main(["MLP", "--repetitions", "1", "--steps", "1"])
     printed = capfd.readouterr().out
-    found = dict(re.findall(r"^  (\S.*?)  +(.*)$", printed, re.MULTILINE))
-    assert found["parameters"] == "1,865,738"
-    assert found["bytes all-reduced in a step"] == found["bytes of gradients"] == f"{4 * 1_865_738:,}"
-    sizes = [float(size) for size in re.findall(r"([\d.]+) MiB", found["buckets"])]
-    assert sum(sizes) == pytest.approx(4 * 1_865_738 / 2**20, abs=0.02)
-    assert float(found["efficiency, the same batch each (weak)"].split()[0]) > 0
-    assert {f"step with {option}, over the step" for option in ddp.OPTIONS} <= set(found)
+    found = dict(re.findall(r"^\| (.*?) \| (.*) \|$", printed, re.MULTILINE))
+    assert found["Parameters"] == "1,865,738"
+    assert found["Bytes all-reduced in a step"] == found["Bytes of gradients"] == f"{4 * 1_865_738:,}"
+    assert sum(map(float, found["Buckets, MiB"].split(", "))) == pytest.approx(4 * 1_865_738 / 2**20, abs=0.02)
+    assert float(found["Two, the same batch each (weak): efficiency"].split()[0]) > 0
+    assert {f"`{option}`: step over step without" for option in ddp.OPTIONS} <= set(found)
 
 
 def test_an_unknown_network_is_named(capsys: pytest.CaptureFixture[str]) -> None:
