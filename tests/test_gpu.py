@@ -37,7 +37,7 @@ def test_digits_are_learned_with(train_process: Train, tmp_path: Path, overlay: 
     record = json.loads((tmp_path / "logs/digits/a/run.json").read_text())
     assert record["hardware"]["num_devices"] == 1
     assert record["hardware"]["accelerator"] != "cpu"
-    if overlay.stem != "debug":
+    if overlay.stem not in ("debug", "overfit"):
         assert metrics(tmp_path)["test/accuracy"] > 0.97
 
 
