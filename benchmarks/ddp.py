@@ -154,7 +154,8 @@ def measure(rank: int, path: str, names: list[str], repetitions: int, steps: int
 def describe(case: Case, sizes: list[int], times: dict[str, list[float]]) -> dict[str, str]:
     """Return what came out for one network, in words."""
     median = {way: 1000 * statistics.median(values) for way, values in times.items()}  # milliseconds
-    num_parameters = sum(parameter.numel() for parameter in case.net().parameters())
+    net = case.net()
+    num_parameters = sum(parameter.numel() for parameter in net.parameters())
 
     def paired(measure: Callable[..., float], *names: str) -> str:
         found = sorted(measure(*values) for values in zip(*(times[name] for name in names), strict=True))
@@ -169,6 +170,7 @@ def describe(case: Case, sizes: list[int], times: dict[str, list[float]]) -> dic
         "Two that send nothing: efficiency": paired(operator.truediv, "alone", "silent"),
         "Bytes of gradients": f"{4 * num_parameters:,}",
         "Bytes all-reduced in a step": f"{4 * sum(sizes):,}",
+        "Bytes of buffers, broadcast in each step": f"{sum(buffer.nbytes for buffer in net.buffers()):,}",
         "Buckets, MiB": ", ".join(f"{4 * size / 2**20:.2f}" for size in sizes),
         "Step of two, ms": f"{median['both']:.2f}",
         "Step of two that send nothing, ms": f"{median['silent']:.2f}",

@@ -46,7 +46,7 @@ class Flags:
     """What makes a step fast.
 
     Args:
-        tf32: Whether products of float32 may round their factors to 10 bits.
+        tf32: Whether products of float32 may round their factors to 10 bits; None as torch has it, convolutions only.
         bf16: Whether the forward pass runs under autocast to bfloat16.
         channels_last: Whether images and weights have their channels innermost.
         fused: Whether the optimizer is one kernel.
@@ -54,7 +54,7 @@ class Flags:
         cudnn_benchmark: Whether cuDNN tries out its kernels.
     """
 
-    tf32: bool = False
+    tf32: bool | None = None
     bf16: bool = False
     channels_last: bool = False
     fused: bool = False
@@ -69,13 +69,13 @@ class Flags:
     def set(self) -> None:
         """Set what is global."""
         torch.set_float32_matmul_precision("high" if self.tf32 else "highest")
-        torch.backends.cudnn.allow_tf32 = self.tf32
+        torch.backends.cudnn.allow_tf32 = self.tf32 is not False
         torch.backends.cudnn.benchmark = self.cudnn_benchmark
 
 
 def ladder(compiles: bool) -> dict[str, Flags]:
     """Return the flags of the loops, one more each time."""
-    flags = {"loop in float32": Flags()}
+    flags = {"loop in float32": Flags(tf32=False)}
     for name in ("tf32", "bf16", "channels_last", "fused", *(["compiled"] if compiles else [])):
         flags[f"+ {name}"] = replace(list(flags.values())[-1], **{name: True})
     return flags
@@ -123,6 +123,7 @@ class Clock(Callback):
 
     def __init__(self, num_steps: int) -> None:
         self.num_steps = num_steps
+        self.begin = self.seconds = 0.0
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *args: Any) -> None:
         """Start or stop."""
