@@ -144,7 +144,7 @@ class Work:
 
 RESNET = Work("ResNet-50, 224 pixels, DDP", 25.557e6, 8, num_pieces=4)
 GPT = Work("transformer, 1.3 B, FSDP", 1.316e9, 12, sharded=True, num_pieces=24)
-STORED = [RESNET, GPT, Work("transformer, 13 B", 13e9, 12), Work("transformer, 70 B", 70e9, 12)]
+STORED = [RESNET, GPT, Work("transformer, 13 B", 13e9, 12, True), Work("transformer, 70 B", 70e9, 12, True)]
 
 
 def table(head: str, rows: list[list[str]]) -> str:
@@ -194,8 +194,8 @@ def mtbf(a: Assumptions, num_gpus: int) -> float:
 
 def failures(a: Assumptions) -> str:
     """Estimate how often something breaks."""
-    rows = [[f"{n:,}", f"{mtbf(a, n) / 3600:,.0f} h", f"{mtbf(a, n) / 86400:,.1f} days"] for n in (8, 64, 1024, 16384)]
-    return table("| GPUs | Mean time between failures | |", rows)
+    rows = [[f"{n:,}", f"{mtbf(a, n) / 3600:,.0f}", f"{mtbf(a, n) / 86400:,.1f}"] for n in (8, 64, 1024, 16384)]
+    return table("| GPUs | Hours between failures | Days |", rows)
 
 
 def saving(a: Assumptions, num_gpus: int = 1024) -> str:
@@ -203,7 +203,8 @@ def saving(a: Assumptions, num_gpus: int = 1024) -> str:
     rows, between = [], mtbf(a, num_gpus)
     for work in STORED:
         size = work.num_parameters * work.state / GB
-        for way, speed in (("one file", a.one_writer), ("sharded", Layout(num_gpus).storage(a) / GB)):
+        ways = {"one file": a.one_writer} | ({"sharded": Layout(num_gpus).storage(a) / GB} if work.sharded else {})
+        for way, speed in ways.items():
             seconds = size / speed
             interval = math.sqrt(2 * seconds * between)
             lost = seconds / interval + interval / 2 / between + a.restart / between
