@@ -205,7 +205,8 @@ def plain(net: nn.Module, data: ResidentData, flags: Flags, clock: Clock, folder
 def by_hand(net: nn.Module, data: ResidentData, flags: Flags, clock: Clock, folder: str) -> None:
     """Train in a bare loop."""
     device = data.images.device
-    optimizer = torch.optim.SGD(net.parameters(), lr=0.01, momentum=0.9, fused=flags.fused)
+    fused = flags.fused or None  # False would also switch off the usual way, foreach
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.01, momentum=0.9, fused=fused)
     for number, (images, targets) in enumerate(data):
         for transform in data.train_transform:
             images = transform(images)
