@@ -1,0 +1,62 @@
+"""All of the benchmark but CUDA itself, with a small network on the CPU."""
+
+import re
+from collections.abc import Iterator
+
+import pytest
+import torch
+
+from benchmarks import gpu
+
+TINY = ["--net", "resnet18", "--image_size", "32", "--batch_size", "4", "--num_images", "16", "--warmup", "1"]
+SHORT = [*TINY, "--steps", "2", "--repetitions", "1"]
+
+
+@pytest.fixture(autouse=True)
+def _restore_flags() -> Iterator[None]:
+    yield
+    gpu.Flags(cudnn_benchmark=False).set()  # as torch has them
+
+
+def rows(printed: str) -> dict[str, tuple[int, float]]:
+    """Return images per second and share of the peak by way."""
+    found = re.findall(r"^\| (.+?) \| ([\d,]+) \| .* \| ([\d.]+)% \|$", printed, re.MULTILINE)
+    return {name: (int(speed.replace(",", "")), float(share)) for name, speed, share in found}
+
+
+def test_every_way_runs_on_the_cpu(capsys: pytest.CaptureFixture[str]) -> None:
+    gpu.main(["--device", "cpu", "--no-compile", *SHORT])
+    printed = capsys.readouterr().out
+    loops = ["loop in float32", "+ tf32", "+ bf16", "+ channels_last", "+ fused"]
+    assert list(rows(printed)) == ["ours", "plain Lightning", *loops]
+    assert all(speed > 0 and 0 < share <= 100 for speed, share in rows(printed).values())
+    assert re.search(r"ours over \+ fused: \d+\.\d+x .*; goal: at least 0.97", printed)
+    assert re.search(r"ours over plain Lightning: \d+\.\d+x .*; goal: at least 4.0", printed)
+
+
+def test_the_flags_add_up() -> None:
+    flags = list(gpu.ladder(compiles=True).values())
+    assert flags[0] == gpu.Flags(tf32=False)
+    assert flags[-1] == gpu.Flags(tf32=True, bf16=True, channels_last=True, fused=True, compiled=True)
+    assert not list(gpu.ladder(compiles=False).values())[-1].compiled
+
+
+def test_operations_are_those_of_forward_and_backward() -> None:
+    """ResNet-50 has 4.09 G multiply-adds forward; the backward pass takes twice that, but for the first layer."""
+    assert gpu.flops("resnet50", 224) == pytest.approx(3 * 8.178e9, rel=0.02)
+
+
+def test_batches_have_the_layout_that_was_asked_for() -> None:
+    images = torch.randint(256, (8, 3, 4, 4), dtype=torch.uint8)
+    data = gpu.ResidentData(images=images, num_steps=3, memory_format=torch.channels_last, batch_size=5)
+    batches = list(data)
+    assert len(batches) == len(data) == 3
+    assert batches[0][0].shape == (5, 3, 4, 4)
+    assert batches[0][0].is_contiguous(memory_format=torch.channels_last)
+    assert torch.equal(images[batches[0][1]], batches[0][0])  # the targets are the places of the images
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+def test_nothing_is_measured_without_a_gpu(capsys: pytest.CaptureFixture[str]) -> None:
+    gpu.main([])
+    assert capsys.readouterr().out == "skipped: there is no CUDA device\n"
