@@ -68,17 +68,8 @@ def launch(machines: Any, folder: Path, job: str, *words: str, **environment: st
         command += [str(ROOT / "train.py"), *words]
         variables = {**os.environ, **variables, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", **environment}
         variables["TORCH_DISABLE_SHARE_RDZV_TCP_STORE"] = "1"  # see docs/scaling.md
-        processes.append(
-            subprocess.Popen(
-                command,
-                cwd=folder,
-                env=variables,
-                text=True,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )  # fmt: skip
-        )
+        pipes: Any = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True, "start_new_session": True}
+        processes.append(subprocess.Popen(command, cwd=folder, env=variables, **pipes))
     try:
         shown = [process.communicate(timeout=400)[0] for process in processes]
         assert [process.returncode for process in processes] == [0, 0], shown
