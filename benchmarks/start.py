@@ -1,8 +1,8 @@
 """How long it takes to begin, in processes of their own: python -m benchmarks.start [help|step|parts ...].
 
-`help`: `train.py --help` and the answer to a mistake over `import lightning`. `step`: a whole process that ends after its
-first training step on digits, over one that only imports the libraries that configs/digits.yaml names or needs. `parts`:
-where the seconds of the whole digits command go.
+`help`: `train.py --help` and the answer to a mistake over `import lightning`. `step`: a whole process that ends after
+its first training step on digits, over one that only imports the libraries that configs/digits.yaml names or needs.
+`parts`: where the seconds of the whole digits command go.
 """
 
 import argparse
