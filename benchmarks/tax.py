@@ -142,7 +142,7 @@ def mlp(options: argparse.Namespace) -> None:
 def resnet(options: argparse.Namespace) -> None:
     """A ResNet-18 on images of 32x32, one epoch a run."""
     named = item("torchvision.models.resnet18", num_classes=10)
-    data = {"num_samples": 320 if options.quick else 3_840, "shape": [3, 32, 32], "num_classes": 10}
+    data = {"num_samples": 256 if options.quick else 3_840, "shape": [3, 32, 32], "num_classes": 10}
     problem = Problem(lambda: torchvision.models.resnet18(num_classes=10), named, data, warm_up=2, num_epochs=1)
     ways = {
         "bare": lambda: problem.timed(problem.bare)[0],
