@@ -28,6 +28,7 @@ from src.plugins import DurableCheckpointIO
 from src.request import DEFAULTS, EVALUATING, OWN_KEYS, Request, log_root
 from src.resume import Start, check_same, find_start, read_start
 from src.run import Run, is_main_process, layout
+from src.steps import leave_out_idle_work
 
 DESCRIPTION = """Without a command: fit, then test the best checkpoint. Every option can stand in a configuration file
 or be typed; init_args may be left out when typing. --config FILE --help also explains the options of that file's model
@@ -155,7 +156,7 @@ class CLI(LightningCLI):
             config["plugins"] = [*plugins, DurableCheckpointIO()]
         self.best = named.get("best")
         config["callbacks"] = [*own, *named.values()]
-        return super()._instantiate_trainer(config, [*callbacks, self.start_check])
+        return leave_out_idle_work(super()._instantiate_trainer(config, [*callbacks, self.start_check]))
 
     @property
     def best_path(self) -> str | None:

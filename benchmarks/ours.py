@@ -1,0 +1,83 @@
+"""Runs of this project, as the benchmarks start them: the real command line, in this process or in one of its own."""
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from benchmarks.clock import Terminal
+
+ROOT = Path(__file__).resolve().parent.parent
+ACCURACY = {
+    "accuracy": {
+        "class_path": "torchmetrics.classification.MulticlassAccuracy",
+        "init_args": {"num_classes": 10, "average": "micro", "validate_args": False},
+    }
+}
+
+
+def item(class_path: str, **init_args: Any) -> dict[str, Any]:
+    """Return a class as a configuration names it."""
+    return {"class_path": class_path, "init_args": init_args}
+
+
+def classifier(net: dict[str, Any], optimizer: dict[str, Any], metrics: dict[str, Any]) -> dict[str, Any]:
+    """Return the model part of a configuration."""
+    loss = item("torch.nn.CrossEntropyLoss")
+    return item("src.models.ClassifierModule", net=net, loss=loss, optimizer=optimizer, metrics=metrics)
+
+
+def write_config(folder: str, content: dict[str, Any]) -> str:
+    """Write a configuration whose runs go into `folder`, and return its path."""
+    trainer = {"default_root_dir": f"{folder}/logs", "accelerator": "cpu", **content.get("trainer", {})}
+    path = Path(folder, "benchmark.yaml")
+    path.write_text(json.dumps(content | {"trainer": trainer}), encoding="utf-8")
+    return str(path)
+
+
+def train_here(*words: str) -> None:
+    """Run train.py in this process, on a terminal that nobody sees."""
+    from train import main
+
+    sys.argv = ["train.py", *words]
+    with hidden():
+        code = main(list(words))
+    if code:
+        raise RuntimeError(f"train.py {' '.join(words)} ended with {code}")
+
+
+@contextlib.contextmanager
+def hidden() -> Any:
+    """Let all that is printed go to a terminal that nobody sees."""
+    terminal: Any = Terminal()
+    with contextlib.redirect_stdout(terminal), contextlib.redirect_stderr(terminal):
+        yield
+
+
+def python(*words: str, code: int = 0) -> float:
+    """Run a Python process from the repository root and return its seconds.
+
+    Raises:
+        RuntimeError: If it ends with another exit code than `code`.
+    """
+    start = time.perf_counter()
+    done = subprocess.run([sys.executable, *words], capture_output=True, text=True, cwd=ROOT)
+    taken = time.perf_counter() - start
+    if done.returncode != code:
+        raise RuntimeError(f"python {' '.join(words)} ended with {done.returncode}:\n{done.stderr[-2000:]}")
+    return taken
+
+
+def peak_of(*words: str) -> float:
+    """Run a Python process from the repository root and return the most memory it held, in MB (Linux)."""
+    process = subprocess.Popen([sys.executable, *words], cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    assert process.stderr is not None
+    errors = process.stderr.read()
+    _, status, usage = os.wait4(process.pid, 0)
+    if status:
+        raise RuntimeError(f"python {' '.join(words)} failed:\n{errors.decode()[-2000:]}")
+    return usage.ru_maxrss * 1024 / 1e6
