@@ -126,7 +126,7 @@ def _can_measure(trainer: Any, batch_idx: int) -> bool:
 
 def _count_flops(trainer: Trainer, module: Any, batch: Any) -> float:
     """Return the floating-point operations of a training step: three times those of its forward pass."""
-    if not hasattr(module, "step") or not can_run_alone(trainer, module):
+    if not hasattr(module, "step") or not can_run_alone(trainer):
         return 0.0
     try:
         with undisturbed(module), torch.no_grad(), FlopCounterMode(display=False) as counter:
