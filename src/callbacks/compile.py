@@ -30,7 +30,7 @@ class Compile(Callback):
         backend: A backend of torch.compile. "eager" and "aot_eager" help to find out why a network fails.
 
     Raises:
-        UsageError: If the module has no `net` or no such part, or the CPU's code cannot be compiled, for want of a compiler.
+        UsageError: If the module has no `net` or no such part, or a CPU's code cannot be compiled.
     """
 
     def __init__(
