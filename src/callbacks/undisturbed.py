@@ -7,18 +7,29 @@ from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 
 
 @contextmanager
+def uncompiled(module: LightningModule) -> Iterator[None]:
+    """Let a module run as if nothing of it was compiled, for shapes that come once: compiling them takes too long."""
+    before = [(part, part._compiled_call_impl) for part in module.modules()]
+    for part, _ in before:
+        part._compiled_call_impl = None
+    try:
+        yield
+    finally:
+        for part, compiled in before:
+            part._compiled_call_impl = compiled
+
+
+@contextmanager
 def undisturbed(module: LightningModule) -> Iterator[None]:
     """Let a module compute something beside its training: in eval mode, not compiled, all generators as they were."""
-    before = [(part, part.training, part._compiled_call_impl) for part in module.modules()]
+    modes = {part: part.training for part in module.modules()}
     module.eval()
-    for part in module.modules():
-        part._compiled_call_impl = None  # for what is computed once, compiling takes too long
     try:
-        with torch.random.fork_rng([module.device] if module.device.type == "cuda" else []):
+        with uncompiled(module), torch.random.fork_rng([module.device] if module.device.type == "cuda" else []):
             yield
     finally:
-        for part, mode, compiled in before:
-            part.training, part._compiled_call_impl = mode, compiled
+        for part, mode in modes.items():
+            part.training = mode
 
 
 def can_run_alone(trainer: Trainer) -> bool:

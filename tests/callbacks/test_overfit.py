@@ -1,5 +1,6 @@
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -53,11 +54,9 @@ def test_every_step_gets_the_same_values(train: Train, monkeypatch: pytest.Monke
     seen = []
     keep = Overfit.on_train_batch_end
 
-    def look(
-        self: Overfit, trainer: object, module: object, outputs: object, batch: list[torch.Tensor], i: int
-    ) -> None:
-        seen.append([part.clone() for part in batch])
-        keep(self, trainer, module, outputs, batch, i)  # type: ignore[arg-type]
+    def look(self: Overfit, *words: Any) -> None:
+        seen.append([part.clone() for part in words[3]])
+        keep(self, *words)
 
     monkeypatch.setattr(Overfit, "on_train_batch_end", look)
     assert train(*config("digits"), "--callbacks.overfit.num_steps", "4").code == 0
