@@ -19,6 +19,7 @@ def flags() -> Iterator[Callable[[], tuple[bool, bool]]]:
     torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = before
 
 
+@pytest.mark.filterwarnings("ignore:Please use the new API settings")  # torch 2.9 to 2.11
 def test_tf32_is_a_matter_of_cuda_alone(flags: Callable[[], tuple[bool, bool]]) -> None:
     before = flags()
     allow_tf32("cpu", not before[0])

@@ -90,7 +90,7 @@ class SpeedMonitor(Callback):
         if shares["transfer"] > 0.3:
             return f"{shares['transfer']:.0%} of the step went into batch transforms: fewer or simpler train_transform"
         if shares["optimizer"] > 0.35:
-            return f"{shares['optimizer']:.0%} of the step went into the optimizer: a larger data.batch_size, or fused"
+            return f"{shares['optimizer']:.0%} of the step went into the optimizer: a larger data.batch_size"
         if shares["other"] > 0.35:
             return f"{shares['other']:.0%} of the step was neither data nor network: a larger data.batch_size"
         share = shares["forward"] + shares["backward"]

@@ -19,7 +19,7 @@ OVERLAYS = ROOT / "configs/overlays"
 COMPILE = ("--config", str(OVERLAYS / "compile.yaml"))
 NET = ("--model.net.layers", "[4, M, 8]")
 FIT = ("--config", DIGITS, *NET, "--trainer.limit_train_batches", "3", "--model.scheduler", "null", *PLAIN)
-FEW = ("--trainer.limit_val_batches", "1", "--trainer.limit_test_batches", "2", "--trainer.num_sanity_val_steps", "0")
+FEW = ("--trainer.limit_val_batches", "2", "--trainer.limit_test_batches", "2", "--trainer.num_sanity_val_steps", "0")
 EAGER = ("--callbacks.compile.backend", "eager")
 
 pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated")  # torch 2.11's compiler warns
@@ -54,8 +54,11 @@ def _reset() -> Iterator[None]:
 class Reset(Callback):
     """Makes a run forget what was compiled before it, as a process of its own has nothing."""
 
-    def setup(self, *_: Any) -> None:
+    def setup(self, *_: Any, **__: Any) -> None:
         torch.compiler.reset()
+
+
+RESET = "--callbacks.reset=tests.callbacks.test_compile.Reset"
 
 
 def run(name: str = "a") -> Path:

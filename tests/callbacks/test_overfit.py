@@ -7,7 +7,7 @@ import torch
 
 from src.callbacks import Overfit
 from src.callbacks.overfit import verdict
-from tests.conftest import ROOT, Train
+from tests.conftest import ROOT, Train, write_images
 
 OVERFIT = ("--config", str(ROOT / "configs/overlays/overfit.yaml"))
 
@@ -47,6 +47,15 @@ def test_every_kind_of_task(train: Train, name: str) -> None:
     result = train(*config(name), *SMALL[name], "--callbacks.overfit.num_steps", "12")
     assert (result.code, result.err) == (0, "")
     assert "in 12 steps" in result.out
+
+
+def test_images_read_by_workers(train: Train, tmp_path: Path) -> None:
+    for name in "ab":
+        write_images(tmp_path / "data" / name, 20)
+    words = ("--data.root", "data", "--data.image_size", "16", "--data.batch_size", "8", "--data.storage", "files")
+    result = train(*config("image_folder"), *words, "--data.num_workers", "1", "--callbacks.overfit.num_steps", "5")
+    assert (result.code, result.err) == (0, "")
+    assert "in 5 steps" in result.out
 
 
 def test_every_step_gets_the_same_values(train: Train, monkeypatch: pytest.MonkeyPatch) -> None:
