@@ -25,6 +25,7 @@ from src.config import Config, UsageError, load_file
 from src.facts import fill_in
 from src.messages import Parser, check_functions, mistakes_in_one_line
 from src.plugins import DurableCheckpointIO
+from src.precision import settle_precision
 from src.request import DEFAULTS, EVALUATING, OWN_KEYS, Request, log_root
 from src.resume import Start, check_same, find_start, read_start
 from src.run import Run, is_main_process, layout
@@ -71,9 +72,8 @@ class CLI(LightningCLI):
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add what this project has beside Trainer, model and data."""
-        parser.add_argument(
-            "--experiment", type=str | None, help="Name of the experiment; the first file's by default."
-        )
+        parser.add_argument("--experiment", type=str | None, help="Its name; that of the first file by default.")
+        parser.add_argument("--tf32", type=bool, default=True, help="Whether float32 may be TF32 on a GPU, faster.")
         parser.add_argument(
             "--callbacks",
             type=dict[str, Callback | None],
@@ -134,6 +134,7 @@ class CLI(LightningCLI):
         try:
             with mistakes_in_one_line():
                 super().instantiate_classes()
+                settle_precision(self.trainer, self.config.trainer.precision, self.config.tf32)
                 begins = self.start.path is None and self.request.command not in EVALUATING
                 begin_with_trained_weights(self.trainer, self.model, begins)
         except BaseException:

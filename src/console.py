@@ -15,6 +15,7 @@ NOISE = re.compile(
     r"💡 Tip|GPU available|TPU available|HPU available|Seed set to|Restoring states|Restored all states|"
     r"Loaded model weights|`weights_only` was not set|Loading `train_dataloader` to estimate|Finished batch size|"
     r"`Trainer.fit` stopped: `max_(epochs|steps)=|Running in `fast_dev_run`|Found current_model_state in the checkpoint"
+    r"|that has Tensor Cores|Using (16bit|bfloat16) Automatic Mixed"  # tf32 and trainer.precision say so
 )
 WARNINGS = (
     r".*LeafSpec.*",  # deprecated call inside Lightning (_pytree.py)
@@ -24,6 +25,7 @@ WARNINGS = (
     r"Total length of `list` across ranks is zero.*",  # no validation split, which is said
     r"Checkpoint directory .* exists and is not empty.*",  # a run that continues
     r"You're resuming from a checkpoint that ended before the epoch ended.*",  # said by ourselves where it matters
+    r"You passed `Trainer.accelerator='cpu', precision='16-mixed'.*",  # said by ourselves
     r".*srun. command is available on your system but is not used.*",
 )
 

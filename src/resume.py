@@ -18,7 +18,9 @@ FREE = re.compile(  # changes that leave the training as it is
     r"trainer\.(logger|log_every_n_steps|enable_progress_bar|enable_model_summary|max_time|profiler|default_root_dir|"
     r"num_sanity_val_steps|detect_anomaly|limit_test_batches|limit_predict_batches)\b"
 )
-OTHER_LAYOUT = re.compile(r"trainer\.(accelerator|devices|num_nodes|strategy)\b")
+OTHER_LAYOUT = re.compile(
+    r"trainer\.(accelerator|devices|num_nodes|strategy)\b|callbacks\.(compile|channels_last)\b|tf32$"
+)
 OTHER_PLACE = re.compile(r"data\.init_args\.(root|csv_file|train|val|test)$")
 
 

@@ -14,6 +14,8 @@ from tests.conftest import ROOT, Train, write_images
 
 CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
 OVERLAYS = sorted((ROOT / "configs" / "overlays").glob("*.yaml"))
+TOGETHER = ("bf16", "channels_last", "compile", "deterministic", "ema")
+APART = ("fp16", "overfit")  # tested in test_precision.py and test_overfit.py
 
 
 def write_fashion_mnist(root: Path) -> None:
@@ -92,7 +94,9 @@ def test_config_runs_for_a_batch(train: Train, data: Callable[[Path], list[str]]
     assert header.startswith(f"# python train.py --config configs/{config.name}")
 
 
-@pytest.mark.parametrize("overlay", OVERLAYS, ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "overlay", [path for path in OVERLAYS if path.stem not in (*TOGETHER, *APART)], ids=lambda path: path.stem
+)
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.stem)
 def test_overlay_combines_with_config(
     train: Train, data: Callable[[Path], list[str]], config: Path, overlay: Path, tmp_path: Path
@@ -101,3 +105,14 @@ def test_overlay_combines_with_config(
     result = train(*words, "--trainer.accelerator", "cpu")
     assert (result.code, result.err) == (0, "")
     assert (tmp_path / "logs" / config.stem).is_dir()
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated")  # torch 2.11's compiler warns of itself
+@pytest.mark.parametrize("config", ["digits", "segmentation", "detection", "gpt", "vae"])
+def test_overlays_combine_with_each_other(train: Train, data: Callable[[Path], list[str]], config: str) -> None:
+    path = ROOT / "configs" / f"{config}.yaml"
+    overlays = [word for name in TOGETHER for word in ("--config", str(ROOT / "configs/overlays" / f"{name}.yaml"))]
+    words = ("--callbacks.compile.backend", "eager", "--trainer.accelerator", "cpu", "--trainer.fast_dev_run", "true")
+    result = train("--config", str(path), *overlays, *data(path), *words)  # compiling for real takes too long
+    assert (result.code, result.err) == (0, "")
+    torch.compiler.reset()

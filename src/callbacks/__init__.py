@@ -1,10 +1,13 @@
 from src.callbacks.activation_checkpointing import ActivationCheckpointing
+from src.callbacks.channels_last import ChannelsLast
+from src.callbacks.compile import Compile
 from src.callbacks.evaluation_figures import EvaluationFigures
 from src.callbacks.finite_loss import FiniteLoss
 from src.callbacks.freeze import Freeze
 from src.callbacks.init_from import InitFrom
 from src.callbacks.last_checkpoint import LastCheckpoint
 from src.callbacks.norm_monitor import NormMonitor
+from src.callbacks.overfit import Overfit
 from src.callbacks.prediction_writer import PredictionWriter
 from src.callbacks.progress import ProgressPrinter
 from src.callbacks.run_notes import RunNotes
@@ -18,12 +21,15 @@ from src.callbacks.weight_average import WeightAverage
 
 __all__ = [
     "ActivationCheckpointing",
+    "ChannelsLast",
+    "Compile",
     "EvaluationFigures",
     "FiniteLoss",
     "Freeze",
     "InitFrom",
     "LastCheckpoint",
     "NormMonitor",
+    "Overfit",
     "PredictionWriter",
     "ProgressPrinter",
     "RunNotes",

@@ -68,7 +68,7 @@ class Mistakes:
             if isinstance(answer, Tensor) and answer.ndim == 0:
                 upper.imshow(plain.permute(1, 2, 0).numpy())
                 upper.set_title(f"is {names[int(target)]}\n{names[int(answer)]} {badness:.2f}", fontsize=9)
-                if can_run_alone(trainer, module):
+                if can_run_alone(trainer):
                     lower.imshow(_saliency(module, image[None], answer)[0].numpy(), cmap="inferno")
             else:
                 upper.set_title(f"{badness:.0%} wrong", fontsize=9)

@@ -56,7 +56,7 @@ class RunNotes(Callback):
         if trainer.fit_loop.total_batch_idx or not self.graph or not (found := writers(trainer)):
             return
         net, inputs = getattr(pl_module, "net", None), inputs_of(batch)
-        if not (isinstance(net, torch.nn.Module) and isinstance(inputs, Tensor) and can_run_alone(trainer, pl_module)):
+        if not (isinstance(net, torch.nn.Module) and isinstance(inputs, Tensor) and can_run_alone(trainer)):
             return
         quiet = warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(Exception)
         with quiet[0], quiet[1], quiet[2], undisturbed(pl_module), torch.no_grad():  # not every network can be traced

@@ -90,7 +90,7 @@ class SpeedMonitor(Callback):
         if shares["transfer"] > 0.3:
             return f"{shares['transfer']:.0%} of the step went into batch transforms: fewer or simpler train_transform"
         if shares["optimizer"] > 0.35:
-            return f"{shares['optimizer']:.0%} of the step went into the optimizer: a larger data.batch_size, or fused"
+            return f"{shares['optimizer']:.0%} of the step went into the optimizer: a larger data.batch_size"
         if shares["other"] > 0.35:
             return f"{shares['other']:.0%} of the step was neither data nor network: a larger data.batch_size"
         share = shares["forward"] + shares["backward"]
@@ -126,7 +126,7 @@ def _can_measure(trainer: Any, batch_idx: int) -> bool:
 
 def _count_flops(trainer: Trainer, module: Any, batch: Any) -> float:
     """Return the floating-point operations of a training step: three times those of its forward pass."""
-    if not hasattr(module, "step") or not can_run_alone(trainer, module):
+    if not hasattr(module, "step") or not can_run_alone(trainer):
         return 0.0
     try:
         with undisturbed(module), torch.no_grad(), FlopCounterMode(display=False) as counter:

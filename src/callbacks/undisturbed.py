@@ -7,19 +7,31 @@ from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 
 
 @contextmanager
+def uncompiled(module: LightningModule) -> Iterator[None]:
+    """Let a module run as if nothing of it was compiled, for shapes that come once: compiling them takes too long."""
+    before = [(part, part._compiled_call_impl) for part in module.modules()]
+    for part, _ in before:
+        part._compiled_call_impl = None
+    try:
+        yield
+    finally:
+        for part, compiled in before:
+            part._compiled_call_impl = compiled
+
+
+@contextmanager
 def undisturbed(module: LightningModule) -> Iterator[None]:
-    """Let a module compute something beside its training: in eval mode, and all generators as they were."""
+    """Let a module compute something beside its training: in eval mode, not compiled, all generators as they were."""
     modes = {part: part.training for part in module.modules()}
     module.eval()
     try:
-        with torch.random.fork_rng([module.device] if module.device.type == "cuda" else []):
+        with uncompiled(module), torch.random.fork_rng([module.device] if module.device.type == "cuda" else []):
             yield
     finally:
         for part, mode in modes.items():
             part.training = mode
 
 
-def can_run_alone(trainer: Trainer, module: LightningModule) -> bool:
-    """Whether one process can run the network without the others, and without compiling it once more."""
-    whole = isinstance(trainer.strategy, SingleDeviceStrategy | DDPStrategy)  # others share out the weights
-    return whole and not any(part._compiled_call_impl for part in module.modules())
+def can_run_alone(trainer: Trainer) -> bool:
+    """Whether one process can run the network without the others."""
+    return isinstance(trainer.strategy, SingleDeviceStrategy | DDPStrategy)  # others share out the weights

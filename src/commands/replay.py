@@ -36,6 +36,7 @@ class Replay(Callback):
         """Watch every layer from here on."""
         if trainer.fit_loop.total_batch_idx == self.batch:
             for name, layer in pl_module.named_modules():
+                layer._compiled_call_impl = None  # compiled code would not call the hooks
                 if not list(layer.children()):
                     self._handles.append(layer.register_forward_hook(self._watch(name)))
 

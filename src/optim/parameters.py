@@ -4,6 +4,8 @@ from typing import Any, Literal
 from torch import nn
 from torch.optim import LBFGS, Optimizer, SparseAdam
 
+from src.optim.fused import prefer_fused
+
 OptimizerFactory = Callable[[Iterable[Any]], Optimizer]
 Kind = Literal["any", "matrix", "embedding", "sparse", "other"]
 CONTAINERS = (nn.Sequential, nn.ModuleList)
@@ -91,14 +93,17 @@ def build_optimizer(
 ) -> Optimizer:
     """Build an optimizer over the parameters of `module` that train; the arguments are those of `Parameters`.
 
+    It is fused where that is possible and the factory does not choose.
+
     Raises:
         ValueError: If an argument cannot be, also for this kind of optimizer.
     """
     parameters = Parameters(module, decay_norm_and_bias, layer_decay)
     optimizer = parameters.try_out(factory, parameters)
-    if hasattr(optimizer, "optimizers"):  # OptimizerByName has built its own from the groups
-        return optimizer
-    return parameters.build(factory, parameters)
+    if not hasattr(optimizer, "optimizers"):  # OptimizerByName has built its own from the groups
+        optimizer = parameters.build(factory, parameters)
+    prefer_fused(optimizer, {number for number, kind in parameters.kinds.items() if kind == "sparse"})
+    return optimizer
 
 
 def _scales(net: nn.Module, decay: float) -> dict[int, float]:

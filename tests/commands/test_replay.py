@@ -9,7 +9,12 @@ from tests.conftest import ROOT, Train
 ARRAYS = str(ROOT / "configs" / "arrays.yaml")
 
 
-def test_samples_that_are_not_finite_themselves_are_named(train: Train, tmp_path: Path) -> None:
+COMPILE = ("--config", str(ROOT / "configs/overlays/compile.yaml"), "--callbacks.compile.backend", "eager")
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated")  # torch 2.11's compiler warns of itself
+@pytest.mark.parametrize("more", [(), COMPILE], ids=["plain", "compiled"])
+def test_samples_that_are_not_finite_themselves_are_named(train: Train, tmp_path: Path, more: tuple[str, ...]) -> None:
     inputs = np.random.default_rng(0).random((200, 5), dtype=np.float32)
     inputs[77, 2] = np.nan
     np.savez(tmp_path / "a.npz", inputs=inputs, targets=np.arange(200) % 2)
@@ -23,7 +28,7 @@ def test_samples_that_are_not_finite_themselves_are_named(train: Train, tmp_path
         "--callbacks.best",
         "null",
     )
-    result = train("--config", ARRAYS, *words, "--data.batch_size", "10", "--run_name", "a")
+    result = train("--config", ARRAYS, *more, *words, "--data.batch_size", "10", "--run_name", "a")
     assert result.code == 1
     batch = re.search(r"\(batch (\d+) of the run", result.err)
     assert batch is not None

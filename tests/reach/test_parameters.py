@@ -75,9 +75,9 @@ def test_one_step_is_that_of_each_optimizer_alone() -> None:
     optimizer = build(together, PARTS)
     alone = [
         torch.optim.SparseAdam([apart.words.weight]),
-        SGD(apart.top.head.parameters()),
-        ADAMW([apart.top.hidden.weight]),
-        torch.optim.AdamW([apart.top.hidden.bias, *apart.top.norm.parameters()], lr=0.01, weight_decay=0.0),
+        SGD(apart.top.head.parameters(), fused=True),
+        ADAMW([apart.top.hidden.weight], fused=True),
+        torch.optim.AdamW([apart.top.hidden.bias, *apart.top.norm.parameters()], lr=0.01, weight_decay=0.0, fused=True),
     ]
     words = torch.arange(12).reshape(6, 2)
     for _ in range(3):

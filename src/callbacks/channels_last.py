@@ -1,0 +1,18 @@
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+from src.callbacks.compile import network_of
+
+
+class ChannelsLast(Callback):
+    """Keep the kernels of 2-d convolutions in memory with the channels last, in place; for GPUs with tensor cores.
+
+    Shapes stay (N, C, H, W). Images follow in the first convolution, since its output takes the layout of its kernel.
+
+    Raises:
+        UsageError: If the module has no `net`.
+    """
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Lay out the weights anew, before the optimizer makes its state like them."""
+        network_of(self, pl_module).to(memory_format=torch.channels_last)

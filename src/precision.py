@@ -1,0 +1,38 @@
+"""What the numbers of a training are made of, beyond what Lightning decides."""
+
+import warnings
+
+import torch
+from lightning.pytorch import Trainer
+
+from src.run import is_main_process
+
+
+def settle_precision(trainer: Trainer, asked: str | int | None, tf32: bool) -> None:
+    """Allow TF32 or not, and say where a CPU takes another precision than the one asked for.
+
+    Args:
+        trainer: Just built.
+        asked: `trainer.precision` of the configuration.
+        tf32: Whether float32 may be TF32.
+    """
+    allow_tf32(trainer.strategy.root_device.type, tf32)
+    if asked == "16-mixed" and trainer.precision == "bf16-mixed" and is_main_process():
+        print("a CPU has no 16-mixed: bf16-mixed is used, which needs no scaled loss")
+
+
+def allow_tf32(device_type: str, allowed: bool) -> None:
+    """Let float32 products and convolutions of a CUDA device use TF32, or not; other devices stay as they are.
+
+    TF32 keeps the range of float32 and 10 bits of its precision (GPUs since Ampere). PyTorch itself allows it for
+    convolutions only.
+
+    Args:
+        device_type: Such as cuda or cpu.
+        allowed: Whether to use it.
+    """
+    if device_type != "cuda":
+        return
+    with warnings.catch_warnings(action="ignore"):  # torch 2.9 recommends fp32_precision, which Lightning cannot read
+        torch.backends.cuda.matmul.allow_tf32 = allowed
+        torch.backends.cudnn.allow_tf32 = allowed
