@@ -3,7 +3,6 @@
 import contextlib
 import copy
 import enum
-import os
 import sys
 import tempfile
 from pathlib import Path
@@ -23,18 +22,18 @@ from src.commands.find_batch_size import find_batch_size
 from src.commands.replay import replay
 from src.config import Config, UsageError, load_file
 from src.facts import fill_in
+from src.launch import is_main_process, layout
 from src.messages import Parser, check_functions, mistakes_in_one_line
 from src.plugins import DurableCheckpointIO
 from src.precision import settle_precision
 from src.request import DEFAULTS, EVALUATING, OWN_KEYS, Request, log_root
 from src.resume import Start, check_same, find_start, read_start
-from src.run import Run, is_main_process, layout
+from src.run import Run, place
 from src.steps import leave_out_idle_work
 
 DESCRIPTION = """Without a command: fit, then test the best checkpoint. Every option can stand in a configuration file
 or be typed; init_args may be left out when typing. --config FILE --help also explains the options of that file's model
 and data, and --model.help CLASS_PATH those of any class."""
-PATH_KEYS = ("save_dir", "dirpath")  # where loggers and callbacks write: relative to the run directory
 
 yaml.SafeDumper.add_multi_representer(enum.Enum, lambda dumper, item: dumper.represent_data(item.value))  # Timer's
 
@@ -126,8 +125,8 @@ class CLI(LightningCLI):
         for key, value in layout().items():
             if self.config.trainer[key] in ("auto", 1):
                 self.config.trainer[key] = value
-        _place(self.config.trainer, self.run.directory)
-        _place(self.config.callbacks, self.run.directory)
+        place(self.config.trainer, self.run.directory)
+        place(self.config.callbacks, self.run.directory)
 
     def instantiate_classes(self) -> None:
         """Build everything; a new run directory goes again if that fails."""
@@ -239,16 +238,3 @@ def _dump(parser: LightningArgumentParser, config: Any) -> str:
     for key in ("config", *OWN_KEYS):
         config.pop(key, None)
     return str(parser.dump(config, skip_none=False))
-
-
-def _place(node: Any, directory: Path) -> None:
-    """Put the relative output folders of every class below `node` inside the run directory, in place."""
-    if isinstance(node, list):
-        for item in node:
-            _place(item, directory)
-    elif hasattr(node, "items"):
-        for key, value in list(node.items()):  # a Namespace lists its nested keys too, dotted
-            if key.rpartition(".")[2] in PATH_KEYS and isinstance(value, str | os.PathLike):
-                node[key] = str(directory / value)
-            else:
-                _place(value, directory)

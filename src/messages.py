@@ -18,6 +18,11 @@ from src.config import RunFailure, UsageError, did_you_mean
 # What a constructor, or the setup before the first batch, raises for a value that cannot be.
 MISTAKES = (ValueError, RuntimeError, AssertionError, OSError, ImportError, MisconfigurationException)
 
+BATCHES = (
+    *(f"limit_{part}_batches" for part in ("train", "val", "test", "predict")),
+    "overfit_batches",
+    "val_check_interval",
+)
 TOP_LEVEL = ("experiment", "seed_everything", "trainer", "callbacks", "model", "data")  # keys of a configuration
 
 PEER_GONE = re.compile("Connection (closed|reset) by peer|Socket Timeout|Broken pipe")
@@ -30,6 +35,14 @@ CLASS = re.compile(r"(?:given class_path |class_path=)'([\w.]+)'")
 
 class Parser(LightningArgumentParser):
     """Lightning's parser, with errors as one short message."""
+
+    def add_lightning_class_args(self, *args: Any, **kwargs: Any) -> list[str]:
+        """Let whole numbers of batches stay so, since 1.0 means all; typing may hand out float before int for both."""
+        added = super().add_lightning_class_args(*args, **kwargs)
+        for action in self._actions:
+            if action.dest.partition(".")[2] in BATCHES:
+                action._typehint = int | float | None  # type: ignore[attr-defined]
+        return added
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Raise UsageError, except where the parser only tries whether a value fits."""

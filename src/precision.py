@@ -5,7 +5,7 @@ import warnings
 import torch
 from lightning.pytorch import Trainer
 
-from src.run import is_main_process
+from src.launch import is_main_process
 
 
 def settle_precision(trainer: Trainer, asked: str | int | None, tf32: bool) -> None:

@@ -7,7 +7,8 @@ from pathlib import Path
 from src.command_line import EXAMPLE, CommandLine
 from src.config import Config, UsageError, apply_overrides, did_you_mean, left_to_data, load_file, merge, resolve, state
 from src.files import is_checkpoint
-from src.run import Run, is_elastic, is_restart
+from src.launch import is_elastic, is_restart
+from src.run import Run
 
 DEFAULTS = Path(__file__).with_name("defaults.yaml")
 TRAINING, EVALUATING = (None, "fit"), ("validate", "test", "predict")

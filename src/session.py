@@ -24,9 +24,10 @@ from src.commands.check import check
 from src.commands.merge import merge
 from src.config import RunFailure, UsageError
 from src.console import Console, silence_noise
+from src.launch import is_main_process
 from src.messages import MISTAKES, PEER_GONE, describe
 from src.request import EVALUATING, Request
-from src.run import NAME_VARIABLE, is_main_process
+from src.run import NAME_VARIABLE
 from src.signals import STOP, Stopped
 
 OUT_OF_MEMORY = """out of memory ({}). Take fewer samples at a time and keep the batch by accumulating: halve

@@ -54,6 +54,13 @@ def test_overrides_reach_the_right_place(overrides: list[tuple[str, str]], expec
     assert NET == {"net": {"class_path": "a.Net", "init_args": {"width": 3}}}
 
 
+def test_the_trainer_has_short_names_too() -> None:
+    trainer = {"trainer": {"strategy": {"class_path": "a.Strategy", "init_args": {"n": 1}}}}
+    assert apply_overrides(trainer, [("trainer.strategy", "ddp")]) == {"trainer": {"strategy": "ddp"}}
+    changed = apply_overrides(trainer, [("trainer.strategy", "b.Strategy")])
+    assert changed == {"trainer": {"strategy": {"class_path": "b.Strategy"}}}
+
+
 def test_override_picks_from_a_list_by_number() -> None:
     config = {"list": [{"class_path": "a.A", "init_args": {"p": 1}}, {"class_path": "a.B"}]}
     assert apply_overrides(config, [("list.0.p", "2")])["list"][0]["init_args"] == {"p": "2"}

@@ -103,6 +103,9 @@ def test_overlay_combines_with_config(
 ) -> None:
     words = ("--config", str(config), "--config", str(overlay), *data(config), "--trainer.fast_dev_run", "true")
     result = train(*words, "--trainer.accelerator", "cpu")
+    if (config.stem, overlay.stem) == ("finetune", "fsdp"):
+        assert result.code == 2 and "parameters that train later need one device or trainer.strategy ddp" in result.err
+        return
     assert (result.code, result.err) == (0, "")
     assert (tmp_path / "logs" / config.stem).is_dir()
 

@@ -60,6 +60,13 @@ def test_a_batch_that_does_not_divide_is_refused(train_process: Train) -> None:
     assert "data.batch_size must be a multiple of 2 devices, got 63; use 62 or 64" in result.err
 
 
+def test_batch_norm_that_cannot_be_synchronised_is_refused(train_process: Train) -> None:
+    result = train_process("--config", DIGITS, *TWO, "--trainer.sync_batchnorm", "true")
+    assert result.code == 2
+    assert "trainer.sync_batchnorm needs GPUs and the strategy ddp, got DDPStrategy on cpu" in result.err
+    assert "Traceback" not in result.err
+
+
 def test_weights_of_one_and_two_processes_agree(train_process: Train, tmp_path: Path) -> None:
     """The same samples in every step; a network without batch norm makes the sums comparable."""
     net = (

@@ -111,6 +111,14 @@ def test_overrides_and_later_files_reach_references(train: Train, tmp_path: Path
     assert not (tmp_path / "logs").exists()
 
 
+def test_a_whole_number_of_batches_is_no_share(train: Train, tmp_path: Path) -> None:
+    (tmp_path / "limits.yaml").write_text("trainer: {limit_test_batches: 1, val_check_interval: 1}")
+    words = ("--trainer.limit_val_batches", "1", "--trainer.limit_train_batches", "1.0", "--config", "limits.yaml")
+    shown = yaml.safe_load(train("--config", DIGITS, *words, "--print_config").out)["trainer"]
+    names = ("limit_val_batches", "limit_test_batches", "val_check_interval", "limit_train_batches")
+    assert [repr(shown[name]) for name in names] == ["1", "1", "1", "1.0"]
+
+
 def test_a_swapped_class_gets_no_arguments_of_the_one_before(train: Train, tmp_path: Path) -> None:
     optimizer = {"class_path": "torch.optim.SGD", "init_args": {"lr": 0.1}}
     (tmp_path / "sgd.yaml").write_text(yaml.safe_dump({"model": {"init_args": {"optimizer": optimizer}}}))
@@ -229,7 +237,10 @@ def test_the_best_checkpoint_is_tested_and_ties_go_to_the_earlier(train: Train, 
 def test_help_explains_options_from_the_docstrings(train: Train) -> None:
     result = train("--config", DIGITS, "--help")
     assert result.code == 0
-    assert "usage: train.py [fit|validate|test|predict|check|repeat|replay|find_batch_size] --config FILE" in result.out
+    assert (
+        "usage: train.py [fit|validate|test|predict|check|repeat|replay|find_batch_size|merge] --config FILE"
+        in result.out
+    )
     assert "--trainer.max_epochs" in result.out
     assert "Samples in one step, over all devices together." in " ".join(result.out.split())
     assert "Whether weight decay also acts on norm layers and biases." in " ".join(result.out.split())

@@ -15,8 +15,8 @@ from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
 from src.config import UsageError
 from src.datamodules import BaseDataModule
+from src.launch import is_restart, job_name, layout
 from src.resume import check_same, find_start, read_start
-from src.run import is_restart, job_name
 from tests.conftest import DIGITS, PLAIN, Train
 
 LIMITS = ("--trainer.max_epochs", "2", "--trainer.limit_train_batches", "4", "--trainer.limit_val_batches", "2")
@@ -302,6 +302,34 @@ def test_jobs_have_names_that_a_restart_has_too(monkeypatch: pytest.MonkeyPatch)
     assert not is_restart()
     monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
     assert is_restart()
+
+
+def test_the_launcher_says_how_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = ("LOCAL_WORLD_SIZE", "WORLD_SIZE", "SLURM_STEP_NUM_NODES", "SLURM_JOB_NAME")
+    for name in names:
+        monkeypatch.delenv(name, raising=False)
+    assert layout() == {}
+    monkeypatch.setenv("SLURM_STEP_NUM_NODES", "3")
+    assert layout() == {"num_nodes": 3}
+    monkeypatch.setenv("SLURM_JOB_NAME", "bash")
+    assert layout() == {}
+    monkeypatch.setenv("WORLD_SIZE", "16")
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "8")
+    assert layout() == {"devices": 8, "num_nodes": 2}
+
+
+def test_an_elastic_job_goes_on_and_a_new_one_under_its_id_begins(
+    train: Train, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Torchrun counts the restarts of each node alone, so an unfinished run is enough to go on."""
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "j1")
+    for name in ("torchrun-j1", "torchrun-j1-2"):
+        monkeypatch.setenv("BOMB", "batch:5")
+        assert train(*COMMAND[:-2]).code == 1
+        monkeypatch.delenv("BOMB")
+        result = train(*COMMAND[:-2])
+        assert result.code == 0, result.err
+        assert f"continues from logs/digits/{name}/checkpoints/last.ckpt" in result.out
 
 
 def test_a_restarted_job_finds_its_run(train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

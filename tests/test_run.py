@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from src.config import UsageError
-from src.run import Run, is_main_process
+from src.launch import is_main_process
+from src.run import Run
 from tests.conftest import ROOT
 
 

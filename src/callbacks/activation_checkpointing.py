@@ -9,7 +9,6 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
 from src.blocks import blocks
-from src.config import UsageError
 
 
 class ActivationCheckpointing(Callback):
@@ -20,10 +19,8 @@ class ActivationCheckpointing(Callback):
     count a batch twice.
 
     Args:
-        min_num_parameters: Smaller blocks are left as they are; see `src/blocks.py` for what a block is.
-
-    Raises:
-        UsageError: If the network has no block of that size.
+        min_num_parameters: Smaller blocks are left as they are; see `src/blocks.py` for what a block is. Without any,
+            a line says so.
     """
 
     def __init__(self, min_num_parameters: int = 10_000) -> None:
@@ -35,12 +32,9 @@ class ActivationCheckpointing(Callback):
         if self._done or stage != "fit":
             return
         found = blocks(pl_module, self.min_num_parameters)
-        if not found:
-            net = type(getattr(pl_module, "net", pl_module)).__name__
-            raise UsageError(
-                f"ActivationCheckpointing: {net} has no block of at least {self.min_num_parameters:,} parameters in a "
-                "Sequential or ModuleList; lower min_num_parameters"
-            )
+        if not found and trainer.is_global_zero:
+            least = f"{self.min_num_parameters:,} parameters"
+            print(f"no activations are computed again: no block of at least {least} in a Sequential or ModuleList")
         for block in found:
             again = partial(_again, block)
             block.forward = partial(checkpoint, block.forward, use_reentrant=False, context_fn=again)

@@ -145,15 +145,17 @@ def _fit(rules: list[FreezeRule], name: str) -> bool:
 
 
 def _check_strategy(trainer: Trainer, rules: list[FreezeRule]) -> None:
-    """See that parameters may begin to train later: DDP looks at the start for which gradients it has to wait.
+    """See that parameters may begin to train later: DDP must ask in each step which gradients it has to wait for.
 
     Raises:
         UsageError: If they may not.
     """
     strategy = trainer.strategy
-    finds = isinstance(strategy, DDPStrategy) and strategy._ddp_kwargs.get("find_unused_parameters")
-    if any(rule.ends for rule in rules) and not finds and not isinstance(strategy, SingleDeviceStrategy):
+    if not any(rule.ends for rule in rules) or isinstance(strategy, SingleDeviceStrategy):
+        return
+    if not isinstance(strategy, DDPStrategy):
         raise UsageError(
-            "Freeze: parameters that train later need one device or trainer.strategy ddp_find_unused_parameters_true, "
-            f"got {type(strategy).__name__}; without until_epoch and until_step ddp will do"
+            "Freeze: parameters that train later need one device or trainer.strategy ddp, got "
+            f"{type(strategy).__name__}; without until_epoch and until_step it will do"
         )
+    strategy._ddp_kwargs["find_unused_parameters"] = True

@@ -2,12 +2,14 @@ from collections.abc import Iterator
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.strategies import DDPStrategy
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from src.config import UsageError, did_you_mean
 
 
 class StartCheck(Callback):
-    """Find monitors of metrics that nobody logs before the first training step.
+    """Find monitors of metrics that nobody logs, and batch norm that cannot be synchronised, before the first step.
 
     The module's `metric_names` (if it has them) and what the sanity validation logged count as known.
 
@@ -15,12 +17,22 @@ class StartCheck(Callback):
         started: Whether the first batch of any loop has been asked for; an error before that is a wrong setting.
 
     Raises:
-        UsageError: If a checkpoint, early stopping or a scheduler monitors an unknown metric.
+        UsageError: If a checkpoint, early stopping or a scheduler monitors an unknown metric, or if
+            `trainer.sync_batchnorm` is on where it does not work.
     """
 
     def __init__(self) -> None:
         self.started = False
         self._seen: set[str] = set()
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Look at what batch norm needs."""
+        strategy: Any = trainer.strategy
+        wanted = getattr(strategy, "_layer_sync", None) is not None
+        works = strategy.root_device.type != "cpu" and isinstance(strategy, DDPStrategy)
+        if wanted and not works and any(isinstance(layer, _BatchNorm) for layer in pl_module.modules()):
+            got = f"{type(strategy).__name__} on {strategy.root_device.type}"
+            raise UsageError(f"trainer.sync_batchnorm needs GPUs and the strategy ddp, got {got}; leave it false")
 
     def on_sanity_check_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Note that batches follow."""

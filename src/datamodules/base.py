@@ -12,7 +12,7 @@ from src.config import UsageError
 from src.datamodules.batches import apply_transforms
 from src.datamodules.collates import collate
 from src.datamodules.datasets import KeyedDataset
-from src.datamodules.randomness import seed_batch
+from src.datamodules.randomness import batch_number, seed_batch
 from src.datamodules.samplers import ArrayBatchSampler, ShardSampler, balanced_weights
 from src.datamodules.splits import check_labels, classes_of, column, divide, names_of
 from src.signals import outlast_signals
@@ -187,7 +187,7 @@ class BaseDataModule(LightningDataModule):
         """
         trainer = self.trainer
         if trainer is not None:
-            number = _batch_number(trainer)
+            number = batch_number(trainer)
             stage = STAGES.index(trainer.state.stage.value) if trainer.state.stage else 0
             seed_batch(trainer.strategy.root_device, self._seed, trainer.global_rank, stage, number)
         training = trainer is not None and trainer.training
@@ -243,12 +243,3 @@ class BaseDataModule(LightningDataModule):
         if values is None:
             raise UsageError(f"data.sampling is {self.sampling}, but the data has no {name} to go by; write shuffle")
         return balanced_weights(values) if self.sampling == "balanced" else values
-
-
-def _batch_number(trainer: Any) -> int:
-    """Return which batch this is: of the whole training, or of this round of validation, test or prediction."""
-    if trainer.training:
-        return int(trainer.fit_loop.total_batch_idx) + 1
-    running = trainer.state.fn.value if trainer.state.fn else ""
-    loops = {"fit": trainer.fit_loop.epoch_loop.val_loop, "test": trainer.test_loop, "predict": trainer.predict_loop}
-    return int(loops.get(running, trainer.validate_loop).batch_progress.current.ready)

@@ -7,6 +7,7 @@ nor on what ran before it.
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 import torch
@@ -39,6 +40,15 @@ def seed_batch(device: torch.device, seed: int, rank: int, stage: int, number: i
         torch.cuda.default_generators[device.index or 0].manual_seed(mixed)
     elif device.type == "mps":
         torch.mps.manual_seed(mixed)
+
+
+def batch_number(trainer: Any) -> int:
+    """Return which batch this is: of the whole training, or of this round of validation, test or prediction."""
+    if trainer.training:
+        return int(trainer.fit_loop.total_batch_idx) + 1
+    running = trainer.state.fn.value if trainer.state.fn else ""
+    loops = {"fit": trainer.fit_loop.epoch_loop.val_loop, "test": trainer.test_loop, "predict": trainer.predict_loop}
+    return int(loops.get(running, trainer.validate_loop).batch_progress.current.ready)
 
 
 @contextmanager

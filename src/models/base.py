@@ -7,6 +7,7 @@ from jsonargparse.typing import register_type
 from lightning.pytorch import LightningModule
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from lightning.pytorch.core.mixins.hparams_mixin import _given_hyperparameters
+from lightning.pytorch.strategies import ParallelStrategy
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from lightning_utilities.core.apply_func import apply_to_collection
 from torch import Tensor, nn
@@ -195,7 +196,7 @@ class BaseModule(LightningModule):
             f"{stage}/loss": self._mean_loss.compute(self.trainer.strategy.reduce),
             **self._results(stage),
         }
-        self.log_dict(values, sync_dist=self.trainer.world_size > 1)
+        self.log_dict(values, sync_dist=isinstance(self.trainer.strategy, ParallelStrategy))
         self._metrics(stage).reset()
         self._mean_loss.reset()
 

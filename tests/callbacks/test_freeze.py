@@ -161,10 +161,11 @@ def test_strategies_that_cannot_add_parameters_later() -> None:
     for strategy in ("ddp", ModelParallelStrategy()):
         trainer = Trainer(accelerator="cpu", devices=2, strategy=strategy, logger=False, enable_checkpointing=False)
         _check_strategy(trainer, for_ever)
-        expected = (
-            rf"need one device or .*ddp_find_unused_parameters_true, got {type(trainer.strategy).__name__}; without"
-        )
-        with pytest.raises(UsageError, match=expected):
+        if strategy == "ddp":
+            _check_strategy(trainer, later)
+            assert trainer.strategy._ddp_kwargs["find_unused_parameters"]
+            continue
+        with pytest.raises(UsageError, match=r"need one device or trainer.strategy ddp, got ModelParallelStrategy"):
             _check_strategy(trainer, later)
 
 
@@ -172,7 +173,7 @@ def test_two_processes(train_process: Train, tmp_path: Path, monkeypatch: pytest
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     rules = freeze({"pattern": FIRST, "until_epoch": 1}, {"pattern": r"net.features.4"})
     two = ("--trainer.accelerator", "cpu", "--trainer.devices", "2", f"--callbacks.same={__name__}.SameOnAllRanks")
-    two += ("--trainer.strategy", "ddp_find_unused_parameters_true", "--trainer.max_epochs", "2", "--run_name", "a")
+    two += ("--config", str(ROOT / "configs/overlays/ddp.yaml"), "--trainer.max_epochs", "2", "--run_name", "a")
     first = SmallCNN(1, 10, [4, "M", 8])
     torch.save(first.state_dict(), tmp_path / "first.pt")
     start = ("--callbacks.init_from", "src.callbacks.InitFrom", "--callbacks.init_from.path", "first.pt")
