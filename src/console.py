@@ -16,7 +16,7 @@ NOISE = re.compile(
     r"Loaded model weights|`weights_only` was not set|Loading `train_dataloader` to estimate|Finished batch size|"
     r"`Trainer.fit` stopped: `max_(epochs|steps)=|Running in `fast_dev_run`|Found current_model_state in the checkpoint"
     r"|that has Tensor Cores|Using (16bit|bfloat16) Automatic Mixed"  # tf32 and trainer.precision say so
-    r"|Initializing distributed: GLOBAL_RANK|distributed_backend=|SLURM auto-requeueing enabled"  # the first line says so
+    r"|Initializing distributed: GLOBAL_RANK|distributed_backend=|SLURM auto-requeueing enabled"  # our first line does
 )
 WARNINGS = (
     r".*LeafSpec.*",  # deprecated call inside Lightning (_pytree.py)
