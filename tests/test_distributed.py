@@ -16,6 +16,7 @@ from tests.conftest import DIGITS, ROOT, Train, write_images
 
 FOLDER = str(ROOT / "configs" / "image_folder.yaml")
 
+DDP = str(ROOT / "configs" / "overlays" / "ddp.yaml")
 TWO = ("--trainer.accelerator", "cpu", "--trainer.devices", "2", "--trainer.strategy", "ddp")
 SHORT = ("--trainer.max_epochs", "2", "--trainer.limit_train_batches", "3", "--run_name", "a")
 
@@ -67,7 +68,7 @@ def test_batch_norm_that_cannot_be_synchronised_is_refused(train_process: Train)
     assert "Traceback" not in result.err
 
 
-def test_weights_of_one_and_two_processes_agree(train_process: Train, tmp_path: Path) -> None:
+def test_the_work_is_the_same_whatever_the_layout(train_process: Train, tmp_path: Path) -> None:
     """The same samples in every step; a network without batch norm makes the sums comparable."""
     net = (
         "--model.net.class_path",
@@ -82,15 +83,21 @@ def test_weights_of_one_and_two_processes_agree(train_process: Train, tmp_path: 
         "data: {init_args: {train_transform: [{class_path: torchvision.transforms.v2.ToDtype, "
         "init_args: {dtype: torch.float32, scale: true}}]}}"
     )
-    weights = []
-    for name, layout in (("one", ("--trainer.accelerator", "cpu")), ("two", TWO)):
-        words = ("fit", "--config", DIGITS, "--config", str(tmp_path / "still.yaml"), *net, *layout)
-        result = train_process(*words, *SHORT[:4], "--run_name", name)
+    halves = ("--data.batch_size", "32", "--trainer.accumulate_grad_batches", "2", "--trainer.limit_train_batches", "6")
+    layouts = {"one": TWO[:2], "two": (*TWO[:4], "--config", DDP), "halves": (*TWO[:2], *halves)}
+    weights, metrics = [], []
+    for name, layout in layouts.items():
+        words = ("--config", DIGITS, "--config", str(tmp_path / "still.yaml"), *net, *SHORT[:4], *layout)
+        result = train_process(*words, "--run_name", name)
         assert result.code == 0, result.err
-        checkpoint = torch.load(tmp_path / f"logs/digits/{name}/checkpoints/last.ckpt", weights_only=True)
-        weights.append(checkpoint["state_dict"])
-    for key in weights[0]:
-        torch.testing.assert_close(weights[0][key], weights[1][key], rtol=1e-4, atol=1e-5)
+        run = tmp_path / "logs/digits" / name
+        weights.append(torch.load(run / "checkpoints/last.ckpt", weights_only=True)["state_dict"])
+        metrics.append(json.loads((run / "run.json").read_text())["metrics"])
+    assert {name.split("/")[0] for name in metrics[0]} >= {"train", "val", "test"}
+    for other in (1, 2):
+        assert metrics[other] == pytest.approx(metrics[0], rel=1e-4)
+        for key in weights[0]:
+            torch.testing.assert_close(weights[0][key], weights[other][key], rtol=1e-4, atol=1e-5)
 
 
 WATCH = """
