@@ -15,7 +15,7 @@ from tests.conftest import ROOT, Train, write_images
 CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
 OVERLAYS = sorted((ROOT / "configs" / "overlays").glob("*.yaml"))
 TOGETHER = ("bf16", "channels_last", "compile", "deterministic", "ema")
-APART = ("fp16", "overfit")  # tested in test_precision.py and test_overfit.py
+APART = ("fp16", "overfit", "multinode")  # tested in test_precision.py, test_overfit.py and test_elastic.py
 
 
 def write_fashion_mnist(root: Path) -> None:

@@ -165,7 +165,7 @@ def test_ranks_divide_a_balanced_order_anew_each_epoch(train_process: Train, tmp
     assert not np.array_equal(ranks[0][0], ranks[0][1] - 100)
 
 
-@pytest.mark.parametrize("storage", ["cache", "files", "memory"])
+@pytest.mark.parametrize("storage", ["cache", "files"])
 def test_unreadable_images_are_the_same_on_both_ranks(train_process: Train, tmp_path: Path, storage: str) -> None:
     for name in ("a", "b"):
         write_images(tmp_path / "data" / name, 30)[7].write_bytes(b"")

@@ -77,7 +77,7 @@ MISTAKES = {
     "--config C --trainer.accumulate_grad_batches 0": "accumulate_grad_batches must be at least 1, got 0",
     "--config C --trainer.gradient_clip_val big": "trainer.gradient_clip_val: expected .* or null, got big",
     "--config C --trainer.limit_train_batches 1.5": "limit_train_batches",
-    "--config C --trainer.val_check_interval x": "`val_check_interval`: 'x'",
+    "--config C --trainer.val_check_interval x": "trainer.val_check_interval: expected int, float or null, got x",
     "--config C --trainer.max_time soon": "trainer.max_time: |soon",
     "--config C --trainer.strategy nope": "invalid strategy name: `strategy='nope'`",
     "--config C --trainer.log_every_n_steps x": "trainer.log_every_n_steps: expected int or null, got x",
