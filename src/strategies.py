@@ -7,6 +7,7 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.core.optimizer import LightningOptimizer
 from lightning.pytorch.strategies import ModelParallelStrategy
 from torch import Tensor
+from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.state_dict import (
     StateDictOptions,
     get_model_state_dict,
@@ -24,6 +25,7 @@ from torch.distributed.fsdp import (
 from torch.optim import Optimizer
 
 from src.blocks import blocks
+from src.config import RunFailure
 from src.files import is_sharded, remove, replace
 from src.sharded import read_parts, read_plain, write_parts
 
@@ -114,7 +116,14 @@ class FSDPStrategy(ModelParallelStrategy):
             remove(temporary)
             target.parent.mkdir(parents=True, exist_ok=True)
         self.barrier()
-        write_parts(temporary, tensors, checkpoint)
+        try:
+            write_parts(temporary, tensors, checkpoint)
+        except (CheckpointException, OSError) as error:
+            reason = str(error).strip().splitlines()[-1][:200]
+            raise RunFailure(
+                f"the checkpoint {target} could not be written: {reason}. What was saved before is still there; "
+                "make room, then continue with --resume"
+            ) from None
         if self.global_rank == 0:
             replace(temporary, target)
         self.barrier()

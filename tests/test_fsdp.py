@@ -111,8 +111,9 @@ def test_goes_to_one_process_and_back(train_process: Train, monkeypatch: pytest.
 
 
 def test_merge_makes_one_file_for_every_command(train_process: Train, train: Train) -> None:
-    run = train_process(*SHARED, *SHORT, "--run_name", "a")
+    run = train_process(*SHARED, *SHORT[:4], *SHORT[6:], "--data.val_fraction", "0.09", "--run_name", "a")
     assert run.code == 0, run.err
+    assert "val 129," in run.out  # 65 and 64 samples, in batches of 32: all processes take equally many batches
     tested = json.loads(Path("logs/digits/a/run.json").read_text())["metrics"]["test/accuracy"]
     done = train("merge", "--ckpt_path", str(of("a", "best.ckpt")))
     assert (done.code, done.out.split(":")[0]) == (0, str(of("a", "best-merged.ckpt")))

@@ -5,6 +5,7 @@ from typing import Any, Literal
 
 import numpy as np
 from lightning.pytorch import LightningDataModule
+from lightning.pytorch.strategies import ModelParallelStrategy
 from torch import nn
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
@@ -13,7 +14,7 @@ from src.datamodules.batches import apply_transforms
 from src.datamodules.collates import collate
 from src.datamodules.datasets import KeyedDataset
 from src.datamodules.randomness import batch_number, seed_batch
-from src.datamodules.samplers import ArrayBatchSampler, ShardSampler, balanced_weights
+from src.datamodules.samplers import ArrayBatchSampler, ShardSampler, balanced_weights, batches_for_all
 from src.datamodules.splits import check_labels, classes_of, column, divide, names_of
 from src.signals import outlast_signals
 
@@ -221,6 +222,8 @@ class BaseDataModule(LightningDataModule):
             batches = ArrayBatchSampler(sampler, share, drop_last=shuffle and len(sampler) >= share)
             # Lightning rebuilds the loader of predict around `sampler`
             predicting = self.trainer is not None and self.trainer.predicting
+            if not shuffle and isinstance(getattr(self.trainer, "strategy", None), ModelParallelStrategy):
+                batches.num_batches = batches_for_all(len(dataset), world_size, share, not predicting)  # type: ignore
             options = options | {"sampler": sampler} if predicting else {"batch_sampler": batches}
             dataset = KeyedDataset(dataset, self._seed)
         return DataLoader(

@@ -1,7 +1,10 @@
+import math
 from collections.abc import Iterator
 
 import numpy as np
 from torch.utils.data import BatchSampler, Sampler
+
+from src.config import UsageError
 
 
 class ShardSampler(Sampler[int]):
@@ -67,16 +70,47 @@ class ArrayBatchSampler(BatchSampler):
 
     Attributes:
         start: Batches that the next epoch begins after; for a training that continues within an epoch.
+        num_batches: If set, so many batches of nearly equal size; `drop_last` then does not count.
     """
 
     start = 0
+    num_batches: int | None = None
 
     def __iter__(self) -> Iterator[np.ndarray]:  # type: ignore[override]
         sampler, first, self.start = self.sampler, self.start * self.batch_size, 0
         keys = sampler.keys() if isinstance(sampler, ShardSampler) else np.fromiter(sampler, dtype=np.int64)
+        if self.num_batches is not None:
+            yield from np.array_split(keys, self.num_batches)
+            return
         end = len(keys) // self.batch_size * self.batch_size if self.drop_last else len(keys)
         for start in range(first, end, self.batch_size):
             yield keys[start : min(start + self.batch_size, end)]
+
+    def __len__(self) -> int:
+        return super().__len__() if self.num_batches is None else self.num_batches
+
+
+def batches_for_all(length: int, num_replicas: int, batch_size: int, divisible: bool = True) -> int:
+    """Return how many batches each process takes if all must take equally many, none of them empty.
+
+    Args:
+        length: Number of samples in all.
+        num_replicas: Number of processes.
+        batch_size: Most samples that a process takes at once.
+        divisible: Whether batches may be made smaller to that end.
+
+    Raises:
+        UsageError: If there is no such number.
+    """
+    most, least = math.ceil(length / num_replicas), length // num_replicas
+    num_batches = math.ceil(most / batch_size)
+    if least < num_batches or (not divisible and math.ceil(least / batch_size) < num_batches):
+        raise UsageError(
+            f"{length} samples are not equally many batches for each of {num_replicas} processes, which weights that "
+            f"are shared out need; got a data.batch_size of {batch_size * num_replicas}; write another, at least "
+            f"{2 * num_replicas}"
+        )
+    return num_batches
 
 
 def balanced_weights(targets: np.ndarray) -> np.ndarray:

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from torch.utils.data import BatchSampler, SequentialSampler
 
-from src.datamodules.samplers import ArrayBatchSampler, ShardSampler, balanced_weights
+from src.config import UsageError
+from src.datamodules.samplers import ArrayBatchSampler, ShardSampler, balanced_weights, batches_for_all
 
 
 @pytest.mark.parametrize("world_size", [1, 2, 4])
@@ -70,3 +71,23 @@ def test_ten_million_samples_stay_an_array() -> None:
     tracemalloc.stop()
     assert len(first) == 1024
     assert peak < 10_000_000 * 8 * 4  # some arrays of int64; a list of Python integers would be 360 MB by itself
+
+
+@pytest.mark.parametrize(("length", "replicas", "size", "count"), [(129, 2, 32, 3), (359, 2, 32, 6), (7, 3, 2, 2)])
+def test_all_processes_can_take_equally_many_batches(length: int, replicas: int, size: int, count: int) -> None:
+    assert batches_for_all(length, replicas, size) == count
+    seen = []
+    for rank in range(replicas):
+        batches = ArrayBatchSampler(ShardSampler(length, rank, replicas), size, drop_last=False)
+        batches.num_batches = count
+        taken = list(batches)
+        assert len(taken) == len(batches) == count
+        assert all(0 < len(batch) <= size for batch in taken)
+        seen += [int(key) for batch in taken for key in batch]
+    assert sorted(seen) == list(range(length))
+
+
+@pytest.mark.parametrize(("size", "divisible"), [(1, True), (1, False), (2, False)])
+def test_some_numbers_of_samples_cannot_be_shared_out(size: int, divisible: bool) -> None:
+    with pytest.raises(UsageError, match=f"5 samples are not .*batch_size of {2 * size}; write another, at least 4"):
+        batches_for_all(5, 2, size, divisible)
