@@ -38,21 +38,22 @@ def seconds(work: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
-def measure(repetitions: int, ways: dict[str, Callable[[], float]]) -> dict[str, list[float]]:
-    """Call all ways in turn, after one round that is not counted; every other round goes backwards.
+def measure(repetitions: int, ways: dict[str, Callable[[], float]], warm_up: int = 1) -> dict[str, list[float]]:
+    """Call all ways in turn, after a round that is not counted; every other round goes backwards.
 
     Args:
         repetitions: Rounds that count.
         ways: Functions by name, each of which returns what it measured.
+        warm_up: Rounds that do not count.
 
     Returns:
         What each way measured, round by round.
     """
     measured: dict[str, list[float]] = {name: [] for name in ways}
-    for round_number in range(repetitions + 1):
+    for round_number in range(repetitions + warm_up):
         for name in list(ways)[:: -1 if round_number % 2 else 1]:
             measured[name].append(ways[name]())
-    return {name: values[1:] for name, values in measured.items()}
+    return {name: values[warm_up:] for name, values in measured.items()}
 
 
 def compare(name: str, goal: str, repetitions: int, **ways: Callable[[], object]) -> float:
