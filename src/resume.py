@@ -14,7 +14,7 @@ from src.sharded import check_parts, read_plain
 
 FREE = re.compile(  # changes that leave the training as it is
     r"data\.init_args\.(num_workers|storage|cache_dir|cache_limit_gb)$|"
-    r"callbacks\.(progress|last|predictions|notes|images|norms|speed|figures|trace)\b|"
+    r"callbacks\.(progress|last|predictions|notes|images|norms|speed|figures|trace|samples|checkpointing)\b|"
     r"trainer\.(logger|log_every_n_steps|enable_progress_bar|enable_model_summary|max_time|profiler|default_root_dir|"
     r"num_sanity_val_steps|detect_anomaly|limit_test_batches|limit_predict_batches)\b"
 )
