@@ -90,8 +90,10 @@ class ArrayBatchSampler(BatchSampler):
         return super().__len__() if self.num_batches is None else self.num_batches
 
 
-def batches_for_all(length: int, num_replicas: int, batch_size: int, divisible: bool = True) -> int:
-    """Return how many batches each process takes if all must take equally many, none of them empty.
+def batches_for_all(length: int, num_replicas: int, batch_size: int, divisible: bool = True) -> int | None:
+    """Return into how many batches each process divides its samples if all must take equally many, none of them empty.
+
+    That is None where full batches and a smaller last one are equally many already.
 
     Args:
         length: Number of samples in all.
@@ -104,7 +106,9 @@ def batches_for_all(length: int, num_replicas: int, batch_size: int, divisible: 
     """
     most, least = math.ceil(length / num_replicas), length // num_replicas
     num_batches = math.ceil(most / batch_size)
-    if least < num_batches or (not divisible and math.ceil(least / batch_size) < num_batches):
+    if math.ceil(least / batch_size) == num_batches:
+        return None
+    if least < num_batches or not divisible:
         raise UsageError(
             f"{length} samples are not equally many batches for each of {num_replicas} processes, which weights that "
             f"are shared out need; got a data.batch_size of {batch_size * num_replicas}; write another, at least "
