@@ -20,7 +20,7 @@ from torch import Tensor
 from benchmarks.clock import TICKS, resident, step_seconds
 from benchmarks.opponent import quiet
 from benchmarks.ours import classifier, item, train_here, write_config
-from benchmarks.pairs import arguments, measure, record, record_ratio
+from benchmarks.pairs import measure, record, record_ratio, run_sections
 from src.datamodules.base import BaseDataModule
 from src.datamodules.datasets import ArrayDataset
 
@@ -128,11 +128,9 @@ SECTIONS = {"index": index, "metrics": metrics, "steps": steps}
 
 def main() -> None:
     """Run the sections that were named, or all."""
-    options = arguments(__doc__, SECTIONS, 3)
     torch.set_num_threads(1)
     quiet()
-    for section in options.sections:
-        SECTIONS[section](options)
+    run_sections(__doc__, SECTIONS, 3)
 
 
 if __name__ == "__main__":

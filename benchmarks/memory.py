@@ -18,7 +18,7 @@ import yaml
 
 from benchmarks.data import own_memory
 from benchmarks.ours import ROOT, item, peak_of, python, write_config
-from benchmarks.pairs import arguments, record
+from benchmarks.pairs import record, run_sections
 from benchmarks.start import NEEDED
 
 TRAIN = str(ROOT / "train.py")
@@ -118,9 +118,7 @@ SECTIONS = {"peak": peak, "workers": workers, "epochs": epochs}
 
 def main() -> None:
     """Run the sections that were named, or all."""
-    options = arguments(__doc__, SECTIONS, 3)
-    for section in options.sections:
-        SECTIONS[section](options)
+    run_sections(__doc__, SECTIONS, 3)
 
 
 if __name__ == "__main__":

@@ -31,6 +31,15 @@ def arguments(description: str | None, sections: Iterable[str], repetitions: int
     return options
 
 
+def run_sections(
+    description: str | None, sections: dict[str, Callable[[argparse.Namespace], object]], repetitions: int
+) -> None:
+    """Run the parts of a benchmark that the command line names, or all; the arguments are those of `arguments`."""
+    options = arguments(description, sections, repetitions)
+    for name in options.sections:
+        sections[name](options)
+
+
 def seconds(work: Callable[[], object]) -> float:
     """Return how long `work` takes."""
     start = time.perf_counter()

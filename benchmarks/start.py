@@ -15,7 +15,7 @@ from pathlib import Path
 import yaml
 
 from benchmarks.ours import ROOT, item, python, write_config
-from benchmarks.pairs import arguments, compare, record
+from benchmarks.pairs import compare, record, run_sections
 
 TRAIN, DIGITS = str(ROOT / "train.py"), str(ROOT / "configs/digits.yaml")
 NEEDED = (  # the libraries behind the classes of digits.yaml and defaults.yaml, and the command line
@@ -81,9 +81,7 @@ SECTIONS = {"help": answers, "step": first_step, "parts": parts}
 
 def main() -> None:
     """Run the sections that were named, or all."""
-    options = arguments(__doc__, SECTIONS, 7)
-    for section in options.sections:
-        SECTIONS[section](options)
+    run_sections(__doc__, SECTIONS, 7)
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from benchmarks.clock import TICKS, MemoryDataModule, boundary_seconds, step_seconds
 from benchmarks.opponent import BAR, StyleModule, quiet, style_fit
 from benchmarks.ours import ACCURACY, classifier, hidden, item, train_here, write_config
-from benchmarks.pairs import arguments, measure, record, record_ratio
+from benchmarks.pairs import measure, record, record_ratio, run_sections
 from src.models.networks import MLP
 
 SGD = partial(torch.optim.SGD, lr=0.01)
@@ -157,11 +157,9 @@ SECTIONS = {"mlp": mlp, "resnet": resnet}
 
 def main() -> None:
     """Run the sections that were named, or all."""
-    options = arguments(__doc__, SECTIONS, 15)
     torch.set_num_threads(1)
     quiet()
-    for section in options.sections:
-        SECTIONS[section](options)
+    run_sections(__doc__, SECTIONS, 15)
 
 
 if __name__ == "__main__":

@@ -133,11 +133,6 @@ class FSDPStrategy(ModelParallelStrategy):
         path = Path(self.broadcast(str(checkpoint_path)))
         return self._load_folder(path) if is_sharded(path) else self._load_file(path)
 
-    def remove_checkpoint(self, filepath: str | Path) -> None:
-        """Remove a checkpoint of either kind."""
-        if self.is_global_zero:
-            remove(Path(filepath))
-
     def _load_folder(self, path: Path) -> dict[str, Any]:
         model = self.lightning_module
         assert model is not None

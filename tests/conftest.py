@@ -24,6 +24,10 @@ ROOT = Path(__file__).parent.parent
 DIGITS = str(ROOT / "configs" / "digits.yaml")
 PLAIN = ("--callbacks.figures", "null", "--callbacks.notes.graph", "false")  # what takes a second of its own
 QUICK = ("--trainer.max_epochs", "1", "--trainer.limit_train_batches", "2", *PLAIN)
+STILL = (  # a config that draws no random transforms, so that processes can be compared
+    "data: {init_args: {train_transform: [{class_path: torchvision.transforms.v2.ToDtype, "
+    "init_args: {dtype: torch.float32, scale: true}}]}}"
+)
 
 
 @dataclass

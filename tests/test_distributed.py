@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from src.datamodules.samplers import ShardSampler, balanced_weights
-from tests.conftest import DIGITS, ROOT, Train, write_images
+from tests.conftest import DIGITS, ROOT, STILL, Train, write_images
 
 FOLDER = str(ROOT / "configs" / "image_folder.yaml")
 
@@ -79,10 +79,7 @@ def test_the_work_is_the_same_whatever_the_layout(train_process: Train, tmp_path
         "[16]",
     )
     net += ("--model.net.batch_norm", "false", "--model.net.num_classes", "10")
-    (tmp_path / "still.yaml").write_text(
-        "data: {init_args: {train_transform: [{class_path: torchvision.transforms.v2.ToDtype, "
-        "init_args: {dtype: torch.float32, scale: true}}]}}"
-    )
+    (tmp_path / "still.yaml").write_text(STILL)
     halves = ("--data.batch_size", "32", "--trainer.accumulate_grad_batches", "2", "--trainer.limit_train_batches", "6")
     layouts = {"one": TWO[:2], "two": (*TWO[:4], "--config", DDP), "halves": (*TWO[:2], *halves)}
     weights, metrics = [], []

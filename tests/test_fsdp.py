@@ -13,7 +13,7 @@ from src.config import UsageError
 from src.files import recover
 from src.models import load_model
 from src.sharded import check_parts, merged, read_parts
-from tests.conftest import DIGITS, PLAIN, ROOT, Train
+from tests.conftest import DIGITS, PLAIN, ROOT, STILL, Train
 from tests.test_exact_resume import BOMB, NET, compare
 
 OVERLAY = str(ROOT / "configs" / "overlays" / "fsdp.yaml")
@@ -76,10 +76,7 @@ def test_goes_to_one_process_and_back(train_process: Train, monkeypatch: pytest.
         "false",
     )
     net += ("--model.net.in_features", "64", "--model.net.num_classes", "10")
-    Path("still.yaml").write_text(
-        "data: {init_args: {train_transform: [{class_path: torchvision.transforms.v2.ToDtype, "
-        "init_args: {dtype: torch.float32, scale: true}}]}}"
-    )
+    Path("still.yaml").write_text(STILL)
     words = ("--config", "still.yaml", *SHORT, *net, "--model.optimizer", optimizer, "--model.optimizer.lr", "0.01")
     one = ("--trainer.devices", "1", "--trainer.strategy", "auto")
     plain = train_process("--config", DIGITS, *TWO[:2], *words, "--run_name", "plain")

@@ -4,11 +4,11 @@ from typing import Any, Literal
 from torch import nn
 from torch.optim import LBFGS, Optimizer, SparseAdam
 
+from src.blocks import CONTAINERS
 from src.optim.fused import prefer_fused
 
 OptimizerFactory = Callable[[Iterable[Any]], Optimizer]
 Kind = Literal["any", "matrix", "embedding", "sparse", "other"]
-CONTAINERS = (nn.Sequential, nn.ModuleList)
 
 
 class Parameters:
