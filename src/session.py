@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import gc
 import os
 import shutil
 import signal
@@ -53,10 +54,9 @@ def run(line: CommandLine, request: Request, start: float) -> int:
         UsageError: If the configuration is wrong, before a run directory exists.
     """
     silence_noise()
-    if request.command == "check":
-        return check(request.config)
-    if request.command == "merge":
-        return merge(Path(str(request.ckpt_path)))
+    if request.command in ("check", "merge"):
+        _collect_garbage()
+        return check(request.config) if request.command == "check" else merge(Path(str(request.ckpt_path)))
     with STOP.installed():
         try:
             return _run(line, request, start)
@@ -73,6 +73,7 @@ def _run(line: CommandLine, request: Request, start: float) -> int:
     console = Console()
     with console.capture(), contextlib.ExitStack() as stack:
         cli = CLI(line, request)
+        _collect_garbage()
         stack.callback(cli.run.unlock)
         stack.callback(_leave_process_group)
         if request.command == "find_batch_size":
@@ -95,6 +96,12 @@ def _run(line: CommandLine, request: Request, start: float) -> int:
         if status == 0 and request.command != "replay":
             print(_summary(cli, time.time() - start))
         return status
+
+
+def _collect_garbage() -> None:
+    """Look for garbage from now on, which train.py had stopped, but not in what is there already: that stays."""
+    gc.freeze()
+    gc.enable()
 
 
 def _is_full(error: BaseException) -> bool:

@@ -65,10 +65,7 @@ def train(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
 
     def run(*words: str) -> Result:
         monkeypatch.setattr(sys, "argv", ["train.py", *words])
-        try:
-            code = main(list(words))
-        except SystemExit as request:
-            code = int(request.code or 0)
+        code = main(list(words))
         captured = capsys.readouterr()
         return Result(code, captured.out, captured.err)
 

@@ -1,6 +1,8 @@
 """The commands, run for real."""
 
+import gc
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from lightning.pytorch import Trainer
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from src.config import load_file
@@ -197,6 +200,32 @@ def test_a_failure_in_training_is_recorded(train: Train, tmp_path: Path) -> None
     assert record["exit_status"] == 1
     assert "expected input" in record["error"]
     assert "Traceback" in (tmp_path / "logs/digits/a/train.log").read_text()
+
+
+@pytest.mark.parametrize(("words", "code"), [((), 0), (("--model.net.in_channels", "3"), 1)])
+def test_the_process_ends_only_when_all_others_have_said_goodbye(
+    tmp_path: Path, words: tuple[str, ...], code: int
+) -> None:
+    """It ends without taking the interpreter apart, which would call `__del__` of what is still there."""
+    farewell = "class Late:\n    def __del__(self): print('taken apart', flush=True)\n\nlate = Late()\n"
+    handler = "import atexit\natexit.register(print, 'goodbye')\n"
+    (tmp_path / "polite.py").write_text(f"{handler}from lightning.pytorch import Callback as Polite\n{farewell}")
+    command = [sys.executable, str(ROOT / "train.py"), "fit", "--config", DIGITS, *QUICK, *words]
+    command += ["--callbacks.polite", "polite.Polite"]
+    environment = os.environ | {"PYTHONPATH": str(tmp_path)}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=600)
+    assert done.returncode == code, done.stderr
+    assert done.stdout.splitlines()[-1] == "goodbye"
+    assert ("Traceback" in done.stderr) == (code == 1)
+
+
+def test_garbage_is_collected_again_once_training_begins(train: Train, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[tuple[bool, bool]] = []
+    note = lambda *_, **__: seen.append((gc.isenabled(), gc.get_freeze_count() > 0))  # noqa: E731
+    monkeypatch.setattr(Trainer, "fit", note)
+    assert train("fit", "--config", DIGITS).code == 0
+    assert seen == [(True, True)]
+    assert gc.isenabled() and gc.get_freeze_count() == 0
 
 
 def test_named_callbacks_add_up_and_can_be_switched_off(train: Train, tmp_path: Path) -> None:

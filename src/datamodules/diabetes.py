@@ -1,7 +1,6 @@
 from dataclasses import dataclass
 
 import torch
-from sklearn.datasets import load_diabetes
 
 from src.datamodules.datasets import ArrayDataset
 from src.datamodules.tabular import TabularDataModule
@@ -19,5 +18,7 @@ class DiabetesDataModule(TabularDataModule):
 
     def load_splits(self) -> dict[str, ArrayDataset]:  # type: ignore[override]
         """Read the measurements in their own units: age, sex, body mass index, blood pressure, six of serum."""
+        from sklearn.datasets import load_diabetes  # see DigitsDataModule
+
         inputs, targets = load_diabetes(return_X_y=True, scaled=False)
         return {"all": ArrayDataset(torch.from_numpy(inputs).float(), torch.from_numpy(targets).float())}

@@ -2,7 +2,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from sklearn.datasets import load_digits
 
 from src.datamodules.base import BaseDataModule
 from src.datamodules.datasets import ArrayDataset
@@ -19,6 +18,8 @@ class DigitsDataModule(BaseDataModule):
 
     def load_splits(self) -> dict[str, ArrayDataset]:  # type: ignore[override]
         """Read the digits, values 0 to 16, as images of uint8."""
+        from sklearn.datasets import load_digits  # takes a while to import, and all datamodules are imported together
+
         data, target = load_digits(return_X_y=True)
         images = torch.from_numpy(np.round(data * (255 / 16)).astype(np.uint8)).reshape(-1, 1, 8, 8)
         return {"all": ArrayDataset(images, torch.from_numpy(target))}
