@@ -156,7 +156,7 @@ class CLI(LightningCLI):
             config["plugins"] = [*plugins, DurableCheckpointIO()]
         self.best = named.get("best")
         config["callbacks"] = [*own, *named.values()]
-        return leave_out_idle_work(super()._instantiate_trainer(config, [*callbacks, self.start_check]))
+        return leave_out_idle_work(super()._instantiate_trainer(config, [*callbacks, self.start_check]), self.model)
 
     @property
     def best_path(self) -> str | None:

@@ -2,7 +2,7 @@
 
 from contextlib import AbstractContextManager, nullcontext
 
-from lightning.pytorch import Callback, Trainer
+from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.profilers import PassThroughProfiler
 
 STEP_HOOKS = (
@@ -25,15 +25,16 @@ class NoProfiler(PassThroughProfiler):
         return self.nothing
 
 
-def leave_out_idle_work(trainer: Trainer) -> Trainer:
-    """Let the trainer pass over callbacks' hooks that do nothing, and over profiling where nobody asked for it.
+def leave_out_idle_work(trainer: Trainer, module: LightningModule) -> Trainer:
+    """Let the trainer pass over hooks that do nothing, and over profiling where nobody asked for it.
 
-    Lightning calls only hooks that are callable, so None stands for those that a callback has not defined.
+    Lightning calls only hooks that are callable, so None stands for those that nobody has defined.
     """
-    for callback in trainer.callbacks:  # type: ignore[attr-defined]
+    callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
+    for owner, base in [(module, LightningModule), *((callback, Callback) for callback in callbacks)]:
         for name in STEP_HOOKS:
-            if getattr(type(callback), name) is getattr(Callback, name):
-                setattr(callback, name, None)
+            if getattr(type(owner), name) is getattr(base, name):
+                setattr(owner, name, None)
     if type(trainer.profiler) is PassThroughProfiler:  # type: ignore[attr-defined]
         trainer.profiler = NoProfiler()  # type: ignore[attr-defined]
     return trainer

@@ -5,7 +5,10 @@ from unittest.mock import Mock
 import pytest
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.profilers import PassThroughProfiler, SimpleProfiler
+from torch import nn
+from torch.optim import SGD
 
+from src.models import ClassifierModule
 from src.steps import STEP_HOOKS, NoProfiler, leave_out_idle_work
 from tests.conftest import DIGITS, QUICK, Train
 
@@ -25,9 +28,12 @@ class Child(Parent):
 def test_only_hooks_that_do_nothing_are_passed_over() -> None:
     child, trainer = Child(), Mock(profiler=PassThroughProfiler())
     trainer.callbacks = [child]
-    leave_out_idle_work(trainer)
+    module = ClassifierModule(nn.Identity(), nn.CrossEntropyLoss(), SGD)
+    leave_out_idle_work(trainer, module)
     idle = [name for name in STEP_HOOKS if getattr(child, name) is None]
     assert idle == [name for name in STEP_HOOKS if name not in ("on_before_backward", "on_after_backward")]
+    idle = [name for name in STEP_HOOKS if getattr(module, name) is None]
+    assert idle == [name for name in STEP_HOOKS if name != "on_train_batch_end"]
 
 
 def test_a_callback_of_the_users_own_is_called_in_every_step(train: Train) -> None:

@@ -34,10 +34,12 @@ class FiniteLoss(Callback):
         self._losses: list[Tensor] = []  # since they were looked at
         self._number = 0  # of the first of them, counted over all epochs
         self._buffers: list[Tensor] = []
+        if not skip:  # Lightning then calls neither; see src/steps.py
+            self.on_train_batch_start = self.on_before_optimizer_step = None  # type: ignore[assignment, method-assign]
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Remember what a batch changes besides the weights, such as running means, where it may have to be undone."""
-        if self.skip and batch_idx % trainer.accumulate_grad_batches == 0:
+        if batch_idx % trainer.accumulate_grad_batches == 0:
             self._buffers = [buffer.clone() for buffer in pl_module.buffers()]
 
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
@@ -45,8 +47,6 @@ class FiniteLoss(Callback):
 
         The gradients are already those of all processes, so all decide alike; where each holds a part, they agree.
         """
-        if not self.skip:
-            return
         gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
         if _all_finite(gradients, pl_module.device):
             return

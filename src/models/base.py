@@ -184,7 +184,8 @@ class BaseModule(LightningModule):
         return {"loss": loss, "predictions": predictions, "targets": targets}
 
     def _metrics(self, stage: Stage) -> MetricCollection:
-        return {"train": self.train_metrics, "val": self.val_metrics, "test": self.test_metrics}[stage]
+        metrics: MetricCollection = getattr(self, f"{stage}_metrics")
+        return metrics
 
     def _results(self, stage: Stage) -> dict[str, Tensor]:
         """Return what is logged of the metrics at the end of an epoch."""
