@@ -78,7 +78,7 @@ def test_safetensors_without_the_package(tmp_path: Path, monkeypatch: pytest.Mon
 def test_a_head_for_other_classes_stays_new_and_nothing_is_silent(tmp_path: Path) -> None:
     source, net = make_net(0, num_classes=5), make_net(1)
     head = net.head.weight.clone()
-    weights = {f"net.{name}": value for name, value in source.state_dict().items() if "features.1." not in name}
+    weights = {f"net.{name}": value for name, value in source.state_dict().items() if "features.2." not in name}
     torch.save(weights | {"loss.weight": torch.ones(5)}, tmp_path / "w.pt")
     lines = load_weights(net, str(tmp_path / "w.pt"))
     assert same(net, source, ["features.0.weight", "features.5.running_mean"])
@@ -86,8 +86,8 @@ def test_a_head_for_other_classes_stays_new_and_nothing_is_silent(tmp_path: Path
     assert lines == [
         f"weights: 7 of 14 tensors of SmallCNN from {tmp_path / 'w.pt'}, without 'net.'",
         "  2 left new, of another shape: head.weight 5x8 -> 3x8, head.bias 5 -> 3",
-        "  5 left new, not in the file: features.1.weight, features.1.bias, features.1.running_mean, "
-        "features.1.running_var and 1 more",
+        "  5 left new, not in the file: features.2.weight, features.2.bias, features.2.running_mean, "
+        "features.2.running_var and 1 more",
         "  1 in the file, not used: loss.weight",
     ]
 
@@ -105,11 +105,11 @@ def test_a_part_of_the_network(tmp_path: Path) -> None:
 def test_nothing_fits(tmp_path: Path) -> None:
     net = make_net(1)
     content = {"layers.0.weight": torch.ones(2, 3), "head.weight": torch.ones(9)}
-    torch.save(content | {"a.features.1.num_batches_tracked": torch.tensor(3)}, tmp_path / "w.pt")
+    torch.save(content | {"a.features.2.num_batches_tracked": torch.tensor(3)}, tmp_path / "w.pt")
     before = {name: value.clone() for name, value in net.state_dict().items()}
     expected = (
         r"w.pt: none of its 3 tensors fits SmallCNN; the file has layers.0.weight 2x3, head.weight 9, .* scalar; "
-        r"the network has features.0.weight 4x1x3x3, features.1.weight 4, .* and 10 more"
+        r"the network has features.0.weight 4x1x3x3, features.2.weight 4, .* and 10 more"
     )
     with pytest.raises(UsageError, match=expected):
         load_weights(net, str(tmp_path / "w.pt"))

@@ -47,7 +47,7 @@ def test_another_run_begins_with_its_weights(train: Train, first: dict[str, torc
     assert result.out.count(report) == 1
     assert report in Path("logs/digits/second/train.log").read_text()
     found = weights("second")
-    for name in ("net.features.0.weight", "net.features.1.bias", "net.features.4.weight"):
+    for name in ("net.features.0.weight", "net.features.2.bias", "net.features.4.weight"):
         assert torch.equal(found[name], first[name])
     assert found["net.head.weight"].shape == (10, 8)
 

@@ -12,7 +12,7 @@ class SmallCNN(nn.Module):
         in_channels: Channels of the image, 1 for grey and 3 for colour.
         num_classes: Number of outputs, at least 1.
         layers: From the image on, a number for a 3x3 convolution of so many channels with batch norm and ReLU, or "M"
-            to halve height and width by max pooling.
+            to halve height and width by max pooling, before that batch norm and ReLU.
         pool_size: The last feature map is averaged down to so many rows and columns, which enter the linear head.
         dropout: Share of features dropped before the head, in [0, 1).
 
@@ -38,8 +38,8 @@ class SmallCNN(nn.Module):
         modules: list[nn.Module] = []
         channels = in_channels
         for layer in layers:
-            if layer == "M":
-                modules.append(nn.MaxPool2d(2))
+            if layer == "M":  # before the last batch norm and ReLU: they then have a quarter of the work
+                modules.insert(-2, nn.MaxPool2d(2))
             else:
                 modules += convolution(channels, layer)
                 channels = layer
