@@ -55,6 +55,6 @@ def leave(code: int) -> None:
 
 
 if __name__ == "__main__":
-    codes = [1]  # of a crash
-    atexit.register(lambda: leave(codes[-1]))  # first to come, last to be called
-    codes.append(main(sys.argv[1:]))
+    code = 1  # of a crash
+    atexit.register(lambda: leave(code))  # first to come, last to be called
+    code = main(sys.argv[1:])
