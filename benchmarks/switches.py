@@ -39,6 +39,16 @@ NETS: dict[str, tuple[Callable[[], nn.Module], Callable[[], tuple[Tensor, Tensor
         lambda: images(64, 1, 8, 10),
         50,
     ),
+    "fashion_mnist": (
+        lambda: SmallCNN(in_channels=1, num_classes=10, layers=[16, "M", 48, "M", 128, "M"], pool_size=3),
+        lambda: images(128, 1, 28, 10),
+        10,
+    ),
+    "image_folder": (
+        lambda: SmallCNN(in_channels=3, num_classes=10, layers=[32, "M", 64, "M", 128, "M", 256], pool_size=2),
+        lambda: images(64, 3, 64, 10),
+        4,
+    ),
     "resnet18_64": (lambda: torchvision.models.resnet18(num_classes=100), lambda: images(32, 3, 64, 100), 3),
     "resnet18_224": (lambda: torchvision.models.resnet18(num_classes=100), lambda: images(8, 3, 224, 100), 2),
     "gpt": (

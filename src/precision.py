@@ -17,8 +17,20 @@ def settle_precision(trainer: Trainer, asked: str | int | None, tf32: bool) -> N
         tf32: Whether float32 may be TF32.
     """
     allow_tf32(trainer.strategy.root_device.type, tf32)
-    if asked == "16-mixed" and trainer.precision == "bf16-mixed" and is_main_process():
+    device = trainer.strategy.root_device
+    if not is_main_process():
+        return
+    if asked == "16-mixed" and trainer.precision == "bf16-mixed":
         print("a CPU has no 16-mixed: bf16-mixed is used, which needs no scaled loss")
+    if "bf16" in trainer.precision and not has_bf16(device):
+        print(f"this {device.type} has no bfloat16 of its own: trainer.precision 32 is likely to be faster")
+
+
+def has_bf16(device: torch.device) -> bool:
+    """Whether a device computes in bfloat16 by itself: GPUs since Ampere, CPUs with AVX512_BF16."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return device.type == "cpu" and bool(torch.cpu._is_avx512_bf16_supported())
 
 
 def allow_tf32(device_type: str, allowed: bool) -> None:

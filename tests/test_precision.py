@@ -47,6 +47,15 @@ def test_fp16_on_a_cpu_is_bf16_and_says_so(train: Train) -> None:
     assert result.out.count("a CPU has no 16-mixed: bf16-mixed is used") == 1
 
 
+@pytest.mark.parametrize("able", [True, False])
+def test_bf16_on_a_device_without_it_says_so(train: Train, monkeypatch: pytest.MonkeyPatch, able: bool) -> None:
+    monkeypatch.setattr("torch.cpu._is_avx512_bf16_supported", lambda: able)
+    words = ("--config", str(OVERLAYS / "bf16.yaml"), "--trainer.accelerator", "cpu")
+    result = train("fit", "--config", DIGITS, *words, *QUICK)
+    assert (result.code, result.err) == (0, "")
+    assert result.out.count("this cpu has no bfloat16 of its own: trainer.precision 32 is likely") == (not able)
+
+
 SCALED = {  # as on a GPU, which the tests have not
     "class_path": "lightning.pytorch.plugins.MixedPrecision",
     "init_args": {"precision": "16-mixed", "device": "cpu", "scaler": {

@@ -11,6 +11,7 @@ from src.callbacks.batch import batch_size
 from src.callbacks.media import send_scalars, steps_so_far
 from src.callbacks.step_timer import StepTimer
 from src.callbacks.undisturbed import can_run_alone, undisturbed
+from src.precision import has_bf16
 
 EVERY = 25  # one step in so many is measured; on a GPU it then waits for the device
 
@@ -94,7 +95,9 @@ class SpeedMonitor(Callback):
         if shares["other"] > 0.35:
             return f"{shares['other']:.0%} of the step was neither data nor network: a larger data.batch_size"
         share = shares["forward"] + shares["backward"]
-        return f"{share:.0%} of the step was the network itself: try trainer.precision bf16-mixed, or a smaller one"
+        bf16 = trainer.precision == "32-true" and has_bf16(trainer.strategy.root_device)
+        how = "try trainer.precision bf16-mixed, or a smaller one" if bf16 else "try a smaller one"
+        return f"{share:.0%} of the step was the network itself: {how}"
 
     def _log(self, trainer: Trainer) -> None:
         assert self._timer is not None
