@@ -29,7 +29,7 @@ def settle_precision(trainer: Trainer, asked: str | int | None, tf32: bool) -> N
 def has_bf16(device: torch.device) -> bool:
     """Whether a device computes in bfloat16 by itself: GPUs since Ampere, CPUs with AVX512_BF16."""
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     return device.type == "cpu" and bool(torch.cpu._is_avx512_bf16_supported())
 
 
