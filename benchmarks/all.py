@@ -94,7 +94,8 @@ def circumstances(name: str) -> str:
     versions = ", ".join(f"{package} {importlib.metadata.version(package)}" for package in packages)
     lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
     model = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
-    processor = f"{os.cpu_count()} x {model or platform.processor() or platform.machine()}"
+    kind = f"{model or platform.processor() or platform.machine()} ({torch.backends.cpu.get_cpu_capability()})"
+    processor = f"{os.cpu_count()} x {kind}"
     threads = os.environ.get("OMP_NUM_THREADS", str(torch.get_num_threads()))
     day = datetime.now(UTC).strftime("%Y-%m-%d")
     python = platform.python_version()

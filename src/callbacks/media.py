@@ -1,5 +1,6 @@
 """Figures, images and texts to those loggers that take them; the others are passed over."""
 
+import gc
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -30,6 +31,7 @@ def send_figure(trainer: Trainer, tag: str, figure: Any, step: int) -> None:
         elif hasattr(getattr(logger, "experiment", None), "log_figure"):  # MLflow
             logger.experiment.log_figure(getattr(logger, "run_id", None), figure, f"{tag}.png")  # type: ignore
     plt.close(figure)
+    gc.collect()  # its parts refer to each other, and each waiting figure holds 5 MB
 
 
 def send_image(trainer: Trainer, tag: str, image: Tensor, step: int) -> None:
