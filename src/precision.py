@@ -27,10 +27,12 @@ def settle_precision(trainer: Trainer, asked: str | int | None, tf32: bool) -> N
 
 
 def has_bf16(device: torch.device) -> bool:
-    """Whether a device computes in bfloat16 by itself: GPUs since Ampere, CPUs with AVX512_BF16."""
+    """Whether a device computes in bfloat16 by itself: GPUs since Ampere, CPUs with AVX512_BF16; true if not known."""
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    return device.type == "cpu" and bool(torch.cpu._is_avx512_bf16_supported())
+    if device.type == "cpu" and torch.cpu._is_avx2_supported():  # of Intel or AMD
+        return bool(torch.cpu._is_avx512_bf16_supported())
+    return True
 
 
 def allow_tf32(device_type: str, allowed: bool) -> None:

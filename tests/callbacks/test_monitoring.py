@@ -67,6 +67,7 @@ def test_it_names_what_holds_the_training_back(train: Train, tmp_path: Path, mon
     result = train("--config", DIGITS, "--config", "transform.yaml", *TEN[:-1], "b", *quiet)
     assert re.search(r"\d\d% of the step went into batch transforms", result.out), result.out + result.err
     net = ("--model.net", "tests.callbacks.test_monitoring.SlowNet")
+    monkeypatch.setattr("torch.cpu._is_avx2_supported", lambda: True)
     for able, advice in ((True, "trainer.precision bf16-mixed, or a smaller one"), (False, "a smaller one")):
         monkeypatch.setattr("torch.cpu._is_avx512_bf16_supported", lambda able=able: able)
         result = train("--config", DIGITS, *TEN[:-1], str(able), *quiet, *net, "--trainer.accelerator", "cpu")
