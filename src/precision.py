@@ -16,8 +16,8 @@ def settle_precision(trainer: Trainer, asked: str | int | None, tf32: bool) -> N
         asked: `trainer.precision` of the configuration.
         tf32: Whether float32 may be TF32.
     """
-    allow_tf32(trainer.strategy.root_device.type, tf32)
     device = trainer.strategy.root_device
+    allow_tf32(device.type, tf32)
     if not is_main_process():
         return
     if asked == "16-mixed" and trainer.precision == "bf16-mixed":
