@@ -1,7 +1,6 @@
 """Train a model, or evaluate one: python train.py [fit|validate|test|predict|...] --config configs/digits.yaml."""
 
 import atexit
-import contextlib
 import gc
 import os
 import sys
@@ -22,6 +21,7 @@ def main(words: list[str]) -> int:
     from src.command_line import CommandLine  # imported here: loader workers import this file again
     from src.config import UsageError
     from src.request import Request
+    from src.signals import interrupts_leave
 
     try:
         line = CommandLine.parse(words)
@@ -31,13 +31,14 @@ def main(words: list[str]) -> int:
 
             return repeat(line, request)
         os.environ.setdefault("MPLBACKEND", "agg")  # figures are drawn for files, not for a window
-        from src.session import run  # torch and Lightning take seconds: only when all is well so far
+        with interrupts_leave():
+            from src.session import run  # torch and Lightning take seconds: only when all is well so far
 
         return run(line, request, start)
     except UsageError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:  # while torch was imported
+    except KeyboardInterrupt:
         return 130
     except SystemExit as answered:  # by help, for one
         return int(answered.code or 0)
@@ -46,15 +47,9 @@ def main(words: list[str]) -> int:
         gc.enable()
 
 
-def leave(code: int) -> None:
-    """End the process at once: to take all that was imported apart again would take a second and 120 MB."""
-    for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(OSError):  # nobody may read it any more
-            stream.flush()
-    os._exit(code)
-
-
 if __name__ == "__main__":
+    from src.signals import leave
+
     code = 1  # of a crash
     atexit.register(lambda: leave(code))  # first to come, last to be called
     code = main(sys.argv[1:])

@@ -36,6 +36,7 @@ data.batch_size and set trainer.accumulate_grad_batches 2; python train.py find_
 fits. Or write trainer.precision bf16-mixed, smaller images, a smaller network"""
 SHARED_STORE = """torchrun may hang when it starts the group again, since all attempts share one store (pytorch issue
 167288); to prevent it, start torchrun with TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1"""
+PARENT_SECONDS = 20  # that a process which failed waits for the one that started it
 NO_SPACE = "no space left on the disk; make room, then continue with --resume"
 
 
@@ -79,7 +80,11 @@ def _run(line: CommandLine, request: Request, start: float) -> int:
         if request.command == "find_batch_size":
             stack.callback(shutil.rmtree, cli.run.directory, ignore_errors=True)
         if not is_main_process() or request.command == "find_batch_size":
-            return _guarded(cli)[0]
+            status, _ = _guarded(cli)
+            if status and not is_main_process() and NAME_VARIABLE in os.environ:
+                _leave_process_group()  # so the others learn of it
+                _outlast(os.getppid())
+            return status
         if request.run is None:
             (cli.run.directory / "config.yaml").write_text(cli.config_text, encoding="utf-8")
             cli.run.start(start, _hardware(cli.trainer))
@@ -113,6 +118,13 @@ def _leave_process_group() -> None:
     """End gloo's threads, which otherwise now and then abort a process that is exiting; for NCCL Lightning does it."""
     if _in_group() and torch.distributed.get_backend() == "gloo":
         torch.distributed.destroy_process_group()
+
+
+def _outlast(parent: int) -> None:
+    """Let the process that started this one end first: Lightning would kill it as soon as it sees this one fail."""
+    limit = time.monotonic() + PARENT_SECONDS
+    while os.getppid() == parent and time.monotonic() < limit:
+        time.sleep(0.05)
 
 
 def _in_group() -> bool:
