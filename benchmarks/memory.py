@@ -1,8 +1,9 @@
-"""Memory of whole runs, in processes of their own (Linux): python -m benchmarks.memory [peak|workers|epochs ...].
+"""Memory of whole runs, in processes of their own (Linux): python -m benchmarks.memory [peak|workers|epochs|pages ...].
 
 `peak`: the most that the digits and the Fashion-MNIST command hold, beside the imports alone and the popular Hydra
 template's way. `workers`: what each loader's worker holds that it shares with no other process. `epochs`: whether
-memory grows over 100 epochs of the digits, from the tenth on.
+memory grows over 100 epochs of the digits, from the tenth on. `pages`: what a step on the CPU gains when the process
+keeps freed memory, as every run does (src/memory.py).
 """
 
 import argparse
@@ -10,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +20,22 @@ import yaml
 
 from benchmarks.data import own_memory
 from benchmarks.ours import ROOT, item, peak_of, python, write_config
-from benchmarks.pairs import record, run_sections
+from benchmarks.pairs import measure, record, record_ratio, run_sections
 from benchmarks.start import NEEDED
 
 TRAIN = str(ROOT / "train.py")
+PAGES = """
+import sys
+from benchmarks.pairs import seconds
+from benchmarks.switches import steps
+from src.memory import keep_freed_memory
+name, way, count = sys.argv[1:]
+if way == "kept":
+    keep_freed_memory()
+run = steps(name, ("fused",))
+run()
+print(sum(seconds(run) for _ in range(int(count))))
+"""  # a process each, since it cannot be undone
 
 
 def config(name: str, root: str | None, scale: float) -> dict[str, Any]:
@@ -113,7 +127,23 @@ def epochs(options: argparse.Namespace) -> None:
     record(name, "at most 10 (kB an epoch)", slopes, "kB an epoch", f"in all {np.median(ends):.1f} MB")
 
 
-SECTIONS = {"peak": peak, "workers": workers, "epochs": epochs}
+def pages(options: argparse.Namespace) -> None:
+    """Measure what keeping freed memory gains."""
+    names = ("fashion_mnist",) if options.quick else ("digits", "fashion_mnist", "image_folder", "resnet18_224", "gpt")
+    for name in names:
+        count = 1 if options.quick else 10
+        ways = {way: partial(_steps, name, way, count) for way in ("plain", "kept")}
+        taken = measure(options.repetitions, ways, warm_up=0)
+        record_ratio(f"steps of {name}, freed memory given back over kept", "", taken, "plain", "kept")
+
+
+def _steps(name: str, way: str, count: int) -> float:
+    """Return the seconds that steps of one of the networks of `switches` take, in a process of its own."""
+    command = [sys.executable, "-c", PAGES, name, way, str(count)]
+    return float(subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True).stdout)
+
+
+SECTIONS = {"peak": peak, "workers": workers, "epochs": epochs, "pages": pages}
 
 
 def main() -> None:

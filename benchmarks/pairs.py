@@ -100,8 +100,8 @@ def record(name: str, goal: str, values: list[float], unit: str, details: str = 
         details: Whatever explains the result.
     """
     median = statistics.median(values)
-    spread = f"{min(values):.3g} to {max(values):.3g}, n = {len(values)}" if len(values) > 1 else ""
-    result = f"{median:.3g}{unit if unit == 'x' else ' ' + unit}"
+    spread = f"{_number(min(values))} to {_number(max(values))}, n = {len(values)}" if len(values) > 1 else ""
+    result = f"{_number(median)}{unit if unit == 'x' else ' ' + unit}"
     print(f"{name:<60} {result:>10}  ({spread}); {details}; goal: {goal or 'none'}", flush=True)
     row = {"what": name, "result": result, "spread": spread, "details": details, "goal": goal}
     if ROWS in os.environ:
@@ -117,6 +117,10 @@ def is_met(goal: str, value: float) -> str:
         return ""
     limit = float(found[2])
     return "yes" if (value <= limit if found[1] == "most" else value >= limit) else "no"
+
+
+def _number(value: float) -> str:
+    return f"{value:.3g}" if abs(value) < 1000 else f"{value:,.0f}"
 
 
 def _time(value: float) -> str:
