@@ -40,6 +40,8 @@ def main(words: list[str]) -> int:
         return 2
     except KeyboardInterrupt:
         return 130
+    except BrokenPipeError:  # whoever read the answer has gone, as head does
+        return 1
     except SystemExit as answered:  # by help, for one
         return int(answered.code or 0)
     finally:

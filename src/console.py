@@ -53,12 +53,18 @@ class Tee:
 
     def write(self, text: str) -> int:
         """Show `text`, and copy the lines it completes."""
-        self.stream.write(text)
+        with suppress(OSError):  # whoever read it has gone, or its file's disk is full: the training goes on
+            self.stream.write(text)
         *lines, self._line = (self._line + text).split("\n")
         for line in lines:
             self._copy(line)
         self._line = self._line[self._line.rfind("\r") + 1 :] if not self._line.endswith("\r") else self._line
         return len(text)
+
+    def flush(self) -> None:
+        """Show what was written."""
+        with suppress(OSError):
+            self.stream.flush()
 
     def close_log(self) -> None:
         """Copy an unfinished line and stop."""

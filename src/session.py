@@ -26,6 +26,7 @@ from src.commands.merge import merge
 from src.config import RunFailure, UsageError
 from src.console import Console, silence_noise
 from src.launch import is_main_process
+from src.memory import keep_freed_memory
 from src.messages import MISTAKES, PEER_GONE, describe
 from src.request import EVALUATING, Request
 from src.run import NAME_VARIABLE
@@ -55,6 +56,7 @@ def run(line: CommandLine, request: Request, start: float) -> int:
         UsageError: If the configuration is wrong, before a run directory exists.
     """
     silence_noise()
+    keep_freed_memory()
     if request.command in ("check", "merge"):
         _collect_garbage()
         return check(request.config) if request.command == "check" else merge(Path(str(request.ckpt_path)))
@@ -162,7 +164,7 @@ def _stop(cli: CLI, stopped: Stopped) -> int:
     if not is_main_process():
         # of a process that Lightning started it would take any other code for a crash, and kill all others
         return 0 if NAME_VARIABLE in os.environ else stopped.exit_code
-    if stopped.signum not in (signal.SIGINT, signal.SIGTERM):
+    if stopped.signum == getattr(signal, "SIGUSR1", None):
         job = os.environ.get("SLURM_ARRAY_JOB_ID")
         job = f"{job}_{os.environ['SLURM_ARRAY_TASK_ID']}" if job else os.environ["SLURM_JOB_ID"]
         done = subprocess.run(["scontrol", "requeue", job], check=False)

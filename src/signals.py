@@ -11,6 +11,10 @@ from types import FrameType
 from typing import Any
 
 SIGNALS = [signal.SIGINT, signal.SIGTERM]
+OF_TERMINAL = [signal.SIGINT]  # it sends them to a run's workers too
+if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # under nohup it is ignored
+    SIGNALS.append(signal.SIGHUP)
+    OF_TERMINAL.append(signal.SIGHUP)
 if "SLURM_JOB_ID" in os.environ and hasattr(signal, "SIGUSR1"):
     SIGNALS.append(signal.SIGUSR1)  # SLURM's notice that the job will be preempted; see docs/reliability.md
 WORKER_SECONDS = 30  # that a loader's worker lives on after SIGTERM
@@ -49,8 +53,8 @@ class StopRequest:
 
     def __call__(self, signum: int, frame: FrameType | None) -> None:
         """Handle a signal."""
-        if os.getpid() != self._process:  # a worker that was forked: Ctrl-C reaches it too, but its parent decides
-            if signum != signal.SIGINT:
+        if os.getpid() != self._process:  # a worker that was forked: its parent decides
+            if signum not in OF_TERMINAL:
                 _die(signum)
             return
         if self.signum:
@@ -59,7 +63,8 @@ class StopRequest:
         if not self.deferred:
             raise Stopped(signum)
         text = f"\n{signal.Signals(signum).name}: finishing the step; again to stop at once\n"
-        os.write(2, text.encode())  # print may have been interrupted by this very signal, and then refuses
+        with contextlib.suppress(OSError):  # the terminal may have gone
+            os.write(2, text.encode())  # print may have been interrupted by this very signal, and then refuses
 
     @contextmanager
     def installed(self) -> Iterator[None]:
@@ -108,7 +113,8 @@ def outlast_signals(worker: int) -> None:
 
     A terminal sends Ctrl-C to it too, a scheduler SIGTERM. Its parent ends it in good order, or else the alarm does.
     """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for signum in OF_TERMINAL:
+        signal.signal(signum, signal.SIG_IGN)
     if hasattr(signal, "alarm"):
         signal.signal(signal.SIGTERM, _die_later)
 

@@ -1,10 +1,13 @@
 """Real processes asked to stop: they finish the step, save, and say so; continued, they end as if nothing had been."""
 
+import fcntl
 import json
 import os
+import pty
 import signal
 import subprocess
 import sys
+import termios
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -68,7 +71,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "logs/digits/whole"
 
 
-@pytest.mark.parametrize(("signum", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(("signum", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGHUP, 129)])
 @pytest.mark.parametrize("words", [(), ("--data.num_workers", "2"), ("--trainer.accumulate_grad_batches", "3")])
 def test_the_step_is_finished_and_saved(
     begin: Begin, train_process: Train, tmp_path: Path, signum: int, code: int, words: tuple[str, ...]
@@ -88,6 +91,35 @@ def test_the_step_is_finished_and_saved(
     batches = saved["loops"]["fit_loop"]["epoch_loop.batch_progress"]["current"]["completed"]
     assert batches % window == 0
     assert train_process("--resume", "logs/digits/a").code == 0
+
+
+def test_a_closed_terminal_stops_it_in_good_order(train_process: Train, tmp_path: Path) -> None:
+    ours, its = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, str(ROOT / "train.py"), *WORDS, "--run_name", "a", "--data.num_workers", "2"],
+        cwd=tmp_path, stdin=its, stdout=its, stderr=its, start_new_session=True,
+        preexec_fn=lambda: fcntl.ioctl(its, termios.TIOCSCTTY, 0),
+    )  # fmt: skip
+    os.close(its)
+    output = b""
+    while b"epoch  2/" not in output:
+        output += os.read(ours, 4096)
+    os.close(ours)  # now the system sends SIGHUP, and nothing can be shown any more
+    assert process.wait(60) == 129
+    run = tmp_path / "logs/digits/a"
+    assert json.loads((run / "run.json").read_text())["error"] == "stopped by SIGHUP"
+    assert "stopped by SIGHUP; continue with: python train.py --resume logs/digits/a" in (run / "train.log").read_text()
+    assert train_process("--resume", "logs/digits/a").code == 0
+
+
+def test_without_a_reader_it_goes_on(tmp_path: Path) -> None:
+    script = 'set -o pipefail; "$0" "$@" | head -n 1'
+    command = ["bash", "-c", script, sys.executable, str(ROOT / "train.py"), *WORDS, "--run_name", "a"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stdout.count("\n")) == (0, 1), done.stderr
+    assert done.stderr == ""
+    log = (tmp_path / "logs/digits/a/train.log").read_text()
+    assert "epoch 40/40" in log and "test/accuracy" in log
 
 
 def test_stopped_and_continued_it_ends_as_the_undisturbed_run(
