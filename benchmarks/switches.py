@@ -40,7 +40,7 @@ NETS: dict[str, tuple[Callable[[], nn.Module], Callable[[], tuple[Tensor, Tensor
         50,
     ),
     "fashion_mnist": (
-        lambda: SmallCNN(in_channels=1, num_classes=10, layers=[16, "M", 48, "M", 128, "M"], pool_size=3),
+        lambda: SmallCNN(in_channels=1, num_classes=10, layers=[16, "M", 32, "M", 128, "M"], pool_size=3),
         lambda: images(128, 1, 28, 10),
         10,
     ),
