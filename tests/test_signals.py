@@ -37,11 +37,13 @@ def begin(tmp_path: Path) -> Iterator[Begin]:
     """Start `python train.py` in a process group of its own and wait until it trains."""
     started: list[subprocess.Popen[str]] = []
 
-    def start(*words: str, epochs: int = 2, **environment: str) -> subprocess.Popen[str]:
+    def start(
+        *words: str, epochs: int = 2, hangup: signal.Handlers = signal.SIG_DFL, **environment: str
+    ) -> subprocess.Popen[str]:
         command = [sys.executable, "-u", str(ROOT / "train.py"), *WORDS, "--run_name", "a", *words]
         process = subprocess.Popen(
             command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
-            env={**os.environ, **environment},
+            env={**os.environ, **environment}, preexec_fn=lambda: signal.signal(signal.SIGHUP, hangup),
         )  # fmt: skip
         started.append(process)
         assert process.stdout is not None
@@ -95,10 +97,14 @@ def test_the_step_is_finished_and_saved(
 
 def test_a_closed_terminal_stops_it_in_good_order(train_process: Train, tmp_path: Path) -> None:
     ours, its = pty.openpty()
+
+    def attach() -> None:
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)  # the tests may run under nohup
+        fcntl.ioctl(its, termios.TIOCSCTTY, 0)
+
     process = subprocess.Popen(
         [sys.executable, str(ROOT / "train.py"), *WORDS, "--run_name", "a", "--data.num_workers", "2"],
-        cwd=tmp_path, stdin=its, stdout=its, stderr=its, start_new_session=True,
-        preexec_fn=lambda: fcntl.ioctl(its, termios.TIOCSCTTY, 0),
+        cwd=tmp_path, stdin=its, stdout=its, stderr=its, start_new_session=True, preexec_fn=attach,
     )  # fmt: skip
     os.close(its)
     output = b""
@@ -110,6 +116,13 @@ def test_a_closed_terminal_stops_it_in_good_order(train_process: Train, tmp_path
     assert json.loads((run / "run.json").read_text())["error"] == "stopped by SIGHUP"
     assert "stopped by SIGHUP; continue with: python train.py --resume logs/digits/a" in (run / "train.log").read_text()
     assert train_process("--resume", "logs/digits/a").code == 0
+
+
+def test_under_nohup_it_goes_on(begin: Begin) -> None:
+    process = begin(hangup=signal.SIG_IGN)
+    os.killpg(process.pid, signal.SIGHUP)
+    status, output = finish(process)
+    assert status == 0 and "test/accuracy" in output, output
 
 
 def test_without_a_reader_it_goes_on(tmp_path: Path) -> None:
