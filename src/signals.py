@@ -10,11 +10,10 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
-SIGNALS = [signal.SIGINT, signal.SIGTERM]
 OF_TERMINAL = [signal.SIGINT]  # it sends them to a run's workers too
 if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # under nohup it is ignored
-    SIGNALS.append(signal.SIGHUP)
     OF_TERMINAL.append(signal.SIGHUP)
+SIGNALS = [*OF_TERMINAL, signal.SIGTERM]
 if "SLURM_JOB_ID" in os.environ and hasattr(signal, "SIGUSR1"):
     SIGNALS.append(signal.SIGUSR1)  # SLURM's notice that the job will be preempted; see docs/reliability.md
 WORKER_SECONDS = 30  # that a loader's worker lives on after SIGTERM
