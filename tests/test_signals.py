@@ -135,6 +135,13 @@ def test_without_a_reader_it_goes_on(tmp_path: Path) -> None:
     assert "epoch 40/40" in log and "test/accuracy" in log
 
 
+def test_an_answer_that_nobody_reads_ends_quietly(tmp_path: Path) -> None:
+    script = 'set -o pipefail; "$0" "$@" | true'
+    command = ["bash", "-c", script, sys.executable, "-u", str(ROOT / "train.py"), "check", "--config", DIGITS]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stderr) == (1, "")
+
+
 def test_stopped_and_continued_it_ends_as_the_undisturbed_run(
     begin: Begin, train_process: Train, tmp_path: Path, whole: Path
 ) -> None:
