@@ -1,23 +1,42 @@
-"""What callbacks ask of batches and outputs, whatever form they have."""
+"""What callbacks ask of batches, outputs and metrics, whatever form they have."""
 
+from collections.abc import Mapping
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
 
 def batch_size(batch: Any) -> int:
-    """Return the number of samples of a batch of any form."""
-    if isinstance(batch, tuple | list) and isinstance(batch[0], Tensor):
+    """Return the number of samples of a batch of any form, 0 if it holds no tensor that tells."""
+    if isinstance(batch, tuple | list) and batch and isinstance(batch[0], Tensor) and batch[0].ndim:
         return len(batch[0])  # quick, since it is asked every step
-    return next((len(leaf) for leaf in tree_leaves(batch) if isinstance(leaf, Tensor) and leaf.ndim), 1)
+    return next((len(leaf) for leaf in tree_leaves(batch) if isinstance(leaf, Tensor) and leaf.ndim), 0)
 
 
 def inputs_of(batch: Any) -> Any:
     """Return what a batch begins with, or the whole of it if it has no parts."""
-    return batch[0] if isinstance(batch, tuple | list) else batch
+    return batch[0] if isinstance(batch, tuple | list) and batch else batch
 
 
-def loss_of(outputs: Any) -> Any:
-    """Return the loss from what a training step returned, None if it left the step out."""
-    return outputs["loss"] if isinstance(outputs, dict) else outputs
+def loss_of(outputs: Any) -> Tensor | None:
+    """Return the loss, shape (), from what a training step returned; None where that tells of none."""
+    loss = outputs.get("loss") if isinstance(outputs, Mapping) else outputs
+    if isinstance(loss, int | float):
+        return torch.tensor(float(loss))
+    return loss.detach().reshape(()) if isinstance(loss, Tensor) and loss.numel() == 1 else None
+
+
+def new_values(metrics: Mapping[str, Tensor], before: Mapping[str, Tensor]) -> dict[str, float]:
+    """Return the metrics that were computed since `before`; the trainer also keeps those of earlier rounds.
+
+    Values of single steps are left out, and the second name that Lightning gives to means that it logs for steps too.
+
+    Args:
+        metrics: The trainer's `callback_metrics`.
+        before: A copy of them, taken when the round began.
+    """
+    new = {name: value for name, value in metrics.items() if before.get(name) is not value}
+    twice = {name for name in new if name.removesuffix("_epoch") in new and name.endswith("_epoch")}
+    return {name: float(value) for name, value in new.items() if name not in twice and not name.endswith("_step")}

@@ -10,8 +10,9 @@ from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.classification import MulticlassPrecisionRecallCurve, MultilabelPrecisionRecallCurve
 
-from src.callbacks.media import send_figure, steps_so_far, writers
+from src.callbacks.media import never_fatal, send_figure, steps_so_far, writers
 from src.callbacks.mistakes import Mistakes
+from src.models.base import BaseModule
 
 MANY_CLASSES = 25  # above, numbers and names would not be readable
 
@@ -59,7 +60,7 @@ class EvaluationFigures(Callback):
         dataloader_idx: int = 0,
     ) -> None:
         """Count one batch."""
-        if isinstance(outputs, dict) and "predictions" in outputs:
+        if isinstance(outputs, dict) and {"predictions", "targets"} <= outputs.keys():
             with _any_order():
                 for metric in (self._metrics or {}).values():
                     metric.update(outputs["predictions"], outputs["targets"])
@@ -90,7 +91,7 @@ class EvaluationFigures(Callback):
             datamodule: Any = getattr(trainer, "datamodule", None)
             names, count = (getattr(datamodule, name, None) for name in ("class_names", "num_classes"))
             count = count or len(names or ()) or None
-            offered = module.figure_metrics(count) if hasattr(module, "figure_metrics") else {}
+            offered = module.figure_metrics(count) if isinstance(module, BaseModule) else {}
             self._metrics = {name: metric.to(module.device) for name, metric in offered.items()}
             self._names = names or [str(k) for k in range(count or 0)]
         for metric in self._metrics.values():
@@ -107,14 +108,14 @@ class EvaluationFigures(Callback):
             return
         step = steps_so_far(trainer)
         for name, value in values.items():
-            with _never_fatal(f"{name}/{stage}"):
+            with never_fatal(f"{name}/{stage}"):
                 metric = (self._metrics or {})[name]
                 curves = isinstance(metric, MulticlassPrecisionRecallCurve | MultilabelPrecisionRecallCurve)
                 if curves:
                     _send_pr_curves(trainer, metric, stage, self._names, step)
                 if not curves or len(self._names) <= MANY_CLASSES:  # Matplotlib takes minutes for 1,000 curves
                     send_figure(trainer, f"{name}/{stage}", _plot(metric, value, self._names), step)
-        with _never_fatal(f"mistakes/{stage}"):
+        with never_fatal(f"mistakes/{stage}"):
             if figure := self._mistakes.draw(trainer, module, self._names):
                 send_figure(trainer, f"mistakes/{stage}", figure, step)
 
@@ -129,17 +130,6 @@ def _any_order() -> Iterator[None]:
         yield
     finally:
         torch.use_deterministic_algorithms(enabled, warn_only=warn_only)
-
-
-@contextmanager
-def _never_fatal(name: str) -> Iterator[None]:
-    """A figure is not worth a training, nor a warning that nobody can act on."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    except Exception as error:
-        print(f"the figure {name} could not be drawn: {type(error).__name__}: {error}")
 
 
 def _plot(metric: Metric, value: Any, names: list[str]) -> Any:

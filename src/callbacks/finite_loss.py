@@ -17,7 +17,8 @@ class FiniteLoss(Callback):
     """Stop a training whose loss became NaN or infinite, and see that no checkpoint holds such weights.
 
     Losses stay on their device and are looked at together: every `trainer.log_every_n_steps` batches, at the end of an
-    epoch and before each save, so that no step waits for it. `python train.py replay --resume RUN` then finds the
+    epoch and before each save, so that no step waits for it. A module whose step returns none has its weights alone
+    looked at, before each save. `python train.py replay --resume RUN` then finds the
     samples and the layer.
 
     Args:
@@ -31,8 +32,7 @@ class FiniteLoss(Callback):
     def __init__(self, skip: bool = False) -> None:
         self.skip = skip
         self.num_skipped = 0
-        self._losses: list[Tensor] = []  # since they were looked at
-        self._number = 0  # of the first of them, counted over all epochs
+        self._losses: dict[int, Tensor] = {}  # since they were looked at, by batch, counted over all epochs
         self._buffers: list[Tensor] = []
         if not skip:  # Lightning then calls neither; see src/steps.py
             self.on_train_batch_start = self.on_before_optimizer_step = None  # type: ignore[assignment, method-assign]
@@ -62,9 +62,7 @@ class FiniteLoss(Callback):
         loss = loss_of(outputs)
         if loss is None or self.skip:
             return
-        if not self._losses:
-            self._number = trainer.fit_loop.total_batch_idx
-        self._losses.append(loss.detach())
+        self._losses[trainer.fit_loop.total_batch_idx] = loss
         if len(self._losses) >= min(trainer.log_every_n_steps or MOST_KEPT, MOST_KEPT):  # type: ignore[attr-defined]
             self._look(trainer)
 
@@ -75,11 +73,12 @@ class FiniteLoss(Callback):
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Refuse to save weights that are not finite; the checkpoints before stay as they are."""
         self._look(trainer)
-        weights = {name: value for name, value in checkpoint["state_dict"].items() if value.is_floating_point()}
+        tensors = {name: value for name, value in checkpoint["state_dict"].items() if isinstance(value, Tensor)}
+        weights = {name: value for name, value in tensors.items() if value.is_floating_point()}
         if not _all_finite(list(weights.values()), pl_module.device):
             parts = {name: _own_part(value) for name, value in weights.items()}
             name = next((name for name, part in parts.items() if not torch.isfinite(part).all()), "a weight")
-            self._fail(trainer, f"{name} holds NaN or infinite values", trainer.fit_loop.total_batch_idx)
+            self._fail(trainer, f"{name} holds NaN or infinite values after", trainer.fit_loop.total_batch_idx)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Say how many steps were left out."""
@@ -97,20 +96,21 @@ class FiniteLoss(Callback):
     def _look(self, trainer: Trainer) -> None:
         if not self._losses:
             return
-        finite = torch.isfinite(torch.stack([loss.float() for loss in self._losses])).long()
-        self._losses = []
+        numbers, device = list(self._losses), trainer.strategy.root_device
+        finite = torch.isfinite(torch.stack([loss.float() for loss in self._losses.values()])).long().to(device)
+        self._losses = {}
         if trainer.world_size > 1:
             dist.all_reduce(finite, dist.ReduceOp.MIN)
         if not finite.all():
-            self._fail(trainer, "the loss became NaN or infinite", self._number + int(finite.argmin()))
+            self._fail(trainer, "the loss became NaN or infinite in", numbers[int(finite.argmin())])
 
     def _fail(self, trainer: Trainer, what: str, number: int) -> None:
         epoch, batch = divmod(number, max(int(trainer.num_training_batches), 1))
+        clipping = ", trainer.gradient_clip_val 1.0" if trainer.lightning_module.automatic_optimization else ""
         raise RunFailure(
-            f"{what} in batch {batch} of epoch {epoch} (batch {number} of the run, all counted from 0). What was saved "
-            "before is sound. A lower learning rate, trainer.gradient_clip_val 1.0 or callbacks.finite.skip true may "
-            f"help. To find samples and layer: python train.py replay --resume {trainer.default_root_dir} "
-            f"--batch {number}"
+            f"{what} batch {batch} of epoch {epoch} (batch {number} of the run, all counted from 0). What was saved "
+            f"before is sound. A lower learning rate{clipping} or callbacks.finite.skip true may help. To find samples "
+            f"and layer: python train.py replay --resume {trainer.default_root_dir} --batch {number}"
         )
 
 

@@ -15,6 +15,7 @@ from lightning.pytorch.callbacks import Checkpoint
 from src.callbacks.agreement import Agreement
 from src.datamodules.samplers import ArrayBatchSampler
 from src.files import replace
+from src.models.base import BaseModule
 from src.signals import STOP, Stopped
 
 KEY = "exact"  # of what this callback adds to a checkpoint
@@ -196,8 +197,7 @@ def _continue(trainer: Trainer, state: dict[str, Any]) -> None:
         random.setstate(_as_tuple(own["python"]))
         name, keys, *rest = own["numpy"]
         np.random.set_state((name, np.array(keys, dtype=np.uint32), *rest))
-        module: Any = trainer.lightning_module
-        if hasattr(module, "load_sums"):
+        if isinstance(module := trainer.lightning_module, BaseModule):
             module.load_sums(own["sums"])
     trainer._logger_connector._callback_metrics.update({k: torch.tensor(v) for k, v in state["metrics"].items()})
     fit_loop: Any = trainer.fit_loop
@@ -229,7 +229,7 @@ def _moved(node: Any, old: str, new: str) -> Any:
 
 
 def _sums(module: Any) -> Any:
-    return module.sums() if hasattr(module, "sums") else None
+    return module.sums() if isinstance(module, BaseModule) else None
 
 
 def _numpy_state() -> tuple[Any, ...]:

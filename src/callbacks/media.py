@@ -1,6 +1,9 @@
 """Figures, images and texts to those loggers that take them; the others are passed over."""
 
 import gc
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -12,6 +15,17 @@ from torchvision.transforms import v2
 from torchvision.utils import draw_bounding_boxes, draw_segmentation_masks
 
 COLORS = ("red", "lime", "blue", "yellow", "magenta", "cyan", "orange", "purple", "pink", "white")
+
+
+@contextmanager
+def never_fatal(name: str) -> Iterator[None]:
+    """A figure is not worth a training, nor a warning that nobody can act on."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    except Exception as error:
+        print(f"the figure {name} could not be drawn: {type(error).__name__}: {error}")
 
 
 def send_figure(trainer: Trainer, tag: str, figure: Any, step: int) -> None:

@@ -43,7 +43,7 @@ class Mistakes:
             targets: Classes, shape (B,) or (B, H, W), or such dictionaries.
         """
         images = inputs_of(batch)
-        if not self.count or not len(images) or images[0].ndim != 3:
+        if not self.count or not isinstance(images, Tensor | list) or not len(images) or images[0].ndim != 3:
             return
         badness, answers = _judge(predictions, targets)
         values, places = badness.topk(min(self.count, len(badness)))

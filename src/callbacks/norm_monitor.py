@@ -10,13 +10,15 @@ from src.callbacks.media import send_scalars, steps_so_far
 class NormMonitor(Callback):
     """Log the norms of gradients and weights every `trainer.log_every_n_steps` steps.
 
-    Tags are norm/gradient (before clipping) and norm/weight, each over all parameters of an optimizer.
+    Tags are norm/gradient (before clipping) and norm/weight, each over all parameters of an optimizer; where there are
+    several, their numbers follow, as in norm/gradient_0.
     """
 
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
         """Log the norms."""
         every = trainer.log_every_n_steps  # type: ignore[attr-defined]
-        if not every or (trainer.global_step + 1) % every or not trainer.loggers:
+        step = trainer.global_step if pl_module.automatic_optimization else trainer.fit_loop.total_batch_idx
+        if not every or (step + 1) % every or not trainer.loggers:
             return
         if not trainer.is_global_zero and not isinstance(pl_module, FSDPModule):  # there each holds a part
             return
@@ -24,5 +26,8 @@ class NormMonitor(Callback):
         gradients = [weight.grad for weight in weights if weight.grad is not None and not weight.grad.is_sparse]
         tensors = {"gradient": gradients, "weight": [weight.detach() for weight in weights]}
         norms = {name: torch.nn.utils.get_total_norm(values) for name, values in tensors.items()}
-        values = {f"norm/{name}": float(n.full_tensor() if isinstance(n, DTensor) else n) for name, n in norms.items()}
+        number = f"_{trainer.optimizers.index(optimizer)}" if len(trainer.optimizers) > 1 else ""
+        values = {
+            f"norm/{name}{number}": float(n.full_tensor() if isinstance(n, DTensor) else n) for name, n in norms.items()
+        }
         send_scalars(trainer, values, steps_so_far(trainer))

@@ -31,7 +31,7 @@ class Overfit(Callback):
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Let the data serve one batch."""
-        data: Any = trainer.datamodule  # type: ignore[attr-defined]
+        data: Any = trainer.datamodule or pl_module  # type: ignore[attr-defined]
         if stage == "fit":
             loader = data.train_dataloader
             data.train_dataloader = lambda: _Repeated(next(iter(loader())), self.num_steps)
@@ -42,7 +42,7 @@ class Overfit(Callback):
     ) -> None:
         """Keep the loss, on its device."""
         if (loss := loss_of(outputs)) is not None:
-            self._losses.append(loss.detach() * trainer.accumulate_grad_batches)
+            self._losses.append(loss * trainer.accumulate_grad_batches)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Say how far it came."""
@@ -59,6 +59,8 @@ def verdict(losses: list[float]) -> str:
     last = losses[-AVERAGED:]
     first, end = losses[0], sum(last) / len(last)
     course = f"from {first:.3g} to {end:.3g} in {len(losses)} steps"
+    if min(first, end) < 0:
+        return f"the loss of one batch went {course}; it can be negative, so look whether it fell as far as it can"
     if end < NEAR_ZERO * first:
         return f"the loss of one batch fell {course}, near zero: the network can learn"
     if end < SOME * first:

@@ -17,6 +17,7 @@ from src.callbacks.batch import inputs_of
 from src.callbacks.media import send_scalars, send_text, steps_so_far, writers
 from src.callbacks.step_timer import PARTS
 from src.callbacks.undisturbed import can_run_alone, undisturbed
+from src.models.base import BaseModule
 
 TRAINER_KEYS = ("max_epochs", "max_steps", "precision", "accumulate_grad_batches", "gradient_clip_val", "devices")
 
@@ -101,7 +102,7 @@ def _parameter_table(module: LightningModule) -> str:
 
 def _chart_layout(module: Any) -> dict[str, Any]:
     """Return the layout of Custom Scalars: train and val of a metric in one chart."""
-    names = module.metric_names("val") if hasattr(module, "metric_names") else ["val/loss"]
+    names = module.metric_names("val") if isinstance(module, BaseModule) else ["val/loss"]
     short = [name.partition("/")[2] for name in names]
     return {
         "is it learning": {name: ["Multiline", [f"^train/{name}$", f"^val/{name}$"]] for name in short},

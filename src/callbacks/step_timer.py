@@ -41,8 +41,8 @@ class StepTimer(Profiler):
             return
         seconds = self._now() - self._begun.pop(action_name)
         self.seconds[PARTS[action_name.rpartition(".")[2]]] += seconds
-        if any(name.endswith("optimizer_step") for name in self._begun):  # it calls forward and backward
-            self.seconds["optimizer"] -= seconds
+        if self._begun:  # the optimizer's step calls forward and backward; a step by hand calls both others
+            self.seconds[PARTS[next(reversed(self._begun)).rpartition(".")[2]]] -= seconds
 
     def begin_step(self) -> None:
         """Begin a step, when the one before has ended."""

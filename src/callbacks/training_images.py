@@ -5,7 +5,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 from torchvision.utils import make_grid
 
-from src.callbacks.media import denormalize, draw_target, send_image
+from src.callbacks.media import denormalize, draw_target, never_fatal, send_image
 
 
 class TrainingImages(Callback):
@@ -29,9 +29,12 @@ class TrainingImages(Callback):
         """Draw the first batch of the first epoch."""
         if trainer.fit_loop.total_batch_idx or not trainer.is_global_zero or not trainer.loggers:
             return
-        images, targets = batch if isinstance(batch, tuple | list) and len(batch) == 2 else (batch, None)
+        with never_fatal("samples/train"):
+            self._draw(trainer, *(batch if isinstance(batch, tuple | list) and len(batch) == 2 else (batch, None)))
+
+    def _draw(self, trainer: Trainer, images: Any, targets: Any) -> None:
         chosen = images[: self.num_images] if isinstance(images, Tensor | list) else []
-        if not len(chosen) or chosen[0].ndim != 3 or len(chosen[0]) not in (1, 3):
+        if not len(chosen) or getattr(chosen[0], "ndim", 0) != 3 or len(chosen[0]) not in (1, 3):
             return  # not images
         transforms = getattr(getattr(trainer, "datamodule", None), "train_transform", [])
         shown = []
@@ -46,4 +49,5 @@ class TrainingImages(Callback):
 
 
 def _targets(targets: Any, count: int) -> list[Any]:
-    return list(targets[:count]) if isinstance(targets, Tensor | list) else [None] * count
+    drawable = isinstance(targets, Tensor | list) and len(targets) >= count
+    return list(targets[:count]) if drawable else [None] * count

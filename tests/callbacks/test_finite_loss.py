@@ -73,7 +73,7 @@ def test_weights_that_are_not_finite_are_never_saved(
     monkeypatch.setenv("BREAK", "gradient:11")
     result = train(*WORDS, *NET, "--trainer.limit_val_batches", "0", "--callbacks.best", "null")
     assert result.code == 1
-    assert "holds NaN or infinite values in batch 5 of epoch 1" in result.err
+    assert "holds NaN or infinite values after batch 5 of epoch 1" in result.err
     saved = torch.load(tmp_path / "logs/digits/a/checkpoints/last.ckpt", weights_only=True)
     assert saved["global_step"] == 6
 
