@@ -15,7 +15,7 @@ NOISE = re.compile(
     r"💡 Tip|GPU available|TPU available|HPU available|Seed set to|Restoring states|Restored all states|"
     r"Loaded model weights|`weights_only` was not set|Loading `train_dataloader` to estimate|Finished batch size|"
     r"`Trainer.fit` stopped: `max_(epochs|steps)=|Running in `fast_dev_run`|Found current_model_state in the checkpoint"
-    r"|that has Tensor Cores|Using (16bit|bfloat16) Automatic Mixed"  # tf32 and trainer.precision say so
+    r"|that has Tensor Cores|` was configured so |Using (16bit|bfloat16) Automatic Mixed"  # tf32 and trainer.precision say so
     r"|Initializing distributed: GLOBAL_RANK|distributed_backend=|SLURM auto-requeueing enabled"  # our first line does
 )
 WARNINGS = (
@@ -24,6 +24,9 @@ WARNINGS = (
     r".*does not have many workers.*",  # right for data in memory, which needs none
     r"Be aware that when using `ckpt_path`, callbacks used.*",  # some are switched off on purpose
     r"Total length of `list` across ranks is zero.*",  # no validation split, which is said
+    r".*`val_dataloader`.* have no `validation_step`.*",  # the same
+    r".*`validation_step` but have no `val_dataloader`.*",  # the same
+    r".*could not find the monitored key in the returned metrics.*",  # the training ended before a validation
     r"Checkpoint directory .* exists and is not empty.*",  # a run that continues
     r"You're resuming from a checkpoint that ended before the epoch ended.*",  # said by ourselves where it matters
     r"You passed `Trainer.accelerator='cpu', precision='16-mixed'.*",  # said by ourselves

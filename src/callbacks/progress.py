@@ -8,7 +8,7 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint, ProgressBar
 from tqdm import tqdm
 
-from src.callbacks.batch import batch_size, loss_of
+from src.callbacks.batch import batch_size, loss_of, new_values
 
 
 class ProgressPrinter(ProgressBar):
@@ -34,6 +34,9 @@ class ProgressPrinter(ProgressBar):
         self._epoch = 0
         self._epoch_start: float | None = None
         self._best: Any = None
+        self._before: dict[str, Any] = {}  # the metrics when this epoch began
+        self._before_validation: dict[str, Any] = {}
+        self._scores: list[str] = []  # names of what the last validation logged
         self._batches, self._validating = 0, 0.0  # batches trained on by this process, seconds of validations
         self._train_start = self._validation_start = 0.0
 
@@ -60,6 +63,7 @@ class ProgressPrinter(ProgressBar):
         """Print the line of the epoch before, whose metrics are complete only now."""
         self._print_epoch()
         self._epoch, self._epoch_start = trainer.current_epoch + 1, time.perf_counter()
+        self._before = dict(trainer.callback_metrics)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -70,10 +74,10 @@ class ProgressPrinter(ProgressBar):
             loss = loss_of(outputs)
             # by the number of batches Lightning divided it
             shown = [] if loss is None else [f"train/loss_step {float(loss) * trainer.accumulate_grad_batches:.4f}"]
-            scores = [name for name in trainer.callback_metrics if name.startswith("val/") and name != "val/loss"]
-            shown += [f"{name} {float(trainer.callback_metrics[name]):.4f}" for name in scores[:1]]
+            shown += [f"{name} {float(trainer.callback_metrics[name]):.4f}" for name in self._scores[:1]]
             seconds = time.perf_counter() - self._train_start - self._validating
-            shown.append(f"{self._batches * batch_size(batch) * trainer.world_size / seconds:,.0f} samples/s")
+            samples = self._batches * batch_size(batch) * trainer.world_size
+            shown += [f"{samples / seconds:,.0f} samples/s"] if samples else []
             shown += self._time_left(trainer)
             name = self._epoch_name(trainer.current_epoch + 1, trainer)
             self._show(name, batch_idx + 1, trainer.num_training_batches, ", ".join(shown))
@@ -81,15 +85,19 @@ class ProgressPrinter(ProgressBar):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Begin to count what this process does."""
         self._batches, self._validating = 0, 0.0
+        self._best = _best_score(trainer)
         self._train_start = time.perf_counter()
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Begin to count the time of a validation."""
         self._validation_start = time.perf_counter()
+        self._before_validation = dict(trainer.callback_metrics)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Keep the time of validations apart."""
         self._validating += time.perf_counter() - self._validation_start
+        logged = new_values(trainer.callback_metrics, self._before_validation)
+        self._scores = [] if trainer.sanity_checking else sorted(logged, key=lambda name: name.endswith("loss"))
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Print the last epoch's line."""
@@ -133,7 +141,9 @@ class ProgressPrinter(ProgressBar):
         epochs = math.inf if trainer.max_epochs in (None, -1) else trainer.max_epochs
         batches = epochs * trainer.num_training_batches
         if trainer.max_steps != -1:
-            batches = min(batches, trainer.max_steps * trainer.accumulate_grad_batches)
+            several = not trainer.lightning_module.automatic_optimization  # then each optimizer's step counts
+            done = (trainer.fit_loop.total_batch_idx + 1) / max(trainer.global_step, 1)
+            batches = min(batches, trainer.max_steps * (done if several else trainer.accumulate_grad_batches))
         if batches == math.inf:
             return []
         pace = (time.perf_counter() - self._train_start) / self._batches
@@ -167,16 +177,20 @@ class ProgressPrinter(ProgressBar):
         seconds, self._epoch_start = time.perf_counter() - self._epoch_start, None
         if not self._enabled:
             return
-        metrics = {k: v for k, v in self.trainer.callback_metrics.items() if not k.endswith("_step")}
-        columns = [f"{name} {float(value):.4f}" for name, value in sorted(metrics.items(), key=lambda m: _order(m[0]))]
-        best = self.trainer.checkpoint_callback
-        improved = isinstance(best, ModelCheckpoint) and best.best_model_score is not self._best
-        self._best = best.best_model_score if isinstance(best, ModelCheckpoint) else None
+        metrics = new_values(self.trainer.callback_metrics, self._before)
+        columns = [f"{name} {value:.4f}" for name, value in sorted(metrics.items(), key=lambda item: _order(item[0]))]
+        before, self._best = self._best, _best_score(self.trainer)
+        best = ["best"] if self._best is not before else []
         name = self._epoch_name(self._epoch, self.trainer)
-        self.print("  ".join([name, *columns, f"{seconds:.1f} s", *(["best"] if improved else [])]), flush=True)
+        self.print("  ".join([name, *columns, f"{seconds:.1f} s", *best]), flush=True)
 
 
-def _order(name: str) -> tuple[str, bool]:
+def _best_score(trainer: Trainer) -> Any:
+    best = trainer.checkpoint_callback
+    return best.best_model_score if isinstance(best, ModelCheckpoint) else None
+
+
+def _order(name: str) -> tuple[str, bool, str]:
     """Sort by metric, train before val."""
-    stage, _, metric = name.partition("/")
-    return metric, stage != "train"
+    stage, _, metric = name.rpartition("/")
+    return metric, stage != "train", stage
