@@ -11,9 +11,13 @@ from src.callbacks.batch import batch_size
 from src.callbacks.media import send_scalars, steps_so_far
 from src.callbacks.step_timer import StepTimer
 from src.callbacks.undisturbed import can_run_alone, undisturbed
+from src.datamodules.base import BaseDataModule
+from src.models.base import BaseModule
 from src.precision import has_bf16
 
 EVERY = 25  # one step in so many is measured; on a GPU it then waits for the device
+LARGE_STEP = 1e9  # floating-point operations
+BF16_GAIN = "made such steps 1.3 to 1.8 times as fast (docs/speed.md)"
 
 
 class SpeedMonitor(Callback):
@@ -78,33 +82,40 @@ class SpeedMonitor(Callback):
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Say what held the training back."""
         if self._timer is not None and self._timer.num_steps:
-            print(f"{self._samples / (time.perf_counter() - self._start):,.0f} samples/s; {self.advice(trainer)}")
+            speed = f"{self._samples / (time.perf_counter() - self._start):,.0f} samples/s; " if self._samples else ""
+            print(speed + self.advice(trainer))
 
     def advice(self, trainer: Trainer) -> str:
-        """Name the part that takes most, and the setting to change."""
+        """Name the part that takes most and, where one is known to help, the setting to change."""
         assert self._timer is not None
-        shares = self._timer.shares()
+        shares, ours = self._timer.shares(), isinstance(trainer.datamodule, BaseDataModule)  # type: ignore[attr-defined]
         workers = getattr(trainer.train_dataloader, "num_workers", 0)
-        if shares["data"] > 0.25:
-            how = "prepare the cache (data.storage cache)" if workers else "load in other processes"
-            return f"{shares['data']:.0%} of the step waited for data: raise data.num_workers from {workers}, or {how}"
-        if shares["transfer"] > 0.3:
-            return f"{shares['transfer']:.0%} of the step went into batch transforms: fewer or simpler train_transform"
-        if shares["optimizer"] > 0.35:
-            return f"{shares['optimizer']:.0%} of the step went into the optimizer: a larger data.batch_size"
-        if shares["other"] > 0.35:
-            return f"{shares['other']:.0%} of the step was neither data nor network: a larger data.batch_size"
-        share = shares["forward"] + shares["backward"]
         bf16 = trainer.precision == "32-true" and has_bf16(trainer.strategy.root_device)
-        how = "try trainer.precision bf16-mixed, or a smaller one" if bf16 else "try a smaller one"
-        return f"{share:.0%} of the step was the network itself: {how}"
+        if shares["data"] > 0.25:
+            more = ", or prepare the cache (data.storage cache)" if workers else ""
+            name, what = "data", "waited for data"
+            how = f"raise data.num_workers from {workers}{more}" if ours else ""
+        elif shares["transfer"] > 0.3:
+            name, what = "transfer", "went into batch transforms"
+            how = "fewer or simpler data.train_transform" if ours else ""
+        elif shares["optimizer"] > 0.35:
+            name, what = "optimizer", "went into the optimizer"
+            how = "a larger data.batch_size needs fewer of its steps" if ours else ""
+        elif shares["other"] > 0.35:
+            name, what = "other", "was neither data nor network"
+            how = "a larger data.batch_size needs fewer steps" if ours else ""
+        else:
+            name, what = "network", "was the network itself"
+            how = f"trainer.precision bf16-mixed {BF16_GAIN}" if bf16 and self._step_flops >= LARGE_STEP else ""
+            shares["network"] = shares["forward"] + shares["backward"]
+        return f"{shares[name]:.0%} of the step {what}" + (f": {how}" if how else "")
 
     def _log(self, trainer: Trainer) -> None:
         assert self._timer is not None
         now = time.perf_counter()
         speed = (self._samples - self._logged_samples) / (now - self._logged_time)
         self._logged_time, self._logged_samples = now, self._samples
-        values = {"speed/samples_per_second": speed}
+        values = {"speed/samples_per_second": speed} if speed else {}
         if self._timer.num_steps:
             values |= {f"speed/{name}": share for name, share in self._timer.shares().items()}
         if self._step_flops:
@@ -129,7 +140,7 @@ def _can_measure(trainer: Any, batch_idx: int) -> bool:
 
 def _count_flops(trainer: Trainer, module: Any, batch: Any) -> float:
     """Return the floating-point operations of a training step: three times those of its forward pass."""
-    if not hasattr(module, "step") or not can_run_alone(trainer):
+    if not isinstance(module, BaseModule) or not can_run_alone(trainer):
         return 0.0
     try:
         with undisturbed(module), torch.no_grad(), FlopCounterMode(display=False) as counter:

@@ -68,12 +68,16 @@ def test_it_names_what_holds_the_training_back(train: Train, tmp_path: Path, mon
     assert re.search(r"\d\d% of the step went into batch transforms", result.out), result.out + result.err
     net = ("--model.net", "tests.callbacks.test_monitoring.SlowNet")
     monkeypatch.setattr("torch.cpu._is_avx2_supported", lambda: True)
-    for able, advice in ((True, "trainer.precision bf16-mixed, or a smaller one"), (False, "a smaller one")):
+    large = "src.callbacks.speed_monitor.LARGE_STEP"
+    bf16 = ": trainer.precision bf16-mixed made such steps"
+    for able, least, advice in ((True, 1.0, bf16), (True, 1e9, "\n"), (False, 1.0, "\n")):
         monkeypatch.setattr("torch.cpu._is_avx512_bf16_supported", lambda able=able: able)
-        result = train("--config", DIGITS, *TEN[:-1], str(able), *quiet, *net, "--trainer.accelerator", "cpu")
-        pattern = rf"\d\d% of the step was the network itself: try {advice}"
+        monkeypatch.setattr(large, least)
+        name = f"{able}-{least}"
+        result = train("--config", DIGITS, *TEN[:-1], name, *quiet, *net, "--trainer.accelerator", "cpu")
+        pattern = rf"\d\d% of the step was the network itself{advice}"
         assert re.search(pattern, result.out), result.out + result.err
-    shares = {tag: values[-1][1] for tag, values in scalars_of_speed(Path("logs/digits/False")).items()}
+    shares = {tag: values[-1][1] for tag, values in scalars_of_speed(Path("logs/digits/False-1.0")).items()}
     assert shares["speed/forward"] > 0.5
     parts = ("data", "transfer", "forward", "backward", "optimizer", "other")
     assert sum(shares[f"speed/{part}"] for part in parts) == pytest.approx(1.0, abs=1e-5)
