@@ -1,8 +1,10 @@
 """One command with all it needs: the configuration and the run it works on. Nothing heavy is imported here."""
 
+import re
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from src.command_line import EXAMPLE, CommandLine
 from src.config import Config, UsageError, apply_overrides, did_you_mean, left_to_data, load_file, merge, resolve, state
@@ -12,6 +14,7 @@ from src.run import Run
 
 DEFAULTS = Path(__file__).with_name("defaults.yaml")
 TRAINING, EVALUATING = (None, "fit"), ("validate", "test", "predict")
+MONITOR = "callbacks.best.monitor"
 NUMBERS = {"num_folds": 2, "num_seeds": 2, "batch": 0}  # with their least values
 OWN_KEYS: dict[str, tuple[str | None, ...]] = {  # options that are no part of the configuration, and who takes them
     "run_name": (*TRAINING, *EVALUATING, "repeat"),
@@ -34,6 +37,7 @@ class Request:
         run: The run to evaluate or to continue; None for a new one.
         run_name: The name of a new run; None for the time.
         ckpt_path: The checkpoint to evaluate or merge, or to continue from if it was named; else None.
+        states_monitor: Whether somebody chose what the best checkpoint monitors, rather than src/defaults.yaml.
         numbers: The options that are numbers, by name.
     """
 
@@ -42,6 +46,7 @@ class Request:
     run: Run | None = None
     run_name: str | None = None
     ckpt_path: str | None = None
+    states_monitor: bool = False
     numbers: dict[str, int] = field(default_factory=dict)
 
     @property
@@ -84,6 +89,9 @@ class _Typed:
         self.overrides = [(key, value) for key, value in line.overrides if key not in OWN_KEYS]
         self.files = [(path, load_file(path)) for path in line.files]
         self.numbers = {key: _number(key, text) for key, text in self.own.items() if key in NUMBERS}
+        keys = [re.sub(r"\.(class_path|init_args)\b", "", key) for key, _ in self.overrides]
+        files = [content for path, content in self.files if not _saved_by(Path(path))]
+        self.states_monitor = MONITOR in keys or any(map(_monitor_of, files))
 
     def merged(self) -> Config:
         """Return the defaults with all files laid over them."""
@@ -109,7 +117,8 @@ def _begin(typed: _Typed) -> Request:
     config.setdefault("experiment", _experiment(*typed.files[0]))
     root = log_root(config)
     _check_callbacks(config)
-    request = Request(typed.command, _resolve(config), run_name=typed.own.get("run_name"), numbers=typed.numbers)
+    name = typed.own.get("run_name")
+    request = Request(typed.command, _resolve(config), None, name, None, typed.states_monitor, typed.numbers)
     asked = "resume" in typed.own or is_restart()
     if request.trains and (asked or is_elastic()):  # torchrun counts the restarts of each node alone
         run = Run.to_continue(root, config["experiment"], request.run_name)
@@ -127,7 +136,8 @@ def _continue(typed: _Typed) -> Request:
     if typed.command == "replay" and "batch" not in typed.numbers:
         raise UsageError("replay needs --batch N, the number of a batch counted over all epochs from 0")
     named = str(path) if is_checkpoint(path) else None
-    request = Request(typed.command, typed.config_of(run), run, ckpt_path=named, numbers=typed.numbers)
+    config = typed.config_of(run)
+    request = Request(typed.command, config, run, None, named, typed.states_monitor, typed.numbers)
     _stop_if_finished(request)
     return request
 
@@ -141,7 +151,7 @@ def _evaluate(typed: _Typed) -> Request:
     else:
         path, content = typed.files[0]
         folder = Path(path).parent
-        if Path(path).name == "config.yaml" and (folder / "run.json").is_file() and "run_name" not in typed.own:
+        if _saved_by(Path(path)) and "run_name" not in typed.own:
             run = Run(folder)
             run = run if is_checkpoint(run.best_checkpoint) else Run.of_checkpoint(str(run.best_checkpoint))
         else:
@@ -204,6 +214,19 @@ def _check_callbacks(config: Config) -> None:
         if isinstance(item, dict) and "class_path" not in item:
             near = did_you_mean(name, load_file(str(DEFAULTS))["callbacks"])
             raise UsageError(f"callbacks.{name} has no class_path{near}; write the class_path of a Callback")
+
+
+def _monitor_of(config: Config) -> Any:
+    """Return what the best checkpoint monitors, None if a configuration does not say."""
+    best: Any = config.get("callbacks")
+    for name in ("best", "init_args", "monitor"):
+        best = best.get(name) if isinstance(best, dict) else None
+    return best
+
+
+def _saved_by(path: Path) -> bool:
+    """Whether a file is the whole configuration that a run saved."""
+    return path.name == "config.yaml" and (path.parent / "run.json").is_file()
 
 
 def _experiment(path: str, content: Config) -> str:

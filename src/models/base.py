@@ -12,6 +12,7 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from lightning_utilities.core.apply_func import apply_to_collection
 from torch import Tensor, nn
 from torch.optim import LBFGS
+from torch.optim.lr_scheduler import ReduceLROnPlateau
 from torchmetrics import Metric, MetricCollection
 
 from src.models.running_mean import RunningMean
@@ -157,6 +158,8 @@ class BaseModule(LightningModule):
         scheduler = build_scheduler(self._factories.scheduler, optimizer, self._total_steps)
         interval = self._scheduler_interval or ("step" if steps_per_batch(scheduler) else "epoch")
         monitor = getattr(scheduler, "monitor", self._scheduler_monitor)
+        if isinstance(scheduler, ReduceLROnPlateau) and interval == "step":
+            raise ValueError("ReduceLROnPlateau watches a metric of whole epochs; leave model.scheduler_interval out")
         return {
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": scheduler, "interval": interval, "monitor": monitor},

@@ -90,6 +90,39 @@ def test_every_scheduler_as_by_hand(rates: Callable[..., list[float]], name: str
     assert len(set(expected)) > 1
 
 
+FREQUENCIES = {  # what is typed, and the epochs (from 0) that then have a validation
+    "--trainer.check_val_every_n_epoch 1": (0, 1, 2, 3),
+    "--trainer.check_val_every_n_epoch 2": (1, 3),
+    "--trainer.check_val_every_n_epoch null --trainer.val_check_interval 5": (1, 3),
+    "--trainer.check_val_every_n_epoch null --trainer.val_check_interval 7": (2,),
+    "--trainer.val_check_interval 1": (0, 1, 2, 3),
+}
+
+
+@pytest.mark.parametrize("accumulated", [1, 2])
+@pytest.mark.parametrize("frequency", FREQUENCIES)
+@pytest.mark.parametrize("name", ["ReduceLROnPlateau", "OneCycleLR", "CyclicLR", "StepLR"])
+def test_whenever_it_validates_and_accumulates(
+    rates: Callable[..., list[float]], name: str, frequency: str, accumulated: int
+) -> None:
+    """Those that watch a validation step after epochs with one, all others as if there was none."""
+    steps = -(-BATCHES // accumulated)
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.1, momentum=0.9)
+    scheduler = built(name, **({"total_steps": EPOCHS * steps} if name == "OneCycleLR" else {}))(optimizer)
+    plateau, expected = name == "ReduceLROnPlateau", []
+    for epoch in range(EPOCHS):
+        for batch in range(BATCHES):
+            expected.append(optimizer.param_groups[0]["lr"])
+            optimizer.step()
+            if name in EACH_BATCH and ((batch + 1) % accumulated == 0 or batch + 1 == BATCHES):
+                scheduler.step()
+        if name not in EACH_BATCH and (not plateau or epoch in FREQUENCIES[frequency]):
+            scheduler.step(*[1.0][:plateau])
+    words = ("--trainer.limit_val_batches", "3", "--trainer.accumulate_grad_batches", str(accumulated))
+    values = rates(described(name), *words, *frequency.split(), scheduler_monitor="val/loss")
+    assert values == pytest.approx(expected, rel=1e-9)
+
+
 @pytest.mark.parametrize("name", ["LambdaLR", "MultiplicativeLR", "SWALR", "CyclicLR"])
 def test_its_saved_configuration_is_read_back(fit: Callable[..., Result], tmp_path: Path, name: str) -> None:
     sgd = {"class_path": "torch.optim.SGD", "init_args": {"lr": 0.1, "momentum": 0.9}}
@@ -179,6 +212,10 @@ def test_each_part_of_a_sequence_gets_its_own_steps() -> None:
             {"class_path": "torch.optim.lr_scheduler.StepLR"},
             "scheduler: torch.optim.lr_scheduler.StepLR needs step_size",
         ),
+        (
+            described("ReduceLROnPlateau"),
+            "monitors 'val/loss', which .* does not log .* it logs train/loss",
+        ),
         (described("LambdaLR", lr_lambda=[HALVE]), "lr_lambda must be one function, got a list"),
     ],
 )
@@ -186,6 +223,12 @@ def test_refused(fit: Callable[..., Result], scheduler: dict[str, Any], message:
     result = fit({"scheduler": scheduler}, *SHORT)
     assert result.code == 2
     assert re.search(message, result.err), result.err
+
+
+def test_a_plateau_of_single_steps_is_refused(fit: Callable[..., Result]) -> None:
+    result = fit({"scheduler": described("ReduceLROnPlateau"), "scheduler_interval": "step"}, *SHORT)
+    assert result.code == 2
+    assert "ReduceLROnPlateau watches a metric of whole epochs; leave model.scheduler_interval out" in result.err
 
 
 @pytest.mark.parametrize("nested", [False, True])
