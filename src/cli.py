@@ -1,12 +1,11 @@
 """The command line: Lightning's, over one merged configuration, with one run directory a run."""
 
-import contextlib
 import copy
 import enum
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import yaml
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
@@ -16,17 +15,19 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.plugins.io import CheckpointIO
 
 from src.callbacks import StartCheck
+from src.callbacks.batch import new_values
 from src.callbacks.init_from import begin_with_trained_weights
 from src.command_line import COMMANDS, CommandLine
+from src.commands.evaluate import NothingToDo, evaluate, has_loader
 from src.commands.find_batch_size import find_batch_size
 from src.commands.replay import replay
-from src.config import Config, UsageError, load_file
+from src.config import UsageError, load_file
 from src.facts import fill_in
 from src.launch import is_main_process, layout
-from src.messages import Parser, check_functions, mistakes_in_one_line
+from src.messages import Parser, check_functions, mistakes_in_one_line, print_help
 from src.plugins import DurableCheckpointIO
 from src.precision import settle_precision
-from src.request import DEFAULTS, EVALUATING, OWN_KEYS, Request, log_root
+from src.request import EVALUATING, OWN_KEYS, Request, log_root
 from src.resume import Start, check_same, find_start, read_start
 from src.run import Run, place
 from src.steps import leave_out_idle_work
@@ -56,6 +57,7 @@ class CLI(LightningCLI):
         self.start_check = StartCheck()
         self.start, self.remarks, self.extends = Start(), list[str](), False
         self.metrics: dict[str, float] = {}
+        self.results: dict[str, float] = {}  # of the last test, or else of the last validation
         usage = f"train.py [{'|'.join(COMMANDS)}] --config FILE [--config FILE ...] [--key value ...]"
         super().__init__(
             LightningModule,
@@ -93,7 +95,7 @@ class CLI(LightningCLI):
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """Check the merged configuration; print help or the configuration where that was asked for, and stop."""
         if self.line.help:
-            _print_help(parser, self.line.help, self.request.config)
+            print_help(parser, self.line.help, self.request.config)
         self.config = parser.parse_object(self.request.config)
         check_functions(self.config.as_dict())
         self.config_text = _dump(parser, self.config)
@@ -110,6 +112,9 @@ class CLI(LightningCLI):
         request = self.request
         if (batches := self.config.trainer.accumulate_grad_batches) < 1:
             raise UsageError(f"trainer.accumulate_grad_batches must be at least 1, got {batches}")
+        for limit in ("max_epochs", "max_steps", "limit_train_batches") if request.trains else ():
+            if self.config.trainer[limit] == 0:
+                raise UsageError(f"trainer.{limit} is 0, so nothing would be trained; write at least 1")
         if request.command == "find_batch_size":
             self.run = Run(Path(tempfile.mkdtemp()))  # what its trials write is of no use to anybody
         else:
@@ -133,6 +138,10 @@ class CLI(LightningCLI):
         try:
             with mistakes_in_one_line():
                 super().instantiate_classes()
+                if self.request.trains and not has_loader("train", self.model, self.datamodule):
+                    raise UsageError(
+                        "data is required; write it in the configuration, or give the model a train_dataloader"
+                    )
                 settle_precision(self.trainer, self.config.trainer.precision, self.config.tf32)
                 begins = self.start.path is None and self.request.command not in EVALUATING
                 begin_with_trained_weights(self.trainer, self.model, begins)
@@ -155,6 +164,7 @@ class CLI(LightningCLI):
         if not any(isinstance(plugin, CheckpointIO) for plugin in plugins):
             config["plugins"] = [*plugins, DurableCheckpointIO()]
         self.best = named.get("best")
+        self.start_check.spare = None if self.request.states_monitor else self.best
         config["callbacks"] = [*own, *named.values()]
         return leave_out_idle_work(super()._instantiate_trainer(config, [*callbacks, self.start_check]), self.model)
 
@@ -176,25 +186,27 @@ class CLI(LightningCLI):
         Returns:
             The exit code, 0.
         """
-        command, trainer = self.request.command, self.trainer
+        command, trainer, path = self.request.command, self.trainer, self.request.ckpt_path
         if command in (None, "fit"):
             self._fit()
-            if command is None and "test" in getattr(self.datamodule, "splits", ("test",)):
-                trainer.test(self.model, self.datamodule, self.best_path, verbose=False, weights_only=True)
-            elif command is None:
-                print("the data has no test split: nothing is tested")
+            if command is None:
+                self._test()
         elif command == "replay":
             replay(trainer, self.model, self.datamodule, self.start.path, self.request.numbers["batch"])
         elif command == "find_batch_size":
             find_batch_size(trainer, self.model, self.datamodule)
-        elif command == "predict":
-            path = self.request.ckpt_path
-            trainer.predict(self.model, self.datamodule, return_predictions=False, ckpt_path=path, weights_only=True)
         else:
-            evaluate = trainer.validate if command == "validate" else trainer.test
-            evaluate(self.model, self.datamodule, self.request.ckpt_path, verbose=False, weights_only=True)
-        self._keep_metrics()
+            evaluate(str(command), trainer, self.model, self.datamodule, path)
+            self.results = self._keep_metrics()
         return 0
+
+    def _test(self) -> None:
+        """Test the best weights, or the last where none were kept, if there is a test."""
+        try:
+            evaluate("test", self.trainer, self.model, self.datamodule, self.best_path)
+            self.results = self._keep_metrics() or self.results
+        except NothingToDo as nothing:
+            print(f"{nothing}: nothing is tested")
 
     def _fit(self) -> None:
         """Train, from the start or on."""
@@ -209,27 +221,14 @@ class CLI(LightningCLI):
         self.metrics |= self.start.metrics
         for logger in loggers:
             logger._kwargs.pop("purge_step", None)
-        self._keep_metrics()
+        self.results = self._keep_metrics()  # of the training, where nothing else is logged
+        self.results = self.start_check.validated or self.results
 
-    def _keep_metrics(self) -> None:
-        values = {name: float(value) for name, value in self.trainer.callback_metrics.items()}
-        self.metrics |= {name: value for name, value in values.items() if not name.endswith("_step")}
-
-
-def _print_help(parser: LightningArgumentParser, words: list[str], config: Config) -> NoReturn:
-    """Print the parser's help and, with a configuration, that of its model and data."""
-    defaults = load_file(str(DEFAULTS))
-    shown = {f"trainer.{key}": value for key, value in defaults["trainer"].items() if not isinstance(value, dict)}
-    parser.set_defaults({**shown, "seed_everything": defaults["seed_everything"]})
-    requests = [words]
-    if config:
-        chosen = {key: config.get(key) for key in ("model", "data")}
-        paths = {key: item.get("class_path") if isinstance(item, dict) else item for key, item in chosen.items()}
-        requests += [[f"--{key}.help={path}"] for key, path in paths.items() if path]
-    for request in requests:
-        with contextlib.suppress(SystemExit):
-            parser.parse_args(request)
-    sys.exit(0)
+    def _keep_metrics(self) -> dict[str, float]:
+        """Add the trainer's metrics to those of the run, and return them."""
+        values = new_values(self.trainer.callback_metrics, {})
+        self.metrics |= values
+        return values
 
 
 def _dump(parser: LightningArgumentParser, config: Any) -> str:

@@ -17,6 +17,8 @@ def build_data(config: Config) -> LightningDataModule:
     Raises:
         UsageError: If an argument is wrong.
     """
+    if not config.get("data"):
+        raise UsageError("data is required; write it in the configuration")
     names = left_to_data(config)
     data = dict(state(config, dict.fromkeys(names))["data"])
     unresolved = config["data"].get("init_args") or {}

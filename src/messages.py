@@ -1,11 +1,12 @@
 """What went wrong, said in a few lines."""
 
+import contextlib
 import importlib
 import inspect
 import re
+import sys
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -13,7 +14,8 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.cli import LightningArgumentParser
 from lightning.pytorch.utilities.exceptions import MisconfigurationException  # type: ignore[attr-defined]
 
-from src.config import RunFailure, UsageError, did_you_mean
+from src.config import Config, RunFailure, UsageError, did_you_mean, load_file
+from src.request import DEFAULTS
 
 # What a constructor, or the setup before the first batch, raises for a value that cannot be.
 MISTAKES = (ValueError, RuntimeError, AssertionError, OSError, ImportError, MisconfigurationException)
@@ -37,7 +39,11 @@ class Parser(LightningArgumentParser):
     """Lightning's parser, with errors as one short message."""
 
     def add_lightning_class_args(self, *args: Any, **kwargs: Any) -> list[str]:
-        """Let whole numbers of batches stay so, since 1.0 means all; typing may hand out float before int for both."""
+        """Let whole numbers of batches stay so, since 1.0 means all; typing may hand out float before int for both.
+
+        Data may be left out: a module can bring its own loaders.
+        """
+        kwargs |= {"required": False} if "data" in args else {}
         added = super().add_lightning_class_args(*args, **kwargs)
         for action in self._actions:
             if action.dest.partition(".")[2] in BATCHES:
@@ -51,7 +57,23 @@ class Parser(LightningArgumentParser):
         raise UsageError(shorten(message))
 
 
-@contextmanager
+def print_help(parser: LightningArgumentParser, words: list[str], config: Config) -> NoReturn:
+    """Print the parser's help and, with a configuration, that of its model and data."""
+    defaults = load_file(str(DEFAULTS))
+    shown = {f"trainer.{key}": value for key, value in defaults["trainer"].items() if not isinstance(value, dict)}
+    parser.set_defaults({**shown, "seed_everything": defaults["seed_everything"]})
+    requests = [words]
+    if config:
+        chosen = {key: config.get(key) for key in ("model", "data")}
+        paths = {key: item.get("class_path") if isinstance(item, dict) else item for key, item in chosen.items()}
+        requests += [[f"--{key}.help={path}"] for key, path in paths.items() if path]
+    for request in requests:
+        with contextlib.suppress(SystemExit):
+            parser.parse_args(request)
+    sys.exit(0)
+
+
+@contextlib.contextmanager
 def mistakes_in_one_line() -> Iterator[None]:
     """Turn what a constructor raises for a value that cannot be into a UsageError, with what it said itself."""
     try:

@@ -30,7 +30,8 @@ class Start:
 
     Args:
         path: The checkpoint; None to begin, since there is none yet.
-        step: Optimizer steps that it has behind it.
+        step: Steps that it has behind it, as loggers count them.
+        within_epoch: Whether it stands between the batches of an epoch.
         finished: Whether the training ended there.
         exact: Whether it was saved at a point from which it goes on exactly.
         world_size: Number of processes that saved it.
@@ -40,6 +41,7 @@ class Start:
 
     path: Path | None = None
     step: int = 0
+    within_epoch: bool = False
     finished: bool = False
     exact: bool = True
     world_size: int = 1
@@ -93,11 +95,13 @@ def read_start(path: Path) -> Start:
     wanted = {"loops", "optimizer_states"} | (set() if path.is_dir() else {"state_dict"})
     if not isinstance(content, dict) or not wanted <= content.keys():
         raise UsageError(f"{path}: not a checkpoint of a training")
-    exact = content.get("exact")
+    exact, loops = content.get("exact"), content["loops"]["fit_loop"]
+    step = loops["epoch_loop.state_dict"]["_batches_that_stepped"]  # several optimizers step more often
+    within = loops["epoch_loop.batch_progress"]["current"]["ready"] > 0
     if exact is None:
-        return Start(path, content["global_step"], exact=False)
-    ranks, step = len(exact["ranks"]), content["global_step"]
-    return Start(path, step, exact["finished"], True, ranks, exact["metrics"], exact["device"])
+        return Start(path, step, within, exact=False)
+    ranks = len(exact["ranks"])
+    return Start(path, step, within, exact["finished"], True, ranks, exact["metrics"], exact["device"])
 
 
 def _read_file(path: Path) -> Any:

@@ -119,8 +119,9 @@ class Run:
 
     @property
     def best_checkpoint(self) -> Path:
-        """Path of the best checkpoint, which may not exist yet."""
-        return self.directory / "checkpoints" / "best.ckpt"
+        """Path of the best checkpoint, which may not exist yet; of the last one where a whole training kept no best."""
+        best, last = (self.directory / "checkpoints" / f"{name}.ckpt" for name in ("best", "last"))
+        return last if is_checkpoint(last) and not is_checkpoint(best) and self.is_finished else best
 
     @property
     def started(self) -> str:

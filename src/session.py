@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 from lightning.pytorch import Trainer
+from lightning.pytorch.utilities.exceptions import MisconfigurationException  # type: ignore[attr-defined]
 from lightning.pytorch.utilities.memory import is_oom_error
 
 from src.callbacks.last_checkpoint import device_name
@@ -25,9 +26,11 @@ from src.commands.check import check
 from src.commands.merge import merge
 from src.config import RunFailure, UsageError
 from src.console import Console, silence_noise
+from src.datamodules.base import BaseDataModule
 from src.launch import is_main_process
 from src.memory import keep_freed_memory
 from src.messages import MISTAKES, PEER_GONE, describe
+from src.models.base import BaseModule
 from src.request import EVALUATING, Request
 from src.run import NAME_VARIABLE
 from src.signals import STOP, Stopped
@@ -37,6 +40,8 @@ data.batch_size and set trainer.accumulate_grad_batches 2; python train.py find_
 fits. Or write trainer.precision bf16-mixed, smaller images, a smaller network"""
 SHARED_STORE = """torchrun may hang when it starts the group again, since all attempts share one store (pytorch issue
 167288); to prevent it, start torchrun with TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1"""
+OWN_LOADERS = "{} brings its own loaders: a run that is stopped can go on, but not bit by bit as it would have"
+OWN_MEANS = "what {} logs of this epoch's training covers only the batches from here on"
 PARENT_SECONDS = 20  # that a process which failed waits for the one that started it
 NO_SPACE = "no space left on the disk; make room, then continue with --resume"
 
@@ -111,6 +116,11 @@ def _collect_garbage() -> None:
     gc.enable()
 
 
+def _is_mistake(error: BaseException) -> bool:
+    """Whether Lightning refuses a setting, even if it does so after the first batch, as for a metric nobody logs."""
+    return isinstance(error, MisconfigurationException) or "conditioned on metric" in str(error)
+
+
 def _is_full(error: BaseException) -> bool:
     """Whether the disk has no room left."""
     return isinstance(error, OSError) and error.errno == errno.ENOSPC
@@ -152,7 +162,8 @@ def _guarded(cli: CLI) -> tuple[int, str | None]:
         if _in_group() and PEER_GONE.search(message):
             print("error: another process of this run ended; its own message says why", file=sys.stderr)
             return 1, message
-        if not isinstance(error, UsageError) and (cli.start_check.started or not isinstance(error, MISTAKES)):
+        late = cli.start_check.started and not _is_mistake(error)
+        if not isinstance(error, UsageError) and (late or not isinstance(error, MISTAKES)):
             traceback.print_exc()
             return 1, message
     print(f"error: {message}", file=sys.stderr)
@@ -187,7 +198,9 @@ def _headline(cli: CLI) -> str:
     size = sum(parameter.numel() for parameter in cli.model.parameters())
     where = device if processes == 1 else f"{processes} x {device}"
     begin = f"{cli.run.directory}: {net}, {size:,} parameters, {where}, seed {cli.config.seed_everything}"
-    return "\n".join([begin, *_remarks(cli)])
+    own = type(cli.datamodule or cli.model).__name__
+    inexact = [] if isinstance(cli.datamodule, BaseDataModule) else [OWN_LOADERS.format(own)]
+    return "\n".join([begin, *inexact, *_remarks(cli)])
 
 
 def _remarks(cli: CLI) -> list[str]:
@@ -200,6 +213,8 @@ def _remarks(cli: CLI) -> list[str]:
     if start.path is None:
         return ["no checkpoint yet: the run starts from the beginning"]
     remarks = [f"continues from {_shown_path(str(start.path))}, step {start.step:,}", *cli.remarks]
+    if start.within_epoch and not isinstance(cli.model, BaseModule):
+        remarks.append(OWN_MEANS.format(type(cli.model).__name__))
     if not start.exact:
         remarks.append("this checkpoint was saved within an epoch's end: the result will not be bit by bit the same")
     if start.world_size != cli.trainer.world_size:
@@ -212,8 +227,7 @@ def _remarks(cli: CLI) -> list[str]:
 
 def _summary(cli: CLI, seconds: float) -> str:
     """Return the closing lines: metrics, checkpoint, run directory, time, and what to type next."""
-    shown = {"fit": "val/", "validate": "val/", "predict": "-"}.get(cli.request.command or "", "test/")
-    lines = [(name, f"{value:.4f}") for name, value in cli.metrics.items() if name.startswith(shown)]
+    lines = [(name, f"{value:.4f}") for name, value in cli.results.items()]
     if skipped := getattr(cli.datamodule, "skipped", None):
         lines.append(("skipped images", str(len(skipped))))
     if cli.request.trains:

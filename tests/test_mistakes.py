@@ -74,6 +74,11 @@ MISTAKES = {
     "--config C --callbacks [1]": "callbacks: expected dict",
     "--config C --callbacks.x torch.nn.ReLU": "callbacks: .*torch.nn.ReLU",
     "--config C --trainer.devices many": "`devices` selected with `CPUAccelerator` should be an int > 0",
+    "--config C --trainer.max_epochs 0": "trainer.max_epochs is 0, so nothing would be trained; write at least 1",
+    "--config C --trainer.max_steps 0": "trainer.max_steps is 0, so nothing would be trained",
+    "fit --config C --trainer.limit_train_batches 0": "trainer.limit_train_batches is 0, so nothing would be trained",
+    "--config C --data null": "data is required; write it in the configuration",
+    "check --config C --data null": "data is required; write it in the configuration",
     "--config C --trainer.accumulate_grad_batches 0": "accumulate_grad_batches must be at least 1, got 0",
     "--config C --trainer.gradient_clip_val big": "trainer.gradient_clip_val: expected .* or null, got big",
     "--config C --trainer.limit_train_batches 1.5": "limit_train_batches",
@@ -123,7 +128,8 @@ LATE = {
     "--model.optimizer.lr -1": "Invalid learning rate: -1.0",
     "--callbacks.best.monitor val/acc": r"monitors 'val/acc', which .* does not log \(did you mean val/accuracy\?\)",
     "--trainer.num_sanity_val_steps 0 --callbacks.best.monitor val/acc": "monitors 'val/acc', which",
-    "--trainer.limit_val_batches 0": "monitors 'val/loss', which ClassifierModule does not log",
+    "--trainer.limit_val_batches 0 --callbacks.best.monitor val/loss": "monitors 'val/loss', which .* does not log",
+    "--data.val_fraction 0 --callbacks.best.init_args.monitor val/accuracy": "monitors 'val/accuracy', which",
 }
 
 

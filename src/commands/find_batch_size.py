@@ -5,6 +5,8 @@ from typing import Any
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.tuner.tuning import Tuner
 
+from src.config import UsageError
+
 
 def find_batch_size(trainer: Trainer, module: LightningModule, datamodule: Any) -> None:
     """Try larger and larger batches with Lightning's tuner, and print how to keep the batch that the config asks for.
@@ -13,7 +15,13 @@ def find_batch_size(trainer: Trainer, module: LightningModule, datamodule: Any) 
         trainer: The trainer; its accumulation is taken into account.
         module: The module, trained for a few steps at each size.
         datamodule: Has a `batch_size`, the number of samples over all devices.
+
+    Raises:
+        UsageError: If it has none.
     """
+    if not isinstance(getattr(datamodule, "batch_size", None), int):
+        kind = type(module if datamodule is None else datamodule).__name__
+        raise UsageError(f"find_batch_size needs data with an attribute batch_size, which {kind} has not")
     wanted = datamodule.batch_size * trainer.accumulate_grad_batches
     trainer.accumulate_grad_batches = 1
     datamodule.batch_size = least = trainer.world_size  # Lightning's first trial takes the loader that is there already

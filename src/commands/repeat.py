@@ -15,7 +15,7 @@ from src.config import UsageError
 from src.request import Request, log_root
 
 TRAIN = Path(__file__).parents[2] / "train.py"
-SHOWN = ("best/", "test/")  # the metrics in the table
+SHOWN = ("best/", "test")  # the metrics in the table, and the names with which a module of any kind begins them
 
 
 def repeat(line: CommandLine, request: Request) -> int:
@@ -48,7 +48,7 @@ def repeat(line: CommandLine, request: Request) -> int:
         rows.append({"run": run, **_metrics(parent / run)})
     table = _with_mean(rows)
     with (parent / f"{name}.csv").open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(rows[0]))
+        writer = csv.DictWriter(file, list(table[0]))
         writer.writeheader()
         writer.writerows(table)
     _show(table)
@@ -96,12 +96,13 @@ def _record(run: Path) -> dict[str, Any]:
 def _metrics(run: Path) -> dict[str, float]:
     record = _record(run)
     metrics = {f"best/{name}": value for name, value in record["best"].items()} | record["metrics"]
-    return {name: value for name, value in metrics.items() if name.startswith(SHOWN)}
+    return {name: value for name, value in metrics.items() if name.startswith(SHOWN) and value is not None}
 
 
 def _with_mean(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Add a row of means and one of sample standard deviations."""
-    names = [name for name in rows[0] if name != "run"]
+    names = [name for name in rows[0] if name != "run" and all(name in row for row in rows)]
+    rows = [{name: row[name] for name in ("run", *names)} for row in rows]
     values = {name: [row[name] for row in rows] for name in names}
     mean = {"run": "mean"} | {name: statistics.mean(values[name]) for name in names}
     return [*rows, mean, {"run": "deviation"} | {name: statistics.stdev(values[name]) for name in names}]

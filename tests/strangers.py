@@ -1,0 +1,149 @@
+"""Modules and data that derive from nothing of this project, in the shapes in which people bring them."""
+
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningDataModule, LightningModule
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.data import DataLoader, TensorDataset
+
+
+class Trained(LightningModule):
+    """A training step that returns a mapping, and nothing else."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(64, 10)
+
+    def forward(self, images: Tensor) -> Tensor:
+        outputs: Tensor = self.layer(images.flatten(1))
+        return outputs
+
+    def training_step(self, batch: Any, batch_idx: int) -> Any:
+        loss = F.cross_entropy(self(batch[0]), batch[1])
+        self.log("train_loss", loss, on_step=True, on_epoch=True)
+        return {"loss": loss, "predictions": "as others call something else"}
+
+    def configure_optimizers(self) -> Any:
+        return torch.optim.Adam(self.parameters(), 0.01)
+
+
+class Validated(Trained):
+    """Lightning's names for metrics."""
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        outputs = self(batch[0])
+        self.log("valid_loss", F.cross_entropy(outputs, batch[1]))
+        self.log("valid_acc", (outputs.argmax(1) == batch[1]).float().mean())
+
+
+class Tested(Validated):
+    """A test with one number."""
+
+    def test_step(self, batch: Any, batch_idx: int) -> None:
+        self.log("test_acc", (self(batch[0]).argmax(1) == batch[1]).float().mean())
+
+
+class Silent(Trained):
+    """A validation that logs nothing."""
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        self(batch[0])
+
+
+class Plateau(Validated):
+    """A scheduler that watches the validation."""
+
+    def configure_optimizers(self) -> Any:
+        optimizer = torch.optim.SGD(self.parameters(), 0.1)
+        scheduler = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, patience=0, factor=0.5, threshold=10.0)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "monitor": "valid_loss"}}
+
+
+class Returns(Trained):
+    """Manual optimization whose step returns what it is told to."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__()
+        self.what, self.automatic_optimization = what, False
+
+    def training_step(self, batch: Any, batch_idx: int) -> Any:
+        loss = F.cross_entropy(self(batch[0]), batch[1])
+        optimizer: Any = self.optimizers()
+        optimizer.zero_grad()
+        self.manual_backward(loss)
+        optimizer.step()
+        kinds = {"nothing": None, "tensor": loss, "mapping": {"acc": 1.0}, "loss": {"loss": loss}, "vector": loss[None]}
+        return kinds[self.what]
+
+
+class Skips(Trained):
+    """Automatic optimization that leaves every other step out."""
+
+    def training_step(self, batch: Any, batch_idx: int) -> Any:
+        return None if batch_idx % 2 else super().training_step(batch, batch_idx)["loss"]
+
+
+class TwoNets(LightningModule):
+    """As a GAN: manual optimization, two optimizers, random numbers in the step, and nothing returned."""
+
+    def __init__(self, broken_batch: int | None = None) -> None:
+        super().__init__()
+        self.automatic_optimization, self.broken_batch = False, broken_batch
+        self.first, self.second = nn.Linear(64, 10), nn.Sequential(nn.Dropout(0.5), nn.Linear(64, 10))
+
+    def training_step(self, batch: Any, batch_idx: int) -> None:
+        for optimizer, net in zip(self.optimizers(), (self.first, self.second), strict=True):  # type: ignore[arg-type]
+            loss = F.cross_entropy(net(batch[0].flatten(1) + torch.randn(64)), batch[1])
+            optimizer.zero_grad()
+            self.manual_backward(loss)
+            optimizer.step()
+        if self.trainer.fit_loop.total_batch_idx == self.broken_batch:
+            with torch.no_grad():
+                self.first.weight[0] = torch.nan
+
+    def configure_optimizers(self) -> Any:
+        momentum = torch.optim.SGD(self.second.parameters(), 0.01, momentum=0.9)
+        return torch.optim.Adam(self.first.parameters(), 0.01), momentum
+
+
+class Words(LightningModule):
+    """Its own loader, of batches that hold no tensor."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(2, 1)
+
+    def train_dataloader(self) -> Any:
+        return DataLoader(["a"] * 40, batch_size=5, collate_fn=lambda words: [list(words), ["some", "thing"]])
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        loss: Tensor = self.layer(torch.ones(3, 2)).pow(2).mean()
+        return loss
+
+    def configure_optimizers(self) -> Any:
+        return torch.optim.SGD(self.parameters(), 0.1)
+
+
+class OwnData(LightningDataModule):
+    """Loaders as everybody writes them; the test's is None."""
+
+    def _loader(self, shuffle: bool) -> Any:
+        return DataLoader(TensorDataset(torch.rand(60, 64), torch.arange(60) % 10), 10, shuffle=shuffle)
+
+    def train_dataloader(self) -> Any:
+        return self._loader(shuffle=True)
+
+    def val_dataloader(self) -> Any:
+        return self._loader(shuffle=False)
+
+    def test_dataloader(self) -> Any:
+        return None
+
+
+class NoTestData(LightningDataModule):
+    """A train loader alone."""
+
+    def train_dataloader(self) -> Any:
+        return DataLoader(TensorDataset(torch.rand(60, 64), torch.arange(60) % 10), 10)

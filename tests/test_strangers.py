@@ -1,0 +1,207 @@
+"""Modules and data of another make go through the real entry point, with every default callback."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from tests.conftest import ROOT, Result, Train
+
+TO_FLOAT = "{class_path: torchvision.transforms.v2.ToDtype, init_args: {dtype: torch.float32, scale: true}}"
+DATA = f"""
+data:
+  class_path: src.datamodules.DigitsDataModule
+  init_args: {{train_transform: [{TO_FLOAT}], eval_transform: [{TO_FLOAT}]}}
+trainer: {{max_epochs: 2, limit_train_batches: 6, accelerator: cpu, log_every_n_steps: 2}}
+"""
+BORING = "lightning.pytorch.demos.boring_classes"
+
+
+@pytest.fixture
+def run(train: Train, tmp_path: Path) -> Train:
+    """Train a module of tests/strangers.py on the digits, in the run `a` of the experiment `plain`."""
+    (tmp_path / "plain.yaml").write_text(DATA)
+
+    def go(model: str, *words: str, command: str | None = None, config: str = "plain.yaml") -> Result:
+        path = model if "." in model else f"tests.strangers.{model}"
+        line = [*([command] if command else []), "--config", config, "--model", path, "--run_name", "a", *words]
+        return train(*line)
+
+    return go
+
+
+def record() -> dict[str, Any]:
+    content: dict[str, Any] = json.loads(Path("logs/plain/a/run.json").read_text())
+    return content
+
+
+def summary(result: Result) -> dict[str, str]:
+    """Return the closing lines by name."""
+    rows = result.out.rpartition("\n\n")[0].rpartition("\n\n")[2].splitlines()
+    return dict(re.split(r"\s{2,}", row, maxsplit=1) for row in rows)
+
+
+NO_BEST = "no best checkpoint is kept, the last weights count: "
+MODULES = {  # what is printed, and the metrics in the summary
+    "Trained": ((f"{NO_BEST}there is no validation", "Trained has no test_step: nothing is tested"), {"train_loss"}),
+    "Validated": (
+        (f"{NO_BEST}it would monitor 'val/loss', which Validated does not log; it logs valid_acc, valid_loss: choose",),
+        {"valid_loss", "valid_acc"},
+    ),
+    "Tested": ((f"{NO_BEST}it would monitor 'val/loss'",), {"test_acc"}),
+    "Silent": ((f"{NO_BEST}it would monitor 'val/loss', which Silent does not log\n",), {"train_loss"}),
+    "Skips": ((f"{NO_BEST}there is no validation", "Skips has no test_step: nothing is tested"), {"train_loss"}),
+    "TwoNets": ((f"{NO_BEST}there is no validation", "TwoNets has no test_step: nothing is tested"), set()),
+    f"{BORING}.BoringModel": ((f"{NO_BEST}it would monitor 'val/loss', which BoringModel does not log\n",), set()),
+    f"{BORING}.ManualOptimBoringModel": ((f"{NO_BEST}it would monitor",), set()),
+}
+
+
+@pytest.mark.filterwarnings("ignore:`training_step` returned `None`")  # said to the user, who may have meant it
+@pytest.mark.parametrize("model", MODULES)
+def test_it_trains_and_what_cannot_be_done_is_said(run: Train, tmp_path: Path, model: str) -> None:
+    words = ("--data", "null", "--trainer.limit_test_batches", "2") if "." in model else ()
+    result = run(model, *words)
+    assert (result.code, result.err) == (0, "")
+    printed, metrics = MODULES[model]
+    assert [line for line in printed if line not in result.out] == []
+    assert summary(result).keys() == {*metrics, "best checkpoint", "run directory", "seconds"}
+    assert all(0 < float(summary(result)[name]) < 10 for name in metrics)
+    checkpoint = torch.load(tmp_path / "logs/plain/a/checkpoints/last.ckpt", weights_only=True)
+    assert checkpoint["loops"]["fit_loop"]["epoch_loop.state_dict"]["_batches_that_stepped"] == 12
+    assert record()["exit_status"] == 0
+    assert metrics <= record()["metrics"].keys()
+    assert "step" not in str(list(record()["metrics"]))
+
+
+@pytest.mark.parametrize("what", ["nothing", "tensor", "mapping", "loss", "vector"])
+def test_a_manual_step_may_return_anything(run: Train, what: str) -> None:
+    often = ("--callbacks.progress.line_seconds", "0.000001")
+    result = run("Returns", "--model.what", what, *often, "--trainer.limit_train_batches", "12")
+    assert (result.code, result.err) == (0, "")
+    lines = [line for line in result.out.splitlines() if "  batch " in line]
+    assert len(lines) == 24
+    assert all(("train/loss_step" in line) == (what in ("tensor", "loss", "vector")) for line in lines)
+    assert all("samples/s" in line for line in lines)
+    advice = re.search(r"samples/s; (\d+)% of the step", result.out)
+    assert advice and int(advice[1]) <= 100
+
+
+def test_parts_of_a_step_by_hand_add_up(run: Train) -> None:
+    """The optimizer runs within the training step there; its time is not the forward pass's too."""
+    assert run("TwoNets", "--trainer.limit_train_batches", "12").code == 0
+    events = EventAccumulator("logs/plain/a").Reload()
+    shares = {tag: events.Scalars(tag)[-1].value for tag in events.Tags()["scalars"] if tag.startswith("speed/")}
+    assert sum(value for tag, value in shares.items() if "samples" not in tag) == pytest.approx(1.0, abs=1e-4)
+    assert min(shares["speed/forward"], shares["speed/optimizer"]) > 0
+    norms = {tag: len(events.Scalars(tag)) for tag in events.Tags()["scalars"] if tag.startswith("norm/")}
+    assert norms == {f"norm/{kind}_{number}": 12 for kind in ("gradient", "weight") for number in (0, 1)}
+
+
+def test_without_a_loss_the_weights_are_looked_at_before_each_save(run: Train, tmp_path: Path) -> None:
+    result = run("TwoNets", "--model.broken_batch", "8")
+    assert result.code == 1
+    assert "error: first.weight holds NaN or infinite values after batch 5 of epoch 1 (batch 11" in result.err
+    assert "gradient_clip_val" not in result.err  # which manual optimization does not have
+    saved = torch.load(tmp_path / "logs/plain/a/checkpoints/last.ckpt", weights_only=True)
+    assert saved["loops"]["fit_loop"]["epoch_loop.state_dict"]["_batches_that_stepped"] == 6
+
+
+def test_batches_without_tensors(run: Train) -> None:
+    result = run("Words", "--data", "null", "--callbacks.progress.line_seconds", "0.000001")
+    assert (result.code, result.err) == (0, "")
+    assert "samples/s" not in result.out
+    assert "Words brings its own loaders: a run that is stopped can go on, but not bit by bit" in result.out
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        ("OwnData", "An invalid dataloader was returned from `OwnData.test_dataloader()`: nothing is tested"),
+        ("NoTestData", "NoTestData has no test_dataloader: nothing is tested"),
+    ],
+)
+def test_data_without_a_test(run: Train, data: str, said: str) -> None:
+    result = run("Tested", "--data", f"tests.strangers.{data}")
+    assert (result.code, result.err) == (0, "")
+    assert said in result.out
+    assert f"{data} brings its own loaders" in result.out
+    assert ("valid_acc" in summary(result)) == (data == "OwnData")
+
+
+def test_evaluation_says_what_is_missing(run: Train, train: Train) -> None:
+    assert run("Validated").code == 0
+    for command, said in (
+        ("test", "Validated has no test_step"),
+        ("predict", "Validated has no predict_step, and its forward cannot take a batch of this data: "),
+    ):
+        result = train(command, "--config", "plain.yaml")
+        assert (result.code, "Traceback" in result.err) == (2, False)
+        assert result.err.startswith(f"error: {said}")
+    result = train("validate", "--config", "plain.yaml")  # of the last weights, since no best were kept
+    assert "validate: logs/plain/a/checkpoints/last.ckpt" in result.out
+    assert summary(result).keys() == {"valid_loss", "valid_acc", "run directory", "seconds"}
+    assert run("Trained", "--run_name", "b").code == 0
+    assert "Trained has no validation_step" in train("validate", "--config", "plain.yaml").err
+    result = run(f"{BORING}.BoringModel", "--data", "null", "--experiment", "boring")
+    assert result.code == 0
+    assert train("predict", "--ckpt_path", "logs/boring/a/checkpoints/last.ckpt").code == 0
+    assert len(Path("logs/boring/a/predictions.csv").read_text().splitlines()) == 65
+
+
+MONITORS = {
+    "--callbacks.best.monitor valid_accc": r"monitors 'valid_accc', which .* \(did you mean valid_acc\?\); it logs",
+    "--callbacks.best.monitor val/loss": "monitors 'val/loss', which Validated does not log",
+    "--config monitor.yaml": "monitors 'val/loss', which Validated does not log",
+    "--callbacks.best.monitor val_x --trainer.num_sanity_val_steps 0": "could not find the monitored key",
+    "--callbacks.best.monitor trian_loss": "could not find the monitored key",
+}
+
+
+@pytest.mark.parametrize("words", MONITORS)
+def test_a_monitor_that_somebody_wrote_must_be_logged(run: Train, tmp_path: Path, words: str) -> None:
+    (tmp_path / "monitor.yaml").write_text("callbacks: {best: {init_args: {monitor: val/loss}}}")
+    result = run("Validated", *words.split())
+    assert (result.code, "Traceback" in result.err) == (2, False)
+    assert re.search(MONITORS[words], result.err), result.err
+
+
+def test_a_metric_of_its_own_is_monitored(run: Train, train: Train) -> None:
+    result = run("Validated", "--callbacks.best.monitor", "valid_acc", "--callbacks.best.mode", "max")
+    assert result.code == 0
+    assert record()["best"].keys() == {"valid_acc"}
+    again = train("--config", "logs/plain/a/config.yaml", "--run_name", "b", "--trainer.limit_val_batches", "0")
+    assert (again.code, f"{NO_BEST}there is no validation" in again.out) == (0, True)  # a saved file is nobody's words
+
+
+@pytest.mark.parametrize("words", [(), ("--trainer.num_sanity_val_steps", "0")])
+def test_its_plateau_steps_after_validations(run: Train, words: tuple[str, ...]) -> None:
+    rare = ("--trainer.check_val_every_n_epoch", "2", "--trainer.max_epochs", "7")
+    result = run("Plateau", *rare, *words)
+    assert (result.code, result.err) == (0, "")
+    checkpoint = torch.load("logs/plain/a/checkpoints/last.ckpt", weights_only=True)
+    assert checkpoint["optimizer_states"][0]["param_groups"][0]["lr"] == 0.1 / 8
+    shown = ["valid_acc" in line for line in result.out.splitlines() if line.startswith("epoch ")]
+    assert shown == [False, True, False, True, False, True, False]
+
+
+def test_own_loaders_overfit_and_replay(run: Train, train: Train) -> None:
+    overfit = ("--config", str(ROOT / "configs/overlays/overfit.yaml"))
+    result = run("Words", "--data", "null", "--trainer.limit_train_batches", "1.0", *overfit)
+    assert result.code == 0, result.err
+    assert "the loss of one batch fell" in result.out
+    assert run("TwoNets", "--run_name", "b", "--model.broken_batch", "8").code == 1
+    replayed = train("replay", "--resume", "logs/plain/b", "--batch", "8")
+    assert "the loss is finite, but after the step 1 weights are not: first.weight" in replayed.out
+
+
+def test_hparams_hold_for_it(run: Train) -> None:
+    assert run("Returns", "--model.what", "nothing").code == 0
+    assert "_hparams_/session_start_info" in EventAccumulator("logs/plain/a").Reload().Tags()["tensors"]
+    config = yaml.safe_load(Path("logs/plain/a/config.yaml").read_text())
+    assert config["model"]["init_args"] == {"what": "nothing"}
