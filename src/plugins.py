@@ -1,5 +1,9 @@
+import io
 import os
+import pickle
+import re
 import shutil
+from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +27,7 @@ class DurableCheckpointIO(TorchCheckpointIO):
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None) -> None:
         """Replace the file at `path` by the checkpoint in one step."""
+        check_plain(checkpoint)
         target = Path(os.path.realpath(path))
         target.parent.mkdir(parents=True, exist_ok=True)
         temporary = target.with_name(f"{target.name}.tmp")
@@ -46,6 +51,37 @@ class DurableCheckpointIO(TorchCheckpointIO):
             return merged(Path(path))
         checkpoint: dict[str, Any] = torch.load(path, map_location=map_location or "cpu", weights_only=True)
         return checkpoint
+
+
+def check_plain(content: dict[str, Any]) -> None:
+    """See that a checkpoint could be read back, with tensors and plain data only.
+
+    Args:
+        content: The checkpoint, or some of its entries.
+
+    Raises:
+        RunFailure: If an entry holds anything else, such as a NumPy array.
+    """
+    for key, value in content.items():
+        buffer = io.BytesIO()
+        try:
+            torch.save(_without_tensors(value), buffer)
+            buffer.seek(0)
+            torch.load(buffer, weights_only=True)
+        except (pickle.UnpicklingError, pickle.PicklingError, AttributeError, TypeError) as error:
+            found = re.search(r"GLOBAL (\S+)", str(error))
+            raise RunFailure(
+                f"'{key}' in the checkpoint holds {found[1] if found else error}, which could not be read back safely; "
+                "let on_save_checkpoint and state_dict give tensors, numbers, texts, lists and dictionaries"
+            ) from None
+
+
+def _without_tensors(node: Any) -> Any:
+    if type(node) in (list, tuple):
+        return [_without_tensors(item) for item in node]
+    if isinstance(node, dict) and type(node) in (dict, OrderedDict):
+        return {key: _without_tensors(value) for key, value in node.items()}
+    return None if isinstance(node, torch.Tensor) else node
 
 
 def _explain(error: Exception, checkpoint: dict[str, Any], target: Path) -> str:

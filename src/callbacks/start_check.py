@@ -1,3 +1,4 @@
+import contextlib
 import sys
 from collections.abc import Iterator
 from typing import Any
@@ -8,8 +9,9 @@ from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from src.callbacks.batch import new_values
-from src.config import UsageError, did_you_mean
+from src.config import RunFailure, UsageError, did_you_mean
 from src.models.base import BaseModule
+from src.plugins import check_plain
 
 
 class StartCheck(Callback):
@@ -49,7 +51,8 @@ class StartCheck(Callback):
             raise UsageError(f"trainer.sync_batchnorm needs GPUs and the strategy ddp, got {got}; leave it false")
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Compare every monitor with what is known to be logged."""
+        """Compare every monitor with what is known to be logged, and see that what is saved can be read."""
+        _check_states(trainer, pl_module)
         self.started = True
         is_ours, validates = isinstance(pl_module, BaseModule), _validates(trainer)
         known = self._seen | {
@@ -118,6 +121,18 @@ class StartCheck(Callback):
             advice = f"; it logs {names}: choose one with --callbacks.best.monitor" if known else ""
             reason = f"it would monitor {what}{advice}" if _validates(trainer) else "there is no validation"
             print(f"no best checkpoint is kept, the last weights count: {reason}")
+
+
+def _check_states(trainer: Any, module: LightningModule) -> None:
+    """See that module, data and callbacks put nothing into a checkpoint that could not be read back."""
+    added: dict[str, Any] = {}
+    with contextlib.suppress(KeyError):  # it may look for what is not there yet; the first save then tells
+        module.on_save_checkpoint(added)
+    states = {type(owner).__name__: owner.state_dict() for owner in (trainer.datamodule, *trainer.callbacks) if owner}
+    try:
+        check_plain(added | {type(module).__name__: module.state_dict()} | states)
+    except RunFailure as failure:
+        raise UsageError(str(failure)) from None
 
 
 def _validates(trainer: Trainer) -> bool:
