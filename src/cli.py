@@ -22,13 +22,14 @@ from src.commands.evaluate import NothingToDo, evaluate, has_loader
 from src.commands.find_batch_size import find_batch_size
 from src.commands.replay import replay
 from src.config import UsageError, load_file
+from src.datamodules.base import BaseDataModule
 from src.facts import fill_in
 from src.launch import is_main_process, layout
 from src.messages import Parser, check_functions, mistakes_in_one_line, print_help
 from src.plugins import DurableCheckpointIO
 from src.precision import settle_precision
 from src.request import EVALUATING, OWN_KEYS, Request, log_root
-from src.resume import Start, check_same, find_start, read_start
+from src.resume import LENGTHS, Start, check_same, find_start, read_start
 from src.run import Run, place
 from src.steps import leave_out_idle_work
 
@@ -105,7 +106,7 @@ class CLI(LightningCLI):
         if self.request.trains and self.request.run is not None:
             stored = load_file(str(self.request.run.directory / "config.yaml"))
             self.remarks = check_same(stored, yaml.safe_load(self.config_text))
-            self.extends = stored["trainer"]["max_epochs"] != self.config.trainer.max_epochs
+            self.extends = any(stored["trainer"][key.split(".")[1]] != self.config[key] for key in LENGTHS)
 
     def before_instantiate_classes(self) -> None:
         """Fix the run directory, since loggers and callbacks write into it."""
@@ -163,6 +164,8 @@ class CLI(LightningCLI):
         plugins = plugins if isinstance(plugins, list) else [plugins]
         if not any(isinstance(plugin, CheckpointIO) for plugin in plugins):
             config["plugins"] = [*plugins, DurableCheckpointIO()]
+        if isinstance(self.datamodule, BaseDataModule):
+            config["use_distributed_sampler"] = False  # it brings its own samplers
         self.best = named.get("best")
         self.start_check.spare = None if self.request.states_monitor else self.best
         config["callbacks"] = [*own, *named.values()]

@@ -14,6 +14,7 @@ from src.run import Run
 
 DEFAULTS = Path(__file__).with_name("defaults.yaml")
 TRAINING, EVALUATING = (None, "fit"), ("validate", "test", "predict")
+UNLIMITED = {"max_epochs": None, "max_steps": -1}  # what a training's length is where nobody says
 MONITOR = "callbacks.best.monitor"
 NUMBERS = {"num_folds": 2, "num_seeds": 2, "batch": 0}  # with their least values
 OWN_KEYS: dict[str, tuple[str | None, ...]] = {  # options that are no part of the configuration, and who takes them
@@ -179,12 +180,12 @@ def log_root(config: Config) -> str:
 
 
 def _stop_if_finished(request: Request) -> None:
-    """Say that nothing is left to do, and stop, unless more epochs are asked for."""
+    """Say that nothing is left to do, and stop, unless a longer training is asked for."""
     if request.run is None or not request.trains or not request.run.is_finished:
         return
     stored = load_file(str(request.run.directory / "config.yaml"))
-    epochs = [str((config.get("trainer") or {}).get("max_epochs")) for config in (stored, request.config)]
-    if epochs[0] == epochs[1]:
+    trainers = [config.get("trainer") or {} for config in (stored, request.config)]
+    if all(len({str(trainer.get(name, UNLIMITED[name])) for trainer in trainers}) == 1 for name in UNLIMITED):
         print(f"{request.run.directory} is finished; nothing is left to do")
         sys.exit(0)
 

@@ -16,8 +16,9 @@ FREE = re.compile(  # changes that leave the training as it is
     r"data\.init_args\.(num_workers|storage|cache_dir|cache_limit_gb)$|"
     r"callbacks\.(progress|last|predictions|notes|images|norms|speed|figures|trace|samples|checkpointing)\b|"
     r"trainer\.(logger|log_every_n_steps|enable_progress_bar|enable_model_summary|max_time|profiler|default_root_dir|"
-    r"num_sanity_val_steps|detect_anomaly|limit_test_batches|limit_predict_batches)\b"
+    r"use_distributed_sampler|num_sanity_val_steps|detect_anomaly|limit_test_batches|limit_predict_batches)\b"
 )
+LENGTHS = ("trainer.max_epochs", "trainer.max_steps")
 OTHER_LAYOUT = re.compile(
     r"trainer\.(accelerator|devices|num_nodes|strategy)\b|callbacks\.(compile|channels_last)\b|tf32$"
 )
@@ -141,9 +142,10 @@ def check_same(stored: Config, wanted: Config) -> list[str]:
             remarks.append(f"{change} (the result will not be bit by bit the same)")
         elif OTHER_PLACE.match(key):
             remarks.append(f"{change} (taken for the same data at another place)")
-        elif key == "trainer.max_epochs" and _is_more(old, new) and not _depends_on_total(stored):
-            remarks.append(f"{change} (more epochs)")
-        elif key == "trainer.max_epochs" and _is_more(old, new):
+        elif key in LENGTHS and _is_more(old, new) and not _depends_on_total(stored):
+            new_epoch = ", which begins with a new epoch and is not bit by bit the same" if "steps" in key else ""
+            remarks.append(f"{change} (a longer training{new_epoch})")
+        elif key in LENGTHS and _is_more(old, new):
             refused.append(f"{change} (the learning rate follows a course over all epochs)")
         else:
             refused.append(change)

@@ -55,6 +55,15 @@ def test_torchrun_starts_two_processes(tmp_path: Path) -> None:
     check(tmp_path, done.stdout)
 
 
+def test_loaders_of_another_make_are_shared_among_processes(train_process: Train, tmp_path: Path) -> None:
+    (tmp_path / "own.yaml").write_text("model: tests.strangers.Seen\ndata: tests.strangers.Numbered\n")
+    result = train_process("--config", "own.yaml", *TWO, "--trainer.max_epochs", "1")
+    assert result.code == 0, result.err
+    seen = [json.loads((tmp_path / f"seen{rank}.json").read_text()) for rank in (0, 1)]
+    assert [len(part) for part in seen] == [10, 10]
+    assert sorted(seen[0] + seen[1]) == list(range(20))
+
+
 def test_a_batch_that_does_not_divide_is_refused(train_process: Train) -> None:
     result = train_process("--config", DIGITS, *TWO, "--data.batch_size", "63")
     assert result.code == 2

@@ -121,7 +121,7 @@ def test_more_epochs_only_where_the_course_of_the_rate_allows(train: Train, tmp_
     assert train(*constant).code == 0
     result = train(*constant, *more)
     assert result.code == 0, result.err
-    assert "trainer.max_epochs: 2 -> 4 (more epochs)" in result.out
+    assert "trainer.max_epochs: 2 -> 4 (a longer training)" in result.out
     assert train(*constant[:-3], "whole", "--model.scheduler", "null", "--trainer.max_epochs", "4").code == 0
     one, other = (
         torch.load(tmp_path / f"logs/digits/{n}/checkpoints/last.ckpt", weights_only=True) for n in ("b", "whole")
@@ -264,7 +264,7 @@ def change(path: str, value: Any) -> list[Any]:
         ("data.init_args.num_workers", 4, None),
         ("trainer.devices", 2, "trainer.devices: 1 -> 2 (the result will not be bit by bit the same)"),
         ("data.init_args.root", "b", "data.init_args.root: a -> b (taken for the same data at another place)"),
-        ("trainer.max_epochs", 5, "trainer.max_epochs: 3 -> 5 (more epochs)"),
+        ("trainer.max_epochs", 5, "trainer.max_epochs: 3 -> 5 (a longer training)"),
     ],
 )
 def test_changes_that_go_through(path: str, value: Any, remark: str | None) -> None:
