@@ -1,7 +1,10 @@
 """Modules and data that derive from nothing of this project, in the shapes in which people bring them."""
 
+import json
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from lightning.pytorch import LightningDataModule, LightningModule
 from torch import Tensor, nn
@@ -147,3 +150,31 @@ class NoTestData(LightningDataModule):
 
     def train_dataloader(self) -> Any:
         return DataLoader(TensorDataset(torch.rand(60, 64), torch.arange(60) % 10), 10)
+
+
+class Seen(Trained):
+    """Writes down which samples each process got."""
+
+    def on_train_start(self) -> None:
+        self.seen: list[int] = []
+
+    def training_step(self, batch: Any, batch_idx: int) -> Any:
+        self.seen += batch[1].tolist()
+        return self.layer(batch[0]).mean()
+
+    def on_train_epoch_end(self) -> None:
+        Path(f"seen{self.global_rank}.json").write_text(json.dumps(self.seen))
+
+
+class Numbered(LightningDataModule):
+    """Twenty samples whose targets are their numbers."""
+
+    def train_dataloader(self) -> Any:
+        return DataLoader(TensorDataset(torch.rand(20, 64), torch.arange(20)), 5, shuffle=True)
+
+
+class Numpy(Tested):
+    """Keeps in its checkpoints what torch.load refuses to read."""
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["history"] = np.arange(3)

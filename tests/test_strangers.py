@@ -9,6 +9,7 @@ import pytest
 import torch
 import yaml
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from torch.utils._pytree import tree_leaves
 
 from tests.conftest import ROOT, Result, Train
 
@@ -152,6 +153,38 @@ def test_evaluation_says_what_is_missing(run: Train, train: Train) -> None:
     assert result.code == 0
     assert train("predict", "--ckpt_path", "logs/boring/a/checkpoints/last.ckpt").code == 0
     assert len(Path("logs/boring/a/predictions.csv").read_text().splitlines()) == 65
+
+
+def test_a_checkpoint_that_could_not_be_read_is_never_begun(run: Train) -> None:
+    result = run("Numpy")
+    assert (result.code, "Traceback" in result.err) == (2, False)
+    assert re.search(r"error: 'history' in the checkpoint holds numpy\S+, which could not be read back", result.err)
+    assert not Path("logs/plain/a/checkpoints").exists()
+
+
+def test_a_run_that_continues_says_what_covers_only_a_part(run: Train, train: Train) -> None:
+    steps = ("--callbacks.last.every_n_steps", "1", "--trainer.max_epochs", "3")
+    assert run("TwoNets", *steps, "--model.broken_batch", "8").code == 1
+    record = Path("logs/plain/a/config.yaml")
+    record.write_text(record.read_text().replace("broken_batch: 8", "broken_batch: null"))
+    result = train("--resume", "logs/plain/a")
+    assert (result.code, result.err) == (0, "")
+    assert "what TwoNets logs of this epoch's training covers only the batches from here on" in result.out
+    assert [line.split("  ")[0] for line in result.out.splitlines() if line.startswith("epoch")] == [
+        "epoch 2/3",
+        "epoch 3/3",
+    ]
+    assert run("TwoNets", *steps, "--run_name", "b").code == 0
+    ends = [torch.load(f"logs/plain/{name}/checkpoints/last.ckpt", weights_only=True) for name in "ab"]
+    for part in ("state_dict", "optimizer_states", "global_step"):
+        assert_same(*(end[part] for end in ends))
+
+
+def assert_same(one: Any, other: Any) -> None:
+    leaves, others = tree_leaves(one), tree_leaves(other)
+    assert len(leaves) == len(others) > 0
+    for leaf, twin in zip(leaves, others, strict=True):
+        assert torch.equal(leaf, twin) if isinstance(leaf, torch.Tensor) else leaf == twin
 
 
 MONITORS = {

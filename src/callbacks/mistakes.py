@@ -5,7 +5,7 @@ import matplotlib.pyplot as plt
 import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning_utilities.core.apply_func import apply_to_collection
-from torch import Tensor
+from torch import Tensor, nn
 from torchvision.ops import box_iou
 
 from src.callbacks.batch import inputs_of
@@ -67,8 +67,9 @@ class Mistakes:
             plain = denormalize(image[None], transforms)[0].expand(3, -1, -1)
             if isinstance(answer, Tensor) and answer.ndim == 0:
                 upper.imshow(plain.permute(1, 2, 0).numpy())
-                upper.set_title(f"is {names[int(target)]}\n{names[int(answer)]} {badness:.2f}", fontsize=9)
-                if can_run_alone(trainer):
+                truth, taken = (names[k] if k < len(names) else str(k) for k in (int(target), int(answer)))
+                upper.set_title(f"is {truth}\n{taken} {badness:.2f}", fontsize=9)
+                if can_run_alone(trainer) and isinstance(getattr(module, "net", None), nn.Module):
                     lower.imshow(_saliency(module, image[None], answer)[0].numpy(), cmap="inferno")
             else:
                 upper.set_title(f"{badness:.0%} wrong", fontsize=9)

@@ -62,8 +62,7 @@ class ProgressPrinter(ProgressBar):
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Print the line of the epoch before, whose metrics are complete only now."""
         self._print_epoch()
-        self._epoch, self._epoch_start = trainer.current_epoch + 1, time.perf_counter()
-        self._before = dict(trainer.callback_metrics)
+        self._begin_epoch(trainer)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -87,6 +86,8 @@ class ProgressPrinter(ProgressBar):
         self._batches, self._validating = 0, 0.0
         self._best = _best_score(trainer)
         self._train_start = time.perf_counter()
+        if trainer.fit_loop.batch_idx >= 0:  # it continues within an epoch, whose start Lightning does not announce
+            self._begin_epoch(trainer)
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Begin to count the time of a validation."""
@@ -149,6 +150,10 @@ class ProgressPrinter(ProgressBar):
         pace = (time.perf_counter() - self._train_start) / self._batches
         seconds = max(batches - trainer.fit_loop.total_batch_idx - 1, 0) * pace
         return [f"{timedelta(seconds=round(seconds))} left"]
+
+    def _begin_epoch(self, trainer: Trainer) -> None:
+        self._epoch, self._epoch_start = trainer.current_epoch + 1, time.perf_counter()
+        self._before = dict(trainer.callback_metrics)
 
     def _show(self, name: str, done: int, total: int | float, shown: str = "") -> None:
         self._next = time.perf_counter() + self._interval
