@@ -19,18 +19,19 @@ def main(words: list[str]) -> int:
     start = time.time()
     gc.disable()  # nearly all that is made until the training begins stays: looking for garbage would take a second
     from src.command_line import CommandLine  # imported here: loader workers import this file again
-    from src.config import UsageError
+    from src.errors import UsageError
     from src.request import Request
     from src.signals import interrupts_leave
 
     try:
         line = CommandLine.parse(words)
-        request = Request.build(line)
+        os.environ.setdefault("MPLBACKEND", "agg")  # figures are drawn for files, not for a window
+        with interrupts_leave():  # where a class is swapped, it may be imported
+            request = Request.build(line)
         if line.command == "repeat":
             from src.commands.repeat import repeat
 
             return repeat(line, request)
-        os.environ.setdefault("MPLBACKEND", "agg")  # figures are drawn for files, not for a window
         with interrupts_leave():
             from src.session import run  # torch and Lightning take seconds: only when all is well so far
 

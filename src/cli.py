@@ -21,8 +21,8 @@ from src.command_line import COMMANDS, CommandLine
 from src.commands.evaluate import NothingToDo, evaluate, has_loader
 from src.commands.find_batch_size import find_batch_size
 from src.commands.replay import replay
-from src.config import UsageError, load_file
 from src.datamodules.base import BaseDataModule
+from src.errors import UsageError
 from src.facts import fill_in
 from src.launch import is_main_process, layout
 from src.messages import Parser, check_functions, mistakes_in_one_line, print_help
@@ -32,6 +32,7 @@ from src.request import EVALUATING, OWN_KEYS, Request, log_root
 from src.resume import LENGTHS, Start, check_same, find_start, read_start
 from src.run import Run, place
 from src.steps import leave_out_idle_work
+from src.yaml_files import load_file, write_yaml
 
 DESCRIPTION = """Without a command: fit, then test the best checkpoint. Every option can stand in a configuration file
 or be typed; init_args may be left out when typing. --config FILE --help also explains the options of that file's model
@@ -98,8 +99,11 @@ class CLI(LightningCLI):
         if self.line.help:
             print_help(parser, self.line.help, self.request.config)
         self.config = parser.parse_object(self.request.config)
+        if (seed := self.config.seed_everything) is not None and not 0 <= seed < 2**32:
+            raise UsageError(f"seed_everything must be at least 0 and below 2^32, got {seed}")
         check_functions(self.config.as_dict())
-        self.config_text = _dump(parser, self.config)
+        content = _plain(parser, self.config)
+        self.config_text, self.start_check.description = write_yaml(content), content["model"]
         if self.line.print_config:
             print(self.config_text, end="")
             sys.exit(0)
@@ -234,9 +238,10 @@ class CLI(LightningCLI):
         return values
 
 
-def _dump(parser: LightningArgumentParser, config: Any) -> str:
-    """Return the configuration as YAML, without what belongs to one run only."""
+def _plain(parser: LightningArgumentParser, config: Any) -> dict[str, Any]:
+    """Return the configuration as plain data, without what belongs to one run only."""
     config = copy.deepcopy(config)
     for key in ("config", *OWN_KEYS):
         config.pop(key, None)
-    return str(parser.dump(config, skip_none=False))
+    content: dict[str, Any] = yaml.safe_load(parser.dump(config, skip_none=False))
+    return content

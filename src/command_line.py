@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass, field
 
-from src.config import UsageError, did_you_mean
+from src.errors import UsageError, did_you_mean
 
 COMMANDS = ("fit", "validate", "test", "predict", "check", "repeat", "replay", "find_batch_size", "merge")
 EXAMPLE = "python train.py --config configs/digits.yaml"

@@ -1,61 +1,27 @@
 """From words typed to one plain dictionary. Nothing heavy is imported here, so these mistakes are found at once."""
 
 import copy
-import difflib
+import importlib
+import inspect
 import re
-from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
 import yaml
 from omegaconf import OmegaConf
-from omegaconf.errors import InterpolationKeyError, OmegaConfBaseException
+from omegaconf.errors import OmegaConfBaseException
 
-Config = dict[str, Any]
+from src.errors import UsageError
+from src.yaml_files import Config, escape
+
 CLASS_KEYS = ("class_path", "init_args", "dict_kwargs")
 DATA_REFERENCE = re.compile(r"\$\{data\.init_args\.(\w+)\}")
-
-
-class UsageError(ValueError):
-    """A user's mistake: shown as one message, exit code 2, no traceback."""
-
-
-class RunFailure(Exception):
-    """What stopped a run, with all there is to say: shown as one message, exit code 1, no traceback."""
-
-
-def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """Return " (did you mean x?)" for the nearest of `known`, or an empty string."""
-    near = difflib.get_close_matches(word, sorted(known), 1, 0.6)
-    return f" (did you mean {near[0]}?)" if near else ""
-
-
-def load_file(path: str) -> Config:
-    """Read one YAML file.
-
-    Raises:
-        UsageError: If the file is missing, empty, not YAML, or not a mapping.
-    """
-    try:
-        config: Any = OmegaConf.to_container(OmegaConf.load(path))
-    except FileNotFoundError:
-        near = did_you_mean(Path(path).stem, [file.stem for file in Path(path).parent.glob("*.yaml")])
-        raise UsageError(f"--config {path}: no such file{near}") from None
-    except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else "?"
-        raise UsageError(f"{path}, line {line}: broken YAML: {error.problem}") from None
-    except (OSError, ValueError) as error:  # a folder, not text, a lone word
-        raise UsageError(f"--config {path}: cannot be read as YAML: {error}") from None
-    if not isinstance(config, dict) or not config:
-        raise UsageError(f"--config {path}: {'empty file' if not config else 'not a mapping of keys to values'}")
-    return config
 
 
 def merge(base: Config, update: Config) -> Config:
     """Return `base` with `update` laid over it.
 
     Mappings merge key by key, anything else is replaced, and `key+:` appends to a list. A new `class_path` starts
-    with no arguments: those of the class before it are dropped, not handed over.
+    with no arguments: those of the class before it are dropped, not handed over, unless it derives from that class.
     """
     merged = dict(base)
     for key, value in update.items():
@@ -64,8 +30,9 @@ def merge(base: Config, update: Config) -> Config:
             merged[key[:-1]] = [*_as_list(old), *_as_list(value)]
         elif isinstance(value, dict):
             old = {"class_path": old} if isinstance(old, str) and "init_args" in value else old
-            keep = isinstance(old, dict) and value.get("class_path") in (None, old.get("class_path"))
-            merged[key] = merge(old if keep else {}, value)
+            old = old if isinstance(old, dict) else {}
+            same = value.get("class_path") in (None, old.get("class_path"))
+            merged[key] = merge(old if same else _inherited(old, value["class_path"]), value)
         else:
             merged[key] = value
     return merged
@@ -86,10 +53,11 @@ def override(config: Config, key: str, text: str) -> None:
     elif isinstance(node, list):
         node[_index(node, key, name)] = text
     elif name == "class_path" and text != node.get("class_path"):
+        kept = _inherited(node, text)
         node.clear()
-        node["class_path"] = text
+        node |= {"class_path": text, **kept}
     elif isinstance(old := node.get(name), dict) and "class_path" in old and _is_class(parents, text):
-        node[name] = old if text == old["class_path"] else {"class_path": text}
+        node[name] = old if text == old["class_path"] else {"class_path": text, **_inherited(old, text)}
     else:
         node[name] = text
 
@@ -113,23 +81,73 @@ def left_to_data(config: Config) -> set[str]:
 
 def state(config: Config, facts: Config) -> Config:
     """Return `config` with arguments of the data set, and all references resolved."""
-    return resolve(merge(config, {"data": {"init_args": facts}}))
+    return resolve(merge(config, {"data": {"init_args": escape(facts)}}))
 
 
 def resolve(config: Config) -> Config:
     """Replace every `${dotted.key}` by the value that stands there after all merging.
+
+    An argument that is not stated has the default of its class's signature.
 
     Raises:
         UsageError: If a reference leads nowhere.
     """
     try:
         resolved: Any = OmegaConf.to_container(OmegaConf.create(config), resolve=True)
-    except InterpolationKeyError as error:
-        target = str(error).split("'")[1]
-        raise UsageError(f"{error.full_key} refers to {target}, which is not set; write a value for {target}") from None
     except OmegaConfBaseException as error:
-        raise UsageError(f"{error.full_key}: {str(error).splitlines()[0]}") from None
+        found = re.search(r"Interpolation key '([\w.]+)'|trying to access ([\w.]+):", str(error))
+        if found is None:
+            raise UsageError(f"{error.full_key}: {str(error).splitlines()[0]}") from None
+        target = found[1] or found[2]
+        if (default := _default_of(config, target)) is not None:
+            *parents, last = target.split(".")
+            _node(config, parents)[last] = default
+            return resolve(config)
+        raise UsageError(f"{error.full_key} refers to {target}, which is not set; write a value for {target}") from None
     return dict(resolved)
+
+
+def _inherited(old: Config, path: Any) -> Config:
+    """Return the arguments that a class takes over from the one before it, as `init_args`, if it derives from that."""
+    arguments = old.get("init_args")
+    if not arguments or not isinstance(path, str):
+        return {}
+    new, before = import_path(path), import_path(old.get("class_path"))
+    if not (isinstance(new, type) and isinstance(before, type) and issubclass(new, before)):
+        return {}
+    parameters = inspect.signature(new).parameters.values()
+    takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)
+    names = {parameter.name for parameter in parameters}
+    return {"init_args": {name: value for name, value in arguments.items() if takes_any or name in names}}
+
+
+def _node(config: Config, keys: list[str]) -> Any:
+    """Return the mapping that stands at a path, made where there is none."""
+    node: Any = config
+    for key in keys:
+        node = node.setdefault(key, {})
+    return node
+
+
+def _default_of(config: Config, target: str) -> Any:
+    """Return the default of `....init_args.name` in the signature of the class that stands there; None for none."""
+    *parents, name = target.split(".")
+    node: Any = config
+    for key in parents[:-1]:
+        node = node.get(key) if isinstance(node, dict) else None
+    path = node.get("class_path") if isinstance(node, dict) else node
+    parameter = inspect.signature(found).parameters.get(name) if (found := import_path(path)) is not None else None
+    default = parameter.default if parameter is not None and parents[-1:] == ["init_args"] else None
+    return default if isinstance(default, int | float | str) else None
+
+
+def import_path(path: Any) -> Any:
+    """Return what stands at an import path, None if there is nothing; the parser tells why."""
+    module, _, name = path.rpartition(".") if isinstance(path, str) else ("", "", "")
+    try:
+        return getattr(importlib.import_module(module), name, None)
+    except Exception:  # a module may raise anything; an empty path is a ValueError
+        return None
 
 
 def _as_list(value: Any) -> list[Any]:

@@ -2,8 +2,10 @@
 
 from lightning.pytorch import LightningDataModule
 
-from src.config import DATA_REFERENCE, Config, UsageError, left_to_data, state
+from src.config import DATA_REFERENCE, left_to_data, state
+from src.errors import UsageError
 from src.messages import Parser, check_functions, mistakes_in_one_line
+from src.yaml_files import Config
 
 KEPT = ("class_names",)  # stated in a run's config.yaml although nothing refers to it: their order is the network's
 
@@ -30,6 +32,7 @@ def build_data(config: Config) -> LightningDataModule:
     check_functions(parsed.as_dict())
     with mistakes_in_one_line():
         datamodule: LightningDataModule = parser.instantiate_classes(parsed).data
+    datamodule.wanted = names  # type: ignore[attr-defined]
     return datamodule
 
 
@@ -47,6 +50,8 @@ def fill_in(config: Config) -> Config:
     datamodule = build_data(config)
     with mistakes_in_one_line():
         facts = datamodule.facts() if hasattr(datamodule, "facts") else {}
+    stated = {name: getattr(datamodule, name, None) for name in names - facts.keys()}  # by their own defaults
+    facts |= {name: value for name, value in stated.items() if isinstance(value, int | float | str)}
     if unknown := sorted(names - facts.keys()):
         kind = type(datamodule).__name__
         raise UsageError(f"data.{unknown[0]} is not set, and {kind} cannot tell it from the data; write a value for it")

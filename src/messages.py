@@ -14,8 +14,9 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.cli import LightningArgumentParser
 from lightning.pytorch.utilities.exceptions import MisconfigurationException  # type: ignore[attr-defined]
 
-from src.config import Config, RunFailure, UsageError, did_you_mean, load_file
+from src.errors import RunFailure, UsageError, did_you_mean
 from src.request import DEFAULTS
+from src.yaml_files import Config, load_file
 
 # What a constructor, or the setup before the first batch, raises for a value that cannot be.
 MISTAKES = (ValueError, RuntimeError, AssertionError, OSError, ImportError, MisconfigurationException)
@@ -141,8 +142,9 @@ def shorten(report: str) -> str:
         return f"{where}class_path '{classes[-1] if classes else '?'}': there is no module '{found[1]}'"
     if found := re.search(r"Expected '([\w.]+)' to be a subclass of ([^\n]+?)\.*(?: Got value|\n|$)", report):
         return f"{where}{found[1]} is not a {found[2]}; write the class_path of one"
-    if found := re.search(r"Import path ([\w.]+) does not correspond to a subclass of (\w+)", report):
-        return f"{where}{found[1]} is not a {found[2]}; write the class_path of one"
+    if found := re.search(r"Import path ?([\w.]*) does not correspond to a subclass of (\w+)", report):
+        given = re.search(r"Given value: ([\w.]+)", report[found.end() :])
+        return f"{where}{found[1] or (given[1] if given else '')} is not a {found[2]}; write the class_path of one"
     if found := re.search(r"the following arguments are required: (.+?)(?:\. Got value|\n|$)", report):
         named_later = report[: found.start()].endswith("callable class: ")  # the class of a factory
         owner = classes[_depth(report, found) - (not named_later)] if classes else "the configuration"

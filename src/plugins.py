@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
-from src.config import RunFailure
+from src.errors import RunFailure
 from src.files import is_sharded, replace
 from src.sharded import merged
 

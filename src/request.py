@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from src.command_line import EXAMPLE, CommandLine
-from src.config import Config, UsageError, apply_overrides, did_you_mean, left_to_data, load_file, merge, resolve, state
+from src.config import apply_overrides, left_to_data, merge, resolve, state
+from src.errors import UsageError, did_you_mean
 from src.files import is_checkpoint
 from src.launch import is_elastic, is_restart
 from src.run import Run
+from src.yaml_files import Config, escape, load_file
 
 DEFAULTS = Path(__file__).with_name("defaults.yaml")
 TRAINING, EVALUATING = (None, "fit"), ("validate", "test", "predict")
@@ -106,7 +108,7 @@ class _Typed:
         config = load_file(str(run.directory / "config.yaml"))
         experiment = config.get("experiment")
         for path, content in self.files:
-            config = config if _experiment(path, content) == experiment else merge(config, content)
+            config = config if escape(_experiment(path, content)) == experiment else merge(config, content)
         return _resolve(apply_overrides(config, self.overrides) | {"experiment": experiment})
 
 
@@ -115,7 +117,7 @@ def _begin(typed: _Typed) -> Request:
     if not typed.files:
         raise UsageError(f"no --config given; write {EXAMPLE}")
     config = apply_overrides(typed.merged(), typed.overrides)
-    config.setdefault("experiment", _experiment(*typed.files[0]))
+    config.setdefault("experiment", escape(_experiment(*typed.files[0])))
     root = log_root(config)
     _check_callbacks(config)
     name = typed.own.get("run_name")

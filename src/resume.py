@@ -8,9 +8,10 @@ from typing import Any
 
 import torch
 
-from src.config import Config, UsageError
+from src.errors import UsageError
 from src.files import recover
 from src.sharded import check_parts, read_plain
+from src.yaml_files import Config
 
 FREE = re.compile(  # changes that leave the training as it is
     r"data\.init_args\.(num_workers|storage|cache_dir|cache_limit_gb)$|"

@@ -18,7 +18,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from src.config import UsageError, did_you_mean
+from src.errors import UsageError, did_you_mean
 from src.files import is_checkpoint
 from src.launch import is_main_process, job_name
 
@@ -51,7 +51,12 @@ class Run:
             return cls(parent / os.environ.get(NAME_VARIABLE, wanted))
         if any(part in wanted for part in ("/", "\\")) or wanted in (".", ".."):
             raise UsageError(f"--run_name must be a plain folder name, got '{wanted}'")
-        parent.mkdir(parents=True, exist_ok=True)
+        if not (parts := Path(experiment).parts) or parts[0] == "/" or ".." in parts:
+            raise UsageError(f"experiment must be a plain folder name, got '{experiment}'")
+        try:
+            parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UsageError(f"{parent}: {error.strerror}; choose another trainer.default_root_dir") from None
         for attempt in range(1000):
             run = cls(parent / (wanted if attempt == 0 else f"{wanted}-{attempt + 1}"))
             try:

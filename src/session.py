@@ -24,9 +24,9 @@ from src.cli import CLI
 from src.command_line import CommandLine
 from src.commands.check import check
 from src.commands.merge import merge
-from src.config import RunFailure, UsageError
 from src.console import Console, silence_noise
 from src.datamodules.base import BaseDataModule
+from src.errors import RunFailure, UsageError
 from src.launch import is_main_process
 from src.memory import keep_freed_memory
 from src.messages import MISTAKES, PEER_GONE, describe

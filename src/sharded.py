@@ -20,7 +20,7 @@ from torch.distributed.checkpoint.default_planner import DefaultLoadPlanner, Def
 from torch.distributed.checkpoint.filesystem import FileSystemReader
 from torch.distributed.checkpoint.metadata import TensorStorageMetadata
 
-from src.config import UsageError
+from src.errors import UsageError
 from src.files import INDEX, sync_folder
 
 PLAIN, SUMS = "plain.pt", "checksums.json"

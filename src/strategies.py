@@ -25,7 +25,7 @@ from torch.distributed.fsdp import (
 from torch.optim import Optimizer
 
 from src.blocks import blocks
-from src.config import RunFailure
+from src.errors import RunFailure
 from src.files import is_sharded, remove, replace
 from src.sharded import read_parts, read_plain, write_parts
 

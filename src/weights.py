@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import torch
 from torch import Tensor, nn
 
-from src.config import UsageError, did_you_mean
+from src.errors import UsageError, did_you_mean
 from src.files import is_checkpoint
 from src.sharded import merged
 

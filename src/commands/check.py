@@ -11,12 +11,12 @@ import torch
 from torch.utils.data import Dataset, IterableDataset
 from tqdm import tqdm
 
-from src.config import UsageError
 from src.datamodules.base import BaseDataModule
 from src.datamodules.datasets import ImageDataset, ImageFiles
 from src.datamodules.datasets.decode import ImageInfo, UnreadableImage
 from src.datamodules.datasets.store import chunks
 from src.datamodules.splits import check_labels, classes_of, names_of
+from src.errors import UsageError
 from src.facts import build_data
 
 
@@ -58,6 +58,7 @@ def check(config: dict[str, Any]) -> int:
         else:
             _check_samples(name, dataset, report)
     _check_classes(splits, datamodule, report)
+    report.notes += [left_out] if (left_out := getattr(datamodule, "left_out", "")) else []
     for title, lines in (("notes", report.notes), ("problems", report.problems)):
         if lines:
             print(f"\n{len(lines)} {title}:" + "".join(f"\n  {line}" for line in lines))

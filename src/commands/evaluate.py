@@ -5,7 +5,7 @@ from typing import Any
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.utilities.model_helpers import is_overridden
 
-from src.config import UsageError
+from src.errors import UsageError
 
 
 class NothingToDo(UsageError):

@@ -5,7 +5,7 @@ from typing import Any
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.tuner.tuning import Tuner
 
-from src.config import UsageError
+from src.errors import UsageError
 
 
 def find_batch_size(trainer: Trainer, module: LightningModule, datamodule: Any) -> None:

@@ -1,6 +1,6 @@
 from pathlib import Path
 
-from src.config import UsageError
+from src.errors import UsageError
 from src.files import is_sharded
 from src.plugins import DurableCheckpointIO
 from src.resume import read_start

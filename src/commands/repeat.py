@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from src.command_line import CommandLine
-from src.config import UsageError
+from src.errors import UsageError
 from src.request import Request, log_root
 
 TRAIN = Path(__file__).parents[2] / "train.py"

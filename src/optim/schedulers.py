@@ -101,8 +101,9 @@ def build_scheduler(factory: SchedulerFactory, optimizer: Optimizer, total_steps
     if not has_total or given.get("total_steps") is not None or given.get("epochs") is not None:
         return factory(optimizer)
     steps = total_steps()
-    if not math.isfinite(steps):
-        raise ValueError(f"the scheduler needs the number of steps, got {steps}; set trainer.max_epochs or max_steps")
+    if not 1 <= steps < math.inf:
+        unknown = "the scheduler needs the number of steps, which is not known"
+        raise ValueError(f"{unknown}; set trainer.max_steps, or trainer.max_epochs where the data has a length")
     return factory(optimizer, total_steps=int(steps))  # type: ignore[call-arg]
 
 

@@ -1,0 +1,18 @@
+"""What goes wrong for a user, and how it is said."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class UsageError(ValueError):
+    """A user's mistake: shown as one message, exit code 2, no traceback."""
+
+
+class RunFailure(Exception):
+    """What stopped a run, with all there is to say: shown as one message, exit code 1, no traceback."""
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """Return " (did you mean x?)" for the nearest of `known`, or an empty string."""
+    near = difflib.get_close_matches(word, sorted(known), 1, 0.6)
+    return f" (did you mean {near[0]}?)" if near else ""

@@ -1,0 +1,59 @@
+"""Configurations as YAML: the reader and the writer of all such files. Nothing heavy is imported here."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import yaml
+from omegaconf import OmegaConf
+
+from src.errors import UsageError, did_you_mean
+
+Config = dict[str, Any]
+
+
+def load_file(path: str) -> Config:
+    """Read one YAML file.
+
+    Raises:
+        UsageError: If the file is missing, empty, not YAML, or not a mapping.
+    """
+    try:
+        config: Any = OmegaConf.to_container(OmegaConf.load(path))
+    except FileNotFoundError:
+        near = did_you_mean(Path(path).stem, [file.stem for file in Path(path).parent.glob("*.yaml")])
+        raise UsageError(f"--config {path}: no such file{near}") from None
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else "?"
+        raise UsageError(f"{path}, line {line}: broken YAML: {error.problem}") from None
+    except (OSError, ValueError) as error:  # a folder, not text, a lone word
+        raise UsageError(f"--config {path}: cannot be read as YAML: {error}") from None
+    if not isinstance(config, dict) or not config:
+        raise UsageError(f"--config {path}: {'empty file' if not config else 'not a mapping of keys to values'}")
+    return config
+
+
+class _Dumper(yaml.SafeDumper):
+    """Quotes texts that only OmegaConf takes for numbers, such as 1e3."""
+
+
+def _write_text(dumper: yaml.SafeDumper, text: str) -> yaml.Node:
+    style = "'" if re.match(r"[-+.\d]", text) else None
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style)
+
+
+_Dumper.add_representer(str, _write_text)
+
+
+def write_yaml(content: Config) -> str:
+    """Return a configuration as YAML that `load_file` and `resolve` read back as it is, whatever its texts are."""
+    return yaml.dump(escape(content), Dumper=_Dumper, sort_keys=False, allow_unicode=True, default_flow_style=False)
+
+
+def escape(node: Any) -> Any:
+    """Return values with their texts written so that `resolve` takes nothing in them for a reference."""
+    if isinstance(node, dict):
+        return {key: escape(value) for key, value in node.items()}
+    if isinstance(node, list):
+        return [escape(item) for item in node]
+    return re.sub(r"(\\*)\$\{", r"\1\1\\${", node) if isinstance(node, str) else node
