@@ -13,6 +13,7 @@ from torchmetrics.classification import MulticlassPrecisionRecallCurve, Multilab
 from src.callbacks.media import never_fatal, send_figure, steps_so_far, writers
 from src.callbacks.mistakes import Mistakes
 from src.models.base import BaseModule
+from src.models.evaluation_sets import set_names
 
 MANY_CLASSES = 25  # above, numbers and names would not be readable
 
@@ -21,7 +22,7 @@ class EvaluationFigures(Callback):
     """Draw what the network gets wrong: a figure of every metric that the module offers, and the worst mistakes.
 
     The module's `figure_metrics` are torchmetrics, drawn by their own `plot`. Figures are made at the end of training
-    and of a test, and in between now and then. Tags end in /val or /test.
+    and of a test, and in between now and then. Tags end in /val, /test or the name of a further set, as /val/noisy.
 
     Args:
         every_n_minutes: Least time between two drawings during training.
@@ -39,8 +40,10 @@ class EvaluationFigures(Callback):
                 f"got {every_n_minutes} and {num_mistakes}"
             )
         self.every_n_minutes = every_n_minutes
-        self._mistakes = Mistakes(num_mistakes)
-        self._metrics: dict[str, Metric] | None = None
+        self.num_mistakes = num_mistakes
+        self._sets: list[str] = []  # of the last validation or test
+        self._mistakes: dict[str, Mistakes] = {}  # by set
+        self._metrics: dict[str, dict[str, Metric]] = {}  # by set
         self._drawn = time.monotonic()
         self._waiting = False  # whether the last validation has not been drawn
 
@@ -62,9 +65,9 @@ class EvaluationFigures(Callback):
         """Count one batch."""
         if isinstance(outputs, dict) and {"predictions", "targets"} <= outputs.keys():
             with _any_order():
-                for metric in (self._metrics or {}).values():
+                for metric in self._metrics[self._sets[dataloader_idx]].values():
                     metric.update(outputs["predictions"], outputs["targets"])
-            self._mistakes.update(batch, outputs["predictions"], outputs["targets"])
+            self._mistakes[self._sets[dataloader_idx]].update(batch, outputs["predictions"], outputs["targets"])
 
     on_test_batch_end = on_validation_batch_end
 
@@ -75,48 +78,56 @@ class EvaluationFigures(Callback):
         late = time.monotonic() - self._drawn > 60 * self.every_n_minutes
         self._waiting = True
         if trainer.strategy.broadcast(late):
-            self._draw(trainer, pl_module, "val")
+            self._draw(trainer, pl_module)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Draw the last validation."""
         if self._waiting:
-            self._draw(trainer, pl_module, "val")
+            self._draw(trainer, pl_module)
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Draw the test."""
-        self._draw(trainer, pl_module, "test")
+        self._draw(trainer, pl_module)
 
     def _reset(self, trainer: Trainer, module: Any) -> None:
-        if self._metrics is None:
-            datamodule: Any = getattr(trainer, "datamodule", None)
-            names, count = (getattr(datamodule, name, None) for name in ("class_names", "num_classes"))
-            count = count or len(names or ()) or None
-            offered = module.figure_metrics(count) if isinstance(module, BaseModule) else {}
-            self._metrics = {name: metric.to(module.device) for name, metric in offered.items()}
-            self._names = names or [str(k) for k in range(count or 0)]
-        for metric in self._metrics.values():
-            metric.reset()
-        self._mistakes.reset()
+        datamodule: Any = getattr(trainer, "datamodule", None)
+        names, count = (getattr(datamodule, name, None) for name in ("class_names", "num_classes"))
+        count = count or len(names or ()) or None
+        self._names = names or [str(k) for k in range(count or 0)]
+        self._sets = set_names(trainer, "test" if trainer.testing else "val")
+        for name in self._sets:
+            if name not in self._metrics:
+                offered = module.figure_metrics(count) if isinstance(module, BaseModule) else {}
+                self._metrics[name] = {key: metric.to(module.device) for key, metric in offered.items()}
+            for metric in self._metrics[name].values():
+                metric.reset()
+            self._mistakes[name] = Mistakes(self.num_mistakes)
 
-    def _draw(self, trainer: Trainer, module: LightningModule, stage: str) -> None:
-        """Compute on all ranks, draw on the first."""
+    def _draw(self, trainer: Trainer, module: LightningModule) -> None:
+        """Draw what was found in each set."""
         self._drawn, self._waiting = time.monotonic(), False
+        for name in self._sets:
+            self._draw_set(trainer, module, name)
+
+    def _draw_set(self, trainer: Trainer, module: LightningModule, stage: str) -> None:
+        """Compute on all ranks, draw on the first."""
+        metrics = self._metrics[stage]
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # a process may have had no sample, but must join in all the same
-            values = {name: metric.compute() for name, metric in (self._metrics or {}).items()}
+            values = {name: metric.compute() for name, metric in metrics.items()}
         if not trainer.is_global_zero or not trainer.loggers:
             return
         step = steps_so_far(trainer)
         for name, value in values.items():
             with never_fatal(f"{name}/{stage}"):
-                metric = (self._metrics or {})[name]
+                metric = metrics[name]
                 curves = isinstance(metric, MulticlassPrecisionRecallCurve | MultilabelPrecisionRecallCurve)
                 if curves:
                     _send_pr_curves(trainer, metric, stage, self._names, step)
                 if not curves or len(self._names) <= MANY_CLASSES:  # Matplotlib takes minutes for 1,000 curves
                     send_figure(trainer, f"{name}/{stage}", _plot(metric, value, self._names), step)
         with never_fatal(f"mistakes/{stage}"):
-            if figure := self._mistakes.draw(trainer, module, self._names):
+            if figure := self._mistakes[stage].draw(trainer, module, self._names):
                 send_figure(trainer, f"mistakes/{stage}", figure, step)
 
 

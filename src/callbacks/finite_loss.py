@@ -8,7 +8,7 @@ from torch.distributed.tensor import DTensor
 from torch.optim import Optimizer
 
 from src.callbacks.batch import loss_of
-from src.config import RunFailure
+from src.errors import RunFailure
 
 MOST_KEPT = 1000  # losses
 

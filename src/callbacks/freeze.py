@@ -5,7 +5,7 @@ from typing import Any
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 
-from src.config import UsageError, did_you_mean
+from src.errors import UsageError, did_you_mean
 
 
 @dataclass

@@ -28,10 +28,6 @@ class Mistakes:
 
     def __init__(self, count: int) -> None:
         self.count = count
-        self.reset()
-
-    def reset(self) -> None:
-        """Forget everything."""
         self._kept: list[tuple[float, Tensor, Any, Any]] = []  # badness, image, target, answer
 
     def update(self, batch: Any, predictions: Any, targets: Any) -> None:

@@ -8,7 +8,7 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import BasePredictionWriter
 from torch import Tensor
 
-from src.config import UsageError
+from src.errors import UsageError
 
 
 class PredictionWriter(BasePredictionWriter):
@@ -67,7 +67,7 @@ class PredictionWriter(BasePredictionWriter):
 def _with_names(names: list[str], rows: list[list[Any]], data: Any) -> tuple[list[str], list[list[Any]]]:
     """Add the columns that need the datamodule."""
     splits, classes = getattr(data, "splits", {}), getattr(data, "class_names", None)
-    samples: Any = splits.get("predict", splits.get("test"))
+    samples: Any = splits.get(getattr(data, "predicted", "test"))
     if rows and hasattr(samples, "name") and samples.name(0) is not None:
         names, rows = [*names, "file"], [[*row, samples.name(row[0])] for row in rows]
     if classes and "prediction" in names:

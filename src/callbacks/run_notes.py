@@ -103,9 +103,9 @@ def _parameter_table(module: LightningModule) -> str:
 def _chart_layout(module: Any) -> dict[str, Any]:
     """Return the layout of Custom Scalars: train and val of a metric in one chart."""
     names = module.metric_names("val") if isinstance(module, BaseModule) else ["val/loss"]
-    short = [name.partition("/")[2] for name in names]
+    short = list(dict.fromkeys(name.rpartition("/")[2] for name in names))
     return {
-        "is it learning": {name: ["Multiline", [f"^train/{name}$", f"^val/{name}$"]] for name in short},
+        "is it learning": {name: ["Multiline", [f"^train/{name}$", f"^val/(.+/)?{name}$"]] for name in short},
         "what holds it back": {"shares of a step": ["Multiline", [f"speed/{p}$" for p in [*PARTS.values(), "other"]]]},
     }
 

@@ -47,7 +47,7 @@ class SampleImages(Samples):
         dataloader_idx: int = 0,
     ) -> None:
         """Keep images of the first batch."""
-        if batch_idx == 0:
+        if batch_idx == dataloader_idx == 0:
             self._images = inputs_of(batch)[: self.num_images]
 
     on_test_batch_end = on_validation_batch_end

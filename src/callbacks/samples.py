@@ -2,7 +2,7 @@ from typing import Any, ClassVar
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from src.config import UsageError
+from src.errors import UsageError
 
 
 class Samples(Callback):

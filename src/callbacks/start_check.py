@@ -9,8 +9,9 @@ from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from src.callbacks.batch import new_values
-from src.config import RunFailure, UsageError, did_you_mean
+from src.errors import RunFailure, UsageError, did_you_mean
 from src.models.base import BaseModule
+from src.models.load import DESCRIPTION
 from src.plugins import check_plain
 
 
@@ -24,6 +25,8 @@ class StartCheck(Callback):
         spare: A ModelCheckpoint that keeps nothing where nobody logs what it monitors, instead of being an error.
 
     Attributes:
+        description: Class path and arguments of the module, which every checkpoint holds, so that `load_model` can
+            rebuild it.
         started: Whether the first batch of any loop has been asked for; an error before that is a wrong setting.
         validated: What the last validation logged, by name.
 
@@ -34,6 +37,7 @@ class StartCheck(Callback):
 
     def __init__(self, spare: Any = None) -> None:
         self.spare = spare
+        self.description: dict[str, Any] = {}
         self.started = False
         self.validated: dict[str, float] = {}
         self._seen: set[str] = set()  # logged by validations
@@ -101,6 +105,10 @@ class StartCheck(Callback):
         """Note that batches follow."""
         self.started = True
 
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Say in the checkpoint how its module is built."""
+        checkpoint[DESCRIPTION] = self.description
+
     def state_dict(self) -> dict[str, Any]:
         """Return what a run that continues could not know, since it begins without a sanity validation."""
         return {"seen": sorted(self._seen), "fresh": self._fresh}
@@ -138,7 +146,7 @@ def _check_states(trainer: Any, module: LightningModule) -> None:
 def _validates(trainer: Trainer) -> bool:
     """Whether there will be a validation with at least one batch."""
     splits = getattr(trainer.datamodule, "splits", None)  # type: ignore[attr-defined]
-    has_data = not splits or any(name == "val" or name.startswith("val/") for name in splits)
+    has_data = not splits or any(name.partition("/")[0] == "val" for name in splits)
     is_empty = trainer.val_dataloaders is not None and not sum(trainer.num_val_batches)
     return trainer.enable_validation and has_data and not is_empty
 

@@ -7,7 +7,7 @@ from lightning.pytorch.callbacks import WeightAveraging
 from lightning.pytorch.strategies import ModelParallelStrategy
 from torch import Tensor
 
-from src.config import UsageError
+from src.errors import UsageError
 
 
 class WeightAverage(WeightAveraging):

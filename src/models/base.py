@@ -1,4 +1,5 @@
 import math
+from collections import defaultdict
 from functools import partial
 from typing import Any, Literal, NamedTuple
 
@@ -15,6 +16,8 @@ from torch.optim import LBFGS
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 from torchmetrics import Metric, MetricCollection
 
+from src.models.checks import check_parts, misfit
+from src.models.evaluation_sets import set_names
 from src.models.running_mean import RunningMean
 from src.optim import build_optimizer, build_scheduler, steps_per_batch
 
@@ -28,12 +31,14 @@ class BaseModule(LightningModule):
     """What every module shares: one step, running metrics, optimizer and scheduler.
 
     A subclass writes `step`. Losses and metrics are summed on the device and read once an epoch; the loss of single
-    steps and the learning rate are read every `trainer.log_every_n_steps` steps.
+    steps and the learning rate are read every `trainer.log_every_n_steps` steps. Each validation or test set has its
+    own: val/loss is that of the set "val", val/noisy/loss that of the set "val/noisy".
 
     Args:
-        net: The network to train.
-        loss: Called with the network's outputs and the targets; returns the mean over the batch.
-        optimizer: Made over the parameters that train.
+        net: The network to train; may be left out where `step` does not use it.
+        loss: Called with the network's outputs and the targets; returns the mean over the batch. May be left out where
+            `step` does not use it.
+        optimizer: Made over the parameters that train; may be left out where `configure_optimizers` is another.
         scheduler: Changes the learning rate; its `total_steps`, if it has one, is filled in from the trainer.
         scheduler_interval: When the scheduler steps. If left out: after each batch for schedulers that know their
             total steps (OneCycleLR, WarmupCosine) and CyclicLR, after each epoch for all others.
@@ -45,14 +50,17 @@ class BaseModule(LightningModule):
             fine-tuning, 0.65 to 0.9 (arXiv:1801.06146).
 
     Raises:
-        ValueError: If a metric is called "loss".
+        ValueError: If a metric is called "loss", or something is left out that is needed.
     """
+
+    net: nn.Module
+    loss: nn.Module
 
     def __init__(
         self,
-        net: nn.Module,
-        loss: nn.Module,
-        optimizer: OptimizerCallable,
+        net: nn.Module | None = None,
+        loss: nn.Module | None = None,
+        optimizer: OptimizerCallable | None = None,
         scheduler: LRSchedulerCallable | None = None,
         scheduler_interval: Literal["step", "epoch"] | None = None,
         scheduler_monitor: str = "val/loss",
@@ -66,8 +74,11 @@ class BaseModule(LightningModule):
             raise ValueError("model.metrics: 'loss' is logged already; choose another name for this metric")
         if _given_hyperparameters.get() is not None:  # by the command line: plain data, unlike a network made in Python
             self.save_hyperparameters()
-        self.net = net
-        self.loss = loss
+        check_parts(type(self), BaseModule, {"net": net, "loss": loss, "optimizer": optimizer})
+        if net is not None:  # else there is no such attribute
+            self.net = net
+        if loss is not None:
+            self.loss = loss
         self._factories = _Factories(optimizer, scheduler)
         self._scheduler_interval = scheduler_interval
         self._scheduler_monitor = scheduler_monitor
@@ -76,8 +87,10 @@ class BaseModule(LightningModule):
         self.train_metrics = used.clone(prefix="train/")
         self.val_metrics = collection.clone(prefix="val/")
         self.test_metrics = collection.clone(prefix="test/")
+        self._more_metrics: dict[str, MetricCollection] = {}  # of further validation and test sets
         self._grouping = decay_norm_and_bias, layer_decay
-        self._mean_loss = RunningMean()
+        self._means: defaultdict[str, RunningMean] = defaultdict(RunningMean)  # of the loss, by set
+        self._sets = ["val"]  # of the running validation or test
 
     def __setattr__(self, name: str, value: Any) -> None:
         """Set an attribute; the running hook's name, set 40 times a step, without the checks of nn.Module."""
@@ -97,7 +110,8 @@ class BaseModule(LightningModule):
 
     def metric_names(self, stage: Stage) -> list[str]:
         """Return the full names of all that is logged at the end of an epoch of `stage`."""
-        return [f"{stage}/loss", *map(str, self._metrics(stage).keys())]
+        sets = [stage] if stage == "train" else set_names(self._trainer, stage)
+        return [metric for name in sets for metric in self._names(name)]
 
     def figure_metrics(self, num_classes: int | None) -> dict[str, Metric]:
         """Return metrics that are worth a figure at the end, by name; they are updated as the other metrics are.
@@ -112,13 +126,13 @@ class BaseModule(LightningModule):
         loss: Tensor = self._shared_step(batch, "train")["loss"]
         return loss
 
-    def validation_step(self, batch: Any, batch_idx: int) -> dict[str, Any]:
+    def validation_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> dict[str, Any]:
         """Validate on one batch; callbacks get loss, predictions and targets."""
-        return self._shared_step(batch, "val")
+        return self._shared_step(batch, self._sets[dataloader_idx])
 
-    def test_step(self, batch: Any, batch_idx: int) -> dict[str, Any]:
+    def test_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> dict[str, Any]:
         """Test on one batch; callbacks get loss, predictions and targets."""
-        return self._shared_step(batch, "test")
+        return self._shared_step(batch, self._sets[dataloader_idx])
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Log this step's loss and learning rate, every so many steps."""
@@ -133,23 +147,27 @@ class BaseModule(LightningModule):
 
     def on_train_epoch_end(self) -> None:
         """Log the epoch's training metrics."""
-        self._log_epoch("train")
+        self._log_epoch(["train"])
 
     def on_validation_epoch_start(self) -> None:
-        """Keep the training sums apart: validation may run inside an epoch."""
-        self._train_loss, self._mean_loss = self._mean_loss, RunningMean()
+        """Find out which sets there are."""
+        self._sets = set_names(self.trainer, "val")
 
     def on_validation_epoch_end(self) -> None:
-        """Log the epoch's validation metrics."""
-        self._log_epoch("val")
-        self._mean_loss = self._train_loss
+        """Log the metrics of each validation set."""
+        self._log_epoch(self._sets)
+
+    def on_test_epoch_start(self) -> None:
+        """Find out which sets there are."""
+        self._sets = set_names(self.trainer, "test")
 
     def on_test_epoch_end(self) -> None:
-        """Log the test metrics."""
-        self._log_epoch("test")
+        """Log the metrics of each test set."""
+        self._log_epoch(self._sets)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Build optimizer and scheduler."""
+        assert self._factories.optimizer is not None
         optimizer = build_optimizer(self._factories.optimizer, self, *self._grouping)
         if isinstance(optimizer, LBFGS) and self.trainer.accumulate_grad_batches > 1:
             raise ValueError("LBFGS cannot accumulate gradients; set trainer.accumulate_grad_batches to 1")
@@ -176,46 +194,59 @@ class BaseModule(LightningModule):
         """Return what this process has summed up of the running training epoch, on the CPU."""
         metrics = self.train_metrics.items(keep_base=True, copy_state=False)
         states = {name: (metric.metric_state, metric.update_count) for name, metric in metrics}
-        return {"loss": self._mean_loss.state(), "metrics": apply_to_collection(states, Tensor, Tensor.cpu)}
+        return {"loss": self._means["train"].state(), "metrics": apply_to_collection(states, Tensor, Tensor.cpu)}
 
     def load_sums(self, sums: dict[str, Any]) -> None:
         """Go on from what `sums` returned."""
-        self._mean_loss.load(sums["loss"], self.device)
+        self._means["train"].load(sums["loss"], self.device)
         for name, metric in self.train_metrics.items(keep_base=True, copy_state=False):
             states, metric._update_count = sums["metrics"][name]
             for attribute, value in apply_to_collection(states, Tensor, Tensor.to, self.device).items():
                 setattr(metric, attribute, value)
 
-    def _shared_step(self, batch: Any, stage: Stage) -> dict[str, Any]:
+    def _shared_step(self, batch: Any, name: str) -> dict[str, Any]:
         loss, predictions, targets = self.step(batch)
         predictions = apply_to_collection(predictions, Tensor, Tensor.detach)
-        self._mean_loss.update(loss.detach(), len(targets))
-        self._metrics(stage).update(predictions, targets)
+        self._means[name].update(loss.detach(), len(targets))
+        metrics = self._metrics(name)
+        try:
+            metrics.update(predictions, targets)
+        except Exception as error:  # whatever a metric says of what it cannot take
+            raise misfit(metrics, predictions, targets, error) from error
         return {"loss": loss, "predictions": predictions, "targets": targets}
 
-    def _metrics(self, stage: Stage) -> MetricCollection:
+    def _metrics(self, name: str) -> MetricCollection:
+        """Return the metrics of the training, or of a validation or test set."""
+        stage = name.partition("/")[0]
         metrics: MetricCollection = getattr(self, f"{stage}_metrics")
-        return metrics
+        if name == stage:
+            return metrics
+        if name not in self._more_metrics:
+            self._more_metrics[name] = metrics.clone(prefix=f"{name}/")
+        return self._more_metrics[name]
 
-    def _results(self, stage: Stage) -> dict[str, Tensor]:
-        """Return what is logged of the metrics at the end of an epoch."""
-        return dict(self._metrics(stage).compute())
+    def _names(self, name: str) -> list[str]:
+        """Return the full names of all that is logged of one set."""
+        return [f"{name}/loss", *map(str, self._metrics(name).keys())]
 
-    def _log_epoch(self, stage: Stage) -> None:
+    def _results(self, name: str) -> dict[str, Tensor]:
+        """Return what is logged of the metrics of one set at the end of an epoch."""
+        return dict(self._metrics(name).compute())
+
+    def _log_epoch(self, sets: list[str]) -> None:
         """Log the means over all samples of all ranks, and start anew."""
-        values = {
-            f"{stage}/loss": self._mean_loss.compute(self.trainer.strategy.reduce),
-            **self._results(stage),
-        }
+        values: dict[str, Tensor] = {}
+        for name in sets:
+            values |= {f"{name}/loss": self._means[name].compute(self.trainer.strategy.reduce), **self._results(name)}
+            self._metrics(name).reset()
+            self._means[name].reset()
         self.log_dict(values, sync_dist=isinstance(self.trainer.strategy, ParallelStrategy))
-        self._metrics(stage).reset()
-        self._mean_loss.reset()
 
 
 class _Factories(NamedTuple):
     """What the command line made of class paths; a copied module shares it, since it holds what cannot be copied."""
 
-    optimizer: OptimizerCallable
+    optimizer: OptimizerCallable | None
     scheduler: LRSchedulerCallable | None
 
     def __deepcopy__(self, memo: Any) -> "_Factories":

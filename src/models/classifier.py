@@ -23,8 +23,9 @@ class ClassifierModule(BaseModule):
     """
 
     def setup(self, stage: str) -> None:
-        """Check the loss before the first step."""
-        check_takes_two(self.loss)
+        """Check the loss before the first step, where there is one."""
+        if hasattr(self, "loss"):
+            check_takes_two(self.loss)
 
     def step(self, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
         """Return loss, logits and classes of one batch."""

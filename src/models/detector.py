@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from torchmetrics.detection import MeanAveragePrecision
 
-from src.models.base import BaseModule, Stage
+from src.models.base import BaseModule
 
 Detections = list[dict[str, Tensor]]
 PRECISIONS = ("map", "map_50", "map_75")  # what is logged of the many values of MeanAveragePrecision
@@ -37,13 +37,6 @@ class DetectorModule(BaseModule):
             terms = self._in_other_mode(images, targets)
         return self.loss(terms, targets), found, targets
 
-    def metric_names(self, stage: Stage) -> list[str]:
-        """Return the full names of all that is logged at the end of an epoch of `stage`."""
-        names = super().metric_names(stage)
-        if any(isinstance(metric, MeanAveragePrecision) for metric in self._metrics(stage).values()):
-            names += [f"{stage}/{name}" for name in PRECISIONS if f"{stage}/{name}" not in names]
-        return names
-
     def predict_step(self, batch: Any, batch_idx: int) -> dict[str, Tensor]:
         """Return how many detections have a score of at least 0.5, shape (B,), and the surest detection of each image.
 
@@ -55,9 +48,15 @@ class DetectorModule(BaseModule):
         first = {name: torch.stack([_first(item[key]) for item in found]) for name, key in columns.items()}
         return {"count": torch.stack([(item["scores"] >= SURE).sum() for item in found]), **first}
 
-    def _results(self, stage: Stage) -> dict[str, Tensor]:
+    def _names(self, name: str) -> list[str]:
+        names = super()._names(name)
+        if any(isinstance(metric, MeanAveragePrecision) for metric in self._metrics(name).values()):
+            names += [f"{name}/{value}" for value in PRECISIONS if f"{name}/{value}" not in names]
+        return names
+
+    def _results(self, name: str) -> dict[str, Tensor]:
         """Leave out what is not announced, such as results by class, and -1 for sizes that do not occur."""
-        results, names = super()._results(stage), self.metric_names(stage)
+        results, names = super()._results(name), self._names(name)
         return {name: value.to(self.device) for name, value in results.items() if name in names}
 
     def _in_other_mode(self, *inputs: Any) -> Any:

@@ -3,7 +3,7 @@ import math
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from src.config import UsageError
+from src.errors import UsageError
 
 
 class GPT(nn.Module):

@@ -2,7 +2,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Categorical, Normal
 
-from src.config import UsageError
+from src.errors import UsageError
 
 
 class VAE(nn.Module):

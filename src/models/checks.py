@@ -1,0 +1,70 @@
+"""What a module needs, and what its metrics take."""
+
+import inspect
+from typing import Any
+
+import torchmetrics.classification
+from torch import Tensor
+from torchmetrics import MetricCollection
+
+from src.errors import UsageError
+
+
+def check_parts(kind: type, base: type, parts: dict[str, Any]) -> None:
+    """See that nothing is left out which a module uses.
+
+    Args:
+        kind: Its class, with a `step` that uses net and loss or not.
+        base: The class whose `configure_optimizers` makes use of the optimizer.
+        parts: Its net, loss and optimizer, None for what was left out.
+
+    Raises:
+        ValueError: If something is missing.
+    """
+    used = {"optimizer"} if kind.configure_optimizers is base.configure_optimizers else set()  # type: ignore
+    for step in (vars(parent)["step"] for parent in kind.__mro__ if "step" in vars(parent)):
+        names = getattr(inspect.unwrap(step), "__code__", step).co_names
+        used |= {"net", "loss"} & set(names)
+        if "super" not in names:
+            break
+    if missing := [name for name in parts if name in used and parts[name] is None]:
+        names = " and ".join(f"model.{name}" for name in missing)
+        raise ValueError(f"{names} must be set, since {kind.__name__} uses it; write a class_path")
+
+
+def misfit(metrics: MetricCollection, predictions: Any, targets: Any, error: Exception) -> Exception:
+    """Return what to raise where metrics could not take a batch: which of them, what it got, and what to take instead.
+
+    Args:
+        metrics: One of them failed.
+        predictions: What they got.
+        targets: What they got.
+        error: What was raised.
+    """
+    for name, metric in metrics.items(keep_base=True):
+        try:
+            metric.clone().update(predictions, targets)
+        except Exception:
+            kind = type(metric).__name__
+            got = f"predictions of {_shape(predictions)} and targets of {_shape(targets)}"
+            said = str(error).strip().partition("\n")[0][:200]
+            advice = _advice(kind, predictions, targets)
+            return UsageError(f"model.metrics.{name}: {kind} cannot take {got}{advice} ({said})")
+    return error
+
+
+def _shape(values: Any) -> str:
+    return f"shape {tuple(values.shape)}" if isinstance(values, Tensor) else type(values).__name__
+
+
+def _advice(kind: str, predictions: Any, targets: Any) -> str:
+    """Name the metric of the same kind for the task that the shapes look like."""
+    task = next((name for name in ("Binary", "Multiclass", "Multilabel") if kind.startswith(name)), None)
+    if task is None or not isinstance(predictions, Tensor) or not isinstance(targets, Tensor):
+        return ""
+    fitting = "Multiclass" if predictions.ndim > targets.ndim else "Multilabel" if targets.ndim > 1 else "Binary"
+    other = fitting + kind.removeprefix(task)
+    number = {"Multiclass": "num_classes", "Multilabel": "num_labels"}.get(fitting)
+    if fitting == task or not hasattr(torchmetrics.classification, other):
+        return ""
+    return f"; take torchmetrics.classification.{other}" + (f", {number} {predictions.shape[1]}" if number else "")
