@@ -2,7 +2,9 @@ from pathlib import Path
 
 import pytest
 
-from src.config import Config, UsageError, apply_overrides, load_file, merge, resolve
+from src.config import apply_overrides, merge, resolve
+from src.errors import UsageError
+from src.yaml_files import Config, load_file
 
 NET = {"net": {"class_path": "a.Net", "init_args": {"width": 3}}}
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from src.config import UsageError
+from src.errors import UsageError
 from src.files import recover
 from src.models import load_model
 from src.sharded import check_parts, merged, read_parts

@@ -14,8 +14,8 @@ import yaml
 from lightning.pytorch import Trainer
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from src.config import load_file
 from src.request import DEFAULTS
+from src.yaml_files import load_file
 from tests.conftest import DIGITS, QUICK, ROOT, Train
 
 

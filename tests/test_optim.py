@@ -94,7 +94,7 @@ def test_total_steps_are_filled_in_only_where_nobody_gave_them() -> None:
     assert build_scheduler(epochs, optimizer, lambda: 30).total_steps == 8
     step = build_scheduler(partial(lr_scheduler.StepLR, step_size=3), optimizer, lambda: 30)
     assert step.step_size == 3
-    with pytest.raises(ValueError, match=r"set trainer.max_epochs or max_steps"):
+    with pytest.raises(ValueError, match=r"set trainer.max_steps, or trainer.max_epochs where the data has"):
         build_scheduler(WarmupCosine, optimizer, lambda: math.inf)
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from src.config import RunFailure
+from src.errors import RunFailure
 from src.plugins import DurableCheckpointIO
 from tests.conftest import DIGITS, ROOT, Train
 

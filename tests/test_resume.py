@@ -13,8 +13,8 @@ import yaml
 from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
-from src.config import UsageError
 from src.datamodules import BaseDataModule
+from src.errors import UsageError
 from src.launch import is_restart, job_name, layout
 from src.resume import check_same, find_start, read_start
 from tests.conftest import DIGITS, PLAIN, Train

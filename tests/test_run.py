@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from src.config import UsageError
+from src.errors import UsageError
 from src.launch import is_main_process
 from src.run import Run
 from tests.conftest import ROOT

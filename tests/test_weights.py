@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from torchvision.models import get_weight, squeezenet1_1
 
-from src.config import UsageError
+from src.errors import UsageError
 from src.models.networks import SmallCNN
 from src.weights import load_weights, read_weights
 

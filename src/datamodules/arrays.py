@@ -6,13 +6,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from src.config import UsageError, did_you_mean
 from src.datamodules.datasets import ArrayDataset
 from src.datamodules.datasets.tables import read_csv, to_numbers
 from src.datamodules.tabular import TabularDataModule
 from src.datamodules.vision import channels_first
+from src.errors import UsageError, did_you_mean
 
 EXTRA = ("groups", "weights")
+CLASSES = {"num_classes", "class_names", "class_weights"}  # arguments that only a classification has
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -21,7 +22,8 @@ class ArrayDataModule(TabularDataModule):
 
     An .npz or .pt file holds arrays by name, a folder one `<name>.npy` each: `inputs` and `targets` and, if wanted,
     `groups` (samples of one group never come apart in a split) and `weights` (for weighted sampling). In a table each
-    column that is none of these is a feature. Integer or text targets are classes, others are values.
+    column that is none of these is a feature. Integer or text targets are classes, others are values; whole numbers are
+    classes too where the configuration has to do with classes, such as 1.0 in a table.
 
     Args:
         train: The training samples; a validation split is taken from them if `val` is left out, and a test split if
@@ -51,6 +53,12 @@ class ArrayDataModule(TabularDataModule):
                 splits[name] = self._read(path, self.class_names or (splits["train"].classes if splits else None))
         return {"all": splits["train"]} if len(splits) == 1 else splits
 
+    def _kind(self, targets: Tensor) -> Tensor:
+        """Make targets classes where classes are meant: pandas writes 1.0 for 1 in a column with gaps."""
+        meant = CLASSES & self.wanted or any(getattr(self, name) is not None for name in CLASSES)
+        whole = targets.ndim == 1 and targets.is_floating_point() and bool((targets == targets.round()).all())
+        return targets.long() if meant and whole else targets
+
     @property
     def _target_names(self) -> list[str]:
         return [self.targets] if isinstance(self.targets, str) else self.targets
@@ -75,7 +83,7 @@ class ArrayDataModule(TabularDataModule):
             inputs = channels_first(inputs)
         groups, weights = (None if name not in found else np.asarray(found[name]) for name in EXTRA)
         named = None if isinstance(self.targets, str) else self.targets
-        return ArrayDataset(_usual(inputs), _usual(targets), groups, weights, classes=named)
+        return ArrayDataset(_usual(inputs), self._kind(_usual(targets)), groups, weights, classes=named)
 
     def _read_table(self, path: str, classes: list[str] | None) -> ArrayDataset:
         names = self._target_names
@@ -86,6 +94,7 @@ class ArrayDataModule(TabularDataModule):
             raise UsageError(f"{path}: a table needs rows, and a column beside {', '.join(names)}")
         if isinstance(self.targets, str):
             classes, targets = _parse_targets(path, cells[self.targets], classes)
+            targets = self._kind(targets)
         else:
             classes, targets = names, self._join([to_numbers(path, name, cells[name]) for name in names])
         groups = np.unique(cells["groups"], return_inverse=True)[1] if "groups" in cells else None

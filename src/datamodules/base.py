@@ -1,5 +1,5 @@
 import os
-from collections.abc import Callable, Sized
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -9,17 +9,16 @@ from lightning.pytorch.strategies import ModelParallelStrategy
 from torch import nn
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
-from src.config import UsageError
 from src.datamodules.batches import apply_transforms
 from src.datamodules.collates import collate
 from src.datamodules.datasets import KeyedDataset
 from src.datamodules.randomness import batch_number, seed_batch
 from src.datamodules.samplers import ArrayBatchSampler, ShardSampler, balanced_weights, batches_for_all
-from src.datamodules.splits import check_labels, classes_of, column, divide, names_of
+from src.datamodules.splits import check_labels, classes_of, column, describe, divide, names_of
+from src.errors import UsageError
 from src.signals import outlast_signals
 
 STAGES = ("train", "validate", "test", "predict", "sanity_check")
-SHOWN_CLASSES = 20
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -72,6 +71,7 @@ class BaseDataModule(LightningDataModule):
     def __post_init__(self) -> None:
         super().__init__()
         self.splits: dict[str, Dataset[Any]] = {}
+        self.wanted: set[str] = set()  # arguments that the configuration wants to be told; see src/facts.py
         self._seed = int(os.environ.get("PL_GLOBAL_SEED", "0"))  # that of seed_everything
         for name, low in (("batch_size", 1), ("num_workers", 0), ("num_folds", 2), ("num_classes", 1)):
             if (value := getattr(self, name)) is not None and value < low:
@@ -86,7 +86,8 @@ class BaseDataModule(LightningDataModule):
         """Return the datasets called "train", "val" and "test", or one called "all".
 
         Only "train" (or "all") is needed: "val" is split off, and without "test" there is no test. "predict" is for
-        samples without targets.
+        samples without targets. Further sets are called "val/noisy", "test/clinic" and the like; each has its own
+        metrics.
         """
         raise NotImplementedError(f"{type(self).__name__} must define load_splits()")
 
@@ -131,19 +132,7 @@ class BaseDataModule(LightningDataModule):
 
     def describe(self) -> str:
         """Say how many samples each split has, and how many of them are of which class."""
-        lengths = {
-            name: f"{len(split):,}" if isinstance(split, Sized) else "(no length)"
-            for name, split in self.splits.items()
-        }
-        sizes = ", ".join(f"{name} {length}" for name, length in lengths.items())
-        counts = self.class_counts
-        if not counts:
-            return f"data: {sizes}"
-        shown = ", ".join(f"{name} {count:,}" for name, count in counts.items())
-        if len(counts) > SHOWN_CLASSES:
-            ordered = sorted(counts.values())
-            shown = f"{ordered[0]:,} to {ordered[-1]:,} training samples each, median {ordered[len(ordered) // 2]:,}"
-        return f"data: {sizes}; {len(counts)} classes: {shown}"
+        return describe(self.splits, self.class_counts)
 
     @property
     def class_counts(self) -> dict[str, int]:
@@ -170,16 +159,27 @@ class BaseDataModule(LightningDataModule):
         return self._loader("train")
 
     def val_dataloader(self) -> DataLoader[Any] | list[Any]:
-        """Every validation sample once; nothing where there is no validation split."""
-        return self._loader("val") if "val" in self.splits else []
+        """Every validation sample once, a loader for each set; nothing where there is no validation split."""
+        loaders = [self._loader(name) for name in self.set_names("val")]
+        return loaders[0] if len(loaders) == 1 else loaders
 
     def test_dataloader(self) -> DataLoader[Any] | list[Any]:
-        """Every test sample once."""
-        return self._loader("test")
+        """Every test sample once, a loader for each set."""
+        loaders = [self._loader(name) for name in self.set_names("test") or ["test"]]
+        return loaders[0] if len(loaders) == 1 else loaders
 
     def predict_dataloader(self) -> DataLoader[Any]:
-        """Predict on the samples called "predict", or else on the test samples."""
-        return self._loader("predict" if "predict" in self.splits else "test")
+        """Predict on the samples called "predict", or else on those of the first test set."""
+        return self._loader(self.predicted)
+
+    @property
+    def predicted(self) -> str:
+        """Name of the split that the command predict takes."""
+        return "predict" if "predict" in self.splits else [*self.set_names("test"), "test"][0]
+
+    def set_names(self, stage: str) -> list[str]:
+        """Return the names of the validation ("val") or test ("test") sets, in the order of their loaders."""
+        return [name for name in self.splits if name.partition("/")[0] == stage]
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
         """Seed what the step draws, then apply the transforms, on the device.
@@ -192,7 +192,8 @@ class BaseDataModule(LightningDataModule):
             stage = STAGES.index(trainer.state.stage.value) if trainer.state.stage else 0
             seed_batch(trainer.strategy.root_device, self._seed, trainer.global_rank, stage, number)
         training = trainer is not None and trainer.training
-        return apply_transforms(self.train_transform if training else self.eval_transform, batch)
+        batch = apply_transforms(self.train_transform if training else self.eval_transform, batch)
+        return batch if trainer is None else trainer.precision_plugin.convert_input(batch)  # 64-true, bf16-true
 
     def divide(self, loaded: dict[str, Dataset[Any]]) -> dict[str, Dataset[Any]]:
         """Make the splits that `load_splits` did not return from those that it did."""

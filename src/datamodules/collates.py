@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import default_collate
 
-from src.config import UsageError
+from src.errors import UsageError
 
 
 def collate(batch: Any) -> Any:

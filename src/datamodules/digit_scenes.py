@@ -3,11 +3,11 @@ from typing import Any, Literal
 
 from torch.utils.data import Dataset
 
-from src.config import UsageError
 from src.datamodules.base import BaseDataModule
 from src.datamodules.datasets import ArrayDataset, BoxDataset
 from src.datamodules.datasets.digit_scenes import SIZES, Scenes, compose_scenes
 from src.datamodules.digits import DigitsDataModule
+from src.errors import UsageError
 
 CLASSES = ["background", *map(str, range(10))]
 

@@ -1,4 +1,5 @@
 import re
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -7,12 +8,12 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from src.config import UsageError, did_you_mean
 from src.datamodules.datasets import ArrayDataset, ImageFiles, ImageFormat
 from src.datamodules.datasets.file_index import EXTENSIONS, class_folders, find_images, index_folders, read_table
 from src.datamodules.datasets.names import pack_names, unpack_name
 from src.datamodules.images import ImageDataModule
 from src.datamodules.splits import classes_of, names_of
+from src.errors import UsageError, did_you_mean
 
 FOLDERS = {"val": ("val", "valid", "validation"), "test": ("test",)}
 
@@ -45,8 +46,13 @@ class ImageFolderDataModule(ImageDataModule):
     predict_root: str | None = None
     image_size: int | None = 64
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._others: Counter[str] = Counter()
+
     def load_splits(self) -> dict[str, Dataset[Any]]:
         """List the files."""
+        self._others = Counter()
         if self.form is None:
             raise UsageError("data.image_size must be a number of pixels, got null")
         if self.predict_root is not None:
@@ -74,9 +80,18 @@ class ImageFolderDataModule(ImageDataModule):
                 raise UsageError(f"{self.csv_file or self.root}: no images ({', '.join(EXTENSIONS)}) of class {listed}")
         return super().serve(datasets)
 
-    @staticmethod
-    def _unlabelled(root: str, form: ImageFormat) -> ImageFiles:
-        names = pack_names(find_images(root))
+    def describe(self) -> str:
+        """Say what the data is, and which files are no images."""
+        return "\n".join([super().describe(), *([self.left_out] if self.left_out else [])])
+
+    @property
+    def left_out(self) -> str:
+        """How many files of which ending are no images that can be read; empty if there are none."""
+        counts = ", ".join(f"{count:,} {ending}" for ending, count in self._others.most_common(10))
+        return f"left out, since they are none of {', '.join(EXTENSIONS)}: {counts}" if counts else ""
+
+    def _unlabelled(self, root: str, form: ImageFormat) -> ImageFiles:
+        names = pack_names(find_images(root, others=self._others))
         if not len(names):
             raise UsageError(f"data.predict_root {root}: no images there")
         return ImageFiles(root, ArrayDataset(names, torch.full((len(names),), -1), names=names), form, labelled=False)
@@ -91,13 +106,13 @@ class ImageFolderDataModule(ImageDataModule):
                 raise UsageError(
                     f"data.root {root}: neither a folder train nor a folder for each class; it has {inside}"
                 )
-            return {"all": index_folders(self.root, "", self._classes(root))}
+            return {"all": index_folders(self.root, "", self._classes(root), self._others)}
         classes = self._classes(root / "train")
-        splits = {"train": index_folders(self.root, "train", classes)}
+        splits = {"train": index_folders(self.root, "train", classes, self._others)}
         for name, folders in FOLDERS.items():
             for folder in folders:
                 if folder in found and class_folders(root / folder):
-                    splits.setdefault(name, index_folders(self.root, folder, classes))
+                    splits.setdefault(name, index_folders(self.root, folder, classes, self._others))
         return splits
 
     def _classes(self, folder: Path) -> list[str]:

@@ -7,10 +7,10 @@ import torch
 from torch import nn
 from torch.utils.data import Dataset
 
-from src.config import UsageError
 from src.datamodules.base import BaseDataModule
 from src.datamodules.datasets.images import ImageDataset, ImageFormat
 from src.datamodules.datasets.store import Bad, Store, decode_all, listing, shape_of
+from src.errors import UsageError
 
 MEMORY_LIMIT = 256_000_000  # bytes of decoded images that are decoded anew at each start rather than kept in a file
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 import numpy as np
 from torch.utils.data import BatchSampler, Sampler
 
-from src.config import UsageError
+from src.errors import UsageError
 
 
 class ShardSampler(Sampler[int]):

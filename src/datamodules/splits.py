@@ -1,11 +1,14 @@
 """Which sample belongs to training, validation and test."""
 
 import warnings
+from collections.abc import Sized
 from typing import Any
 
 import numpy as np
 from torch.utils.data import Dataset, IterableDataset, Subset
 
+SPLITS = ("train", "val", "test", "predict")
+SHOWN_CLASSES = 20
 TEST_SEED = 0  # fixed: whatever the seeds of a run, nothing is ever trained or tuned on test samples
 
 
@@ -20,9 +23,16 @@ def divide(
     """Make the splits that are missing from those that are there; see `BaseDataModule` for the arguments.
 
     Raises:
-        ValueError: If folds are asked for and the data brings a validation split.
+        ValueError: If folds are asked for and the data brings a validation split, or a name is none of a split.
     """
     splits = dict(loaded)
+    for name, split in splits.items():
+        if name not in (*SPLITS, "all") and not name.startswith(("val/", "test/")):
+            wanted = f"{', '.join(SPLITS)}, all, or val/ or test/ and a name for further sets"
+            raise ValueError(f"load_splits returned '{name}'; call splits {wanted}")
+        if "/" in name and isinstance(split, Sized) and not len(split):
+            raise ValueError(f"the set {name} is empty; leave it out")
+    has_val = any(name.partition("/")[0] == "val" for name in splits)
     if "all" in splits:
         whole = splits.pop("all")
         rest, test = split_off(whole, test_fraction, TEST_SEED)
@@ -32,13 +42,28 @@ def divide(
     train = splits.get("train")
     if train is None:
         return splits
-    if num_folds is not None and "val" in splits:
+    if num_folds is not None and has_val:
         raise ValueError("data.num_folds divides the training samples, but the data has a validation split of its own")
-    if "val" not in splits and not isinstance(train, IterableDataset):
+    if not has_val and not isinstance(train, IterableDataset):
         rest, val = fold_off(train, num_folds, fold, seed) if num_folds else split_off(train, val_fraction, seed)
         if len(val):
             splits |= {"train": subset(train, rest), "val": subset(train, val)}
-    return {name: splits[name] for name in ("train", "val", "test", "predict") if name in splits}
+    order = {name: place for place, name in enumerate(SPLITS)}
+    names = sorted(splits, key=lambda name: (order[name.partition("/")[0]], "/" in name))
+    return {name: splits[name] for name in names}
+
+
+def describe(splits: dict[str, Dataset[Any]], counts: dict[str, int]) -> str:
+    """Say how many samples each split has, and how many training samples each class."""
+    lengths = {name: f"{len(split):,}" if isinstance(split, Sized) else "(no length)" for name, split in splits.items()}
+    sizes = ", ".join(f"{name} {length}" for name, length in lengths.items())
+    if not counts:
+        return f"data: {sizes}"
+    shown = ", ".join(f"{name} {count:,}" for name, count in counts.items())
+    if len(counts) > SHOWN_CLASSES:
+        ordered = sorted(counts.values())
+        shown = f"{ordered[0]:,} to {ordered[-1]:,} training samples each, median {ordered[len(ordered) // 2]:,}"
+    return f"data: {sizes}; {len(counts)} classes: {shown}"
 
 
 def column(dataset: Dataset[Any], name: str) -> np.ndarray | None:

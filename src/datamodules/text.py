@@ -6,9 +6,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from src.config import UsageError, did_you_mean
 from src.datamodules.base import BaseDataModule
 from src.datamodules.datasets import ArrayDataset
+from src.errors import UsageError, did_you_mean
 
 
 @dataclass(kw_only=True, eq=False, repr=False)

@@ -9,10 +9,10 @@ from torch import Tensor
 from torch.utils.data import Dataset, IterableDataset
 from torchvision.datasets import wrap_dataset_for_transforms_v2
 
-from src.config import UsageError
 from src.datamodules.datasets import ArrayDataset
 from src.datamodules.datasets.pillow_images import PairedImages, PillowImages
 from src.datamodules.images import ImageDataModule
+from src.errors import UsageError
 
 DatasetFactory = Callable[[str], Dataset[Any]]
 TARGETS = ("targets", "labels", "_labels", "y", "_samples")  # what torchvision's datasets call their classes

@@ -11,7 +11,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.strategies import ModelParallelStrategy
 
 from src.callbacks.freeze import FreezeRule, _check_strategy
-from src.config import UsageError
+from src.errors import UsageError
 from src.models.networks import SmallCNN
 from tests.conftest import DIGITS, ROOT, Train
 from tests.test_exact_resume import NET, SHORT, STEPS, interrupted  # noqa: F401

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from src.callbacks.prediction_writer import _columns
-from src.config import UsageError
+from src.errors import UsageError
 
 
 def test_columns_of_one_and_of_two_dimensions() -> None:

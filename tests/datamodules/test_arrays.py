@@ -99,8 +99,8 @@ def test_values_are_no_classes(tmp_path: Path) -> None:
         ({"x.npz": b"not a zip"}, r"x.npz: cannot be read; write an .npz, .pt or .csv file"),
         ({"x.pt": b""}, r"x.pt: cannot be read; write an .npz"),
         ({"x.csv": b"a,b\n1,2\n"}, r"x.csv: no column 'targets'; its header is a, b"),
-        ({"x.csv": b"a,targets\n1,2\nx,3\n"}, r"x.csv: column 'a' is not made of numbers: .*'x'"),
-        ({"x.csv": b"a,targets\n1,2\n,3\n"}, r"x.csv, line 3: expected a,targets, got ',3'"),
+        ({"x.csv": b"a,targets\n1,2\nx,3\n"}, r"x.csv, line 3, column 'a': expected a finite number, got 'x'; write"),
+        ({"x.csv": b"a,targets\n1,2\n,3\n"}, r"x.csv, line 3, column 'a': the cell is empty; fill it in"),
         ({"x.csv": b"targets\n1\n"}, r"x.csv: a table needs rows, and a column beside targets"),
     ],
 )

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 import torch
+from lightning.pytorch.plugins.precision import Precision
 from torch import Tensor
 from torch.utils.data import IterableDataset
 
@@ -23,6 +24,7 @@ def make_trainer(training: bool, rank: int = 0, batch: int = 0) -> Any:
         test_loop=eval_loop,
         predict_loop=eval_loop,
         validate_loop=eval_loop,
+        precision_plugin=Precision(),
     )
 
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from torch.utils.data import BatchSampler, SequentialSampler
 
-from src.config import UsageError
 from src.datamodules.samplers import ArrayBatchSampler, ShardSampler, balanced_weights, batches_for_all
+from src.errors import UsageError
 
 
 @pytest.mark.parametrize("world_size", [1, 2, 4])

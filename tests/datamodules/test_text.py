@@ -3,8 +3,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from src.config import UsageError
 from src.datamodules import TextDataModule
+from src.errors import UsageError
 
 TEXT = bytes(range(256)) * 4
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from torchvision import io as tvio
 from torchvision.transforms.v2 import functional
 
-from src.config import UsageError
+from src.errors import UsageError
 
 MODES = {1: "L", 3: "RGB"}
 DECODING_ERRORS = (OSError, ValueError, RuntimeError, SyntaxError, Image.DecompressionBombError)

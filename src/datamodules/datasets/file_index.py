@@ -4,29 +4,41 @@ An index is an ArrayDataset whose inputs are packed names; see `names`.
 """
 
 import os
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from src.config import UsageError, did_you_mean
 from src.datamodules.datasets.array import ArrayDataset
 from src.datamodules.datasets.names import join_names, pack_names
 from src.datamodules.datasets.tables import read_csv, to_numbers
+from src.errors import UsageError, did_you_mean
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".pgm")
+OF_SYSTEMS = ("Thumbs.db", "desktop.ini")  # what Windows puts into folders
 COLUMNS = ("path", "label", "split", "group", "weight")
 
 
-def find_images(root: str, folder: str = "") -> Iterator[str]:
-    """Yield every image below a folder in order of its name, relative to `root`; hidden files and folders are left."""
+def find_images(root: str, folder: str = "", others: Counter[str] | None = None) -> Iterator[str]:
+    """Yield every image below a folder in order of its name, relative to `root`; hidden files and folders are left.
+
+    Args:
+        root: What the names are relative to.
+        folder: Where to look.
+        others: Gets the number of other files by their ending.
+    """
     for parent, folders, files in os.walk(os.path.join(root, folder), followlinks=True):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         shown = os.path.relpath(parent, root)
         for name in sorted(files):
-            if name.lower().endswith(EXTENSIONS) and not name.startswith("."):
+            if name.startswith(".") or name in OF_SYSTEMS:
+                continue
+            if name.lower().endswith(EXTENSIONS):
                 yield name if shown == "." else f"{shown}/{name}"
+            elif others is not None:
+                others[os.path.splitext(name)[1].lower() or "without an ending"] += 1
 
 
 def class_folders(folder: Path) -> list[str]:
@@ -35,13 +47,14 @@ def class_folders(folder: Path) -> list[str]:
     return [entry.name for entry in entries if entry.is_dir() and not entry.name.startswith(".")]
 
 
-def index_folders(root: str, folder: str, classes: list[str]) -> ArrayDataset:
+def index_folders(root: str, folder: str, classes: list[str], others: Counter[str] | None = None) -> ArrayDataset:
     """List the images of `root`/`folder`/<class>/.
 
     Args:
         root: What the names are relative to.
         folder: Such as "train", or "" for `root` itself.
         classes: The classes in the order of their numbers.
+        others: Gets the number of files that are no images by their ending.
 
     Raises:
         UsageError: If there is a folder of no known class.
@@ -51,7 +64,7 @@ def index_folders(root: str, folder: str, classes: list[str]) -> ArrayDataset:
             near = did_you_mean(name, classes)
             known = f"{len(classes)} classes: {', '.join(classes[:10])}{', ...' if len(classes) > 10 else ''}"
             raise UsageError(f"{Path(root, folder, name)}: no class of that name{near}; there are {known}")
-    parts = [pack_names(find_images(root, os.path.join(folder, name))) for name in classes]
+    parts = [pack_names(find_images(root, os.path.join(folder, name), others)) for name in classes]
     counts = [len(part) for part in parts]
     width = max(part.shape[1] for part in parts)
     names = torch.cat([torch.nn.functional.pad(part, (0, width - part.shape[1])) for part in parts])
@@ -74,18 +87,20 @@ def read_table(path: str, classes: list[str] | None) -> dict[str, ArrayDataset]:
     """
     codes: dict[str, dict[str, int]] = {name: {} for name in ("label", "split", "group")}
     parts: dict[str, list[np.ndarray]] = {name: [] for name in COLUMNS}
+    line = 2
     for chunk in read_csv(path, required=COLUMNS[:2]):
         for name, values in chunk.items():
             if name == "path":
                 parts[name].append(np.array([os.fsencode(value) for value in values]))
             elif name == "weight":
-                numbers = to_numbers(path, name, values)
+                numbers = to_numbers(path, name, values, line)
                 if numbers.min() < 0:
                     raise UsageError(f"{path}: column 'weight' must be at least 0, got {numbers.min():g}")
                 parts[name].append(numbers)
             elif name in codes:
                 known = codes[name]
                 parts[name].append(np.array([known.setdefault(value, len(known)) for value in values]))
+        line += len(chunk["path"])
     if not parts["path"]:
         raise UsageError(f"{path}: the table has no rows")
     names = join_names(parts.pop("path"))

@@ -15,9 +15,9 @@ import torch
 from filelock import FileLock
 from tqdm import tqdm
 
-from src.config import UsageError
 from src.datamodules.datasets.decode import UnreadableImage
 from src.datamodules.datasets.images import ImageDataset
+from src.errors import UsageError
 
 VERSION = 1  # raise it when the same images and settings give other pixels
 CHUNK = 64  # images that a thread decodes before it reports

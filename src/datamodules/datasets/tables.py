@@ -1,18 +1,23 @@
 """CSV tables, read some rows at a time."""
 
 import csv
+import re
 from collections.abc import Iterator, Sequence
 from itertools import islice
 
 import numpy as np
 
-from src.config import UsageError, did_you_mean
+from src.errors import UsageError, did_you_mean
 
 CHUNK = 100_000  # rows that are Python objects at one time
+DECIMAL_COMMA = re.compile(r"^\s*([-+]?\d*),(\d+(?:[eE][-+]?\d+)?)\s*$")
 
 
 def read_csv(path: str, required: Sequence[str]) -> Iterator[dict[str, tuple[str, ...]]]:
-    """Yield the columns of a table with a header, some rows at a time.
+    """Yield the columns of a table with a header, some rows at a time; empty lines are passed over.
+
+    Cells are separated by what separates those of the header: a comma, a semicolon or a tab. Where it is no comma,
+    numbers may have a decimal comma.
 
     Args:
         path: The table; UTF-8.
@@ -23,32 +28,63 @@ def read_csv(path: str, required: Sequence[str]) -> Iterator[dict[str, tuple[str
     """
     try:
         with open(path, newline="", encoding="utf-8-sig") as file:
-            reader = csv.reader(file)
+            first = file.readline()
+            file.seek(0)
+            separator = max(",;\t", key=first.count)
+            reader = csv.reader(file, delimiter=separator)
             header = [name.strip() for name in next(reader, [])]
             for name in required:
                 if name not in header:
                     found = ", ".join(header) or "nothing"
                     raise UsageError(f"{path}: no column '{name}'{did_you_mean(name, header)}; its header is {found}")
-            while rows := list(islice(reader, CHUNK)):
-                for number, row in enumerate(rows, reader.line_num - len(rows) + 1):
-                    if len(row) != len(header) or not all(row):
-                        raise UsageError(f"{path}, line {number}: expected {','.join(header)}, got {','.join(row)!r}")
+            whole = (_checked(path, reader.line_num, row, header) for row in reader if row)
+            while rows := list(islice(whole, CHUNK)):
+                if separator != ",":
+                    rows = [[DECIMAL_COMMA.sub(r"\1.\2", cell) for cell in row] for row in rows]
                 yield dict(zip(header, zip(*rows, strict=True), strict=True))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+    except UnicodeDecodeError:
+        raise UsageError(f"{path}: is not UTF-8; save the table in that encoding") from None
+    except (OSError, csv.Error) as error:
         raise UsageError(f"{path}: cannot be read as a table: {error}") from None
 
 
-def to_numbers(path: str, name: str, values: Sequence[str]) -> np.ndarray:
+def to_numbers(path: str, name: str, values: Sequence[str], line: int = 2) -> np.ndarray:
     """Turn one column's cells into float64.
+
+    Args:
+        path: The table, for the message.
+        name: The column.
+        values: Its cells.
+        line: Where the first of them stands in the table.
 
     Raises:
         UsageError: If a cell is no finite number.
     """
     try:
         numbers = np.array(values, dtype=np.float64)
-    except ValueError as error:
-        raise UsageError(f"{path}: column '{name}' is not made of numbers: {error}") from None
-    if not np.isfinite(numbers).all():
-        wrong = values[int(np.flatnonzero(~np.isfinite(numbers))[0])]
-        raise UsageError(f"{path}: column '{name}' must be finite, got {wrong}")
+        wrong = np.flatnonzero(~np.isfinite(numbers))
+    except ValueError:
+        wrong = np.flatnonzero([not _is_number(value) for value in values])
+    if len(wrong):
+        place = f"{path}, line {line + int(wrong[0])}, column '{name}'"
+        what = "write texts and dates as numbers, or leave the column (or the row) out"
+        raise UsageError(f"{place}: expected a finite number, got '{values[int(wrong[0])]}'; {what}")
     return numbers
+
+
+def _checked(path: str, line: int, row: list[str], header: list[str]) -> list[str]:
+    if len(row) != len(header):
+        raise UsageError(
+            f"{path}, line {line}: {len(row)} cells, but the header has {len(header)}: {', '.join(header)}"
+        )
+    if not all(row):
+        column = header[row.index("")]
+        raise UsageError(f"{path}, line {line}, column '{column}': the cell is empty; fill it in, or leave the row out")
+    return row
+
+
+def _is_number(text: str) -> bool:
+    try:
+        return bool(np.isfinite(float(text)))
+    except ValueError:
+        return False

@@ -65,12 +65,12 @@ def test_numbers_as_labels_keep_their_order(tmp_path: Path) -> None:
         ("path,lable\na,b\n", r"no column 'label' \(did you mean lable\?\)"),
         ("", "no column 'path'; its header is nothing"),
         ("path,label\n", "the table has no rows"),
-        ("path,label\na,b\nc\n", "line 3: expected path,label, got 'c'"),
-        ("path,label\na,b\nc,\n", "line 3: expected path,label, got 'c,'"),
+        ("path,label\na,b\nc\n", "line 3: 1 cells, but the header has 2: path, label"),
+        ("path,label\na,b\nc,\n", "line 3, column 'label': the cell is empty; fill it in, or leave"),
         ("path,label,split\na,b,trian\n", "split 'trian' is none of train, val and test"),
-        ("path,label,weight\na,b,heavy\n", "column 'weight' is not made of numbers: .*heavy"),
+        ("path,label,weight\na,b,heavy\n", "line 2, column 'weight': expected a finite number, got 'heavy'; write"),
         ("path,label,weight\na,b,-1\n", "column 'weight' must be at least 0, got -1"),
-        ("path,label,weight\na,b,nan\n", "column 'weight' must be finite, got nan"),
+        ("path,label,weight\na,b,nan\n", "line 2, column 'weight': expected a finite number, got 'nan'"),
     ],
 )
 def test_broken_tables_are_named(tmp_path: Path, content: str, message: str) -> None:
