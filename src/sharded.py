@@ -141,6 +141,7 @@ def _sum(path: Path) -> list[int]:
 
 class _Unpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
+        module = "pathlib" if module == "pathlib._local" else module  # as Python 3.13 calls it
         number_type = module == "torch" and isinstance(getattr(torch, name, None), torch.dtype)
         if not number_type and name not in SAFE.get(module, ()):
             raise UsageError(f"the index of this checkpoint names {module}.{name}, which could run code; none was run")

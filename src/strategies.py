@@ -25,7 +25,7 @@ from torch.distributed.fsdp import (
 from torch.optim import Optimizer
 
 from src.blocks import blocks
-from src.errors import RunFailure
+from src.errors import RunFailure, UsageError
 from src.files import is_sharded, remove, replace
 from src.sharded import read_parts, read_plain, write_parts
 
@@ -69,6 +69,8 @@ class FSDPStrategy(ModelParallelStrategy):
         """Share the module out, once; fit and then test use the same."""
         module = self.lightning_module
         assert module is not None
+        if not module.automatic_optimization:  # between two backward passes of one step nobody gathers the weights
+            raise UsageError(f"{type(module).__name__} optimizes by hand, which FSDP cannot shard; take strategy ddp")
         if not isinstance(module, FSDPModule):
             mesh = self.device_mesh["data_parallel"]
             for block in blocks(module, self.min_num_parameters):

@@ -30,6 +30,12 @@ STILL = (  # a config that draws no random transforms, so that processes can be 
 )
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Let warnings of packages turn nothing red in the processes that tests start, unless `-W error` asks for it."""
+    if "error" not in (config.getoption("pythonwarnings") or []):
+        os.environ.setdefault("PYTHONWARNINGS", "ignore")
+
+
 @dataclass
 class Result:
     code: int

@@ -1,5 +1,6 @@
 """Weights shared out over two real processes, checkpoints in parts, and their way to other layouts and back."""
 
+import io
 import json
 import pickle
 import shutil
@@ -12,7 +13,7 @@ import torch
 from src.errors import UsageError
 from src.files import recover
 from src.models import load_model
-from src.sharded import check_parts, merged, read_parts
+from src.sharded import _Unpickler, check_parts, merged, read_parts
 from tests.conftest import DIGITS, PLAIN, ROOT, STILL, Train
 from tests.test_exact_resume import BOMB, NET, compare
 
@@ -153,6 +154,13 @@ def test_a_transformer_with_tied_weights(train_process: Train) -> None:
 class Harmful:
     def __reduce__(self) -> tuple[object, tuple[str]]:
         return zlib.crc32, (b"",)  # type: ignore[return-value]
+
+
+@pytest.mark.parametrize("module", [b"pathlib", b"pathlib._local"])  # as Python 3.13 calls it
+def test_an_index_of_any_python_is_read(module: bytes) -> None:
+    index = pickle.dumps({"here": Path("a/b")}, protocol=0).replace(b"cpathlib._local\n", b"cpathlib\n")
+    assert b"cpathlib\n" in index
+    assert _Unpickler(io.BytesIO(index.replace(b"cpathlib\n", b"c" + module + b"\n"))).load() == {"here": Path("a/b")}
 
 
 def test_an_index_that_names_code_is_refused(tmp_path: Path) -> None:

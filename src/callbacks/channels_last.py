@@ -2,7 +2,7 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.strategies import ModelParallelStrategy
 
-from src.callbacks.compile import network_of
+from src.callbacks.compile import networks_of
 
 
 class ChannelsLast(Callback):
@@ -12,11 +12,11 @@ class ChannelsLast(Callback):
     first convolution, since its output takes the layout of its kernel. FSDP, which takes no such kernels, goes without.
 
     Raises:
-        UsageError: If the module has no `net`.
+        UsageError: If the module has no network.
     """
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Lay out the weights anew, before the optimizer makes its state like them."""
-        net = network_of(self, pl_module)
-        if not isinstance(trainer.strategy, ModelParallelStrategy):
-            net.to(memory_format=torch.channels_last)
+        for net in networks_of(self, pl_module):
+            if not isinstance(trainer.strategy, ModelParallelStrategy):
+                net.to(memory_format=torch.channels_last)

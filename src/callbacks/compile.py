@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from lightning.pytorch import Callback, LightningModule, Trainer
+from torch import nn
 
 from src.errors import UsageError
 
@@ -14,7 +15,7 @@ Mode = Literal["default", "reduce-overhead", "max-autotune", "max-autotune-no-cu
 
 
 class Compile(Callback):
-    """Compile the module's network in place, before a strategy wraps it, for training and evaluation alike.
+    """Compile the module's networks in place, before a strategy wraps it, for training and evaluation alike.
 
     Checkpoints are those of the network as it is, so they go on, or are tested, with and without this callback. The
     first batch of each shape waits for the compiler: in training, in validation, and for a smaller last batch.
@@ -30,7 +31,7 @@ class Compile(Callback):
         backend: A backend of torch.compile. "eager" and "aot_eager" help to find out why a network fails.
 
     Raises:
-        UsageError: If the module has no `net` or no such part, or a CPU's code cannot be compiled.
+        UsageError: If the module has no network or no such part, or a CPU's code cannot be compiled.
     """
 
     def __init__(
@@ -47,31 +48,36 @@ class Compile(Callback):
             self.options["mode"] = mode  # the others take none
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Compile the network, once; the work is done when its first batch comes."""
-        net: Any = network_of(self, pl_module)
-        is_detector = type(net).__module__.startswith("torchvision.models.detection")
-        name = self.part if self.part is not None else "backbone" if is_detector else ""
-        try:
-            part = net.get_submodule(name)
-        except AttributeError:
-            names = ", ".join(name for name, _ in net.named_children())
-            raise UsageError(f"callbacks.compile.part: {type(net).__name__} has no '{name}'; it has {names}") from None
+        """Compile the networks, once; the work is done when its first batch comes."""
+        parts = [self._part(net) for net in networks_of(self, pl_module)]
         if trainer.strategy.root_device.type == "cpu" and self.backend == "inductor":
             _check_compiler()
         logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # it warns of a missing GPU
-        if part._compiled_call_impl is None:
-            part.compile(**self.options)
+        for part in parts:
+            if part._compiled_call_impl is None:
+                part.compile(**self.options)
+
+    def _part(self, net: nn.Module) -> nn.Module:
+        is_detector = type(net).__module__.startswith("torchvision.models.detection")
+        name = self.part if self.part is not None else "backbone" if is_detector else ""
+        try:
+            return net.get_submodule(name)
+        except AttributeError:
+            names = ", ".join(name for name, _ in net.named_children())
+            raise UsageError(f"callbacks.compile.part: {type(net).__name__} has no '{name}'; it has {names}") from None
 
 
-def network_of(callback: Callback, module: Any) -> Any:
-    """Return the network of a module.
+def networks_of(callback: Callback, module: nn.Module) -> list[nn.Module]:
+    """Return the networks of a module: its `net`, or else whatever in it has parameters.
 
     Raises:
-        UsageError: If it has none.
+        UsageError: If there is none.
     """
-    if not hasattr(module, "net"):
-        raise UsageError(f"{type(callback).__name__}: {type(module).__name__} has no `net`; name its network so")
-    return module.net
+    net = getattr(module, "net", None)
+    found = [net] if isinstance(net, nn.Module) else [part for part in module.children() if list(part.parameters())]
+    if not found:
+        raise UsageError(f"{type(callback).__name__}: {type(module).__name__} holds no network")
+    return found
 
 
 def _check_compiler() -> None:

@@ -14,8 +14,8 @@ from src.callbacks.samples import Samples
 class SampleImages(Samples):
     """Show images that a generative model makes, and some of the data beside what it makes of them.
 
-    The module has the methods `sample` and `reconstruct`, as VAEModule. Both come after validation and test; the random
-    numbers are the same each time and are not taken from training's.
+    The module has a method `sample`, as GANModule, and `reconstruct` if it can do that too, as VAEModule. Both come
+    after validation and test; the random numbers are the same each time and are not taken from training's.
 
     Args:
         num_images: Images shown of each kind, at least 1.
@@ -26,7 +26,7 @@ class SampleImages(Samples):
         UsageError: If the module makes no images.
     """
 
-    needed, example = ("sample", "reconstruct"), "VAEModule"
+    needed, example = ("sample",), "VAEModule or GANModule"
 
     def __init__(self, num_images: int = 64, every_n_epochs: int = 1) -> None:
         if min(num_images, every_n_epochs) < 1:
@@ -58,10 +58,11 @@ class SampleImages(Samples):
             return
         generator = torch.Generator(module.device).manual_seed(0)
         made = module.sample(self.num_images, generator)
-        pairs = torch.stack([self._images.to(made) / 255, module.reconstruct(self._images)], dim=1).flatten(0, 1)
         step = steps_so_far(trainer)
         send_image(trainer, f"generated/{stage}", _grid(made), step)
-        send_image(trainer, f"reconstructed/{stage}", _grid(pairs), step)  # each beside its original
+        if hasattr(module, "reconstruct"):
+            pairs = torch.stack([self._images.to(made) / 255, module.reconstruct(self._images)], dim=1).flatten(0, 1)
+            send_image(trainer, f"reconstructed/{stage}", _grid(pairs), step)  # each beside its original
         self._images = None
 
 

@@ -46,8 +46,10 @@ class StartCheck(Callback):
         self._frequencies: list[tuple[Any, int]] = []  # of schedulers that watch a metric
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Look at what batch norm needs."""
+        """Look at what batch norm needs, and let DDP wait for no gradients that a step by hand does not compute."""
         strategy: Any = trainer.strategy
+        if isinstance(strategy, DDPStrategy) and not pl_module.automatic_optimization:
+            strategy._ddp_kwargs["find_unused_parameters"] = True
         wanted = getattr(strategy, "_layer_sync", None) is not None
         works = strategy.root_device.type != "cpu" and isinstance(strategy, DDPStrategy)
         if wanted and not works and any(isinstance(layer, _BatchNorm) for layer in pl_module.modules()):

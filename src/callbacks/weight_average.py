@@ -1,3 +1,4 @@
+import copy
 import math
 from typing import Any
 
@@ -42,8 +43,13 @@ class WeightAverage(WeightAveraging):
         if isinstance(trainer.strategy, ModelParallelStrategy):
             raise UsageError("WeightAverage needs whole weights, but FSDP shares them out; take trainer.strategy ddp")
         self._device = trainer.strategy.root_device
+        aside = _uncopyable(pl_module) if stage == "fit" else {}
+        for name in aside:
+            del pl_module.__dict__[name]
         super().setup(trainer, pl_module, stage)
+        pl_module.__dict__ |= aside
         if self._average_model is not None:
+            self._average_model.module.__dict__ |= aside
             self._average_model.n_averaged = self._average_model.n_averaged.cpu()
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -68,7 +74,8 @@ class WeightAverage(WeightAveraging):
             self._share = 1 / (count + 1)
         else:
             self._share = max(1 - self.decay, 9 / (10 + count))
-        return since < 0 or since % self.every_n_steps == 0
+        # several optimizers pass over some numbers of steps
+        return since < 0 or count > (self._latest_update_step - 1 - self._first_step) // self.every_n_steps
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Go on with both the weights and their average; outside a training the average alone counts."""
@@ -81,3 +88,15 @@ class WeightAverage(WeightAveraging):
             torch._foreach_lerp_(averages, currents, self._share)
         else:  # counters of batches
             torch._foreach_copy_(averages, currents)
+
+
+def _uncopyable(module: LightningModule) -> dict[str, Any]:
+    """Return what a copy of a module has to share with it, such as the factories that a configuration makes."""
+    found: dict[str, Any] = {}
+    for name, value in module.__getstate__().items():
+        if name not in ("_modules", "_parameters", "_buffers"):
+            try:
+                copy.deepcopy(value)
+            except Exception:  # whatever stands in the way
+                found[name] = value
+    return found

@@ -1,6 +1,7 @@
 from src.models.base import BaseModule
 from src.models.classifier import ClassifierModule
 from src.models.detector import DetectorModule
+from src.models.gan import GANModule
 from src.models.language_model import LanguageModelModule
 from src.models.load import load_model
 from src.models.loss_terms import SumOfTerms
@@ -13,6 +14,7 @@ __all__ = [
     "BaseModule",
     "ClassifierModule",
     "DetectorModule",
+    "GANModule",
     "LanguageModelModule",
     "MultilabelModule",
     "RegressorModule",

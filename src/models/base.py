@@ -1,7 +1,7 @@
 import math
 from collections import defaultdict
 from functools import partial
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import torch
 from jsonargparse.typing import register_type
@@ -79,7 +79,7 @@ class BaseModule(LightningModule):
             self.net = net
         if loss is not None:
             self.loss = loss
-        self._factories = _Factories(optimizer, scheduler)
+        self._factories = optimizer, scheduler
         self._scheduler_interval = scheduler_interval
         self._scheduler_monitor = scheduler_monitor
         collection = MetricCollection(dict(metrics or {}))
@@ -167,13 +167,14 @@ class BaseModule(LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Build optimizer and scheduler."""
-        assert self._factories.optimizer is not None
-        optimizer = build_optimizer(self._factories.optimizer, self, *self._grouping)
+        make_optimizer, make_scheduler = self._factories
+        assert make_optimizer is not None
+        optimizer = build_optimizer(make_optimizer, self, *self._grouping)
         if isinstance(optimizer, LBFGS) and self.trainer.accumulate_grad_batches > 1:
             raise ValueError("LBFGS cannot accumulate gradients; set trainer.accumulate_grad_batches to 1")
-        if self._factories.scheduler is None:
+        if make_scheduler is None:
             return optimizer
-        scheduler = build_scheduler(self._factories.scheduler, optimizer, self._total_steps)
+        scheduler = build_scheduler(make_scheduler, optimizer, self._total_steps)
         interval = self._scheduler_interval or ("step" if steps_per_batch(scheduler) else "epoch")
         monitor = getattr(scheduler, "monitor", self._scheduler_monitor)
         if isinstance(scheduler, ReduceLROnPlateau) and interval == "step":
@@ -241,13 +242,3 @@ class BaseModule(LightningModule):
             self._metrics(name).reset()
             self._means[name].reset()
         self.log_dict(values, sync_dist=isinstance(self.trainer.strategy, ParallelStrategy))
-
-
-class _Factories(NamedTuple):
-    """What the command line made of class paths; a copied module shares it, since it holds what cannot be copied."""
-
-    optimizer: OptimizerCallable | None
-    scheduler: LRSchedulerCallable | None
-
-    def __deepcopy__(self, memo: Any) -> "_Factories":
-        return self

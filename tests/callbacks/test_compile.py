@@ -168,8 +168,8 @@ def test_a_missing_compiler_is_named_before_the_first_batch(train: Train, monkey
 
 
 def test_a_module_without_net_is_refused() -> None:
-    with pytest.raises(ValueError, match="Compile: Linear has no `net`; name its network so"):
-        Compile().setup(None, nn.Linear(1, 1), "fit")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="Compile: ReLU holds no network"):
+        Compile().setup(None, nn.ReLU(), "fit")  # type: ignore[arg-type]
 
 
 def test_other_backends_take_no_mode() -> None:

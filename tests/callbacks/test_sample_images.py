@@ -27,7 +27,7 @@ def test_showing_images_leaves_training_as_it_was(train: Train, tmp_path: Path) 
         (
             DIGITS,
             "--callbacks.samples src.callbacks.SampleImages",
-            "ClassifierModule has no sample() and reconstruct()",
+            "ClassifierModule has no sample(); take VAEModule or GANModule",
         ),
     ],
 )
