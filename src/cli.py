@@ -1,13 +1,13 @@
 """The command line: Lightning's, over one merged configuration, with one run directory a run."""
 
 import copy
-import enum
 import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
 import yaml
+from jsonargparse import set_dumper
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint, ProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
@@ -32,13 +32,13 @@ from src.request import EVALUATING, OWN_KEYS, Request, log_root
 from src.resume import LENGTHS, Start, check_same, find_start, read_start
 from src.run import Run, place
 from src.steps import leave_out_idle_work
-from src.yaml_files import load_file, write_yaml
+from src.yaml_files import dump_yaml, load_file, write_yaml
 
 DESCRIPTION = """Without a command: fit, then test the best checkpoint. Every option can stand in a configuration file
 or be typed; init_args may be left out when typing. --config FILE --help also explains the options of that file's model
 and data, and --model.help CLASS_PATH those of any class."""
 
-yaml.SafeDumper.add_multi_representer(enum.Enum, lambda dumper, item: dumper.represent_data(item.value))  # Timer's
+set_dumper("yaml", dump_yaml)  # jsonargparse's own writes texts that it then reads as numbers, such as 1e3
 
 
 class CLI(LightningCLI):
@@ -99,6 +99,7 @@ class CLI(LightningCLI):
         if self.line.help:
             print_help(parser, self.line.help, self.request.config)
         self.config = parser.parse_object(self.request.config)
+        self.config.experiment = self.request.config["experiment"]  # also where it is called null
         if (seed := self.config.seed_everything) is not None and not 0 <= seed < 2**32:
             raise UsageError(f"seed_everything must be at least 0 and below 2^32, got {seed}")
         check_functions(self.config.as_dict())

@@ -1,5 +1,6 @@
 """Configurations as YAML: the reader and the writer of all such files. Nothing heavy is imported here."""
 
+import enum
 import re
 from pathlib import Path
 from typing import Any
@@ -43,11 +44,17 @@ def _write_text(dumper: yaml.SafeDumper, text: str) -> yaml.Node:
 
 
 _Dumper.add_representer(str, _write_text)
+_Dumper.add_multi_representer(enum.Enum, lambda dumper, item: dumper.represent_data(item.value))  # Timer's default
+
+
+def dump_yaml(content: Any) -> str:
+    """Return data as YAML whose texts no reader takes for anything else."""
+    return yaml.dump(content, Dumper=_Dumper, sort_keys=False, allow_unicode=True, default_flow_style=False)
 
 
 def write_yaml(content: Config) -> str:
     """Return a configuration as YAML that `load_file` and `resolve` read back as it is, whatever its texts are."""
-    return yaml.dump(escape(content), Dumper=_Dumper, sort_keys=False, allow_unicode=True, default_flow_style=False)
+    return dump_yaml(escape(content))
 
 
 def escape(node: Any) -> Any:
