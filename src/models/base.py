@@ -224,6 +224,7 @@ class BaseModule(LightningModule):
             return metrics
         if name not in self._more_metrics:
             self._more_metrics[name] = metrics.clone(prefix=f"{name}/")
+            self._more_metrics[name].reset()
         return self._more_metrics[name]
 
     def _names(self, name: str) -> list[str]:
