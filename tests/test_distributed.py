@@ -55,20 +55,6 @@ def test_torchrun_starts_two_processes(tmp_path: Path) -> None:
     check(tmp_path, done.stdout)
 
 
-def test_each_set_is_the_same_for_one_process_and_two(train_process: Train, tmp_path: Path) -> None:
-    """Sets whose sizes are odd are shared out and put together again."""
-    noisy = ("--data", "tests.datamodules.test_sets.NoisyDigits", *SHORT)
-    trained = train_process("--config", DIGITS, *noisy)
-    assert trained.code == 0, trained.err
-    record = tmp_path / "logs/digits/a/run.json"
-    alone = json.loads(record.read_text())["metrics"]
-    tested = train_process("test", "--config", DIGITS, "--run_name", "a", *TWO)
-    assert tested.code == 0, tested.err
-    together = json.loads(record.read_text())["evaluations"][-1]["metrics"]
-    assert set(together) == {f"test/{name}{metric}" for name in ("", "noisy/") for metric in ("loss", "accuracy")}
-    assert together == pytest.approx({name: alone[name] for name in together}, rel=1e-5)
-
-
 def test_loaders_of_another_make_are_shared_among_processes(train_process: Train, tmp_path: Path) -> None:
     (tmp_path / "own.yaml").write_text("model: tests.strangers.Seen\ndata: tests.strangers.Numbered\n")
     result = train_process("--config", "own.yaml", *TWO, "--trainer.max_epochs", "1")

@@ -216,6 +216,13 @@ def test_it_holds_with(interrupted: Callable[..., list[str]], tmp_path: Path, ca
     interrupted(DIGITS, *SHORT, *NET, *STEPS, "--config", "case.yaml", bombs=(bomb,))
 
 
+def test_several_validation_sets(interrupted: Callable[..., list[str]]) -> None:
+    words = ("--data", "tests.models.test_sets.NoisyDigits", "--callbacks.best.monitor", "val/noisy/loss")
+    shown = interrupted(DIGITS, *SHORT, *NET, *STEPS, *words, bombs=("batch:3", "validation_end:1", "batch:18"))
+    assert "val/noisy/loss" in scalars(Path("logs/digits/cut"))
+    assert [text.count("continues from") for text in shown] == [0, 1, 1, 1]
+
+
 @pytest.mark.parametrize("storage", ["files", "memory"])
 def test_random_transforms_of_samples_and_batches(
     interrupted: Callable[..., list[str]], tmp_path: Path, storage: str

@@ -11,6 +11,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from src.callbacks.batch import new_values
 from src.errors import RunFailure, UsageError, did_you_mean
 from src.models.base import BaseModule
+from src.models.evaluation_sets import check_steps
 from src.models.load import DESCRIPTION
 from src.plugins import check_plain
 
@@ -31,8 +32,8 @@ class StartCheck(Callback):
         validated: What the last validation logged, by name.
 
     Raises:
-        UsageError: If a checkpoint, early stopping or a scheduler monitors an unknown metric, or if
-            `trainer.sync_batchnorm` is on where it does not work.
+        UsageError: If a step cannot tell several sets apart; if a checkpoint, early stopping or a scheduler monitors an
+            unknown metric; or if `trainer.sync_batchnorm` is on where it does not work.
     """
 
     def __init__(self, spare: Any = None) -> None:
@@ -46,10 +47,11 @@ class StartCheck(Callback):
         self._frequencies: list[tuple[Any, int]] = []  # of schedulers that watch a metric
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Look at what batch norm needs, and let DDP wait for no gradients that a step by hand does not compute."""
+        """Look at what several sets, batch norm and DDP need."""
+        check_steps(trainer, pl_module)
         strategy: Any = trainer.strategy
         if isinstance(strategy, DDPStrategy) and not pl_module.automatic_optimization:
-            strategy._ddp_kwargs["find_unused_parameters"] = True
+            strategy._ddp_kwargs["find_unused_parameters"] = True  # each backward pass has gradients for some only
         wanted = getattr(strategy, "_layer_sync", None) is not None
         works = strategy.root_device.type != "cpu" and isinstance(strategy, DDPStrategy)
         if wanted and not works and any(isinstance(layer, _BatchNorm) for layer in pl_module.modules()):

@@ -67,7 +67,7 @@ def check(config: dict[str, Any]) -> int:
 
 
 def _check_images(split: str, images: ImageDataset, num_threads: int, report: Report, seen: dict[bytes, str]) -> None:
-    """Decode every image, and compare the files with those of the splits before."""
+    """Decode every image, and compare the files with those of the stages before."""
     infos: list[ImageInfo] = []
     copies: list[str] = []
 
@@ -88,7 +88,7 @@ def _check_images(split: str, images: ImageDataset, num_threads: int, report: Re
                 continue
             infos.append(found)
             name = f"{split}: {images.name(item)}"
-            if digest and not seen.setdefault(digest, name).startswith(f"{split}:"):
+            if digest and not seen.setdefault(digest, name).startswith(split.partition("/")[0]):
                 copies.append(f"{name} is the same file as {seen[digest]}")
     if infos:
         widths, heights = (np.array([getattr(info, side) for info in infos]) for side in ("width", "height"))
@@ -148,10 +148,10 @@ def _check_classes(splits: dict[str, Dataset[Any]], datamodule: BaseDataModule, 
         except ValueError as error:
             report.problems.append(f"{split}: {error}")
     counts = {split: np.bincount(found[found >= 0], minlength=num_classes) for split, found in classes.items()}
-    width = max(map(len, ["class", *names]))
-    print(f"\n{'class':<{width}}" + "".join(f"{split:>10}" for split in counts) + "     share of train")
+    width, column = max(map(len, ["class", *names])), max(10, *(len(split) + 2 for split in counts))
+    print(f"\n{'class':<{width}}" + "".join(f"{split:>{column}}" for split in counts) + "     share of train")
     for k in range(num_classes):
         name = names[k] if k < len(names) else str(k)
         share = counts["train"][k] / max(counts["train"].sum(), 1)
-        print(f"{name:<{width}}" + "".join(f"{count[k]:>10,}" for count in counts.values()) + f"{share:>19.1%}")
+        print(f"{name:<{width}}" + "".join(f"{count[k]:>{column},}" for count in counts.values()) + f"{share:>19.1%}")
         report.problems += [f"train: class {name} is empty"] if counts["train"][k] == 0 else []

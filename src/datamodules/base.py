@@ -13,8 +13,8 @@ from src.datamodules.batches import apply_transforms
 from src.datamodules.collates import collate
 from src.datamodules.datasets import KeyedDataset
 from src.datamodules.randomness import batch_number, seed_batch
-from src.datamodules.samplers import ArrayBatchSampler, ShardSampler, balanced_weights, batches_for_all
-from src.datamodules.splits import check_labels, classes_of, column, describe, divide, names_of
+from src.datamodules.samplers import ArrayBatchSampler, ShardSampler, batches_for_all, sampling_weights
+from src.datamodules.splits import check_splits, classes_of, describe, divide, names_of
 from src.errors import UsageError
 from src.signals import outlast_signals
 
@@ -120,9 +120,7 @@ class BaseDataModule(LightningDataModule):
         self.splits = self.divide(self.serve(self.load_splits()))
         if "train" in self.splits:
             self.class_names = self.class_names or names_of(self.splits["train"])
-        for dataset in self.splits.values():
-            if self.num_classes is not None and (targets := classes_of(dataset)) is not None and len(targets):
-                check_labels(targets, self.num_classes)
+        check_splits(self.splits, self.num_classes, 1 if self.trainer is None else self.trainer.world_size)
 
     def setup(self, stage: str) -> None:
         """Load the data on every process, and say on the first what it is."""
@@ -218,7 +216,7 @@ class BaseDataModule(LightningDataModule):
             num_workers = 0 if getattr(dataset, "serves_batches", False) else max(min(self.num_cores - 1, 16), 1)
         options: dict[str, Any] = {"batch_size": share}
         if not isinstance(dataset, IterableDataset):
-            weights = self._weights(dataset) if shuffle else None
+            weights = sampling_weights(dataset, self.sampling) if shuffle else None
             sampler = ShardSampler(len(dataset), rank, world_size, shuffle, self._seed, weights)  # type: ignore
             batches = ArrayBatchSampler(sampler, share, drop_last=shuffle and len(sampler) >= share)
             # Lightning rebuilds the loader of predict around `sampler`
@@ -237,13 +235,3 @@ class BaseDataModule(LightningDataModule):
             persistent_workers=num_workers > 0,
             prefetch_factor=4 if num_workers else None,
         )
-
-    def _weights(self, dataset: Dataset[Any]) -> np.ndarray | None:
-        """Return how often each training sample comes, None for once."""
-        if self.sampling == "shuffle":
-            return None
-        name = "targets" if self.sampling == "balanced" else "weights"
-        values = classes_of(dataset) if self.sampling == "balanced" else column(dataset, "weights")
-        if values is None:
-            raise UsageError(f"data.sampling is {self.sampling}, but the data has no {name} to go by; write shuffle")
-        return balanced_weights(values) if self.sampling == "balanced" else values

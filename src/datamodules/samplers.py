@@ -1,9 +1,11 @@
 import math
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
-from torch.utils.data import BatchSampler, Sampler
+from torch.utils.data import BatchSampler, Dataset, Sampler
 
+from src.datamodules.splits import classes_of, column
 from src.errors import UsageError
 
 
@@ -115,6 +117,21 @@ def batches_for_all(length: int, num_replicas: int, batch_size: int, divisible: 
             f"{2 * num_replicas}"
         )
     return num_batches
+
+
+def sampling_weights(dataset: Dataset[Any], sampling: str) -> np.ndarray | None:
+    """Return how often each training sample comes, shape (N,), None for once; see `BaseDataModule` for `sampling`.
+
+    Raises:
+        UsageError: If the data does not say what to go by.
+    """
+    if sampling == "shuffle":
+        return None
+    name = "targets" if sampling == "balanced" else "weights"
+    values = classes_of(dataset) if sampling == "balanced" else column(dataset, "weights")
+    if values is None:
+        raise UsageError(f"data.sampling is {sampling}, but the data has no {name} to go by; write shuffle")
+    return balanced_weights(values) if sampling == "balanced" else values
 
 
 def balanced_weights(targets: np.ndarray) -> np.ndarray:

@@ -1,5 +1,6 @@
 """Which sample belongs to training, validation and test."""
 
+import re
 import warnings
 from collections.abc import Sized
 from typing import Any
@@ -26,16 +27,14 @@ def divide(
         ValueError: If folds are asked for and the data brings a validation split, or a name is none of a split.
     """
     splits = dict(loaded)
-    for name, split in splits.items():
-        if name not in (*SPLITS, "all") and not name.startswith(("val/", "test/")):
-            wanted = f"{', '.join(SPLITS)}, all, or val/ or test/ and a name for further sets"
-            raise ValueError(f"load_splits returned '{name}'; call splits {wanted}")
-        if "/" in name and isinstance(split, Sized) and not len(split):
-            raise ValueError(f"the set {name} is empty; leave it out")
+    if unknown := [name for name in loaded if not re.fullmatch("all|train|predict|(val|test)(/.+)?", name)]:
+        names = "all, train, val, test or predict; further sets are called like val/noisy and test/noisy"
+        raise ValueError(f"load_splits() returns a split '{unknown[0]}'; a split is called {names}")
     has_val = any(name.partition("/")[0] == "val" for name in splits)
     if "all" in splits:
         whole = splits.pop("all")
-        rest, test = split_off(whole, test_fraction, TEST_SEED)
+        has_test = any(name.partition("/")[0] == "test" for name in splits)
+        rest, test = split_off(whole, 0.0 if has_test else test_fraction, TEST_SEED)
         splits["train"] = subset(whole, rest)
         if len(test):
             splits["test"] = subset(whole, test)
@@ -151,6 +150,23 @@ def _by_class(dataset: Dataset[Any], seed: int) -> np.ndarray:
     shuffled = np.random.default_rng(seed).permutation(len(dataset))  # type: ignore[arg-type]
     classes = classes_of(dataset)
     return shuffled if classes is None else shuffled[np.argsort(classes[shuffled], kind="stable")]
+
+
+def check_splits(splits: dict[str, Dataset[Any]], num_classes: int | None, num_processes: int) -> None:
+    """Look whether every process has samples of every split, and all splits number their classes alike.
+
+    Raises:
+        ValueError: If not, or if a label is out of range.
+    """
+    train = names_of(splits["train"]) if "train" in splits else None
+    for name, dataset in splits.items():
+        if isinstance(dataset, Sized) and len(dataset) < num_processes:
+            wanted = f"needs at least {num_processes}, one for each process; add some or leave it out"
+            raise ValueError(f"the {name} split has {len(dataset)} samples and {wanted}")
+        if train is not None and (own := names_of(dataset) or train) != train:
+            raise ValueError(f"the {name} split numbers its classes otherwise than train: {own}, not {train}")
+        if num_classes is not None and (targets := classes_of(dataset)) is not None and len(targets):
+            check_labels(targets, num_classes)
 
 
 def check_labels(targets: np.ndarray, num_classes: int) -> None:

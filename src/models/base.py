@@ -19,7 +19,7 @@ from torchmetrics import Metric, MetricCollection
 from src.models.checks import check_parts, misfit
 from src.models.evaluation_sets import set_names
 from src.models.running_mean import RunningMean
-from src.optim import build_optimizer, build_scheduler, steps_per_batch
+from src.optim import Factories, build_optimizer, build_scheduler, steps_per_batch
 
 # lets a configuration write a tensor as a list: CrossEntropyLoss' weight, BCEWithLogitsLoss' pos_weight, ...
 register_type(Tensor, serializer=Tensor.tolist, deserializer=partial(torch.tensor, dtype=torch.float32))
@@ -79,7 +79,7 @@ class BaseModule(LightningModule):
             self.net = net
         if loss is not None:
             self.loss = loss
-        self._factories = optimizer, scheduler
+        self._factories = Factories((optimizer, scheduler))
         self._scheduler_interval = scheduler_interval
         self._scheduler_monitor = scheduler_monitor
         collection = MetricCollection(dict(metrics or {}))

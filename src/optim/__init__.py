@@ -1,7 +1,7 @@
 """Optimizers and schedulers from the factories that a configuration gives."""
 
 from src.optim.optimizer_by_name import OptimizerByName, OptimizerPart
-from src.optim.parameters import Parameters, build_optimizer
+from src.optim.parameters import Factories, Parameters, build_optimizer
 from src.optim.schedulers import (
     ChainedSchedulers,
     SequentialSchedulers,
@@ -12,6 +12,7 @@ from src.optim.schedulers import (
 
 __all__ = [
     "ChainedSchedulers",
+    "Factories",
     "OptimizerByName",
     "OptimizerPart",
     "Parameters",

@@ -11,6 +11,13 @@ OptimizerFactory = Callable[[Iterable[Any]], Optimizer]
 Kind = Literal["any", "matrix", "embedding", "sparse", "other"]
 
 
+class Factories(tuple[Any, ...]):
+    """What the command line made of class paths; a copied module shares it, since it holds what cannot be copied."""
+
+    def __deepcopy__(self, memo: Any) -> "Factories":
+        return self
+
+
 class Parameters:
     """The parameters of a module that train, and the groups they form in an optimizer.
 

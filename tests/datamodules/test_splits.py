@@ -6,7 +6,7 @@ import torch
 from torch.utils.data import Dataset
 
 from src.datamodules.datasets import ArrayDataset
-from src.datamodules.splits import check_labels, divide, fold_off, split_off
+from src.datamodules.splits import check_labels, check_splits, divide, fold_off, split_off
 
 
 def make_dataset(targets: Any, groups: Any = None) -> ArrayDataset:
@@ -80,6 +80,13 @@ def sizes(loaded: dict[str, Dataset[Any]], **options: Any) -> dict[str, int]:
         (["train", "val"], {}, {"train": 100, "val": 100}),
         (["test", "train", "val"], {}, {"train": 100, "val": 100, "test": 100}),
         (["predict"], {}, {"predict": 100}),
+        (
+            ["test/b", "val/b", "predict", "val/a", "train", "val", "test/a"],
+            {},
+            dict.fromkeys(["train", "val", "val/b", "val/a", "test/b", "test/a", "predict"], 100),
+        ),
+        (["val/a", "train"], {}, {"train": 100, "val/a": 100}),
+        (["all", "test/a"], {"val_fraction": 0.1, "test_fraction": 0.2}, {"train": 90, "val": 10, "test/a": 100}),
     ],
 )
 def test_missing_splits_come_from_what_is_there(
@@ -100,6 +107,25 @@ def test_folds_and_seeds_leave_the_test_split_alone() -> None:
 def test_folds_of_data_that_brings_a_validation_split_are_refused() -> None:
     with pytest.raises(ValueError, match="the data has a validation split of its own"):
         sizes({name: make_dataset([0, 1]) for name in ("train", "val")}, num_folds=2)
+
+
+@pytest.mark.parametrize("name", ["noisy", "train/a", "val/", "validation", "predict/a"])
+def test_a_split_of_another_name_is_refused(name: str) -> None:
+    with pytest.raises(ValueError, match=rf"a split '{name}'; a split is called all, train, val, test or predict"):
+        sizes({"train": make_dataset([0, 1]), name: make_dataset([0, 1])})
+
+
+def test_every_process_needs_samples_whose_classes_have_the_same_numbers() -> None:
+    two, other = (ArrayDataset(torch.zeros(2), torch.arange(2), classes=names) for names in (["a", "b"], ["b", "c"]))
+    check_splits({"train": two, "test": two, "test/a": make_dataset([1])}, 2, 1)
+    for split, processes, message in (
+        (make_dataset([]), 1, "the val/a split has 0 samples and needs at least 1, one for each process"),
+        (make_dataset([1]), 2, "the val/a split has 1 samples and needs at least 2, one for each process"),
+        (other, 1, r"the val/a split numbers its classes otherwise than train: \['b', 'c'\], not \['a', 'b'\]"),
+        (make_dataset([5]), 1, "data.num_classes is 2, but the labels go from 5 to 5"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            check_splits({"train": two, "val/a": split}, 2, processes)
 
 
 def test_labels_must_fit_the_number_of_classes() -> None:

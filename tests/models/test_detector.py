@@ -11,11 +11,13 @@ import torch
 import yaml
 from PIL import Image
 from torch import Tensor, nn
+from torch.utils.data import DataLoader
 from torchmetrics.detection import MeanAveragePrecision
 from torchvision.models import detection
 
 from src.models import DetectorModule, SumOfTerms, load_model
 from tests.conftest import ROOT, Train
+from tests.models.test_base import make_trainer
 from tests.test_exact_resume import STEPS, interrupted  # noqa: F401  (a fixture)
 
 CONFIG = str(ROOT / "configs" / "detection.yaml")
@@ -110,11 +112,20 @@ def test_the_second_pass_leaves_no_trace(train_metrics: bool) -> None:
     assert module.net.layers[0].num_batches_tracked == 1  # type: ignore[index]
 
 
+@pytest.mark.filterwarnings("ignore:.*LeafSpec", "ignore:.*does not have many workers")
 def test_what_is_logged_of_the_precision() -> None:
-    module, (_, targets) = make_module(make_known(), train_metrics=False).eval(), make_batch()
-    module._shared_step(([torch.rand(3, 8, 8), torch.rand(3, 8, 8)], targets), "val")
-    results = {name: float(value) for name, value in module._results("val").items()}
-    assert results == {"val/map": 1, "val/map_50": 1, "val/map_75": 1}
+    module, (_, targets) = make_module(make_known(), train_metrics=False), make_batch()
+    batch = [torch.rand(3, 8, 8), torch.rand(3, 8, 8)], targets
+    nothing = {"boxes": torch.zeros(0, 4), "labels": torch.zeros(0, dtype=torch.long)}
+    shifted = [{"boxes": torch.tensor([[50.0, 50, 60, 60]]), "labels": torch.tensor([2])}, nothing]
+    trainer = make_trainer()
+    loaders = [DataLoader([item], batch_size=None) for item in (batch, (batch[0], shifted))]  # type: ignore[arg-type]
+    logged = trainer.validate(module, loaders, verbose=False)[0]
+    results = {name: float(value) for name, value in logged.items() if not name.endswith("loss")}
+    right = {"val/map": 1, "val/map_50": 1, "val/map_75": 1}
+    assert results == right | {"val/1/map": 0, "val/1/map_50": 0, "val/1/map_75": 0}
+    assert set(module.metric_names("val")) == set(logged)
+    module = make_module(make_known(), train_metrics=False)
     assert module.metric_names("val") == ["val/loss", "val/map", "val/map_50", "val/map_75"]
     assert module.metric_names("train") == ["train/loss"]
 

@@ -17,7 +17,7 @@ from src.config import apply_overrides, merge
 from src.models import BaseModule, ClassifierModule, load_model
 from tests.conftest import DIGITS, QUICK, ROOT, Train
 
-OWN = '''
+OWN = """
 import torch
 from torch import nn
 from lightning.pytorch import LightningModule
@@ -52,13 +52,14 @@ class Plain(LightningModule):
 
     def configure_optimizers(self):
         return torch.optim.SGD(self.parameters(), 0.1)
-'''
+"""
 LOAD = """
 import sys, torch
 from src.models import load_model
 module = load_model(sys.argv[1])
 assert not module.training
-torch.save({"out": module(torch.ones(2, 1, 8, 8)), "kind": type(module).__name__, "names": module.class_names}, sys.argv[2])
+found = {"out": module(torch.ones(2, 1, 8, 8)), "kind": type(module).__name__, "names": module.class_names}
+torch.save(found, sys.argv[2])
 """
 
 
@@ -200,7 +201,10 @@ class Narrow(WithoutLoss):
 
 
 def test_a_narrower_class_keeps_what_it_takes() -> None:
-    before = {"class_path": "tests.models.test_own_modules.WithoutLoss", "init_args": {"net": "a.Net", "layer_decay": 1}}
+    before = {
+        "class_path": "tests.models.test_own_modules.WithoutLoss",
+        "init_args": {"net": "a.Net", "layer_decay": 1},
+    }
     after = apply_overrides({"model": before}, [("model", "tests.models.test_own_modules.Narrow")])
     assert after["model"]["init_args"] == {"net": "a.Net"}
 
@@ -221,5 +225,7 @@ def test_a_reference_takes_the_default_of_a_signature(train: Train, words: str) 
 
 
 def test_a_reference_to_nothing_is_still_named(train: Train) -> None:
-    result = train("--config", DIGITS, "--model.optimizer", "torch.optim.LBFGS", "--model.scheduler.max_lr", "${model.x.y}")
+    result = train(
+        "--config", DIGITS, "--model.optimizer", "torch.optim.LBFGS", "--model.scheduler.max_lr", "${model.x.y}"
+    )
     assert (result.code, bool(re.search("refers to model.x.y, which is not set", result.err))) == (2, True)

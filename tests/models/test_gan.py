@@ -1,0 +1,88 @@
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from torch import nn
+from torch.utils._pytree import tree_leaves
+from torchmetrics.image.fid import FrechetInceptionDistance
+
+from src.datamodules import DigitsDataModule
+from src.models import load_model
+from tests.conftest import ROOT, Train
+
+CONFIG = str(ROOT / "configs" / "gan.yaml")
+SMALL = ("--model.generator.layers", "[8, U, 8]", "--model.discriminator.layers", "[8, M, 8]")
+
+
+def distance(real: Any, made: Any) -> float:
+    metric = FrechetInceptionDistance(feature=nn.Flatten(), input_img_size=(1, 8, 8))
+    metric.update(real, real=True)
+    metric.update(made, real=False)
+    return float(metric.compute())
+
+
+def test_it_learns_more_than_each_pixel_by_itself(train: Train, tmp_path: Path) -> None:
+    words = ("--trainer.max_epochs", "12", "--run_name", "a", "--callbacks.samples.every_n_epochs", "6")
+    result = train("--config", CONFIG, *words)
+    assert (result.code, result.err) == (0, "")
+    data = DigitsDataModule()
+    data.load()
+    real, test = (data.splits[name].inputs.float() / 127.5 - 1 for name in ("train", "test"))  # type: ignore[attr-defined]
+    mixed = torch.stack([pixel[torch.randperm(len(real))[: len(test)]] for pixel in real.flatten(1).T], dim=1)
+    reached = float(re.findall(r"^test/frechet_distance +(\S+)", result.out, re.MULTILINE)[0])
+    assert distance(test, real[: len(test)]) < reached < distance(test, mixed.reshape(test.shape))
+
+    events = EventAccumulator(str(tmp_path / "logs/gan/a")).Reload()
+    assert [image.step for image in events.Images("generated/val")] == [119, 239]
+    assert "reconstructed/val" not in events.Tags()["images"]
+    assert {"train/generator_loss", "train/discriminator_loss", "best/val/frechet_distance"} <= set(
+        events.Tags()["scalars"]
+    )
+
+    module: Any = load_model(tmp_path / "logs/gan/a/checkpoints/best.ckpt")
+    before = torch.get_rng_state()
+    images = module.sample(300, torch.Generator().manual_seed(1))
+    assert torch.equal(before, torch.get_rng_state())
+    assert (images.shape, bool((images >= 0).all()), bool((images <= 1).all())) == ((300, 1, 8, 8), True, True)
+    assert distance(test, images * 2 - 1) == pytest.approx(reached, rel=0.5)
+
+
+def test_killed_in_the_middle_it_ends_as_if_nothing_had_happened(tmp_path: Path) -> None:
+    """A real process is killed by SIGKILL within an epoch; both networks and both optimizers come out the same."""
+    command = [sys.executable, str(ROOT / "train.py"), "fit", "--config", CONFIG, *SMALL, "--trainer.max_epochs", "4"]
+    command += ["--callbacks.last.every_n_steps", "2", "--callbacks.progress.line_seconds", "0.01", "--run_name"]
+    whole = subprocess.run([*command, "whole"], cwd=tmp_path, capture_output=True, text=True, timeout=600)
+    assert whole.returncode == 0, whole.stderr
+    log, killed = tmp_path / "logs/gan/killed/train.log", False
+    with subprocess.Popen([*command, "killed"], cwd=tmp_path, stdout=subprocess.DEVNULL) as process:
+        for _ in range(6000):
+            if log.exists() and re.search(r"epoch 2/4  batch (?:[5-9]|1\d)/20", log.read_text()):
+                process.send_signal(signal.SIGKILL)
+                killed = True
+                break
+            time.sleep(0.01)
+    assert killed and process.returncode == -signal.SIGKILL
+    again = [sys.executable, str(ROOT / "train.py"), "--resume", "logs/gan/killed"]
+    resumed = subprocess.run(again, cwd=tmp_path, capture_output=True, text=True, timeout=600)
+    assert resumed.returncode == 0, resumed.stderr
+    step = int(re.findall(r"last.ckpt, step (\d+)", resumed.stdout)[0])
+    assert 20 < step < 60
+    ends = [
+        torch.load(tmp_path / f"logs/gan/{name}/checkpoints/last.ckpt", weights_only=True)
+        for name in ("whole", "killed")
+    ]
+    assert len(ends[0]["optimizer_states"]) == 2
+    for part in ("state_dict", "optimizer_states", "global_step", "epoch"):
+        first, second = (tree_leaves(end[part]) for end in ends)
+        assert len(first) == len(second)
+        same = [
+            torch.equal(a, b) if isinstance(a, torch.Tensor) else a == b for a, b in zip(first, second, strict=True)
+        ]
+        assert all(same), part
