@@ -28,8 +28,8 @@ def divide(
     """
     splits = dict(loaded)
     if unknown := [name for name in loaded if not re.fullmatch("all|train|predict|(val|test)(/.+)?", name)]:
-        names = "all, train, val, test or predict; further sets are called like val/noisy and test/noisy"
-        raise ValueError(f"load_splits() returns a split '{unknown[0]}'; a split is called {names}")
+        known = "all, train, val, test or predict; further sets are called like val/noisy and test/noisy"
+        raise ValueError(f"load_splits() returns a split '{unknown[0]}'; a split is called {known}")
     has_val = any(name.partition("/")[0] == "val" for name in splits)
     if "all" in splits:
         whole = splits.pop("all")

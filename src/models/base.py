@@ -91,6 +91,7 @@ class BaseModule(LightningModule):
         self._grouping = decay_norm_and_bias, layer_decay
         self._means: defaultdict[str, RunningMean] = defaultdict(RunningMean)  # of the loss, by set
         self._sets = ["val"]  # of the running validation or test
+        self._shapes: dict[str, Any] = {}  # of what the metrics of each set got
 
     def __setattr__(self, name: str, value: Any) -> None:
         """Set an attribute; the running hook's name, set 40 times a step, without the checks of nn.Module."""
@@ -168,7 +169,6 @@ class BaseModule(LightningModule):
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Build optimizer and scheduler."""
         make_optimizer, make_scheduler = self._factories
-        assert make_optimizer is not None
         optimizer = build_optimizer(make_optimizer, self, *self._grouping)
         if isinstance(optimizer, LBFGS) and self.trainer.accumulate_grad_batches > 1:
             raise ValueError("LBFGS cannot accumulate gradients; set trainer.accumulate_grad_batches to 1")
@@ -210,10 +210,14 @@ class BaseModule(LightningModule):
         predictions = apply_to_collection(predictions, Tensor, Tensor.detach)
         self._means[name].update(loss.detach(), len(targets))
         metrics = self._metrics(name)
+        if name not in self._shapes:
+            self._shapes[name] = apply_to_collection((predictions, targets), Tensor, Tensor.to, "meta")
         try:
             metrics.update(predictions, targets)
         except Exception as error:  # whatever a metric says of what it cannot take
-            raise misfit(metrics, predictions, targets, error) from error
+            raise misfit(
+                metrics, self._shapes[name], error, lambda m: m.clone().update(predictions, targets)
+            ) from error
         return {"loss": loss, "predictions": predictions, "targets": targets}
 
     def _metrics(self, name: str) -> MetricCollection:
@@ -233,7 +237,11 @@ class BaseModule(LightningModule):
 
     def _results(self, name: str) -> dict[str, Tensor]:
         """Return what is logged of the metrics of one set at the end of an epoch."""
-        return dict(self._metrics(name).compute())
+        metrics = self._metrics(name)
+        try:
+            return dict(metrics.compute())
+        except Exception as error:  # some notice only now what they could not take
+            raise misfit(metrics, self._shapes.get(name), error, lambda metric: metric.compute()) from error
 
     def _log_epoch(self, sets: list[str]) -> None:
         """Log the means over all samples of all ranks, and start anew."""

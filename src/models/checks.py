@@ -1,11 +1,13 @@
 """What a module needs, and what its metrics take."""
 
 import inspect
+from collections.abc import Callable
 from typing import Any
 
 import torchmetrics.classification
+from lightning.pytorch.utilities.memory import is_oom_error
 from torch import Tensor
-from torchmetrics import MetricCollection
+from torchmetrics import Metric, MetricCollection
 
 from src.errors import UsageError
 
@@ -32,20 +34,20 @@ def check_parts(kind: type, base: type, parts: dict[str, Any]) -> None:
         raise ValueError(f"{names} must be set, since {kind.__name__} uses it; write a class_path")
 
 
-def misfit(metrics: MetricCollection, predictions: Any, targets: Any, error: Exception) -> Exception:
+def misfit(metrics: MetricCollection, given: Any, error: Exception, probe: Callable[[Metric], Any]) -> Exception:
     """Return what to raise where metrics could not take a batch: which of them, what it got, and what to take instead.
 
     Args:
         metrics: One of them failed.
-        predictions: What they got.
-        targets: What they got.
+        given: Predictions and targets, or tensors of their shapes; None if they got nothing.
         error: What was raised.
+        probe: Fails for that one alone.
     """
-    for name, metric in metrics.items(keep_base=True):
+    for name, metric in metrics.items(keep_base=True) if not is_oom_error(error) else ():
         try:
-            metric.clone().update(predictions, targets)
+            probe(metric)
         except Exception:
-            kind = type(metric).__name__
+            kind, (predictions, targets) = type(metric).__name__, given or (None, None)
             got = f"predictions of {_shape(predictions)} and targets of {_shape(targets)}"
             said = str(error).strip().partition("\n")[0][:200]
             advice = _advice(kind, predictions, targets)

@@ -1,0 +1,150 @@
+"""Data that nobody prepared, through the real entry point: read, or refused in one message that says what to do."""
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+from torch.utils.data import IterableDataset
+
+from tests.conftest import DIGITS, QUICK, ROOT, Train, write_images
+
+ARRAYS = str(ROOT / "configs" / "arrays.yaml")
+FOLDER = str(ROOT / "configs" / "image_folder.yaml")
+DIABETES = str(ROOT / "configs" / "diabetes.yaml")
+SHORT = ("--trainer.max_epochs", "1", "--callbacks.figures", "null", "--run_name", "a")
+
+
+def rows(count: int, form: str) -> str:
+    return "".join(form.format(age=20 + k, income=k * 0.5, target=k % 2) for k in range(count))
+
+
+READ = {  # tables as they come, and the first sample
+    "semicolons and decimal commas": "age;income;targets\n" + rows(40, "{age};{income};{target}\n").replace(".", ","),
+    "tabs": "age\tincome\ttargets\n" + rows(40, "{age}\t{income}\t{target}\n"),
+    "a mark of its encoding": "\ufeffage,income,targets\n" + rows(40, "{age},{income},{target}\n"),
+    "empty lines": "age,income,targets\n" + rows(40, "{age},{income},{target}\n\n") + "\n\n",
+    "labels as pandas writes them": "age,income,targets\n" + rows(40, "{age},{income},{target}.0\n"),
+    "quotes": '"age","income","targets"\n' + rows(40, '"{age}","{income}","{target}"\n'),
+    "Windows": "age,income,targets\r\n" + rows(40, "{age},{income},{target}\r\n"),
+    "spaces": "age, income, targets\n" + rows(40, "{age}, {income}, {target}\n"),
+}
+
+
+@pytest.mark.parametrize("kind", READ)
+def test_tables_that_are_read(train: Train, tmp_path: Path, kind: str) -> None:
+    (tmp_path / "t.csv").write_text(READ[kind], encoding="utf-8", newline="")
+    result = train("--config", ARRAYS, "--data.train", "t.csv", *SHORT)
+    assert (result.code, result.err) == (0, "")
+    assert "data: train 32, val 4, test 4; 2 classes: 0 16, 1 16" in result.out
+    module = torch.load("logs/arrays/a/checkpoints/last.ckpt", weights_only=True)["module"]
+    assert module["init_args"]["net"]["init_args"]["in_features"] == 2
+    assert train("predict", "--config", ARRAYS).code == 0
+
+
+def test_whole_numbers_stay_values_where_nobody_asks_for_classes(train: Train, tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("age,targets\n" + "".join(f"{k},{k % 7}.0\n" for k in range(60)))
+    data = ("--data", "src.datamodules.ArrayDataModule", "--data.train", "t.csv", "--data.num_features", "1")
+    result = train("--config", DIABETES, *data, *SHORT)
+    assert (result.code, result.err) == (0, "")
+    assert "classes" not in result.out
+
+
+def test_float_labels_of_arrays_are_classes_too(train: Train, tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", inputs=np.random.default_rng(0).random((60, 3)), targets=np.arange(60) % 3 * 1.0)
+    result = train("--config", ARRAYS, "--data.train", "a.npz", *SHORT)
+    assert (result.code, result.err) == (0, "")
+    assert "data: train 49, val 5, test 6; 3 classes: 0 16, 1 16, 2 17" in result.out
+
+
+HEAD = "age,income,targets\n41,1.5,0\n"
+LATIN = "age,income,straße\n1,2,0\n".encode("latin-1")
+REFUSED: dict[str, tuple[str | bytes, str]] = {
+    "an empty cell": (
+        HEAD + "41.9,,0\n",
+        "t.csv, line 3, column 'income': the cell is empty; fill it in, or leave",
+    ),
+    "a text": (
+        HEAD + "old,3,1\n",
+        r"line 3, column 'age': expected a finite number, got 'old'; write texts and dates",
+    ),
+    "a date": (HEAD + "42,2024-01-01,1\n", r"line 3, column 'income': expected a finite number, got '2024-01-01'"),
+    "not a number": (HEAD + "42,nan,1\n", r"line 3, column 'income': expected a finite number, got 'nan'"),
+    "infinity": (HEAD + "42,inf,1\n", r"line 3, column 'income': expected a finite number, got 'inf'"),
+    "too many cells": (HEAD + "42,1,1,7\n", r"line 3: 4 cells, but the header has 3: age, income, targets"),
+    "another encoding": (LATIN, r"t.csv: is not UTF-8; save the table in that encoding"),
+    "no targets": ("age,income,label\n1,2,0\n", r"no column 'targets'"),
+    "nothing": ("", r"no column 'targets'; its header is nothing"),
+    "a header alone": ("age,targets\n", r"a table needs rows"),
+}
+
+
+@pytest.mark.parametrize("kind", REFUSED)
+def test_tables_that_are_refused(train: Train, tmp_path: Path, kind: str) -> None:
+    content, message = REFUSED[kind]
+    (tmp_path / "t.csv").write_bytes(content if isinstance(content, bytes) else content.encode())
+    result = train("--config", ARRAYS, "--data.train", "t.csv", *SHORT)
+    assert (result.code, "Traceback" in result.err, len(result.err.splitlines())) == (2, False, 1)
+    assert re.search(message, result.err), result.err
+    assert not (tmp_path / "logs").exists()
+
+
+def test_files_that_are_no_images_are_counted(train: Train, tmp_path: Path) -> None:
+    for name in "ab":
+        write_images(tmp_path / "images" / name, 12)
+    for number, ending in enumerate(("gif", "GIF", "heic", "txt")):
+        (tmp_path / f"images/a/{number}.{ending}").write_bytes(b"x")
+    for name in (".hidden.gif", "Thumbs.db", "notes"):
+        (tmp_path / "images/b" / name).write_bytes(b"x")
+    words = ("--config", FOLDER, "--data.root", "images", "--data.image_size", "16")
+    result = train("fit", *words, *SHORT)
+    assert (result.code, result.err) == (0, "")
+    (line,) = [line for line in result.out.splitlines() if line.startswith("left out")]
+    assert line.startswith("left out, since they are none of .jpg, .jpeg, .png")
+    assert line.endswith(": 2 .gif, 1 .heic, 1 .txt, 1 without an ending")
+    checked = train("check", *words)
+    assert (checked.code, line in checked.out) == (0, True)
+
+
+class Endless(IterableDataset[tuple[Tensor, int]]):
+    """Digits without end."""
+
+    def __init__(self, root: str) -> None:
+        self.root = root
+
+    def __iter__(self) -> Iterator[tuple[Tensor, int]]:
+        while True:
+            yield torch.zeros(1, 8, 8), 3
+
+
+def test_a_scheduler_over_data_without_a_length_wants_steps(train: Train) -> None:
+    data = ("--data", "src.datamodules.VisionDataModule", "--data.root", ".", "--data.num_classes", "10")
+    data += ("--data.train_dataset", "tests.test_unprepared_data.Endless", "--data.num_workers", "0")
+    result = train("fit", "--config", DIGITS, *data, *QUICK[:2], "--run_name", "a")
+    assert (result.code, "Traceback" in result.err) == (2, False)
+    assert "needs the number of steps, which is not known; set trainer.max_steps" in result.err
+    result = train("fit", "--config", DIGITS, *data, "--trainer.max_steps", "3", *QUICK[4:], "--run_name", "b")
+    assert (result.code, result.err) == (0, "")
+
+
+METRICS = {
+    "torchmetrics.classification.BinaryAUROC": (
+        r"model.metrics.x: BinaryAUROC cannot take predictions of shape \(64, 10\) and targets of shape \(64,\); "
+        r"take torchmetrics.classification.MulticlassAUROC, num_classes 10 \("
+    ),
+    "torchmetrics.classification.BinaryAccuracy": "take torchmetrics.classification.MulticlassAccuracy",
+    "torchmetrics.MeanSquaredError": r"model.metrics.x: MeanSquaredError cannot take predictions of shape \(64, 10\)",
+}
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_a_metric_that_does_not_fit_names_the_one_that_does(train: Train, metric: str) -> None:
+    result = train("fit", "--config", DIGITS, "--model.metrics.x", metric, *QUICK, "--run_name", "a")
+    assert (result.code, "Traceback" in result.err) == (2, False)
+    assert len(result.err.splitlines()) <= 2
+    assert re.search(METRICS[metric], result.err), result.err
+    assert json.loads(Path("logs/digits/a/run.json").read_text())["exit_status"] == 2
