@@ -21,6 +21,7 @@ from src.command_line import COMMANDS, CommandLine
 from src.commands.evaluate import NothingToDo, evaluate, has_loader
 from src.commands.find_batch_size import find_batch_size
 from src.commands.replay import replay
+from src.config import place
 from src.datamodules.base import BaseDataModule
 from src.errors import UsageError
 from src.facts import fill_in
@@ -30,7 +31,7 @@ from src.plugins import DurableCheckpointIO
 from src.precision import settle_precision
 from src.request import EVALUATING, OWN_KEYS, Request, log_root
 from src.resume import LENGTHS, Start, check_same, find_start, read_start
-from src.run import Run, place
+from src.run import Run
 from src.steps import leave_out_idle_work
 from src.yaml_files import dump_yaml, load_file, write_yaml
 

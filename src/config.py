@@ -3,7 +3,9 @@
 import copy
 import importlib
 import inspect
+import os
 import re
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -13,6 +15,7 @@ from omegaconf.errors import OmegaConfBaseException
 from src.errors import UsageError
 from src.yaml_files import Config, escape
 
+PATH_KEYS = ("save_dir", "dirpath")  # where loggers and callbacks write: relative to the run directory
 CLASS_KEYS = ("class_path", "init_args", "dict_kwargs")
 DATA_REFERENCE = re.compile(r"\$\{data\.init_args\.(\w+)\}")
 
@@ -68,6 +71,19 @@ def apply_overrides(config: Config, overrides: list[tuple[str, str]]) -> Config:
     for key, text in sorted(overrides, key=lambda item: len([k for k in item[0].split(".") if k not in CLASS_KEYS])):
         override(config, key, text)
     return config
+
+
+def place(node: Any, directory: Path) -> None:
+    """Put the relative output folders of every class below `node` inside the run directory, in place."""
+    if isinstance(node, list):
+        for item in node:
+            place(item, directory)
+    elif hasattr(node, "items"):
+        for key, value in list(node.items()):  # a Namespace lists its nested keys too, dotted
+            if key.rpartition(".")[2] in PATH_KEYS and isinstance(value, str | os.PathLike):
+                node[key] = str(directory / value)
+            else:
+                place(value, directory)
 
 
 def left_to_data(config: Config) -> set[str]:

@@ -23,7 +23,6 @@ from src.files import is_checkpoint
 from src.launch import is_main_process, job_name
 
 PACKAGES = ("torch", "torchvision", "lightning", "torchmetrics", "jsonargparse", "numpy")
-PATH_KEYS = ("save_dir", "dirpath")  # where loggers and callbacks write: relative to the run directory
 NAME_VARIABLE = "TRAIN_RUN_NAME"  # tells the processes that rank 0 starts which run they belong to
 
 
@@ -53,15 +52,13 @@ class Run:
             raise UsageError(f"--run_name must be a plain folder name, got '{wanted}'")
         if not (parts := Path(experiment).parts) or parts[0] == "/" or ".." in parts:
             raise UsageError(f"experiment must be a plain folder name, got '{experiment}'")
-        try:
-            parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise UsageError(f"{parent}: {error.strerror}; choose another trainer.default_root_dir") from None
         for attempt in range(1000):
             run = cls(parent / (wanted if attempt == 0 else f"{wanted}-{attempt + 1}"))
             try:
-                run.directory.mkdir()
-            except FileExistsError:
+                run.directory.mkdir(parents=True)
+            except OSError as error:
+                if not run.directory.exists():
+                    raise UsageError(f"{parent}: {error.strerror}; choose another trainer.default_root_dir") from None
                 if name:
                     what = "choose another --run_name, or continue it with --resume auto"
                     raise UsageError(f"run '{name}' exists: {run.directory}; {what}") from None
@@ -239,16 +236,3 @@ def _git() -> dict[str, Any] | None:
     except (OSError, subprocess.SubprocessError):
         return None
     return {"commit": commit, "dirty": bool(status)}
-
-
-def place(node: Any, directory: Path) -> None:
-    """Put the relative output folders of every class below `node` inside the run directory, in place."""
-    if isinstance(node, list):
-        for item in node:
-            place(item, directory)
-    elif hasattr(node, "items"):
-        for key, value in list(node.items()):  # a Namespace lists its nested keys too, dotted
-            if key.rpartition(".")[2] in PATH_KEYS and isinstance(value, str | os.PathLike):
-                node[key] = str(directory / value)
-            else:
-                place(value, directory)

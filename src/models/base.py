@@ -35,9 +35,8 @@ class BaseModule(LightningModule):
     own: val/loss is that of the set "val", val/noisy/loss that of the set "val/noisy".
 
     Args:
-        net: The network to train; may be left out where `step` does not use it.
-        loss: Called with the network's outputs and the targets; returns the mean over the batch. May be left out where
-            `step` does not use it.
+        net: The network to train. It may be left out where `step` does not use it, and so may the loss.
+        loss: Called with the network's outputs and the targets; returns the mean over the batch.
         optimizer: Made over the parameters that train; may be left out where `configure_optimizers` is another.
         scheduler: Changes the learning rate; its `total_steps`, if it has one, is filled in from the trainer.
         scheduler_interval: When the scheduler steps. If left out: after each batch for schedulers that know their
@@ -215,21 +214,18 @@ class BaseModule(LightningModule):
         try:
             metrics.update(predictions, targets)
         except Exception as error:  # whatever a metric says of what it cannot take
-            raise misfit(
-                metrics, self._shapes[name], error, lambda m: m.clone().update(predictions, targets)
-            ) from error
+            given = predictions, targets
+            raise misfit(metrics, given, error, lambda metric: metric.clone().update(*given)) from error
         return {"loss": loss, "predictions": predictions, "targets": targets}
 
     def _metrics(self, name: str) -> MetricCollection:
         """Return the metrics of the training, or of a validation or test set."""
         stage = name.partition("/")[0]
-        metrics: MetricCollection = getattr(self, f"{stage}_metrics")
-        if name == stage:
-            return metrics
-        if name not in self._more_metrics:
-            self._more_metrics[name] = metrics.clone(prefix=f"{name}/")
-            self._more_metrics[name].reset()
-        return self._more_metrics[name]
+        metrics: MetricCollection = self._more_metrics.get(name, getattr(self, f"{stage}_metrics"))
+        if name != stage and name not in self._more_metrics:
+            metrics = self._more_metrics[name] = metrics.clone(prefix=f"{name}/")
+            metrics.reset()
+        return metrics
 
     def _names(self, name: str) -> list[str]:
         """Return the full names of all that is logged of one set."""
