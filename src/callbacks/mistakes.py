@@ -66,7 +66,7 @@ class Mistakes:
                 truth, taken = (names[k] if k < len(names) else str(k) for k in (int(target), int(answer)))
                 upper.set_title(f"is {truth}\n{taken} {badness:.2f}", fontsize=9)
                 if can_run_alone(trainer) and isinstance(getattr(module, "net", None), nn.Module):
-                    lower.imshow(_saliency(module, image[None], answer)[0].numpy(), cmap="inferno")
+                    lower.imshow(_saliency(module, image[None], answer)[0].float().numpy(), cmap="inferno")
             else:
                 upper.set_title(f"{badness:.0%} wrong", fontsize=9)
                 upper.imshow(draw_target(plain, target).permute(1, 2, 0).numpy())

@@ -138,11 +138,11 @@ class StartCheck(Callback):
 def _check_states(trainer: Any, module: LightningModule) -> None:
     """See that module, data and callbacks put nothing into a checkpoint that could not be read back."""
     added: dict[str, Any] = {}
-    with contextlib.suppress(KeyError):  # it may look for what is not there yet; the first save then tells
+    with contextlib.suppress(Exception):  # it may look for what is not there yet; the first save then tells
         module.on_save_checkpoint(added)
-    states = {type(owner).__name__: owner.state_dict() for owner in (trainer.datamodule, *trainer.callbacks) if owner}
+    owners = [module, *trainer.callbacks, *([] if trainer.datamodule is None else [trainer.datamodule])]
     try:
-        check_plain(added | {type(module).__name__: module.state_dict()} | states)
+        check_plain(added | {type(owner).__name__: owner.state_dict() for owner in owners})
     except RunFailure as failure:
         raise UsageError(str(failure)) from None
 

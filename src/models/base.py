@@ -16,7 +16,7 @@ from torch.optim import LBFGS
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 from torchmetrics import Metric, MetricCollection
 
-from src.models.checks import check_parts, misfit
+from src.models.checks import check_names, check_parts, misfit
 from src.models.evaluation_sets import set_names
 from src.models.running_mean import RunningMean
 from src.optim import Factories, build_optimizer, build_scheduler, steps_per_batch
@@ -49,7 +49,7 @@ class BaseModule(LightningModule):
             fine-tuning, 0.65 to 0.9 (arXiv:1801.06146).
 
     Raises:
-        ValueError: If a metric is called "loss", or something is left out that is needed.
+        ValueError: If a metric is called "loss" or has a dot in its name, or something is left out that is needed.
     """
 
     net: nn.Module
@@ -69,8 +69,7 @@ class BaseModule(LightningModule):
         layer_decay: float = 1.0,
     ) -> None:
         super().__init__()
-        if "loss" in (metrics or {}):
-            raise ValueError("model.metrics: 'loss' is logged already; choose another name for this metric")
+        check_names(metrics or {})
         if _given_hyperparameters.get() is not None:  # by the command line: plain data, unlike a network made in Python
             self.save_hyperparameters()
         check_parts(type(self), BaseModule, {"net": net, "loss": loss, "optimizer": optimizer})

@@ -1,7 +1,7 @@
 """What a module needs, and what its metrics take."""
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torchmetrics.classification
@@ -32,6 +32,19 @@ def check_parts(kind: type, base: type, parts: dict[str, Any]) -> None:
     if missing := [name for name in parts if name in used and parts[name] is None]:
         names = " and ".join(f"model.{name}" for name in missing)
         raise ValueError(f"{names} must be set, since {kind.__name__} uses it; write a class_path")
+
+
+def check_names(metrics: Iterable[str]) -> None:
+    """See that metrics can be called so.
+
+    Raises:
+        ValueError: If not.
+    """
+    for name in metrics:
+        if name == "loss":
+            raise ValueError("model.metrics: 'loss' is logged already; choose another name for this metric")
+        if not name or "." in name:  # torch keeps them as modules
+            raise ValueError(f"model.metrics: a metric cannot be called '{name}'; choose a name without dots")
 
 
 def misfit(metrics: MetricCollection, given: Any, error: Exception, probe: Callable[[Metric], Any]) -> Exception:

@@ -1,3 +1,4 @@
+import re
 from functools import partial
 from typing import Any
 
@@ -14,6 +15,7 @@ from src.models import ClassifierModule
 from src.models.networks import MLP
 from src.models.running_mean import RunningMean
 from src.optim import WarmupCosine
+from tests.conftest import DIGITS, Train
 
 
 def make_module(**arguments: Any) -> ClassifierModule:
@@ -148,3 +150,19 @@ def test_running_mean_weighs_by_count() -> None:
     assert float(mean.compute(lambda sums, reduce_op: sums + torch.tensor([0.0, 4.0]))) == 1.0
     mean.reset()
     assert torch.isnan(mean.compute(lambda sums, reduce_op: sums))
+
+
+@pytest.mark.parametrize("precision", ["64-true", "bf16-true"])
+def test_what_transforms_make_has_the_precision_of_the_weights(train: Train, precision: str) -> None:
+    words = ("--trainer.max_epochs", "1", "--trainer.limit_train_batches", "2", "--run_name", "a")
+    result = train("--config", DIGITS, *words, "--trainer.precision", precision, "--trainer.accelerator", "cpu")
+    assert (result.code, result.err, "could not be drawn" in result.out) == (0, "", False)
+    weights = torch.load("logs/digits/a/checkpoints/last.ckpt", weights_only=True)["state_dict"]
+    assert weights["net.head.weight"].dtype == {"64-true": torch.float64, "bf16-true": torch.bfloat16}[precision]
+
+
+@pytest.mark.parametrize("name", ["", "1.5", ".inf", "a.b"])
+def test_a_metric_needs_a_name_that_torch_takes(name: str) -> None:
+    message = re.escape(f"model.metrics: a metric cannot be called '{name}'; choose a name without dots")
+    with pytest.raises(ValueError, match=message):
+        make_module(metrics={name: MulticlassAccuracy(3)})

@@ -54,8 +54,9 @@ def test_it_learns_more_than_each_pixel_by_itself(train: Train, tmp_path: Path) 
     assert distance(test, images * 2 - 1) == pytest.approx(reached, rel=0.5)
 
 
-def test_killed_in_the_middle_it_ends_as_if_nothing_had_happened(tmp_path: Path) -> None:
-    """A real process is killed by SIGKILL within an epoch; both networks and both optimizers come out the same."""
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
+def test_stopped_in_the_middle_it_ends_as_if_nothing_had_happened(tmp_path: Path, how: signal.Signals) -> None:
+    """A real process is stopped within an epoch; both networks and both optimizers come out the same."""
     command = [sys.executable, str(ROOT / "train.py"), "fit", "--config", CONFIG, *SMALL, "--trainer.max_epochs", "4"]
     command += ["--callbacks.last.every_n_steps", "2", "--callbacks.progress.line_seconds", "0.01", "--run_name"]
     whole = subprocess.run([*command, "whole"], cwd=tmp_path, capture_output=True, text=True, timeout=600)
@@ -64,16 +65,16 @@ def test_killed_in_the_middle_it_ends_as_if_nothing_had_happened(tmp_path: Path)
     with subprocess.Popen([*command, "killed"], cwd=tmp_path, stdout=subprocess.DEVNULL) as process:
         for _ in range(6000):
             if log.exists() and re.search(r"epoch 2/4  batch (?:[5-9]|1\d)/20", log.read_text()):
-                process.send_signal(signal.SIGKILL)
+                process.send_signal(how)
                 killed = True
                 break
             time.sleep(0.01)
-    assert killed and process.returncode == -signal.SIGKILL
+    assert killed and process.returncode == (-how if how == signal.SIGKILL else 128 + how)
     again = [sys.executable, str(ROOT / "train.py"), "--resume", "logs/gan/killed"]
     resumed = subprocess.run(again, cwd=tmp_path, capture_output=True, text=True, timeout=600)
     assert resumed.returncode == 0, resumed.stderr
     step = int(re.findall(r"last.ckpt, step (\d+)", resumed.stdout)[0])
-    assert 20 < step < 60
+    assert 20 < step < 60 and step % 20
     ends = [
         torch.load(tmp_path / f"logs/gan/{name}/checkpoints/last.ckpt", weights_only=True)
         for name in ("whole", "killed")
