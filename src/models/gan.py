@@ -55,7 +55,7 @@ class GANModule(LightningModule):
         deceived = self._loss(fake, 1.0)
         self._optimize(for_generator, deceived)
         for name, value in (("discriminator", loss), ("generator", deceived)):
-            self.log(f"train/{name}_loss", value, on_step=False, on_epoch=True, batch_size=len(real))
+            self.log(f"train/{name}_loss", value, on_step=False, on_epoch=True, sync_dist=True, batch_size=len(real))
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:
         """Compare as many generated images as the batch has with it."""
@@ -67,12 +67,12 @@ class GANModule(LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         """Log the distance of all of them."""
-        self.log("val/frechet_distance", self.distance.compute())
+        self.log("val/frechet_distance", self.distance.compute(), sync_dist=True)
         self.distance.reset()
 
     def on_test_epoch_end(self) -> None:
         """Log the distance of all of them."""
-        self.log("test/frechet_distance", self.distance.compute())
+        self.log("test/frechet_distance", self.distance.compute(), sync_dist=True)
         self.distance.reset()
 
     @torch.no_grad()
