@@ -18,10 +18,10 @@ def main(words: list[str]) -> int:
     """
     start = time.time()
     gc.disable()  # nearly all that is made until the training begins stays: looking for garbage would take a second
-    from src.command_line import CommandLine  # imported here: loader workers import this file again
+    from src.cli.command_line import CommandLine  # imported here: loader workers import this file again
+    from src.cli.request import Request
     from src.errors import UsageError
-    from src.request import Request
-    from src.signals import interrupts_leave
+    from src.runtime.signals import interrupts_leave
 
     try:
         line = CommandLine.parse(words)
@@ -29,11 +29,11 @@ def main(words: list[str]) -> int:
         with interrupts_leave():  # where a class is swapped, it may be imported
             request = Request.build(line)
         if line.command == "repeat":
-            from src.commands.repeat import repeat
+            from src.cli.commands.repeat import repeat
 
             return repeat(line, request)
         with interrupts_leave():
-            from src.session import run  # torch and Lightning take seconds: only when all is well so far
+            from src.cli.session import run  # torch and Lightning take seconds: only when all is well so far
 
         return run(line, request, start)
     except UsageError as error:
@@ -51,7 +51,7 @@ def main(words: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    from src.signals import leave
+    from src.runtime.signals import leave
 
     code = 1  # of a crash
     atexit.register(lambda: leave(code))  # first to come, last to be called

@@ -32,12 +32,12 @@ from torchvision.models import get_model
 
 from benchmarks.data import MEAN, STD, floats
 from src.callbacks.speed_monitor import _measure_peak
-from src.console import silence_noise
+from src.cli.console import silence_noise
+from src.cli.request import DEFAULTS
 from src.datamodules.base import BaseDataModule
 from src.models import ClassifierModule
-from src.precision import has_bf16
-from src.request import DEFAULTS
-from src.signals import STOP
+from src.runtime.precision import has_bf16
+from src.runtime.signals import STOP
 
 NUM_CLASSES = 1000
 

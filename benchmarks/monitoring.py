@@ -15,7 +15,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from benchmarks.pairs import compare
 from benchmarks.reliability import epoch
 from src.callbacks import NormMonitor, RunNotes, SpeedMonitor, TrainingImages
-from src.console import silence_noise
+from src.cli.console import silence_noise
 from src.models.networks import SmallCNN
 
 

@@ -22,13 +22,13 @@ from torch import nn
 from benchmarks.data import MadeUpMNIST, floats
 from benchmarks.pairs import compare
 from src.callbacks import FiniteLoss, LastCheckpoint
-from src.console import silence_noise
+from src.cli.console import silence_noise
 from src.datamodules import VisionDataModule
 from src.datamodules.randomness import seed_batch
 from src.models import ClassifierModule
 from src.models.networks import MLP
-from src.plugins import DurableCheckpointIO
-from src.resume import read_start
+from src.runs.checkpoint_io import DurableCheckpointIO
+from src.runs.resume import read_start
 
 
 def epoch(callbacks: list[Callback], net: Callable[[], nn.Module] | None = None, **options: Any) -> Callable[[], None]:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from benchmarks.pairs import compare
 from src.models.networks import GPT, SmallCNN
-from src.precision import allow_tf32
+from src.runtime.precision import allow_tf32
 
 SWITCHES = ("bf16", "compile", "channels_last", "fused")
 COMBINED = (("bf16", "channels_last"), ("bf16", "compile", "fused"))

@@ -13,7 +13,7 @@ import yaml
 from lightning.pytorch import Callback
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from src.sharded import merged
+from src.runs.sharded import merged
 from tests.conftest import DIGITS, PLAIN, ROOT, Train, write_images
 
 FOLDER = str(ROOT / "configs" / "image_folder.yaml")
@@ -233,7 +233,7 @@ def test_random_transforms_of_samples_and_batches(
     crop = {"class_path": "torchvision.transforms.v2.RandomResizedCrop", "init_args": {"size": 16}}
     mix = {"class_path": "torchvision.transforms.v2.MixUp", "init_args": {"num_classes": 2}}
     jitter = {"class_path": "torchvision.transforms.v2.ColorJitter", "init_args": {"brightness": 0.5}}
-    each = {"class_path": "src.datamodules.batches.PerSample", "init_args": {"transforms": [jitter]}}
+    each = {"class_path": "src.datamodules.transforms.PerSample", "init_args": {"transforms": [jitter]}}
     data = {"train_transform+": [each, mix], "sample_transform": [crop] if storage == "files" else []}
     (tmp_path / "case.yaml").write_text(yaml.safe_dump({"data": {"init_args": data}}))
     words = ["--data.root", "data", "--data.image_size", "16", "--data.batch_size", "8", "--data.storage", storage]

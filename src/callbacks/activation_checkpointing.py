@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
-from src.blocks import blocks
+from src.runtime.blocks import blocks
 
 
 class ActivationCheckpointing(Callback):
@@ -19,7 +19,7 @@ class ActivationCheckpointing(Callback):
     count a batch twice.
 
     Args:
-        min_num_parameters: Smaller blocks are left as they are; see `src/blocks.py` for what a block is. Without any,
+        min_num_parameters: Smaller blocks are left as they are; see `src/runtime/blocks.py`. Without any,
             a line says so.
     """
 

@@ -10,8 +10,8 @@ from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.classification import MulticlassPrecisionRecallCurve, MultilabelPrecisionRecallCurve
 
-from src.callbacks.media import never_fatal, send_figure, steps_so_far, writers
-from src.callbacks.mistakes import Mistakes
+from src.callbacks.helpers.media import never_fatal, send_figure, steps_so_far, writers
+from src.callbacks.helpers.mistakes import Mistakes
 from src.models.base import BaseModule
 from src.models.evaluation_sets import set_names
 

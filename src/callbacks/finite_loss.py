@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.distributed.tensor import DTensor
 from torch.optim import Optimizer
 
-from src.callbacks.batch import loss_of
+from src.callbacks.helpers.batch import loss_of
 from src.errors import RunFailure
 
 MOST_KEPT = 1000  # losses
@@ -34,7 +34,7 @@ class FiniteLoss(Callback):
         self.num_skipped = 0
         self._losses: dict[int, Tensor] = {}  # since they were looked at, by batch, counted over all epochs
         self._buffers: list[Tensor] = []
-        if not skip:  # Lightning then calls neither; see src/steps.py
+        if not skip:  # Lightning then calls neither; see src/runtime/steps.py
             self.on_train_batch_start = self.on_before_optimizer_step = None  # type: ignore[assignment, method-assign]
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:

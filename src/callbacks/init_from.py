@@ -1,6 +1,6 @@
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from src.weights import load_weights
+from src.runs.weights import load_weights
 
 
 class InitFrom(Callback):

@@ -12,11 +12,11 @@ import torch.distributed as dist
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 
-from src.callbacks.agreement import Agreement
 from src.datamodules.samplers import ArrayBatchSampler
-from src.files import replace
 from src.models.base import BaseModule
-from src.signals import STOP, Stopped
+from src.runs.files import replace
+from src.runtime.agreement import Agreement
+from src.runtime.signals import STOP, Stopped
 
 KEY = "exact"  # of what this callback adds to a checkpoint
 PROGRESS = ("ready", "started", "processed", "completed")
@@ -30,7 +30,7 @@ class LastCheckpoint(Checkpoint):
     nothing but the counters, the sums of the running epoch's metrics and the generators of Python and numpy is needed
     to go on exactly, since all else is drawn anew for each batch (see src/datamodules/randomness.py).
 
-    A signal that asks the run to stop is obeyed at such a point too, after saving; see src/signals.py.
+    A signal that asks the run to stop is obeyed at such a point too, after saving; see src/runtime/signals.py.
 
     Args:
         dirpath: Folder of the checkpoints; a relative one is inside the run directory.

@@ -5,7 +5,7 @@ from typing import Any
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
-from src.callbacks.batch import loss_of
+from src.callbacks.helpers.batch import loss_of
 
 NEAR_ZERO, SOME = 0.1, 0.7  # shares of the first loss
 AVERAGED = 10  # last losses

@@ -8,7 +8,7 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint, ProgressBar
 from tqdm import tqdm
 
-from src.callbacks.batch import batch_size, loss_of, new_values
+from src.callbacks.helpers.batch import batch_size, loss_of, new_values
 
 
 class ProgressPrinter(ProgressBar):

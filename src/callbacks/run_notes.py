@@ -13,10 +13,10 @@ from tensorboard.plugins.hparams.summary_v2 import hparams_pb
 from torch import Tensor
 from torch.utils.tensorboard.summary import hparams
 
-from src.callbacks.batch import inputs_of
-from src.callbacks.media import send_scalars, send_text, steps_so_far, writers
-from src.callbacks.step_timer import PARTS
-from src.callbacks.undisturbed import can_run_alone, undisturbed
+from src.callbacks.helpers.batch import inputs_of
+from src.callbacks.helpers.media import send_scalars, send_text, steps_so_far, writers
+from src.callbacks.helpers.step_timer import PARTS
+from src.callbacks.helpers.undisturbed import can_run_alone, undisturbed
 from src.models.base import BaseModule
 
 TRAINER_KEYS = ("max_epochs", "max_steps", "precision", "accumulate_grad_batches", "gradient_clip_val", "devices")

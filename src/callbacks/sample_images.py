@@ -6,9 +6,9 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 from torchvision.utils import make_grid
 
-from src.callbacks.batch import inputs_of
-from src.callbacks.media import send_image, steps_so_far
-from src.callbacks.samples import Samples
+from src.callbacks.helpers.batch import inputs_of
+from src.callbacks.helpers.media import send_image, steps_so_far
+from src.callbacks.helpers.samples import Samples
 
 
 class SampleImages(Samples):

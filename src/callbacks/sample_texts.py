@@ -4,9 +4,9 @@ from typing import Any
 import torch
 from lightning.pytorch import LightningModule, Trainer
 
-from src.callbacks.media import send_text, steps_so_far
-from src.callbacks.samples import Samples
-from src.callbacks.undisturbed import uncompiled
+from src.callbacks.helpers.media import send_text, steps_so_far
+from src.callbacks.helpers.samples import Samples
+from src.callbacks.helpers.undisturbed import uncompiled
 
 
 class SampleTexts(Samples):

@@ -7,13 +7,13 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.profilers import PassThroughProfiler
 from torch.utils.flop_counter import FlopCounterMode
 
-from src.callbacks.batch import batch_size
-from src.callbacks.media import send_scalars, steps_so_far
-from src.callbacks.step_timer import StepTimer
-from src.callbacks.undisturbed import can_run_alone, undisturbed
+from src.callbacks.helpers.batch import batch_size
+from src.callbacks.helpers.media import send_scalars, steps_so_far
+from src.callbacks.helpers.step_timer import StepTimer
+from src.callbacks.helpers.undisturbed import can_run_alone, undisturbed
 from src.datamodules.base import BaseDataModule
 from src.models.base import BaseModule
-from src.precision import has_bf16
+from src.runtime.precision import has_bf16
 
 EVERY = 25  # one step in so many is measured; on a GPU it then waits for the device
 LARGE_STEP = 1e9  # floating-point operations

@@ -5,7 +5,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 from torchvision.utils import make_grid
 
-from src.callbacks.media import denormalize, draw_target, never_fatal, send_image
+from src.callbacks.helpers.media import denormalize, draw_target, never_fatal, send_image
 
 
 class TrainingImages(Callback):

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from src.datamodules.datasets import ArrayDataset
+from src.datamodules.datasets.array import ArrayDataset
 from src.datamodules.datasets.tables import read_csv, to_numbers
 from src.datamodules.tabular import TabularDataModule
 from src.datamodules.vision import channels_first

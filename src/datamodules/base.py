@@ -9,14 +9,14 @@ from lightning.pytorch.strategies import ModelParallelStrategy
 from torch import nn
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
-from src.datamodules.batches import apply_transforms
-from src.datamodules.collates import collate
-from src.datamodules.datasets import KeyedDataset
+from src.datamodules.datasets.keyed import KeyedDataset
 from src.datamodules.randomness import batch_number, seed_batch
 from src.datamodules.samplers import ArrayBatchSampler, ShardSampler, batches_for_all, sampling_weights
 from src.datamodules.splits import check_splits, classes_of, describe, divide, names_of
+from src.datamodules.transforms.collates import collate
+from src.datamodules.transforms.sample import apply_transforms
 from src.errors import UsageError
-from src.signals import outlast_signals
+from src.runtime.signals import outlast_signals
 
 STAGES = ("train", "validate", "test", "predict", "sanity_check")
 
@@ -45,7 +45,7 @@ class BaseDataModule(LightningDataModule):
         batch_size: Samples in one step, over all devices together.
         num_workers: Processes that load data, for each device. If left out: none for data in memory, which is faster
             without, and one per processor core but one for data that is read and decoded sample by sample.
-        collate: Joins a list of samples to a batch, for samples of different sizes; see src/datamodules/collates.py.
+        collate: Joins a list of samples to a batch, for samples of different sizes; see `src.datamodules.transforms`.
         train_transform: Applied in order to each training batch (images, targets), on the device.
         eval_transform: The same for validation, test and prediction.
 
@@ -71,7 +71,7 @@ class BaseDataModule(LightningDataModule):
     def __post_init__(self) -> None:
         super().__init__()
         self.splits: dict[str, Dataset[Any]] = {}
-        self.wanted: set[str] = set()  # arguments that the configuration wants to be told; see src/facts.py
+        self.wanted: set[str] = set()  # arguments that the configuration wants to be told; see src/cli/facts.py
         self._seed = int(os.environ.get("PL_GLOBAL_SEED", "0"))  # that of seed_everything
         for name, low in (("batch_size", 1), ("num_workers", 0), ("num_folds", 2), ("num_classes", 1)):
             if (value := getattr(self, name)) is not None and value < low:

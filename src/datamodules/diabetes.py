@@ -2,7 +2,7 @@ from dataclasses import dataclass
 
 import torch
 
-from src.datamodules.datasets import ArrayDataset
+from src.datamodules.datasets.array import ArrayDataset
 from src.datamodules.tabular import TabularDataModule
 
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from src.datamodules.datasets import ArrayDataset
+from src.datamodules.datasets.array import ArrayDataset
 from src.datamodules.digits import DigitsDataModule
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from src.datamodules.base import BaseDataModule
-from src.datamodules.datasets import ArrayDataset
+from src.datamodules.datasets.array import ArrayDataset
 
 
 @dataclass(kw_only=True, eq=False, repr=False)

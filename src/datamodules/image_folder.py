@@ -8,8 +8,10 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from src.datamodules.datasets import ArrayDataset, ImageFiles, ImageFormat
+from src.datamodules.datasets.array import ArrayDataset
 from src.datamodules.datasets.file_index import EXTENSIONS, class_folders, find_images, index_folders, read_table
+from src.datamodules.datasets.image_files import ImageFiles
+from src.datamodules.datasets.images import ImageFormat
 from src.datamodules.datasets.names import pack_names, unpack_name
 from src.datamodules.images import ImageDataModule
 from src.datamodules.splits import classes_of, names_of

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from src.datamodules.base import BaseDataModule
-from src.datamodules.datasets import ArrayDataset
+from src.datamodules.datasets.array import ArrayDataset
 from src.errors import UsageError, did_you_mean
 
 

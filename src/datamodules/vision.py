@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.utils.data import Dataset, IterableDataset
 from torchvision.datasets import wrap_dataset_for_transforms_v2
 
-from src.datamodules.datasets import ArrayDataset
+from src.datamodules.datasets.array import ArrayDataset
 from src.datamodules.datasets.pillow_images import PairedImages, PillowImages
 from src.datamodules.images import ImageDataModule
 from src.errors import UsageError

@@ -1,25 +1,15 @@
-from src.models.base import BaseModule
-from src.models.classifier import ClassifierModule
-from src.models.detector import DetectorModule
-from src.models.gan import GANModule
-from src.models.language_model import LanguageModelModule
-from src.models.load import load_model
-from src.models.loss_terms import SumOfTerms
-from src.models.multilabel import MultilabelModule
-from src.models.regressor import RegressorModule
-from src.models.segmenter import SegmenterModule
-from src.models.vae import VAEModule
+from src import lazy
 
-__all__ = [
-    "BaseModule",
-    "ClassifierModule",
-    "DetectorModule",
-    "GANModule",
-    "LanguageModelModule",
-    "MultilabelModule",
-    "RegressorModule",
-    "SegmenterModule",
-    "SumOfTerms",
-    "VAEModule",
-    "load_model",
-]
+__getattr__, __dir__, __all__ = lazy(
+    __name__,
+    base="BaseModule",
+    classifier="ClassifierModule",
+    detector="DetectorModule",
+    gan="GANModule",
+    language_model="LanguageModelModule",
+    load="load_model",
+    multilabel="MultilabelModule",
+    regressor="RegressorModule",
+    segmenter="SegmenterModule",
+    vae="VAEModule",
+)

@@ -18,8 +18,9 @@ from torchmetrics import Metric, MetricCollection
 
 from src.models.checks import check_names, check_parts, misfit
 from src.models.evaluation_sets import set_names
-from src.models.running_mean import RunningMean
-from src.optim import Factories, build_optimizer, build_scheduler, steps_per_batch
+from src.models.metrics.running_mean import RunningMean
+from src.optim.parameters import Factories, build_optimizer
+from src.optim.schedulers import build_scheduler, steps_per_batch
 
 # lets a configuration write a tensor as a list: CrossEntropyLoss' weight, BCEWithLogitsLoss' pos_weight, ...
 register_type(Tensor, serializer=Tensor.tolist, deserializer=partial(torch.tensor, dtype=torch.float32))

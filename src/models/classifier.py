@@ -10,8 +10,8 @@ from torchmetrics.classification import (
 )
 
 from src.models.base import BaseModule
-from src.models.losses import check_takes_two
-from src.models.reliability_diagram import ReliabilityDiagram
+from src.models.losses.weighted_sum import check_takes_two
+from src.models.metrics.reliability_diagram import ReliabilityDiagram
 
 
 class ClassifierModule(BaseModule):

@@ -7,8 +7,8 @@ from jsonargparse import ArgumentParser
 from lightning.pytorch import LightningModule
 from lightning.pytorch.utilities.model_helpers import is_overridden
 
-from src.files import is_sharded
-from src.sharded import merged
+from src.runs.files import is_sharded
+from src.runs.sharded import merged
 
 DESCRIPTION = "module"  # where a checkpoint holds class_path and init_args of its module
 

@@ -5,8 +5,8 @@ import torch
 from torch import Tensor
 
 from src.models.base import BaseModule
-from src.models.elbo import elbo_terms
-from src.models.networks import VAE
+from src.models.losses.elbo import elbo_terms
+from src.models.networks.vae import VAE
 
 
 class VAEModule(BaseModule):

@@ -1,24 +1,8 @@
-"""Optimizers and schedulers from the factories that a configuration gives."""
+from src import lazy
 
-from src.optim.optimizer_by_name import OptimizerByName, OptimizerPart
-from src.optim.parameters import Factories, Parameters, build_optimizer
-from src.optim.schedulers import (
-    ChainedSchedulers,
-    SequentialSchedulers,
-    WarmupCosine,
-    build_scheduler,
-    steps_per_batch,
+__getattr__, __dir__, __all__ = lazy(
+    __name__,
+    optimizer_by_name="OptimizerByName OptimizerPart",
+    parameters="Parameters build_optimizer",
+    schedulers="ChainedSchedulers SequentialSchedulers WarmupCosine build_scheduler steps_per_batch",
 )
-
-__all__ = [
-    "ChainedSchedulers",
-    "Factories",
-    "OptimizerByName",
-    "OptimizerPart",
-    "Parameters",
-    "SequentialSchedulers",
-    "WarmupCosine",
-    "build_optimizer",
-    "build_scheduler",
-    "steps_per_batch",
-]

@@ -4,8 +4,8 @@ from typing import Any, Literal
 from torch import nn
 from torch.optim import LBFGS, Optimizer, SparseAdam
 
-from src.blocks import CONTAINERS
 from src.optim.fused import prefer_fused
+from src.runtime.blocks import CONTAINERS
 
 OptimizerFactory = Callable[[Iterable[Any]], Optimizer]
 Kind = Literal["any", "matrix", "embedding", "sparse", "other"]

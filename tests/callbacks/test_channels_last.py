@@ -5,9 +5,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from tests.cli.test_main import best_weights
 from tests.conftest import DIGITS, ROOT, Train
 from tests.test_exact_resume import NET, SHORT, STEPS, interrupted, state  # noqa: F401
-from tests.test_main import best_weights
 
 LAST = ("--config", str(ROOT / "configs/overlays/channels_last.yaml"))
 

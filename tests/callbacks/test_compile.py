@@ -11,9 +11,9 @@ from lightning.pytorch import Callback
 from torch import nn
 
 from src.callbacks.compile import Compile, _check_compiler
+from tests.cli.test_main import best_weights
 from tests.conftest import DIGITS, PLAIN, ROOT, Train
 from tests.test_exact_resume import SHORT, STEPS, interrupted, scalars, state  # noqa: F401
-from tests.test_main import best_weights
 
 OVERLAYS = ROOT / "configs/overlays"
 COMPILE = ("--config", str(OVERLAYS / "compile.yaml"))

@@ -18,13 +18,13 @@ from torch import Tensor, nn
 from torchmetrics.classification import MulticlassConfusionMatrix
 
 from src.callbacks import EvaluationFigures, SpeedMonitor, Trace, TrainingImages
-from src.callbacks.media import denormalize, draw_target
-from src.callbacks.mistakes import Mistakes, _saliency
-from src.callbacks.step_timer import StepTimer
-from src.callbacks.undisturbed import undisturbed
+from src.callbacks.helpers.media import denormalize, draw_target
+from src.callbacks.helpers.mistakes import Mistakes, _saliency
+from src.callbacks.helpers.step_timer import StepTimer
+from src.callbacks.helpers.undisturbed import undisturbed
 from src.datamodules.datasets import ArrayDataset
 from src.models.classifier import ClassifierModule
-from src.models.reliability_diagram import ReliabilityDiagram
+from src.models.metrics.reliability_diagram import ReliabilityDiagram
 from tests.conftest import DIGITS, QUICK, ROOT, Train
 from tests.test_exact_resume import scalars
 

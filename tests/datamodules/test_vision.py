@@ -10,10 +10,10 @@ from torchvision import datasets, tv_tensors
 from torchvision.transforms import v2
 
 from src.datamodules import VisionDataModule
-from src.datamodules.batches import PerSample
-from src.datamodules.collates import KeepLists, PadSequences
 from src.datamodules.datasets import ArrayDataset
-from src.datamodules.transforms import RandomFlip, RandomShift
+from src.datamodules.transforms.batch import RandomFlip, RandomShift
+from src.datamodules.transforms.collates import KeepLists, PadSequences
+from src.datamodules.transforms.sample import PerSample
 from src.datamodules.vision import channels_first
 
 

@@ -12,8 +12,8 @@ from torch.utils.data import DataLoader, TensorDataset
 from torchmetrics.classification import MulticlassAccuracy
 
 from src.models import ClassifierModule
+from src.models.metrics.running_mean import RunningMean
 from src.models.networks import MLP
-from src.models.running_mean import RunningMean
 from src.optim import WarmupCosine
 from tests.conftest import DIGITS, Train
 

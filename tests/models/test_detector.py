@@ -193,10 +193,10 @@ def test_a_folder_of_images_with_boxes_through_a_config(train: Train, tmp_path: 
     coco = {"class_path": "torchvision.datasets.CocoDetection", "init_args": {"annFile": "coco/boxes.json"}}
     flip = {"class_path": "torchvision.transforms.v2.RandomHorizontalFlip"}
     scale = {"class_path": "torchvision.transforms.v2.ToDtype", "init_args": {"dtype": "torch.float32", "scale": True}}
-    each = {"class_path": "src.datamodules.batches.PerSample", "init_args": {"transforms": [flip]}}
+    each = {"class_path": "src.datamodules.transforms.PerSample", "init_args": {"transforms": [flip]}}
     arguments = {
         "root": "coco", "num_classes": 4, "batch_size": 4, "num_workers": 0, "collate": {
-            "class_path": "src.datamodules.collates.KeepLists"
+            "class_path": "src.datamodules.transforms.KeepLists"
         },
         "train_dataset": coco, "val_dataset": coco, "test_dataset": coco,
         "train_transform": [each, scale], "eval_transform": [scale],

@@ -13,7 +13,7 @@ import yaml
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from src.config import apply_overrides, merge
+from src.cli.config import apply_overrides, merge
 from src.models import BaseModule, ClassifierModule, load_model
 from tests.conftest import DIGITS, QUICK, ROOT, Train
 

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from src.models import load_model
-from src.models.changes import Init, initialized, parametrized
+from src.models.networks.changes import Init, initialized, parametrized
 from tests.conftest import Result
 from tests.reach.problem import Net, Record
 from tests.reach.test_averages import AVERAGE, BEST
@@ -47,7 +47,7 @@ def test_every_function_of_torch_fills_weights(name: str) -> None:
 
 def net_with(path: str, **arguments: Any) -> dict[str, Any]:
     init_args = {"net": "tests.reach.problem.Net", **arguments}
-    return {"net": {"class_path": f"src.models.changes.{path}", "init_args": init_args}}
+    return {"net": {"class_path": f"src.models.networks.changes.{path}", "init_args": init_args}}
 
 
 def test_rules_act_in_order_from_a_configuration(fit: Callable[..., Result]) -> None:

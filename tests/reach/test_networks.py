@@ -13,7 +13,7 @@ from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 from torchvision.models import get_model_builder, list_models
 
-from src.messages import Parser, check_functions
+from src.cli.parser import Parser, check_functions
 from src.optim import build_optimizer
 
 # What cannot be reached by the path of its builder but by get_model, since a configuration states every argument:

@@ -12,7 +12,7 @@ from lightning.pytorch import LightningModule
 from torch import optim
 from torch.nn.utils import parameters_to_vector
 
-from src.messages import Parser
+from src.cli.parser import Parser
 from tests.conftest import Result
 from tests.reach.problem import Record
 

@@ -1,7 +1,10 @@
-from src.datamodules.datasets.array import ArrayDataset
-from src.datamodules.datasets.boxes import BoxDataset
-from src.datamodules.datasets.image_files import ImageFiles
-from src.datamodules.datasets.images import ImageDataset, ImageFormat
-from src.datamodules.datasets.keyed import KeyedDataset
+from src import lazy
 
-__all__ = ["ArrayDataset", "BoxDataset", "ImageDataset", "ImageFiles", "ImageFormat", "KeyedDataset"]
+__getattr__, __dir__, __all__ = lazy(
+    __name__,
+    array="ArrayDataset",
+    boxes="BoxDataset",
+    image_files="ImageFiles",
+    images="ImageDataset ImageFormat",
+    keyed="KeyedDataset",
+)

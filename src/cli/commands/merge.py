@@ -1,0 +1,28 @@
+from pathlib import Path
+
+from src.errors import UsageError
+from src.runs.checkpoint_io import DurableCheckpointIO
+from src.runs.files import is_sharded
+from src.runs.resume import read_start
+from src.runs.sharded import merged
+
+
+def merge(path: Path) -> int:
+    """Write a checkpoint in parts as one file beside it, `<name>-merged.ckpt`, which every command takes.
+
+    Args:
+        path: The folder.
+
+    Returns:
+        The exit code, 0.
+
+    Raises:
+        UsageError: If it is no such folder, or damaged.
+    """
+    if not is_sharded(path):
+        raise UsageError(f"--ckpt_path {path}: not a checkpoint in parts, which is a folder; nothing is to be merged")
+    read_start(path)
+    target = path.with_name(f"{path.stem}-merged.ckpt")
+    DurableCheckpointIO().save_checkpoint(merged(path), target)
+    print(f"{target}: {target.stat().st_size / 1e6:,.1f} MB")
+    return 0

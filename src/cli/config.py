@@ -1,0 +1,214 @@
+"""From words typed to one plain dictionary. Nothing heavy is imported here, so these mistakes are found at once."""
+
+import copy
+import importlib
+import inspect
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import yaml
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from src.errors import UsageError
+from src.runs.yaml_files import Config, escape
+
+PATH_KEYS = ("save_dir", "dirpath")  # where loggers and callbacks write: relative to the run directory
+CLASS_KEYS = ("class_path", "init_args", "dict_kwargs")
+DATA_REFERENCE = re.compile(r"\$\{data\.init_args\.(\w+)\}")
+
+
+def merge(base: Config, update: Config) -> Config:
+    """Return `base` with `update` laid over it.
+
+    Mappings merge key by key, anything else is replaced, and `key+:` appends to a list. A new `class_path` starts
+    with no arguments: those of the class before it are dropped, not handed over, unless it derives from that class.
+    """
+    merged = dict(base)
+    for key, value in update.items():
+        old: Any = merged.get(key.removesuffix("+"))
+        if key.endswith("+"):
+            merged[key[:-1]] = [*_as_list(old), *_as_list(value)]
+        elif isinstance(value, dict):
+            old = {"class_path": old} if isinstance(old, str) and "init_args" in value else old
+            old = old if isinstance(old, dict) else {}
+            same = value.get("class_path") in (None, old.get("class_path"))
+            merged[key] = merge(old if same else _inherited(old, value["class_path"]), value)
+        else:
+            merged[key] = value
+    return merged
+
+
+def override(config: Config, key: str, text: str) -> None:
+    """Set one dotted key in place; `init_args` may be left out, and a number (or nothing) picks from a list.
+
+    The value stays text: the parser turns it into what the parameter's type asks for.
+    """
+    *parents, last = key.split(".")
+    node: Any = config
+    for name in parents:
+        node = _child(node, key, name)
+    node, name = _container(node, last)
+    if name.endswith("+"):
+        node[name[:-1]] = [*_as_list(node.get(name[:-1])), *_as_list(yaml.safe_load(text))]
+    elif isinstance(node, list):
+        node[_index(node, key, name)] = text
+    elif name == "class_path" and text != node.get("class_path"):
+        kept = _inherited(node, text)
+        node.clear()
+        node |= {"class_path": text, **kept}
+    elif isinstance(old := node.get(name), dict) and "class_path" in old and _is_class(parents, text):
+        node[name] = old if text == old["class_path"] else {"class_path": text, **_inherited(old, text)}
+    else:
+        node[name] = text
+
+
+def apply_overrides(config: Config, overrides: list[tuple[str, str]]) -> Config:
+    """Return a copy of `config` with every typed (key, value) set; a class is set before its arguments."""
+    config = copy.deepcopy(config)
+    for key, text in sorted(overrides, key=lambda item: len([k for k in item[0].split(".") if k not in CLASS_KEYS])):
+        override(config, key, text)
+    return config
+
+
+def place(node: Any, directory: Path) -> None:
+    """Put the relative output folders of every class below `node` inside the run directory, in place."""
+    if isinstance(node, list):
+        for item in node:
+            place(item, directory)
+    elif hasattr(node, "items"):
+        for key, value in list(node.items()):  # a Namespace lists its nested keys too, dotted
+            if key.rpartition(".")[2] in PATH_KEYS and isinstance(value, str | os.PathLike):
+                node[key] = str(directory / value)
+            else:
+                place(value, directory)
+
+
+def left_to_data(config: Config) -> set[str]:
+    """Return the arguments of the data that the configuration refers to and does not state."""
+    data = config.get("data")
+    if not isinstance(data, dict) or "class_path" not in data:
+        return set()
+    stated = data.get("init_args") or {}
+    return {name for name in DATA_REFERENCE.findall(str(config)) if stated.get(name) in (None, "null")}
+
+
+def state(config: Config, facts: Config) -> Config:
+    """Return `config` with arguments of the data set, and all references resolved."""
+    return resolve(merge(config, {"data": {"init_args": escape(facts)}}))
+
+
+def resolve(config: Config) -> Config:
+    """Replace every `${dotted.key}` by the value that stands there after all merging.
+
+    An argument that is not stated has the default of its class's signature.
+
+    Raises:
+        UsageError: If a reference leads nowhere.
+    """
+    try:
+        resolved: Any = OmegaConf.to_container(OmegaConf.create(config), resolve=True)
+    except OmegaConfBaseException as error:
+        found = re.search(r"Interpolation key '([\w.]+)'|trying to access ([\w.]+):", str(error))
+        if found is None:
+            raise UsageError(f"{error.full_key}: {str(error).splitlines()[0]}") from None
+        target = found[1] or found[2]
+        if (default := _default_of(config, target)) is not None:
+            *parents, last = target.split(".")
+            _node(config, parents)[last] = default
+            return resolve(config)
+        raise UsageError(f"{error.full_key} refers to {target}, which is not set; write a value for {target}") from None
+    return dict(resolved)
+
+
+def _inherited(old: Config, path: Any) -> Config:
+    """Return the arguments that a class takes over from the one before it, as `init_args`, if it derives from that."""
+    arguments = old.get("init_args")
+    if not arguments or not isinstance(path, str):
+        return {}
+    new, before = import_path(path), import_path(old.get("class_path"))
+    if not (isinstance(new, type) and isinstance(before, type) and issubclass(new, before)):
+        return {}
+    parameters = inspect.signature(new).parameters.values()
+    takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)
+    names = {parameter.name for parameter in parameters}
+    return {"init_args": {name: value for name, value in arguments.items() if takes_any or name in names}}
+
+
+def _node(config: Config, keys: list[str]) -> Any:
+    """Return the mapping that stands at a path, made where there is none."""
+    node: Any = config
+    for key in keys:
+        node = node.setdefault(key, {})
+    return node
+
+
+def _default_of(config: Config, target: str) -> Any:
+    """Return the default of `....init_args.name` in the signature of the class that stands there; None for none."""
+    *parents, name = target.split(".")
+    node: Any = config
+    for key in parents[:-1]:
+        node = node.get(key) if isinstance(node, dict) else None
+    path = node.get("class_path") if isinstance(node, dict) else node
+    parameter = inspect.signature(found).parameters.get(name) if (found := import_path(path)) is not None else None
+    default = parameter.default if parameter is not None and parents[-1:] == ["init_args"] else None
+    return default if isinstance(default, int | float | str) else None
+
+
+def import_path(path: Any) -> Any:
+    """Return what stands at an import path, None if there is nothing; the parser tells why."""
+    module, _, name = path.rpartition(".") if isinstance(path, str) else ("", "", "")
+    try:
+        return getattr(importlib.import_module(module), name, None)
+    except Exception:  # a module may raise anything; an empty path is a ValueError
+        return None
+
+
+def _as_list(value: Any) -> list[Any]:
+    return [] if value is None else value if isinstance(value, list) else [value]
+
+
+def _is_class(parents: list[str], text: str) -> bool:
+    """Whether a text that replaces a class is another class; the trainer also knows short names, such as ddp."""
+    path = re.fullmatch(r"[A-Za-z_][\w.]*", text) is not None and text not in ("null", "true", "false")
+    return path and ("." in text or parents[:1] != ["trainer"])
+
+
+def _index(node: list[Any], key: str, name: str) -> int:
+    """Turn a key's part into a list index.
+
+    Raises:
+        UsageError: If there is no such element.
+    """
+    if not name.isdigit() or int(name) >= len(node):
+        raise UsageError(f"--{key}: '{name}' picks none of the list's {len(node)} elements; write their number, from 0")
+    return int(name)
+
+
+def _container(node: Any, name: str) -> tuple[Any, str]:
+    """Return the mapping or list in which `name` stands, stepping into `init_args` where it was left out."""
+    if isinstance(node, list) and node and not name.isdigit():
+        if isinstance(node[-1], str):
+            node[-1] = {"class_path": node[-1]}
+        node = node[-1]
+    if isinstance(node, dict) and "class_path" in node and name not in CLASS_KEYS:
+        if not isinstance(node.get("init_args"), dict):
+            node["init_args"] = {}
+        node = node["init_args"]
+    return node, name
+
+
+def _child(node: Any, key: str, name: str) -> Any:
+    node, name = _container(node, name)
+    if isinstance(node, list):
+        place = _index(node, key, name)
+        if isinstance(node[place], str):
+            node[place] = {"class_path": node[place]}
+        return node[place]
+    if isinstance(node.get(name), str):
+        node[name] = {"class_path": node[name]}
+    elif not isinstance(node.get(name), dict | list):
+        node[name] = {}
+    return node[name]

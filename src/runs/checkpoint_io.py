@@ -1,0 +1,101 @@
+import io
+import os
+import pickle
+import re
+import shutil
+from collections import OrderedDict
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch.plugins.io import TorchCheckpointIO
+
+from src.errors import RunFailure
+from src.runs.files import is_sharded, replace
+from src.runs.sharded import merged
+
+
+class DurableCheckpointIO(TorchCheckpointIO):
+    """Write checkpoints so that the file under their name is always whole, whenever the process or the machine stops.
+
+    A file is written beside its target, flushed to the disk and renamed. Lightning's own way goes through $TMPDIR and
+    can destroy the file it replaces (Lightning issues 19970 and 21253).
+
+    Raises:
+        RunFailure: If the disk is full; the old file stays as it was.
+    """
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None) -> None:
+        """Replace the file at `path` by the checkpoint in one step."""
+        check_plain(checkpoint)
+        target = Path(os.path.realpath(path))
+        target.parent.mkdir(parents=True, exist_ok=True)
+        temporary = target.with_name(f"{target.name}.tmp")
+        try:
+            with temporary.open("wb") as file:
+                torch.save(checkpoint, file)
+                file.flush()
+                os.fsync(file.fileno())
+            replace(temporary, target)
+        except BaseException as error:
+            temporary.unlink(missing_ok=True)
+            if isinstance(error, OSError | RuntimeError):  # torch's zip writer turns one into the other
+                raise RunFailure(_explain(error, checkpoint, target)) from error
+            raise
+
+    def load_checkpoint(
+        self, path: str | Path, map_location: Any | None = None, weights_only: bool | None = None
+    ) -> dict[str, Any]:
+        """Read a checkpoint, whole or in parts, tensors and plain data only, onto the CPU."""
+        if is_sharded(Path(path)):
+            return merged(Path(path))
+        checkpoint: dict[str, Any] = torch.load(path, map_location=map_location or "cpu", weights_only=True)
+        return checkpoint
+
+
+def check_plain(content: dict[str, Any]) -> None:
+    """See that a checkpoint could be read back, with tensors and plain data only.
+
+    Args:
+        content: The checkpoint, or some of its entries.
+
+    Raises:
+        RunFailure: If an entry holds anything else, such as a NumPy array.
+    """
+    for key, value in content.items():
+        buffer = io.BytesIO()
+        try:
+            torch.save(_without_tensors(value), buffer)
+            buffer.seek(0)
+            torch.load(buffer, weights_only=True)
+        except (pickle.UnpicklingError, pickle.PicklingError, AttributeError, TypeError) as error:
+            found = re.search(r"GLOBAL (\S+)", str(error))
+            raise RunFailure(
+                f"'{key}' in the checkpoint holds {found[1] if found else error}, which could not be read back safely; "
+                "let on_save_checkpoint and state_dict give tensors, numbers, texts, lists and dictionaries"
+            ) from None
+
+
+def _without_tensors(node: Any) -> Any:
+    if type(node) in (list, tuple):
+        return [_without_tensors(item) for item in node]
+    if isinstance(node, dict) and type(node) in (dict, OrderedDict):
+        return {key: _without_tensors(value) for key, value in node.items()}
+    return None if isinstance(node, torch.Tensor) else node
+
+
+def _explain(error: Exception, checkpoint: dict[str, Any], target: Path) -> str:
+    needed, free = _num_bytes(checkpoint) / 1e6, shutil.disk_usage(target.parent).free / 1e6
+    reason = f" ({error})" if free > needed else ""  # else it is the room, whatever the zip writer says
+    kept = "; the one before it is still there" if target.exists() else ""
+    return (
+        f"the checkpoint {target} could not be written: it needs about {needed:,.1f} MB, {free:,.1f} MB are free"
+        f"{reason}{kept}. Make room, then continue with --resume"
+    )
+
+
+def _num_bytes(node: Any) -> int:
+    if isinstance(node, torch.Tensor):
+        return node.numel() * node.element_size()
+    items = node.values() if isinstance(node, dict) else node if isinstance(node, list | tuple) else ()
+    return sum(_num_bytes(item) for item in items)

@@ -1,0 +1,184 @@
+"""Continuing a run: from which checkpoint, and whether it is still the same training."""
+
+import re
+import zipfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from src.errors import UsageError
+from src.runs.files import recover
+from src.runs.sharded import check_parts, read_plain
+from src.runs.yaml_files import Config
+
+FREE = re.compile(  # changes that leave the training as it is
+    r"data\.init_args\.(num_workers|storage|cache_dir|cache_limit_gb)$|"
+    r"callbacks\.(progress|last|predictions|notes|images|norms|speed|figures|trace|samples|checkpointing)\b|"
+    r"trainer\.(logger|log_every_n_steps|enable_progress_bar|enable_model_summary|max_time|profiler|default_root_dir|"
+    r"use_distributed_sampler|num_sanity_val_steps|detect_anomaly|limit_test_batches|limit_predict_batches)\b"
+)
+LENGTHS = ("trainer.max_epochs", "trainer.max_steps")
+OTHER_LAYOUT = re.compile(
+    r"trainer\.(accelerator|devices|num_nodes|strategy)\b|callbacks\.(compile|channels_last)\b|tf32$"
+)
+OTHER_PLACE = re.compile(r"data\.init_args\.(root|csv_file|train|val|test)$")
+
+
+@dataclass
+class Start:
+    """Where a training continues.
+
+    Args:
+        path: The checkpoint; None to begin, since there is none yet.
+        step: Steps that it has behind it, as loggers count them.
+        within_epoch: Whether it stands between the batches of an epoch.
+        finished: Whether the training ended there.
+        exact: Whether it was saved at a point from which it goes on exactly.
+        world_size: Number of processes that saved it.
+        metrics: The last metrics before it.
+        device: The kind of device that it was saved on; empty if it does not say.
+    """
+
+    path: Path | None = None
+    step: int = 0
+    within_epoch: bool = False
+    finished: bool = False
+    exact: bool = True
+    world_size: int = 1
+    metrics: dict[str, float] = field(default_factory=dict)
+    device: str = ""
+
+
+def find_start(folder: Path, keeps_last: bool = True) -> Start:
+    """Return where to continue: the newest whole checkpoint of a run's folder; damaged ones are named.
+
+    Args:
+        folder: That of the checkpoints.
+        keeps_last: Whether the run keeps its last states. The best one is saved in the middle of things, so that a run
+            does not go on exactly from there; it is taken only where no other is whole, or none is kept.
+
+    Raises:
+        UsageError: If there are checkpoints and none of them is whole.
+    """
+    recover(folder)
+    names = {path: re.fullmatch(r"last(?:-(\d+))?\.ckpt", path.name) for path in folder.glob("last*.ckpt")}
+    ages = {path: int(match[1] or 0) for path, match in names.items() if match}
+    best = list(folder.glob("best.ckpt")) if ages or not keeps_last else []
+    candidates = [*sorted(ages, key=ages.__getitem__), *best]
+    damaged = []
+    for path in candidates:
+        try:
+            start = read_start(path)
+        except UsageError as error:
+            damaged.append(str(error))
+            print(f"passed over: {error}")
+            continue
+        return start
+    if damaged:
+        raise UsageError(f"{folder} has no whole checkpoint left; start a new run under another --run_name")
+    return Start()
+
+
+def read_start(path: Path) -> Start:
+    """Read a checkpoint whole, with its checksums.
+
+    Raises:
+        UsageError: If it is truncated, damaged, or no checkpoint of a training.
+    """
+    try:
+        content = _read_folder(path) if path.is_dir() else _read_file(path)
+    except UsageError:
+        raise
+    except Exception as error:  # zip and pickle readers raise anything for a damaged file
+        reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
+        raise UsageError(f"{path}: truncated, damaged or no checkpoint: {reason}") from None
+    wanted = {"loops", "optimizer_states"} | (set() if path.is_dir() else {"state_dict"})
+    if not isinstance(content, dict) or not wanted <= content.keys():
+        raise UsageError(f"{path}: not a checkpoint of a training")
+    exact, loops = content.get("exact"), content["loops"]["fit_loop"]
+    step = loops["epoch_loop.state_dict"]["_batches_that_stepped"]  # several optimizers step more often
+    within = loops["epoch_loop.batch_progress"]["current"]["ready"] > 0
+    if exact is None:
+        return Start(path, step, within, exact=False)
+    ranks = len(exact["ranks"])
+    return Start(path, step, within, exact["finished"], True, ranks, exact["metrics"], exact["device"])
+
+
+def _read_file(path: Path) -> Any:
+    with zipfile.ZipFile(path) as file:
+        broken = file.testzip()
+    if broken is not None:
+        raise UsageError(f"{path}: damaged: wrong checksum of {broken}")
+    return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+
+
+def _read_folder(path: Path) -> Any:
+    check_parts(path)
+    return read_plain(path)
+
+
+def check_same(stored: Config, wanted: Config) -> list[str]:
+    """Compare the configuration of a run with the one that is to continue it.
+
+    Args:
+        stored: That of the run.
+        wanted: The one asked for.
+
+    Returns:
+        Remarks about changes that go through and after which the result is not bit by bit the same.
+
+    Raises:
+        UsageError: If anything changed that the training depends on; all such changes are listed.
+    """
+    remarks, refused = [], []
+    before, after = _flatten(stored), _flatten(wanted)
+    for key in sorted(before.keys() | after.keys()):
+        old, new = before.get(key), after.get(key)
+        if old == new or FREE.match(key):
+            continue
+        change = f"{key}: {old} -> {new}"
+        if OTHER_LAYOUT.match(key):
+            remarks.append(f"{change} (the result will not be bit by bit the same)")
+        elif OTHER_PLACE.match(key):
+            remarks.append(f"{change} (taken for the same data at another place)")
+        elif key in LENGTHS and _is_more(old, new) and not _depends_on_total(stored):
+            new_epoch = ", which begins with a new epoch and is not bit by bit the same" if "steps" in key else ""
+            remarks.append(f"{change} (a longer training{new_epoch})")
+        elif key in LENGTHS and _is_more(old, new):
+            refused.append(f"{change} (the learning rate follows a course over all epochs)")
+        else:
+            refused.append(change)
+    if refused:
+        listed = "".join(f"\n  {change}" for change in refused[:12])
+        more = f"\n  and {len(refused) - 12} more" if len(refused) > 12 else ""
+        raise UsageError(
+            f"the run cannot continue with other settings; leave them as they are or start a new run:{listed}{more}"
+        )
+    return remarks
+
+
+def _is_more(old: Any, new: Any) -> bool:
+    return isinstance(old, int) and isinstance(new, int) and (new > old >= 0 or new == -1)
+
+
+def _depends_on_total(config: Config) -> bool:
+    """Whether a scheduler gets the number of all steps from the trainer."""
+    flat = _flatten(config.get("model") or {})
+    return any("scheduler" in key and key.endswith(".total_steps") and flat[key] is None for key in flat)
+
+
+def _flatten(node: Any, prefix: str = "") -> dict[str, Any]:
+    """Return every value with its dotted key; lists count as values unless they hold mappings."""
+    items: Any = ()
+    if isinstance(node, dict) and node:
+        items = node.items()
+    elif isinstance(node, list) and any(isinstance(item, dict) for item in node):
+        items = enumerate(node)
+    else:
+        return {prefix: node}
+    flat: dict[str, Any] = {}
+    for key, value in items:
+        flat |= _flatten(value, f"{prefix}.{key}" if prefix else str(key))
+    return flat

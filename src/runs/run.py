@@ -1,0 +1,244 @@
+"""The run directory `<root>/<experiment>/<run_name>`: made once, locked while in use, described by run.json."""
+
+import contextlib
+import importlib.metadata
+import json
+import math
+import os
+import platform
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from src.errors import UsageError, did_you_mean
+from src.runs.files import is_checkpoint
+
+PACKAGES = ("torch", "torchvision", "lightning", "torchmetrics", "jsonargparse", "numpy")
+NAME_VARIABLE = "TRAIN_RUN_NAME"  # tells the processes that rank 0 starts which run they belong to
+
+
+class Run:
+    """One run directory.
+
+    Args:
+        directory: Where config.yaml, run.json, train.log, event files and checkpoints/ stand.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self._lock = FileLock(directory / ".lock", timeout=0)
+
+    @classmethod
+    def create(cls, root: str, experiment: str, name: str | None, job: str | None, makes: bool) -> "Run":
+        """Make a new run directory, or find the one that the main process made.
+
+        Args:
+            root: Where all experiments stand.
+            experiment: Name of the experiment.
+            name: Name of the run, if somebody gave one.
+            job: Name of the cluster's job, if there is one; the run's name where nobody gave one.
+            makes: Whether this is the main process, which makes it and tells the others its name.
+
+        Raises:
+            UsageError: If a run of that name exists.
+        """
+        parent = Path(root) / experiment
+        wanted = name or job or datetime.now().strftime("%Y%m%d-%H%M%S")
+        if not makes:
+            return cls(parent / os.environ.get(NAME_VARIABLE, wanted))
+        if any(part in wanted for part in ("/", "\\")) or wanted in (".", ".."):
+            raise UsageError(f"--run_name must be a plain folder name, got '{wanted}'")
+        if not (parts := Path(experiment).parts) or parts[0] == "/" or ".." in parts:
+            raise UsageError(f"experiment must be a plain folder name, got '{experiment}'")
+        for attempt in range(1000):
+            run = cls(parent / (wanted if attempt == 0 else f"{wanted}-{attempt + 1}"))
+            try:
+                run.directory.mkdir(parents=True)
+            except OSError as error:
+                if not run.directory.exists():
+                    raise UsageError(f"{parent}: {error.strerror}; choose another trainer.default_root_dir") from None
+                if name:
+                    what = "choose another --run_name, or continue it with --resume auto"
+                    raise UsageError(f"run '{name}' exists: {run.directory}; {what}") from None
+            else:
+                run.lock()
+                os.environ[NAME_VARIABLE] = run.directory.name
+                return run
+        raise UsageError(f"{parent} holds 1,000 runs named {wanted}; give a --run_name")
+
+    @classmethod
+    def to_continue(cls, root: str, experiment: str, name: str | None, job: str | None) -> "Run | None":
+        """Return the run called `name`, or else that of the job, or the newest unless it is finished; None for none."""
+        parent = Path(root) / experiment
+        runs = [cls(file.parent) for file in parent.glob("*/config.yaml")]
+        if name:
+            return next((run for run in runs if run.directory.name == name), None)
+        if job:
+            same = re.compile(rf"{re.escape(job)}(-\d+)?")
+            runs = [run for run in runs if same.fullmatch(run.directory.name)]
+            return max(runs, key=lambda run: run.started, default=None)
+        newest = max(runs, key=lambda run: run.started, default=None)
+        return newest if newest is not None and not newest.is_finished else None
+
+    @classmethod
+    def of_checkpoint(cls, checkpoint: str, option: str = "--ckpt_path") -> "Run":
+        """Return the run that a checkpoint belongs to.
+
+        Raises:
+            UsageError: If there is no such file, or no config.yaml beside it.
+        """
+        path = Path(checkpoint)
+        if not path.exists():
+            near = did_you_mean(path.stem, [file.stem for file in path.parent.glob("*.ckpt")])
+            raise UsageError(f"{option} {checkpoint}: no such file{near}")
+        for folder in path.absolute().parents[:2]:
+            if (folder / "config.yaml").is_file():
+                return cls(Path(os.path.relpath(folder)) if folder.is_relative_to(Path.cwd()) else folder)
+        raise UsageError(
+            f"{option} {checkpoint}: no config.yaml beside it (looked in {path.parent} and the folder above); "
+            "copy the config.yaml of its run there"
+        )
+
+    @classmethod
+    def newest(cls, root: str, experiment: str, name: str | None) -> "Run":
+        """Return the newest run of an experiment that holds a best checkpoint, or the one called `name`.
+
+        Raises:
+            UsageError: If there is none.
+        """
+        parent = Path(root) / experiment
+        runs = [cls(file.parent) for file in parent.glob("*/config.yaml")]
+        if name:
+            runs = [run for run in runs if run.directory.name == name]
+        for run in sorted(runs, key=lambda run: run.started, reverse=True):
+            if is_checkpoint(run.best_checkpoint):
+                return run
+            print(f"passed over {run.directory}: it has no {run.best_checkpoint.relative_to(run.directory)}")
+        which = f"no run '{name}'" if name and not runs else "no run with a best checkpoint"
+        raise UsageError(f"{which} in {parent}; train one first (python train.py --config ...) or give --ckpt_path")
+
+    @property
+    def best_checkpoint(self) -> Path:
+        """Path of the best checkpoint, which may not exist yet; of the last one where a whole training kept no best."""
+        best, last = (self.directory / "checkpoints" / f"{name}.ckpt" for name in ("best", "last"))
+        return last if is_checkpoint(last) and not is_checkpoint(best) and self.is_finished else best
+
+    @property
+    def started(self) -> str:
+        """When the run began, as ISO 8601 text in UTC; the folder's own time if run.json cannot tell."""
+        try:
+            return str(self.read()["start"])
+        except (OSError, ValueError, KeyError):
+            return _iso(self.directory.stat().st_mtime)
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the whole command ended well."""
+        try:
+            return self.read().get("exit_status") == 0
+        except (OSError, ValueError):
+            return False
+
+    def lock(self) -> None:
+        """Hold the run for this process until it ends, however it ends.
+
+        Raises:
+            UsageError: If another live process holds it.
+        """
+        try:
+            with contextlib.suppress(NotImplementedError):  # a file system without locks: nothing to hold
+                self._lock.acquire()
+        except Timeout:
+            raise UsageError(f"{self.directory} is in use by another process; wait for it or stop it") from None
+
+    def unlock(self) -> None:
+        """Let go of the run."""
+        self._lock.release(force=True)
+
+    def discard(self) -> None:
+        """Remove a run that failed before anything was written into it."""
+        self.unlock()
+        shutil.rmtree(self.directory, ignore_errors=True)
+        for folder in self.directory.parents[:2]:  # experiment and root, unless other runs stand there
+            with contextlib.suppress(OSError):
+                folder.rmdir()
+
+    def read(self) -> dict[str, Any]:
+        """Return the content of run.json."""
+        content: dict[str, Any] = json.loads((self.directory / "run.json").read_text(encoding="utf-8"))
+        return content
+
+    def write(self, content: dict[str, Any]) -> None:
+        """Replace run.json by `content` in one step; numbers JSON lacks (NaN, infinity) become null."""
+        temporary = self.directory / "run.json.tmp"
+        text = json.dumps(_finite(content), indent=2, allow_nan=False)
+        temporary.write_text(text + "\n", encoding="utf-8")
+        os.replace(temporary, self.directory / "run.json")
+
+    def start(self, start: float, hardware: dict[str, Any]) -> None:
+        """Write run.json as it stands when the run begins."""
+        content = {
+            "command": shlex.join(sys.argv),
+            "git": _git(),
+            "versions": {"python": platform.python_version(), **{p: importlib.metadata.version(p) for p in PACKAGES}},
+            "hardware": {"platform": platform.platform(), "cpus": os.cpu_count(), **hardware},
+            "start": _iso(start),
+            "end": None,
+            "exit_status": None,
+            "error": None,
+            "metrics": {},
+            "best": {},
+        }
+        self.write(content)
+
+    def start_again(self, start: float, checkpoint: str | None) -> None:
+        """Note in run.json that the run continues."""
+        content = self.read()
+        entry = {"command": shlex.join(sys.argv), "git": _git(), "checkpoint": checkpoint, "start": _iso(start)}
+        resumed = [*content.get("resumed", []), entry]
+        self.write(content | {"end": None, "exit_status": None, "error": None, "resumed": resumed})
+
+    def finish(self, exit_status: int, error: str | None, metrics: dict[str, float], best: dict[str, float]) -> None:
+        """Write how the run ended: its last metrics, and the monitored one of the best checkpoint."""
+        content = self.read() | {"best": best}
+        content["metrics"] |= metrics
+        self.write(content | {"end": _iso(time.time()), "exit_status": exit_status, "error": error})
+
+    def add_evaluation(self, start: float, checkpoint: str, exit_status: int, metrics: dict[str, float]) -> None:
+        """Append an evaluation to run.json and take over its metrics."""
+        content = self.read()
+        content["metrics"] |= metrics
+        entry: dict[str, Any] = {"command": shlex.join(sys.argv), "checkpoint": checkpoint, "start": _iso(start)}
+        entry |= {"end": _iso(time.time()), "exit_status": exit_status, "metrics": metrics}
+        self.write(content | {"evaluations": [*content.get("evaluations", []), entry]})
+
+
+def _iso(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _git() -> dict[str, Any] | None:
+    """Return commit and dirty flag of the code, or None outside a repository or without git."""
+    command = ["git", "-C", str(Path(__file__).parents[2])]
+    try:
+        commit, status = (
+            subprocess.run([*command, *words], capture_output=True, text=True, timeout=10, check=True).stdout.strip()
+            for words in (["rev-parse", "HEAD"], ["status", "--porcelain"])
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return {"commit": commit, "dirty": bool(status)}
