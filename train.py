@@ -28,14 +28,14 @@ def main(words: list[str]) -> int:
         os.environ.setdefault("MPLBACKEND", "agg")  # figures are drawn for files, not for a window
         with interrupts_leave():  # where a class is swapped, it may be imported
             request = Request.build(line)
-        if line.command == "repeat":
+        if line.command == "repeat" and not line.help:
             from src.cli.commands.repeat import repeat
 
-            return repeat(line, request)
+            return repeat(request)
         with interrupts_leave():
             from src.cli.session import run  # torch and Lightning take seconds: only when all is well so far
 
-        return run(line, request, start)
+        return run(request, start)
     except UsageError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

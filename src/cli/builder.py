@@ -1,4 +1,4 @@
-"""The command line: Lightning's, over one merged configuration, with one run directory a run."""
+"""From a whole configuration to trainer, model and data: Lightning's command line, with one run directory a run."""
 
 import copy
 import sys
@@ -11,20 +11,15 @@ from jsonargparse import set_dumper
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint, ProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
-from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.plugins.io import CheckpointIO
+from lightning.pytorch.utilities.model_helpers import is_overridden
 
-from src.callbacks.helpers.batch import new_values
 from src.callbacks.init_from import begin_with_trained_weights
 from src.callbacks.start_check import StartCheck
-from src.cli.command_line import COMMANDS, CommandLine
-from src.cli.commands.evaluate import NothingToDo, evaluate, has_loader
-from src.cli.commands.find_batch_size import find_batch_size
-from src.cli.commands.replay import replay
+from src.cli.command_line import COMMANDS, OPTIONS
 from src.cli.config import place
-from src.cli.facts import fill_in
 from src.cli.parser import Parser, check_functions, mistakes_in_one_line, print_help
-from src.cli.request import EVALUATING, OWN_KEYS, Request, log_root
+from src.cli.request import Request, log_root
 from src.datamodules.base import BaseDataModule
 from src.errors import UsageError
 from src.runs.checkpoint_io import DurableCheckpointIO
@@ -43,24 +38,32 @@ set_dumper("yaml", dump_yaml)  # jsonargparse's own writes texts that it then re
 
 
 class CLI(LightningCLI):
-    """Build model, data and trainer from a request; `execute` then runs its command.
+    """Build model, data and trainer from a request, in a run directory.
 
     Args:
-        line: What was typed.
-        request: The configuration and the run it belongs to.
+        request: What was typed, the configuration with all references resolved, and the run it belongs to.
+
+    Attributes:
+        run: The run directory.
+        start: Where the training begins.
+        config_text: The whole configuration as YAML, without what belongs to one run only.
+        remarks: What a continued run has changed.
+        extends: Whether a continued run is to become longer.
+        metrics: All that was logged, by name.
+        results: The part of it that the closing lines show: of the last test, or else of the last validation.
 
     Raises:
         UsageError: If the configuration is wrong, before anything is written.
     """
 
-    def __init__(self, line: CommandLine, request: Request) -> None:
-        self.line, self.request = line, request
-        if not line.help:
-            request.config = fill_in(request.config)
+    run: Run
+    config_text: str
+
+    def __init__(self, request: Request) -> None:
+        self.request = request
         self.start_check = StartCheck()
         self.start, self.remarks, self.extends = Start(), list[str](), False
-        self.metrics: dict[str, float] = {}
-        self.results: dict[str, float] = {}  # of the last test, or else of the last validation
+        self.metrics, self.results = dict[str, float](), dict[str, float]()
         usage = f"train.py [{'|'.join(COMMANDS)}] --config FILE [--config FILE ...] [--key value ...]"
         super().__init__(
             LightningModule,
@@ -97,39 +100,36 @@ class CLI(LightningCLI):
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """Check the merged configuration; print help or the configuration where that was asked for, and stop."""
-        if self.line.help:
-            print_help(parser, self.line.help, self.request.config)
-        self.config = parser.parse_object(self.request.config)
-        self.config.experiment = self.request.config["experiment"]  # also where it is called null
-        if (seed := self.config.seed_everything) is not None and not 0 <= seed < 2**32:
-            raise UsageError(f"seed_everything must be at least 0 and below 2^32, got {seed}")
+        request, line = self.request, self.request.line
+        if line.help:
+            print_help(parser, line.help, request.config)
+        self.config = parser.parse_object(request.config)
+        self.config.experiment = request.config["experiment"]  # also where it is called null
+        _check_numbers(self.config, line.trains)
         check_functions(self.config.as_dict())
         content = _plain(parser, self.config)
         self.config_text, self.start_check.description = write_yaml(content), content["model"]
-        if self.line.print_config:
+        if line.print_config:
             print(self.config_text, end="")
             sys.exit(0)
-        if self.request.trains and self.request.run is not None:
-            stored = load_file(str(self.request.run.directory / "config.yaml"))
+        if line.trains and request.run is not None:
+            stored = load_file(str(request.run.directory / "config.yaml"))
             self.remarks = check_same(stored, yaml.safe_load(self.config_text))
             self.extends = any(stored["trainer"][key.split(".")[1]] != self.config[key] for key in LENGTHS)
 
     def before_instantiate_classes(self) -> None:
         """Fix the run directory, since loggers and callbacks write into it."""
-        request = self.request
-        if (batches := self.config.trainer.accumulate_grad_batches) < 1:
-            raise UsageError(f"trainer.accumulate_grad_batches must be at least 1, got {batches}")
-        for limit in ("max_epochs", "max_steps", "limit_train_batches") if request.trains else ():
-            if self.config.trainer[limit] == 0:
-                raise UsageError(f"trainer.{limit} is 0, so nothing would be trained; write at least 1")
-        if request.command == "find_batch_size":
+        request, line = self.request, self.request.line
+        if line.command == "find_batch_size":
             self.run = Run(Path(tempfile.mkdtemp()))  # what its trials write is of no use to anybody
+        elif request.run is not None:
+            self.run = request.run
+            if is_main_process():
+                self.run.lock()
         else:
-            name = request.config["experiment"], request.run_name, job_name()
-            self.run = request.run or Run.create(log_root(request.config), *name, makes=is_main_process())
-        if request.run and is_main_process():
-            self.run.lock()
-        if (request.trains or request.command == "replay") and request.run is not None:
+            name = request.config["experiment"], line.options.get("run_name"), job_name()
+            self.run = Run.create(log_root(request.config), *name, makes=is_main_process())
+        if not line.evaluates and request.run is not None:
             folder, keeps_last = self.run.directory / "checkpoints", self.config.callbacks.get("last") is not None
             named = request.ckpt_path
             self.start = read_start(Path(named)) if named else find_start(folder, keeps_last)
@@ -145,12 +145,12 @@ class CLI(LightningCLI):
         try:
             with mistakes_in_one_line():
                 super().instantiate_classes()
-                if self.request.trains and not has_loader("train", self.model, self.datamodule):
+                if self.request.line.trains and not has_loader("train", self.model, self.datamodule):
                     raise UsageError(
                         "data is required; write it in the configuration, or give the model a train_dataloader"
                     )
                 settle_precision(self.trainer, self.config.trainer.precision, self.config.tf32)
-                begins = self.start.path is None and self.request.command not in EVALUATING
+                begins = self.start.path is None and not self.request.line.evaluates
                 begin_with_trained_weights(self.trainer, self.model, begins)
         except BaseException:
             if self.request.run is None and is_main_process():
@@ -160,14 +160,12 @@ class CLI(LightningCLI):
     def _instantiate_trainer(self, config: dict[str, Any], callbacks: list[Callback]) -> Trainer:
         """Add the named callbacks to the list of the trainer's own."""
         named = {name: callback for name, callback in self.config_init["callbacks"].items() if callback is not None}
-        own = config["callbacks"] or []
-        own = own if isinstance(own, list) else [own]
+        own = _as_list(config["callbacks"])
         if config["enable_progress_bar"] is False or any(isinstance(callback, ProgressBar) for callback in own):
             named.pop("progress", None)  # there can be only one
         if config["enable_checkpointing"] is False or config["fast_dev_run"]:
             named = {name: item for name, item in named.items() if not isinstance(item, Checkpoint)}
-        plugins = config["plugins"] or []
-        plugins = plugins if isinstance(plugins, list) else [plugins]
+        plugins = _as_list(config["plugins"])
         if not any(isinstance(plugin, CheckpointIO) for plugin in plugins):
             config["plugins"] = [*plugins, DurableCheckpointIO()]
         if isinstance(self.datamodule, BaseDataModule):
@@ -189,61 +187,35 @@ class CLI(LightningCLI):
             return {}
         return {str(self.best.monitor): float(self.best.best_model_score)}
 
-    def execute(self) -> int:
-        """Run the command.
 
-        Returns:
-            The exit code, 0.
-        """
-        command, trainer, path = self.request.command, self.trainer, self.request.ckpt_path
-        if command in (None, "fit"):
-            self._fit()
-            if command is None:
-                self._test()
-        elif command == "replay":
-            replay(trainer, self.model, self.datamodule, self.start.path, self.request.numbers["batch"])
-        elif command == "find_batch_size":
-            find_batch_size(trainer, self.model, self.datamodule)
-        else:
-            evaluate(str(command), trainer, self.model, self.datamodule, path)
-            self.results = self._keep_metrics()
-        return 0
+def has_loader(stage: str, module: LightningModule, datamodule: Any) -> bool:
+    """Whether module or data have a method that returns loaders for train, val, test or predict."""
+    return any(is_overridden(f"{stage}_dataloader", owner) for owner in (module, datamodule))
 
-    def _test(self) -> None:
-        """Test the best weights, or the last where none were kept, if there is a test."""
-        try:
-            evaluate("test", self.trainer, self.model, self.datamodule, self.best_path)
-            self.results = self._keep_metrics() or self.results
-        except NothingToDo as nothing:
-            print(f"{nothing}: nothing is tested")
 
-    def _fit(self) -> None:
-        """Train, from the start or on."""
-        loggers = [logger for logger in self.trainer.loggers if isinstance(logger, TensorBoardLogger)]
-        if self.start.path is not None:
-            self.trainer.num_sanity_val_steps = 0
-        if self.request.run is not None:
-            self.trainer.should_stop = self.start.finished and not self.extends  # only the test was missing
-            for logger in loggers:  # steps that are done again would else be shown twice
-                logger._kwargs["purge_step"] = self.start.step
-        self.trainer.fit(self.model, self.datamodule, ckpt_path=self.start.path, weights_only=True)
-        self.metrics |= self.start.metrics
-        for logger in loggers:
-            logger._kwargs.pop("purge_step", None)
-        self.results = self._keep_metrics()  # of the training, where nothing else is logged
-        self.results = self.start_check.validated or self.results
+def _check_numbers(config: Any, trains: bool) -> None:
+    """Refuse numbers that Lightning would take, and then do nothing useful with.
 
-    def _keep_metrics(self) -> dict[str, float]:
-        """Add the trainer's metrics to those of the run, and return them."""
-        values = new_values(self.trainer.callback_metrics, {})
-        self.metrics |= values
-        return values
+    Raises:
+        UsageError: If there is one.
+    """
+    if (seed := config.seed_everything) is not None and not 0 <= seed < 2**32:
+        raise UsageError(f"seed_everything must be at least 0 and below 2^32, got {seed}")
+    if (batches := config.trainer.accumulate_grad_batches) < 1:
+        raise UsageError(f"trainer.accumulate_grad_batches must be at least 1, got {batches}")
+    for limit in ("max_epochs", "max_steps", "limit_train_batches") if trains else ():
+        if config.trainer[limit] == 0:
+            raise UsageError(f"trainer.{limit} is 0, so nothing would be trained; write at least 1")
+
+
+def _as_list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [] if value is None else [value]
 
 
 def _plain(parser: LightningArgumentParser, config: Any) -> dict[str, Any]:
     """Return the configuration as plain data, without what belongs to one run only."""
     config = copy.deepcopy(config)
-    for key in ("config", *OWN_KEYS):
+    for key in ("config", *OPTIONS):
         config.pop(key, None)
     content: dict[str, Any] = yaml.safe_load(parser.dump(config, skip_none=False))
     return content

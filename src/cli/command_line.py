@@ -5,8 +5,18 @@ from dataclasses import dataclass, field
 
 from src.errors import UsageError, did_you_mean
 
-COMMANDS = ("fit", "validate", "test", "predict", "check", "repeat", "replay", "find_batch_size", "merge")
+TRAINING, EVALUATING = (None, "fit"), ("validate", "test", "predict")
+COMMANDS = ("fit", *EVALUATING, "check", "repeat", "replay", "find_batch_size", "merge")
 EXAMPLE = "python train.py --config configs/digits.yaml"
+OPTIONS: dict[str, tuple[str | None, ...]] = {  # that are no part of the configuration, and the commands that take them
+    "run_name": (*TRAINING, *EVALUATING, "repeat"),
+    "ckpt_path": (*EVALUATING, "merge"),
+    "resume": (*TRAINING, "replay"),
+    "num_folds": ("repeat",),
+    "num_seeds": ("repeat",),
+    "batch": ("replay",),
+}
+LEAST = {"num_folds": 2, "num_seeds": 2, "batch": 0}  # values of the options that are numbers
 
 
 @dataclass
@@ -16,13 +26,15 @@ class CommandLine:
     Args:
         command: One of `COMMANDS`, or None for fit and then test.
         files: Every `--config`, in order.
-        overrides: Every other `--key value`, in order.
+        options: Every other `--key value` that is one of `OPTIONS`.
+        overrides: All the rest, in order: what changes the configuration.
         help: What help was asked for, as arguments of the parser; empty if none.
         print_config: Whether to print the resulting configuration and stop.
     """
 
     command: str | None = None
     files: list[str] = field(default_factory=list)
+    options: dict[str, str] = field(default_factory=dict)
     overrides: list[tuple[str, str]] = field(default_factory=list)
     help: list[str] = field(default_factory=list)
     print_config: bool = False
@@ -32,7 +44,7 @@ class CommandLine:
         """Sort the words.
 
         Raises:
-            UsageError: If one is unknown or lacks its value.
+            UsageError: If one is unknown, lacks its value, or does not belong to the command.
         """
         if not words:
             raise UsageError(f"nothing to do; write {EXAMPLE} (or --help)")
@@ -44,7 +56,28 @@ class CommandLine:
                 raise UsageError(f"unknown command '{line.command}'{near}; write one of {', '.join(COMMANDS)}")
         while words:
             line._take(words)
+        for key, text in line.options.items() if not line.help or line.files else ():
+            if line.command not in OPTIONS[key]:
+                takers = ", ".join(command for command in OPTIONS[key] if command)
+                raise UsageError(f"{line.command or 'fit'} takes no --{key}; it belongs to {takers}")
+            if key in LEAST and (not text.isdigit() or int(text) < LEAST[key]):
+                raise UsageError(f"--{key} must be a number of at least {LEAST[key]}, got {text}")
         return line
+
+    @property
+    def trains(self) -> bool:
+        """Whether the command trains and keeps what it trained, from the start or on."""
+        return self.command in TRAINING
+
+    @property
+    def evaluates(self) -> bool:
+        """Whether the command runs a checkpoint over a part of the data."""
+        return self.command in EVALUATING
+
+    @property
+    def numbers(self) -> dict[str, int]:
+        """The options that are numbers, by name."""
+        return {key: int(self.options[key]) for key in LEAST if key in self.options}
 
     def _take(self, words: list[str]) -> None:
         word = words.pop(0)
@@ -60,8 +93,10 @@ class CommandLine:
         elif not equals and (not words or words[0].startswith("--")):
             raise UsageError(f"{name} needs a value; write {name} VALUE")
         else:
-            value = value if equals else words.pop(0)
-            if name in ("-c", "--config"):
+            key, value = name.removeprefix("--"), value if equals else words.pop(0)
+            if key in ("-c", "config"):
                 self.files.append(value)
+            elif key in OPTIONS:
+                self.options[key] = value
             else:
-                self.overrides.append((name.removeprefix("--"), value))
+                self.overrides.append((key, value))

@@ -12,6 +12,7 @@ from torch.utils.data import Dataset, IterableDataset
 from tqdm import tqdm
 
 from src.cli.facts import build_data
+from src.cli.request import Request
 from src.datamodules.base import BaseDataModule
 from src.datamodules.datasets.decode import ImageInfo, UnreadableImage
 from src.datamodules.datasets.image_files import ImageFiles
@@ -34,11 +35,8 @@ class Report:
     notes: list[str] = field(default_factory=list)
 
 
-def check(config: dict[str, Any]) -> int:
-    """Print what the data is and what is wrong with it.
-
-    Args:
-        config: A whole configuration; of its model nothing is used.
+def check(request: Request) -> int:
+    """Print what the data is and what is wrong with it; the model is not looked at.
 
     Returns:
         The exit code: 0 if nothing is wrong, else 1.
@@ -46,7 +44,7 @@ def check(config: dict[str, Any]) -> int:
     Raises:
         UsageError: If the data is not even there, or comes from a datamodule that does not say what its splits are.
     """
-    datamodule = build_data(config)
+    datamodule = build_data(request.config)
     if not isinstance(datamodule, BaseDataModule):
         raise UsageError(f"check reads subclasses of BaseDataModule, got {type(datamodule).__name__}")
     seen: dict[bytes, str] = {}

@@ -1,10 +1,9 @@
 """python train.py validate|test|predict: run one checkpoint over one part of the data."""
 
-from typing import Any
-
-from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.utilities.model_helpers import is_overridden
 
+from src.callbacks.helpers.batch import new_values
+from src.cli.builder import CLI, has_loader
 from src.errors import UsageError
 
 
@@ -12,20 +11,19 @@ class NothingToDo(UsageError):
     """The module has no such step, or the data no such part."""
 
 
-def evaluate(stage: str, trainer: Trainer, module: LightningModule, datamodule: Any, path: str | None) -> None:
-    """Validate, test or predict.
+def evaluate(cli: CLI, stage: str, path: str | None) -> None:
+    """Validate, test or predict, and keep what was logged in `cli.metrics` and `cli.results`.
 
     Args:
-        stage: Which of them.
-        trainer: The trainer.
-        module: The module.
-        datamodule: The data, None where the module brings its own.
+        cli: Trainer, module and data.
+        stage: Which of the three.
         path: The checkpoint; None for the weights as they are.
 
     Raises:
         NothingToDo: If the module has no step for it, or neither module nor data a loader.
     """
-    if missing := _missing(stage, module, datamodule):
+    trainer, module, datamodule = cli.trainer, cli.model, cli.datamodule
+    if missing := _missing(cli, stage):
         raise NothingToDo(missing)
     try:
         if stage == "predict":
@@ -40,17 +38,15 @@ def evaluate(stage: str, trainer: Trainer, module: LightningModule, datamodule: 
             what = f"{type(module).__name__} has no predict_step, and its forward cannot take a batch of this data"
             raise NothingToDo(f"{what}: {error}") from error
         raise
+    results = new_values(trainer.callback_metrics, {})
+    cli.metrics |= results
+    cli.results = results or cli.results
 
 
-def has_loader(stage: str, module: LightningModule, datamodule: Any) -> bool:
-    """Whether module or data have a method that returns loaders for train, val, test or predict."""
-    return any(is_overridden(f"{stage}_dataloader", owner) for owner in (module, datamodule))
-
-
-def _missing(stage: str, module: LightningModule, datamodule: Any) -> str | None:
+def _missing(cli: CLI, stage: str) -> str | None:
     """Say what a stage would need and neither module nor data have; None if all is there."""
-    name = type(module).__name__
-    short = "val" if stage == "validate" else stage
+    module, datamodule = cli.model, cli.datamodule
+    name, short = type(module).__name__, "val" if stage == "validate" else stage
     step = "validation_step" if stage == "validate" else f"{stage}_step"
     if not is_overridden(step, module) and not (stage == "predict" and is_overridden("forward", module)):
         return f"{name} has no {step}"

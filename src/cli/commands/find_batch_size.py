@@ -2,23 +2,20 @@
 
 from typing import Any
 
-from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.tuner.tuning import Tuner
 
+from src.cli.builder import CLI
 from src.errors import UsageError
 
 
-def find_batch_size(trainer: Trainer, module: LightningModule, datamodule: Any) -> None:
+def find_batch_size(cli: CLI) -> None:
     """Try larger and larger batches with Lightning's tuner, and print how to keep the batch that the config asks for.
 
-    Args:
-        trainer: The trainer; its accumulation is taken into account.
-        module: The module, trained for a few steps at each size.
-        datamodule: Has a `batch_size`, the number of samples over all devices.
-
     Raises:
-        UsageError: If it has none.
+        UsageError: If the data has no `batch_size`, the number of samples over all devices.
     """
+    trainer, module = cli.trainer, cli.model
+    datamodule: Any = cli.datamodule
     if not isinstance(getattr(datamodule, "batch_size", None), int):
         kind = type(module if datamodule is None else datamodule).__name__
         raise UsageError(f"find_batch_size needs data with an attribute batch_size, which {kind} has not")

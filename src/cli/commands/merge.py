@@ -1,5 +1,8 @@
+"""python train.py merge --ckpt_path FOLDER: make one file of a sharded checkpoint."""
+
 from pathlib import Path
 
+from src.cli.request import Request
 from src.errors import UsageError
 from src.runs.checkpoint_io import DurableCheckpointIO
 from src.runs.files import is_sharded
@@ -7,11 +10,8 @@ from src.runs.resume import read_start
 from src.runs.sharded import merged
 
 
-def merge(path: Path) -> int:
-    """Write a checkpoint in parts as one file beside it, `<name>-merged.ckpt`, which every command takes.
-
-    Args:
-        path: The folder.
+def merge(request: Request) -> int:
+    """Write a sharded checkpoint as one file beside it, `<name>-merged.ckpt`, which every command takes.
 
     Returns:
         The exit code, 0.
@@ -19,8 +19,11 @@ def merge(path: Path) -> int:
     Raises:
         UsageError: If it is no such folder, or damaged.
     """
+    if "ckpt_path" not in request.line.options:
+        raise UsageError("merge needs --ckpt_path FOLDER, a sharded checkpoint")
+    path = Path(request.line.options["ckpt_path"])
     if not is_sharded(path):
-        raise UsageError(f"--ckpt_path {path}: not a checkpoint in parts, which is a folder; nothing is to be merged")
+        raise UsageError(f"--ckpt_path {path}: not a sharded checkpoint, which is a folder; nothing is to be merged")
     read_start(path)
     target = path.with_name(f"{path.stem}-merged.ckpt")
     DurableCheckpointIO().save_checkpoint(merged(path), target)

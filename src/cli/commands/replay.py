@@ -10,6 +10,7 @@ from torch.utils._pytree import tree_leaves
 from src.callbacks.finite_loss import FiniteLoss
 from src.callbacks.helpers.batch import inputs_of, loss_of
 from src.callbacks.last_checkpoint import LastCheckpoint
+from src.cli.builder import CLI
 
 SHOWN = 10
 
@@ -70,16 +71,9 @@ class Replay(Callback):
         return "everything is finite here: the run did not repeat exactly, or another batch is meant"
 
 
-def replay(trainer: Trainer, module: LightningModule, datamodule: Any, checkpoint: Any, batch: int) -> None:
-    """Repeat the training from a checkpoint up to one batch and print what in that batch is not finite.
-
-    Args:
-        trainer: Its loggers and what it saves are switched off.
-        module: The module.
-        datamodule: The data.
-        checkpoint: Path to start from; None for the beginning.
-        batch: Number of the batch, counted over all epochs from 0.
-    """
+def replay(cli: CLI) -> None:
+    """Repeat the training from a checkpoint up to one batch, and print what in that batch is not finite."""
+    trainer, batch = cli.trainer, cli.request.line.numbers["batch"]
     trainer.loggers = []
     callbacks: list[Any] = trainer.callbacks  # type: ignore[attr-defined]
     for callback in callbacks:
@@ -88,7 +82,7 @@ def replay(trainer: Trainer, module: LightningModule, datamodule: Any, checkpoin
     kept = [item for item in callbacks if not isinstance(item, FiniteLoss) and not hasattr(item, "best_model_path")]
     trainer.callbacks = [Replay(batch), *kept]  # type: ignore[attr-defined]
     try:
-        trainer.fit(module, datamodule, ckpt_path=checkpoint, weights_only=True)
+        trainer.fit(cli.model, cli.datamodule, ckpt_path=cli.start.path, weights_only=True)
     except Found as found:
         print(found)
     else:
