@@ -61,7 +61,7 @@ def index(options: argparse.Namespace) -> None:
 
 
 def metrics(options: argparse.Namespace) -> None:
-    """Measure steps with metrics that share their sums, and with metrics that cannot."""
+    """Measure steps with metrics that share their state, and with metrics that cannot."""
     kinds = ("Accuracy", "Precision", "Recall", "F1Score", "Specificity", "NegativePredictiveValue", "HammingDistance")
     steps = 6_400 if options.quick else 60_000
 

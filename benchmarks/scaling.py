@@ -175,7 +175,7 @@ def steps(a: Assumptions, work: Work) -> str:
 
 
 def reading(a: Assumptions) -> str:
-    """Say what storage and processors must deliver so that ResNet-50 never waits."""
+    """Say what storage and CPUs must deliver so that ResNet-50 never waits."""
     rows = []
     for num_gpus in (1, 8, 64, 1024):
         speed = num_gpus * a.image_rate

@@ -1,3 +1,5 @@
+"""Yours: what watches and protects a training, one Callback a file."""
+
 from src import lazy
 
 __getattr__, __dir__, __all__ = lazy(

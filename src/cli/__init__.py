@@ -1,0 +1,1 @@
+"""Machinery: from the words typed to a finished command."""

@@ -86,7 +86,7 @@ class Request:
         self.config = self._config_of(self.run, files)
 
     def _find_evaluated(self, files: list[tuple[str, Config]]) -> None:
-        """Set the checkpoint named, that of the config.yaml given, or the newest run's best; and its run's configuration."""
+        """Find the checkpoint to evaluate, named or else the best of a run, and the configuration of its run."""
         options, overrides = self.line.options, dict(self.line.overrides)
         if "ckpt_path" in options:
             run = Run.of_checkpoint(options["ckpt_path"])

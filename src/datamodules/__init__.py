@@ -1,3 +1,5 @@
+"""Yours: one datamodule a file. datasets/, transforms/ hold its parts."""
+
 from src import lazy
 
 __getattr__, __dir__, __all__ = lazy(

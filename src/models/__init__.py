@@ -1,3 +1,5 @@
+"""Yours: one task a file. networks/, losses/, metrics/ hold its parts."""
+
 from src import lazy
 
 __getattr__, __dir__, __all__ = lazy(

@@ -1,3 +1,5 @@
+"""Machinery: parameter groups, several optimizers, schedulers in lists."""
+
 from src import lazy
 
 __getattr__, __dir__, __all__ = lazy(

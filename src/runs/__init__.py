@@ -1,0 +1,1 @@
+"""Machinery: what is on the disk: run directories, checkpoints, YAML."""

@@ -1,0 +1,1 @@
+"""Machinery: processes, devices, signals, precision, memory."""
