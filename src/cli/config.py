@@ -46,23 +46,18 @@ def override(config: Config, key: str, text: str) -> None:
 
     The value stays text: the parser turns it into what the parameter's type asks for.
     """
-    *parents, last = key.split(".")
+    *parents, last = key.removesuffix(".class_path").split(".")
     node: Any = config
     for name in parents:
         node = _child(node, key, name)
     node, name = _container(node, last)
-    if name.endswith("+"):
-        node[name[:-1]] = [*_as_list(node.get(name[:-1])), *_as_list(yaml.safe_load(text))]
-    elif isinstance(node, list):
+    if isinstance(node, list):
         node[_index(node, key, name)] = text
-    elif name == "class_path" and text != node.get("class_path"):
-        kept = _inherited(node, text)
-        node.clear()
-        node |= {"class_path": text, **kept}
-    elif isinstance(old := node.get(name), dict) and "class_path" in old and _is_class(parents, text):
-        node[name] = old if text == old["class_path"] else {"class_path": text, **_inherited(old, text)}
-    else:
-        node[name] = text
+        return
+    old = node.get(name)
+    swaps = isinstance(old, dict) and "class_path" in old and _is_class(parents, text)
+    value = {"class_path": text} if swaps else yaml.safe_load(text) if name.endswith("+") else text
+    node.update(merge(node, {name: value}))
 
 
 def apply_overrides(config: Config, overrides: list[tuple[str, str]]) -> Config:
@@ -116,9 +111,9 @@ def resolve(config: Config) -> Config:
             raise UsageError(f"{error.full_key}: {str(error).splitlines()[0]}") from None
         target = found[1] or found[2]
         if (default := _default_of(config, target)) is not None:
-            *parents, last = target.split(".")
-            _node(config, parents)[last] = default
-            return resolve(config)
+            for key in reversed(target.split(".")):
+                default = {key: default}
+            return resolve(merge(config, default))
         raise UsageError(f"{error.full_key} refers to {target}, which is not set; write a value for {target}") from None
     return dict(resolved)
 
@@ -135,14 +130,6 @@ def _inherited(old: Config, path: Any) -> Config:
     takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)
     names = {parameter.name for parameter in parameters}
     return {"init_args": {name: value for name, value in arguments.items() if takes_any or name in names}}
-
-
-def _node(config: Config, keys: list[str]) -> Any:
-    """Return the mapping that stands at a path, made where there is none."""
-    node: Any = config
-    for key in keys:
-        node = node.setdefault(key, {})
-    return node
 
 
 def _default_of(config: Config, target: str) -> Any:

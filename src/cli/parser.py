@@ -149,8 +149,6 @@ def shorten(report: str) -> str:
         named_later = report[: found.start()].endswith("callable class: ")  # the class of a factory
         owner = classes[_depth(report, found) - (not named_later)] if classes else "the configuration"
         return f"{where}{owner} needs {found[1]}; write a value for it"
-    if found := re.search(r"Key \"?([\w.]+)\"? is required", report):
-        return f"{found[1]} is required; write it in the configuration"
     return _wrong_type(report, where)
 
 
