@@ -14,6 +14,9 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.cli import LightningArgumentParser
 from lightning.pytorch.utilities.exceptions import MisconfigurationException  # type: ignore[attr-defined]
 
+import src.callbacks
+import src.datamodules
+import src.models
 from src.cli.request import DEFAULTS
 from src.errors import RunFailure, UsageError, did_you_mean
 from src.runs.yaml_files import Config, load_file
@@ -60,6 +63,9 @@ class Parser(LightningArgumentParser):
 
 def print_help(parser: LightningArgumentParser, words: list[str], config: Config) -> NoReturn:
     """Print the parser's help and, with a configuration, that of its model and data."""
+    for package in (src.callbacks, src.datamodules, src.models):  # help lists the classes that are loaded
+        for name in package.__all__:
+            getattr(package, name)
     defaults = load_file(str(DEFAULTS))
     shown = {f"trainer.{key}": value for key, value in defaults["trainer"].items() if not isinstance(value, dict)}
     parser.set_defaults({**shown, "seed_everything": defaults["seed_everything"]})
