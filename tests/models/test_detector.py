@@ -15,7 +15,8 @@ from torch.utils.data import DataLoader
 from torchmetrics.detection import MeanAveragePrecision
 from torchvision.models import detection
 
-from src.models import DetectorModule, SumOfTerms, load_model
+from src.models import DetectorModule, load_model
+from src.models.losses import SumOfTerms
 from tests.conftest import ROOT, Train
 from tests.models.test_base import make_trainer
 from tests.test_exact_resume import STEPS, interrupted  # noqa: F401  (a fixture)

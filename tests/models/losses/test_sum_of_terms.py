@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from src.models import SumOfTerms
+from src.models.losses import SumOfTerms
 
 
 def test_terms_are_added_with_their_weights() -> None:
