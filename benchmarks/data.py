@@ -31,7 +31,7 @@ from src.datamodules.datasets import ArrayDataset, ImageFiles, ImageFormat, Keye
 from src.datamodules.datasets.names import pack_names
 from src.datamodules.samplers import ArrayBatchSampler, ShardSampler
 from src.datamodules.splits import divide
-from src.datamodules.transforms.batch import RandomFlip, RandomShift
+from src.datamodules.transforms import RandomFlip, RandomShift
 
 MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
 

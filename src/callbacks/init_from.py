@@ -1,7 +1,5 @@
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from src.runs.weights import load_weights
-
 
 class InitFrom(Callback):
     """Begin a training with weights that were trained before, and print which of them were taken.
@@ -24,6 +22,8 @@ class InitFrom(Callback):
     def load(self, module: LightningModule) -> None:
         """Load the weights into `module.net`, or the module itself if it has none; the second time do nothing."""
         if self._report is None:
+            from src.runs.weights import load_weights  # only where there are weights to load
+
             self._report = load_weights(getattr(module, "net", module), self.path)
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:

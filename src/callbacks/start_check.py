@@ -12,8 +12,7 @@ from src.callbacks.helpers.batch import new_values
 from src.errors import RunFailure, UsageError, did_you_mean
 from src.models.base import BaseModule
 from src.models.evaluation_sets import check_steps
-from src.models.load import DESCRIPTION
-from src.runs.checkpoint_io import check_plain
+from src.runs.checkpoint_io import DESCRIPTION, check_plain
 
 
 class StartCheck(Callback):

@@ -23,8 +23,8 @@ from src.cli.request import Request, log_root
 from src.datamodules.base import BaseDataModule
 from src.errors import UsageError
 from src.runs.checkpoint_io import DurableCheckpointIO
-from src.runs.resume import LENGTHS, Start, check_same, find_start, read_start
 from src.runs.run import Run
+from src.runs.start import Start
 from src.runs.yaml_files import dump_yaml, load_file, write_yaml
 from src.runtime.launch import is_main_process, job_name, layout
 from src.runtime.precision import settle_precision
@@ -113,6 +113,8 @@ class CLI(LightningCLI):
             print(self.config_text, end="")
             sys.exit(0)
         if line.trains and request.run is not None:
+            from src.runs.resume import LENGTHS, check_same  # only where a run continues
+
             stored = load_file(str(request.run.directory / "config.yaml"))
             self.remarks = check_same(stored, yaml.safe_load(self.config_text))
             self.extends = any(stored["trainer"][key.split(".")[1]] != self.config[key] for key in LENGTHS)
@@ -130,6 +132,8 @@ class CLI(LightningCLI):
             name = request.config["experiment"], line.options.get("run_name"), job_name()
             self.run = Run.create(log_root(request.config), *name, makes=is_main_process())
         if not line.evaluates and request.run is not None:
+            from src.runs.resume import find_start, read_start
+
             folder, keeps_last = self.run.directory / "checkpoints", self.config.callbacks.get("last") is not None
             named = request.ckpt_path
             self.start = read_start(Path(named)) if named else find_start(folder, keeps_last)

@@ -9,13 +9,10 @@ import signal
 import subprocess
 import sys
 import time
-import traceback
 from importlib import import_module
 from typing import Any
 
 import torch
-from lightning.pytorch.utilities.exceptions import MisconfigurationException  # type: ignore[attr-defined]
-from lightning.pytorch.utilities.memory import is_oom_error
 
 from src.callbacks.last_checkpoint import device_name
 from src.callbacks.run_notes import note_end
@@ -24,20 +21,14 @@ from src.cli.commands.evaluate import evaluate
 from src.cli.commands.fit import fit, fit_and_test
 from src.cli.console import Console, silence_noise
 from src.cli.facts import fill_in
-from src.cli.parser import MISTAKES, PEER_GONE, describe
 from src.cli.report import closing, headline, shown_path
 from src.cli.request import Request
-from src.errors import RunFailure, UsageError
 from src.runs.run import NAME_VARIABLE
 from src.runtime.launch import is_main_process
 from src.runtime.memory import keep_freed_memory
 from src.runtime.signals import STOP, Stopped
 
-OUT_OF_MEMORY = """out of memory ({}). Take fewer samples at a time and keep the batch by accumulating: halve
-data.batch_size and set trainer.accumulate_grad_batches 2; python train.py find_batch_size --config C finds out what
-fits. Or write trainer.precision bf16-mixed, smaller images, a smaller network"""
 PARENT_SECONDS = 20  # that a process which failed waits for the one that started it
-NO_SPACE = "no space left on the disk; make room, then continue with --resume"
 
 
 def run(request: Request, start: float) -> int:
@@ -66,9 +57,9 @@ def run(request: Request, start: float) -> int:
         except Stopped as stopped:  # while it was built: nothing is lost
             return stopped.exit_code
         except OSError as error:
-            if not _is_full(error):
+            if error.errno != errno.ENOSPC:
                 raise
-            print(f"error: {NO_SPACE}", file=sys.stderr)
+            print("error: no space left on the disk; make room and start again", file=sys.stderr)
             return 1
 
 
@@ -130,22 +121,9 @@ def _guarded(cli: CLI) -> tuple[int, str | None]:
     except Stopped as stopped:
         return _stop(cli, stopped), str(stopped)
     except BaseException as error:
-        message, code = describe(error), 1
-        if _is_full(error):
-            message = NO_SPACE
-        elif is_oom_error(error):
-            message = OUT_OF_MEMORY.format(message.splitlines()[0][:200])
-        elif _in_group() and PEER_GONE.search(message):
-            print("error: another process of this run ended; its own message says why", file=sys.stderr)
-            return 1, message
-        elif not isinstance(error, RunFailure):
-            late = cli.start_check.started and not _is_mistake(error)
-            if not isinstance(error, UsageError) and (late or not isinstance(error, MISTAKES)):
-                traceback.print_exc()
-                return 1, message
-            code = 2
-    print(f"error: {message}", file=sys.stderr)
-    return code, message
+        from src.cli.explain import explain
+
+        return explain(error, cli.start_check.started, _in_group())
 
 
 def _stop(cli: CLI, stopped: Stopped) -> int:
@@ -172,16 +150,6 @@ def _collect_garbage() -> None:
     """Look for garbage from now on, which train.py had stopped, but not in what is there already: that stays."""
     gc.freeze()
     gc.enable()
-
-
-def _is_mistake(error: BaseException) -> bool:
-    """Whether Lightning refuses a setting, even if it does so after the first batch, as for a metric nobody logs."""
-    return isinstance(error, MisconfigurationException) or "conditioned on metric" in str(error)
-
-
-def _is_full(error: BaseException) -> bool:
-    """Whether the disk has no room left."""
-    return isinstance(error, OSError) and error.errno == errno.ENOSPC
 
 
 def _leave_process_group() -> None:

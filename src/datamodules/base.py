@@ -13,8 +13,8 @@ from src.datamodules.datasets.keyed import KeyedDataset
 from src.datamodules.randomness import batch_number, seed_batch
 from src.datamodules.samplers import ArrayBatchSampler, ShardSampler, batches_for_all, sampling_weights
 from src.datamodules.splits import check_splits, classes_of, describe, divide, names_of
-from src.datamodules.transforms.collates import collate
-from src.datamodules.transforms.sample import apply_transforms
+from src.datamodules.transforms.apply import apply_transforms
+from src.datamodules.transforms.collate import collate
 from src.errors import UsageError
 from src.runtime.signals import outlast_signals
 

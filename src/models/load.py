@@ -7,10 +7,7 @@ from jsonargparse import ArgumentParser
 from lightning.pytorch import LightningModule
 from lightning.pytorch.utilities.model_helpers import is_overridden
 
-from src.runs.files import is_sharded
-from src.runs.sharded import merged
-
-DESCRIPTION = "module"  # where a checkpoint holds class_path and init_args of its module
+from src.runs.checkpoint_io import DESCRIPTION, read_checkpoint
 
 
 def load_model(path: str | Path, map_location: str | torch.device = "cpu") -> LightningModule:
@@ -29,10 +26,7 @@ def load_model(path: str | Path, map_location: str | torch.device = "cpu") -> Li
         ValueError: If the checkpoint does not say how its module was built, or names something that is no
             LightningModule or cannot be imported.
     """
-    if is_sharded(Path(path)):
-        checkpoint = merged(Path(path))
-    else:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    checkpoint = read_checkpoint(path)
     description = _description(path, checkpoint)
     parser = ArgumentParser(exit_on_error=False)
     parser.add_subclass_arguments(LightningModule, "module", fail_untyped=False)

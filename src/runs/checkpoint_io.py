@@ -12,7 +12,8 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from src.errors import RunFailure
 from src.runs.files import is_sharded, replace
-from src.runs.sharded import merged
+
+DESCRIPTION = "module"  # where a checkpoint holds class_path and init_args of its module
 
 
 class DurableCheckpointIO(TorchCheckpointIO):
@@ -46,11 +47,18 @@ class DurableCheckpointIO(TorchCheckpointIO):
     def load_checkpoint(
         self, path: str | Path, map_location: Any | None = None, weights_only: bool | None = None
     ) -> dict[str, Any]:
-        """Read a checkpoint, whole or in parts, tensors and plain data only, onto the CPU."""
-        if is_sharded(Path(path)):
-            return merged(Path(path))
-        checkpoint: dict[str, Any] = torch.load(path, map_location=map_location or "cpu", weights_only=True)
-        return checkpoint
+        """Read a checkpoint, tensors and plain data only, onto the CPU."""
+        return read_checkpoint(path, map_location or "cpu")
+
+
+def read_checkpoint(path: str | Path, map_location: Any = "cpu") -> dict[str, Any]:
+    """Read a checkpoint, whole or sharded, tensors and plain data only."""
+    if is_sharded(Path(path)):
+        from src.runs.sharded import merged  # few runs need it
+
+        return merged(Path(path))
+    checkpoint: dict[str, Any] = torch.load(path, map_location=map_location, weights_only=True)
+    return checkpoint
 
 
 def check_plain(content: dict[str, Any]) -> None:

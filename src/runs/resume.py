@@ -2,7 +2,6 @@
 
 import re
 import zipfile
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,7 @@ import torch
 
 from src.errors import UsageError
 from src.runs.files import recover
-from src.runs.sharded import check_parts, read_plain
+from src.runs.start import Start
 from src.runs.yaml_files import Config
 
 FREE = re.compile(  # changes that leave the training as it is
@@ -24,31 +23,6 @@ OTHER_LAYOUT = re.compile(
     r"trainer\.(accelerator|devices|num_nodes|strategy)\b|callbacks\.(compile|channels_last)\b|tf32$"
 )
 OTHER_PLACE = re.compile(r"data\.init_args\.(root|csv_file|train|val|test)$")
-
-
-@dataclass
-class Start:
-    """Where a training continues.
-
-    Args:
-        path: The checkpoint; None to begin, since there is none yet.
-        step: Steps that it has behind it, as loggers count them.
-        within_epoch: Whether it stands between the batches of an epoch.
-        finished: Whether the training ended there.
-        exact: Whether it was saved at a point from which it goes on exactly.
-        world_size: Number of processes that saved it.
-        metrics: The last metrics before it.
-        device: The kind of device that it was saved on; empty if it does not say.
-    """
-
-    path: Path | None = None
-    step: int = 0
-    within_epoch: bool = False
-    finished: bool = False
-    exact: bool = True
-    world_size: int = 1
-    metrics: dict[str, float] = field(default_factory=dict)
-    device: str = ""
 
 
 def find_start(folder: Path, keeps_last: bool = True) -> Start:
@@ -115,6 +89,8 @@ def _read_file(path: Path) -> Any:
 
 
 def _read_folder(path: Path) -> Any:
+    from src.runs.sharded import check_parts, read_plain  # few runs need it
+
     check_parts(path)
     return read_plain(path)
 
@@ -147,7 +123,7 @@ def check_same(stored: Config, wanted: Config) -> list[str]:
             new_epoch = ", which begins with a new epoch and is not bit by bit the same" if "steps" in key else ""
             remarks.append(f"{change} (a longer training{new_epoch})")
         elif key in LENGTHS and _is_more(old, new):
-            refused.append(f"{change} (the learning rate follows a course over all epochs)")
+            refused.append(f"{change} (the learning-rate schedule spans all epochs)")
         else:
             refused.append(change)
     if refused:

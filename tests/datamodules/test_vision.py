@@ -11,9 +11,7 @@ from torchvision.transforms import v2
 
 from src.datamodules import VisionDataModule
 from src.datamodules.datasets import ArrayDataset
-from src.datamodules.transforms.batch import RandomFlip, RandomShift
-from src.datamodules.transforms.collates import KeepLists, PadSequences
-from src.datamodules.transforms.sample import PerSample
+from src.datamodules.transforms import KeepLists, PadSequences, PerSample, RandomFlip, RandomShift
 from src.datamodules.vision import channels_first
 
 

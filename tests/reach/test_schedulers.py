@@ -240,4 +240,4 @@ def test_more_epochs_are_refused_where_the_course_depends_on_them(
     assert fit({"scheduler": case}, *SHORT, *last, "--run_name", "a").code == 0
     again = fit({"scheduler": case}, *SHORT, *last, "--run_name", "a", "--resume", "auto", "--trainer.max_epochs", "6")
     assert again.code == (2 if nested else 0), again.err
-    assert ("the learning rate follows a course over all epochs" in again.err) == nested
+    assert ("the learning-rate schedule spans all epochs" in again.err) == nested

@@ -116,7 +116,7 @@ def test_more_epochs_only_where_the_course_of_the_rate_allows(train: Train, tmp_
     assert train(*COMMAND).code == 0
     result = train(*COMMAND, *more)
     assert result.code == 2
-    assert "trainer.max_epochs: 2 -> 4 (the learning rate follows a course over all epochs)" in result.err
+    assert "trainer.max_epochs: 2 -> 4 (the learning-rate schedule spans all epochs)" in result.err
     constant = (*COMMAND[:-1], "b", "--model.scheduler", "null")
     assert train(*constant).code == 0
     result = train(*constant, *more)

@@ -2,7 +2,12 @@ from src import lazy
 
 __getattr__, __dir__, __all__ = lazy(
     __name__,
-    batch="Cutout RandomCrop RandomFlip RandomResizedCrop RandomShift",
-    collates="KeepLists PadSequences",
-    sample="PerSample",
+    cutout="Cutout",
+    keep_lists="KeepLists",
+    pad_sequences="PadSequences",
+    per_sample="PerSample",
+    random_crop="RandomCrop",
+    random_flip="RandomFlip",
+    random_resized_crop="RandomResizedCrop",
+    random_shift="RandomShift",
 )

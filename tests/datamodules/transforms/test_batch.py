@@ -3,7 +3,7 @@ import torch
 from torchvision import tv_tensors
 from torchvision.transforms.v2 import functional
 
-from src.datamodules.transforms.batch import Cutout, RandomCrop, RandomFlip, RandomResizedCrop, RandomShift
+from src.datamodules.transforms import Cutout, RandomCrop, RandomFlip, RandomResizedCrop, RandomShift
 
 
 def test_each_image_is_shifted_by_its_own_offset() -> None:

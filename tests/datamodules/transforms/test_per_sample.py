@@ -6,7 +6,8 @@ from torch import Tensor, nn
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
-from src.datamodules.transforms.sample import PerSample, apply_transforms
+from src.datamodules.transforms import PerSample
+from src.datamodules.transforms.apply import apply_transforms
 
 
 class See(nn.Module):

@@ -1,7 +1,8 @@
 import pytest
 import torch
 
-from src.datamodules.transforms.collates import KeepLists, PadSequences, collate
+from src.datamodules.transforms import KeepLists, PadSequences
+from src.datamodules.transforms.collate import collate
 
 SAMPLES = [(torch.tensor([1, 2, 3]), 0), (torch.tensor([4]), 1)]
 

@@ -1,0 +1,144 @@
+"""What went wrong, said in a few lines. Only loaded when something did."""
+
+import errno
+import importlib
+import inspect
+import re
+import sys
+import traceback
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch import Trainer
+from lightning.pytorch.utilities.exceptions import MisconfigurationException  # type: ignore[attr-defined]
+from lightning.pytorch.utilities.memory import is_oom_error
+
+from src.cli.parser import MISTAKES
+from src.errors import RunFailure, UsageError, did_you_mean
+
+TOP_LEVEL = ("experiment", "seed_everything", "trainer", "callbacks", "model", "data")  # keys of a configuration
+
+PEER_GONE = re.compile("Connection (closed|reset) by peer|Socket Timeout|Broken pipe")
+NO_SPACE = "no space left on the disk; make room, then continue with --resume"
+OUT_OF_MEMORY = """out of memory ({}). Take fewer samples at a time and keep the batch by accumulating: halve
+data.batch_size and set trainer.accumulate_grad_batches 2; python train.py find_batch_size --config C finds out what
+fits. Or write trainer.precision bf16-mixed, smaller images, a smaller network"""
+
+LISTS = {"SequentialLR": "SequentialSchedulers", "ChainedScheduler": "ChainedSchedulers"}  # ours take factories
+
+KEY = re.compile(r"Parser key \"([\w.]+)\"(?: element (\d+))?")
+CLASS = re.compile(r"(?:given class_path |class_path=)'([\w.]+)'")
+
+
+def explain(error: BaseException, started: bool, in_group: bool) -> tuple[int, str]:
+    """Print what ended a command.
+
+    Args:
+        error: What was raised.
+        started: Whether the first batch had been asked for; an error before that is a wrong setting.
+        in_group: Whether there are other processes, one of which may have ended first.
+
+    Returns:
+        The exit code, 2 for a mistake or 1 for a failure, and the message.
+    """
+    message, code = describe(error), 1
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        message = NO_SPACE
+    elif is_oom_error(error):
+        message = OUT_OF_MEMORY.format(message.splitlines()[0][:200])
+    elif in_group and PEER_GONE.search(message) and not isinstance(error, RunFailure):
+        message = "another process of this run ended; its own message says why"
+    elif not isinstance(error, RunFailure):
+        # Lightning refuses some settings only after the first batch, such as a metric that nobody logs
+        refused = isinstance(error, MisconfigurationException) or "conditioned on metric" in str(error)
+        if not isinstance(error, UsageError) and ((started and not refused) or not isinstance(error, MISTAKES)):
+            traceback.print_exception(error)
+            return 1, message
+        code = 2
+    print(f"error: {message}", file=sys.stderr)
+    return code, message
+
+
+def describe(error: BaseException) -> str:
+    """Say what a library or a constructor complained of, and where, in a few lines."""
+    if isinstance(error, UsageError) and str(error).startswith("Caught "):  # in a loader's process, with its traceback
+        return str(error).strip().splitlines()[-1].partition(": ")[2]
+    message = "\n".join(str(error).strip().splitlines()[:10])[:1500] or type(error).__name__
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    if isinstance(error, ValueError | RunFailure) and Path(frame.filename).is_relative_to(Path(__file__).parents[1]):
+        return message  # our own check, which says all there is to say
+    return f"{message}\n({type(error).__name__} in {Path(frame.filename).name}, line {frame.lineno})"
+
+
+def shorten(report: str) -> str:
+    """Say what is wrong, what was received and what to write, from what jsonargparse reports."""
+    path = ".init_args.".join(match[1] for match in KEY.finditer(report))
+    classes = CLASS.findall(report)
+    where = f"{path}: " if path else ""
+    for name, ours in LISTS.items():
+        if f"'torch.optim.lr_scheduler.{name}'" in report:
+            return f"{where}{name} takes built schedulers, which no configuration can hold; write src.optim.{ours}"
+    if found := re.search(r"(?:Group '([\w.]+)' does not accept option|Option) '([\w.+]+)'", report):
+        group, option = found[1], found[2]
+        return _unknown_option(option, path, group, classes[_depth(report, found) - 1 :])
+    if found := re.search(r"module '([\w.]+)' has no attribute '(\w+)'", report):
+        near = did_you_mean(found[2], dir(importlib.import_module(found[1])))
+        return f"{where}there is no {found[1]}.{found[2]}{near}"
+    if found := re.search(r"No module named '([\w.]+)'", report):
+        return f"{where}class_path '{classes[-1] if classes else '?'}': there is no module '{found[1]}'"
+    if found := re.search(r"Expected '([\w.]+)' to be a subclass of ([^\n]+?)\.*(?: Got value|\n|$)", report):
+        return f"{where}{found[1]} is not a {found[2]}; write the class_path of one"
+    if found := re.search(r"Import path ?([\w.]*) does not correspond to a subclass of (\w+)", report):
+        given = re.search(r"Given value: ([\w.]+)", report[found.end() :])
+        return f"{where}{found[1] or (given[1] if given else '')} is not a {found[2]}; write the class_path of one"
+    if found := re.search(r"the following arguments are required: (.+?)(?:\. Got value|\n|$)", report):
+        named_later = report[: found.start()].endswith("callable class: ")  # the class of a factory
+        owner = classes[_depth(report, found) - (not named_later)] if classes else "the configuration"
+        return f"{where}{owner} needs {found[1]}; write a value for it"
+    return _wrong_type(report, where)
+
+
+def _depth(report: str, found: re.Match[str]) -> int:
+    return len(CLASS.findall(report[: found.start()]))
+
+
+def _unknown_option(option: str, path: str, group: str | None, classes: list[str]) -> str:
+    if group == "trainer":
+        return f"trainer.{option} is not an option of Trainer{did_you_mean(option, _parameters(Trainer))}"
+    if not classes:
+        return f"'{option}' is not a key of the configuration{did_you_mean(option, TOP_LEVEL)}"
+    module, _, name = classes[0].rpartition(".")
+    try:
+        known = _parameters(getattr(importlib.import_module(module), name))
+    except (ImportError, AttributeError, ValueError):
+        known = []
+    key = f"{path}.init_args.{option}" if path else option
+    return f"{key}: {classes[0]} takes no '{option}'{did_you_mean(option, known)}"
+
+
+def _wrong_type(report: str, where: str) -> str:
+    """Name the value and the types it may have; where the report has neither, keep its first lines."""
+    keys = list(KEY.finditer(report))
+    inner = report[keys[-1].start() :] if keys else report
+    got = r"(.*?)(?:\. Got value: Namespace.*)?$"
+    if found := re.search(r"Subtypes: \[(.*)\](?:.|\n)*?Given value: " + got, inner, re.MULTILINE):
+        return f"{where}expected {_readable(found[1])}, got {found[2][:200]}"
+    if found := re.search(r"Expected an? (.*?)\. Got value: " + got, inner, re.MULTILINE):
+        return f"{where}expected {_readable(found[1])}, got {found[2][:200]}"
+    if found := re.search(r"Not a valid subclass of (\w+)\. Got value: " + got, inner, re.MULTILINE):
+        return f"{where}expected the class_path of a {found[1]}, got {found[2][:200]}"
+    if found := re.search(r"Expected a dot import path string: (.*)", inner):
+        return f"{where}'{found[1]}' is not an import path; write one such as src.models.ClassifierModule"
+    return "\n".join(line for line in report.splitlines() if line.strip())[:800]
+
+
+def _readable(types: str) -> str:
+    """Say "int or null" for "<class 'int'>, <class 'NoneType'>"."""
+    types = re.sub(r"<class '([^']+)'>", r"\1", types).replace("NoneType", "null")
+    types = re.sub(r"(?:\w+\.)+(\w+)", r"\1", types)
+    types = re.sub(r"Literal\[([^\]]*)\]", r"\1", types)
+    return " or ".join(types.rsplit(", ", 1)) if types.endswith("null") else types
+
+
+def _parameters(component: Any) -> list[str]:
+    return list(inspect.signature(component).parameters)

@@ -1,0 +1,26 @@
+"""How samples are joined to a batch; a configuration names one as data.collate."""
+
+from typing import Any
+
+from torch.utils.data import default_collate
+
+from src.errors import UsageError
+
+
+def collate(batch: Any) -> Any:
+    """Stack a list of samples; what a dataset serves as a batch already stays as it is.
+
+    Raises:
+        UsageError: If the samples differ in size.
+    """
+    if not isinstance(batch, list):
+        return batch
+    try:
+        return default_collate(batch)
+    except RuntimeError as error:
+        if "equal size" not in str(error):
+            raise
+        raise UsageError(
+            f"samples of one batch differ in size ({str(error).partition(', but ')[2]}); set data.image_size, or "
+            "data.collate to src.datamodules.transforms.PadSequences or src.datamodules.transforms.KeepLists"
+        ) from None
