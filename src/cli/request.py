@@ -71,13 +71,17 @@ class Request:
         self.config = _resolve(config)
         asked = "resume" in self.line.options or is_restart()
         if self.line.trains and (asked or is_elastic()):  # torchrun counts the restarts of each node alone
-            run = Run.to_continue(root, config["experiment"], self.line.options.get("run_name"), job_name())
+            from src.runs.find import run_to_continue
+
+            run = run_to_continue(root, config["experiment"], self.line.options.get("run_name"), job_name())
             self.run = run if asked or (run is not None and not run.is_finished) else None
 
     def _find_continued(self, files: list[tuple[str, Config]]) -> None:
         """Set the run of a directory, or of one checkpoint in it, and its configuration."""
+        from src.runs.find import run_of_checkpoint
+
         path = Path(self.line.options.get("resume", ""))
-        self.run = Run.of_checkpoint(str(path), "--resume") if is_checkpoint(path) else Run(path)
+        self.run = run_of_checkpoint(str(path), "--resume") if is_checkpoint(path) else Run(path)
         if not (self.run.directory / "config.yaml").is_file():
             raise UsageError(f"--resume {path}: no run there; write its directory, or one of its checkpoints")
         if self.line.command == "replay" and "batch" not in self.line.options:
@@ -87,17 +91,19 @@ class Request:
 
     def _find_evaluated(self, files: list[tuple[str, Config]]) -> None:
         """Find the checkpoint to evaluate, named or else the best of a run, and the configuration of its run."""
+        from src.runs.find import newest_run, run_of_checkpoint
+
         options, overrides = self.line.options, dict(self.line.overrides)
         if "ckpt_path" in options:
-            run = Run.of_checkpoint(options["ckpt_path"])
+            run = run_of_checkpoint(options["ckpt_path"])
         elif not files:
             raise UsageError("nothing to evaluate; give --config (its newest run is taken) or --ckpt_path")
         elif _saved_by(Path(files[0][0])) and "run_name" not in options:
             run = Run(Path(files[0][0]).parent)
-            run = run if is_checkpoint(run.best_checkpoint) else Run.of_checkpoint(str(run.best_checkpoint))
+            run = run if is_checkpoint(run.best_checkpoint) else run_of_checkpoint(str(run.best_checkpoint))
         else:
             root = overrides.get("trainer.default_root_dir", log_root(_merged(files)))
-            run = Run.newest(root, overrides.get("experiment", _experiment(*files[0])), options.get("run_name"))
+            run = newest_run(root, overrides.get("experiment", _experiment(*files[0])), options.get("run_name"))
         self.run, self.ckpt_path = run, options.get("ckpt_path", str(run.best_checkpoint))
         self.config = self._config_of(run, files)
 

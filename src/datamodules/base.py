@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from src.datamodules.datasets.keyed import KeyedDataset
 from src.datamodules.randomness import batch_number, seed_batch
-from src.datamodules.samplers import ArrayBatchSampler, ShardSampler, batches_for_all, sampling_weights
+from src.datamodules.samplers import ArrayBatchSampler, ShardSampler
 from src.datamodules.splits import check_splits, classes_of, describe, divide, names_of
 from src.datamodules.transforms.apply import apply_transforms
 from src.datamodules.transforms.collate import collate
@@ -216,12 +216,18 @@ class BaseDataModule(LightningDataModule):
             num_workers = 0 if getattr(dataset, "serves_batches", False) else max(min(self.num_cores - 1, 16), 1)
         options: dict[str, Any] = {"batch_size": share}
         if not isinstance(dataset, IterableDataset):
-            weights = sampling_weights(dataset, self.sampling) if shuffle else None
+            weights = None
+            if shuffle and self.sampling != "shuffle":
+                from src.datamodules.sampling import sampling_weights
+
+                weights = sampling_weights(dataset, self.sampling)
             sampler = ShardSampler(len(dataset), rank, world_size, shuffle, self._seed, weights)  # type: ignore
             batches = ArrayBatchSampler(sampler, share, drop_last=shuffle and len(sampler) >= share)
             # Lightning rebuilds the loader of predict around `sampler`
             predicting = self.trainer is not None and self.trainer.predicting
             if not shuffle and isinstance(getattr(self.trainer, "strategy", None), ModelParallelStrategy):
+                from src.datamodules.sampling import batches_for_all
+
                 batches.num_batches = batches_for_all(len(dataset), world_size, share, not predicting)  # type: ignore
             options = options | {"sampler": sampler} if predicting else {"batch_sampler": batches}
             dataset = KeyedDataset(dataset, self._seed)

@@ -1,12 +1,7 @@
-import math
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
-from torch.utils.data import BatchSampler, Dataset, Sampler
-
-from src.datamodules.splits import classes_of, column
-from src.errors import UsageError
+from torch.utils.data import BatchSampler, Sampler
 
 
 class ShardSampler(Sampler[int]):
@@ -48,7 +43,9 @@ class ShardSampler(Sampler[int]):
         random = np.random.default_rng((self.seed, self.epoch))
         order = random.permutation(self.length)
         if self.weights is not None:
-            order = _draw(self.weights, order, random)
+            from src.datamodules.sampling import draw
+
+            order = draw(self.weights, order, random)
         equal = self.length // self.num_replicas * self.num_replicas  # every rank takes the same number of steps
         keys: np.ndarray = order[self.rank : equal : self.num_replicas] + self.epoch * self.length
         return keys
@@ -90,63 +87,3 @@ class ArrayBatchSampler(BatchSampler):
 
     def __len__(self) -> int:
         return super().__len__() if self.num_batches is None else self.num_batches
-
-
-def batches_for_all(length: int, num_replicas: int, batch_size: int, divisible: bool = True) -> int | None:
-    """Return into how many batches each process divides its samples if all must take equally many, none of them empty.
-
-    That is None where full batches and a smaller last one are equally many already.
-
-    Args:
-        length: Number of samples in all.
-        num_replicas: Number of processes.
-        batch_size: Most samples that a process takes at once.
-        divisible: Whether batches may be made smaller to that end.
-
-    Raises:
-        UsageError: If there is no such number.
-    """
-    most, least = math.ceil(length / num_replicas), length // num_replicas
-    num_batches = math.ceil(most / batch_size)
-    if math.ceil(least / batch_size) == num_batches:
-        return None
-    if least < num_batches or not divisible:
-        raise UsageError(
-            f"{length} samples are not equally many batches for each of {num_replicas} processes, which weights that "
-            f"are shared out need; got a data.batch_size of {batch_size * num_replicas}; write another, at least "
-            f"{2 * num_replicas}"
-        )
-    return num_batches
-
-
-def sampling_weights(dataset: Dataset[Any], sampling: str) -> np.ndarray | None:
-    """Return how often each training sample comes, shape (N,), None for once; see `BaseDataModule` for `sampling`.
-
-    Raises:
-        UsageError: If the data does not say what to go by.
-    """
-    if sampling == "shuffle":
-        return None
-    name = "targets" if sampling == "balanced" else "weights"
-    values = classes_of(dataset) if sampling == "balanced" else column(dataset, "weights")
-    if values is None:
-        raise UsageError(f"data.sampling is {sampling}, but the data has no {name} to go by; write shuffle")
-    return balanced_weights(values) if sampling == "balanced" else values
-
-
-def balanced_weights(targets: np.ndarray) -> np.ndarray:
-    """Return weights, shape (N,), with which every class among `targets`, shape (N,), comes equally often."""
-    _, classes, counts = np.unique(targets, return_inverse=True, return_counts=True)
-    weights: np.ndarray = 1.0 / counts[classes]
-    return weights
-
-
-def _draw(weights: np.ndarray, order: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    """Draw as many samples as there are, each as often as its weight says, rounded up or down at random.
-
-    Systematic sampling: equally spaced marks on the cumulated weights. It varies less than independent draws.
-    """
-    ends = np.cumsum(weights[order], dtype=np.float64)
-    marks = (np.arange(len(order)) + random.random()) * (ends[-1] / len(order))
-    places = np.minimum(np.searchsorted(ends, marks, side="right"), len(order) - 1)
-    return random.permutation(order[places])

@@ -16,7 +16,7 @@ from torch.optim import LBFGS
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 from torchmetrics import Metric, MetricCollection
 
-from src.models.checks import check_names, check_parts, misfit
+from src.models.checks import check_names, check_parts
 from src.models.evaluation_sets import set_names
 from src.models.metrics.running_mean import RunningMean
 from src.optim.parameters import Factories, build_optimizer
@@ -89,7 +89,6 @@ class BaseModule(LightningModule):
         self._more_metrics: dict[str, MetricCollection] = {}  # of further validation and test sets
         self._grouping = decay_norm_and_bias, layer_decay
         self._means: defaultdict[str, RunningMean] = defaultdict(RunningMean)  # of the loss, by set
-        self._sets = ["val"]  # of the running validation or test
         self._shapes: dict[str, Any] = {}  # of what the metrics of each set got
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -128,11 +127,11 @@ class BaseModule(LightningModule):
 
     def validation_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> dict[str, Any]:
         """Validate on one batch; callbacks get loss, predictions and targets."""
-        return self._shared_step(batch, self._sets[dataloader_idx])
+        return self._shared_step(batch, set_names(self._trainer, "val")[dataloader_idx])
 
     def test_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> dict[str, Any]:
         """Test on one batch; callbacks get loss, predictions and targets."""
-        return self._shared_step(batch, self._sets[dataloader_idx])
+        return self._shared_step(batch, set_names(self._trainer, "test")[dataloader_idx])
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Log this step's loss and learning rate, every so many steps."""
@@ -149,21 +148,13 @@ class BaseModule(LightningModule):
         """Log the epoch's training metrics."""
         self._log_epoch(["train"])
 
-    def on_validation_epoch_start(self) -> None:
-        """Find out which sets there are."""
-        self._sets = set_names(self.trainer, "val")
-
     def on_validation_epoch_end(self) -> None:
         """Log the metrics of each validation set."""
-        self._log_epoch(self._sets)
-
-    def on_test_epoch_start(self) -> None:
-        """Find out which sets there are."""
-        self._sets = set_names(self.trainer, "test")
+        self._log_epoch(set_names(self.trainer, "val"))
 
     def on_test_epoch_end(self) -> None:
         """Log the metrics of each test set."""
-        self._log_epoch(self._sets)
+        self._log_epoch(set_names(self.trainer, "test"))
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Build optimizer and scheduler."""
@@ -214,6 +205,8 @@ class BaseModule(LightningModule):
         try:
             metrics.update(predictions, targets)
         except Exception as error:  # whatever a metric says of what it cannot take
+            from src.models.misfit import misfit
+
             given = predictions, targets
             raise misfit(metrics, given, error, lambda metric: metric.clone().update(*given)) from error
         return {"loss": loss, "predictions": predictions, "targets": targets}
@@ -237,6 +230,8 @@ class BaseModule(LightningModule):
         try:
             return dict(metrics.compute())
         except Exception as error:  # some notice only now what they could not take
+            from src.models.misfit import misfit
+
             raise misfit(metrics, self._shapes.get(name), error, lambda metric: metric.compute()) from error
 
     def _log_epoch(self, sets: list[str]) -> None:

@@ -6,5 +6,7 @@ __getattr__, __dir__, __all__ = lazy(
     __name__,
     optimizer_by_name="OptimizerByName OptimizerPart",
     parameters="Parameters build_optimizer",
-    schedulers="ChainedSchedulers SequentialSchedulers WarmupCosine build_scheduler steps_per_batch",
+    scheduler_lists="ChainedSchedulers SequentialSchedulers",
+    schedulers="build_scheduler steps_per_batch",
+    warmup_cosine="WarmupCosine",
 )

@@ -5,7 +5,6 @@ from torch import nn
 from torch.optim import LBFGS, Optimizer, SparseAdam
 
 from src.optim.fused import prefer_fused
-from src.runtime.blocks import CONTAINERS
 
 OptimizerFactory = Callable[[Iterable[Any]], Optimizer]
 Kind = Literal["any", "matrix", "embedding", "sparse", "other"]
@@ -42,7 +41,11 @@ class Parameters:
         exempt |= {id(parameter) for parameter in self if parameter.ndim <= 1}  # biases, and scales of unnamed norms
         self._exempt = set() if decay_norm_and_bias else exempt
         self.kinds = _kinds(module)
-        self._scales = _scales(getattr(module, "net", module), layer_decay) if layer_decay < 1 else {}
+        self._scales: dict[int, float] = {}
+        if layer_decay < 1:
+            from src.optim.layer_decay import scales_of
+
+            self._scales = scales_of(getattr(module, "net", module), layer_decay)
 
     def __iter__(self) -> Iterator[nn.Parameter]:
         return iter(self.named.values())
@@ -111,26 +114,6 @@ def build_optimizer(
         optimizer = parameters.build(factory, parameters)
     prefer_fused(optimizer, {number for number, kind in parameters.kinds.items() if kind == "sparse"})
     return optimizer
-
-
-def _scales(net: nn.Module, decay: float) -> dict[int, float]:
-    """Return the share of the learning rate of each parameter of a network, by id."""
-    layers = [layer for layer in _layers(net) if next(layer.parameters(), None) is not None]
-    scales = dict.fromkeys(map(id, net.parameters()), decay ** (len(layers) - 1))  # class tokens and the like too
-    for depth, layer in reversed(list(enumerate(layers))):  # what two layers share belongs to the first
-        scales |= dict.fromkeys(map(id, layer.parameters()), decay ** (len(layers) - 1 - depth))
-    return scales
-
-
-def _layers(module: nn.Module) -> Iterator[nn.Module]:
-    """Yield what counts as a layer, from the input to the output."""
-    inside = type(module) in CONTAINERS
-    for child in module.children():
-        holds_blocks = any(type(part) in CONTAINERS for part in child.modules())
-        if type(child) in CONTAINERS or (holds_blocks and not inside):
-            yield from _layers(child)
-        else:
-            yield child
 
 
 def _kinds(module: nn.Module) -> dict[int, Kind]:

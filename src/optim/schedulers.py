@@ -4,79 +4,11 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from lightning.pytorch.cli import LRSchedulerCallable
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import ChainedScheduler, CyclicLR, LambdaLR, LRScheduler, SequentialLR
+from torch.optim.lr_scheduler import CyclicLR, LRScheduler
 
 SchedulerFactory = Callable[[Optimizer], LRScheduler]
 RATES = ("max_lr", "base_lr", "swa_lr")  # arguments that stand in place of the optimizer's learning rates
-
-
-class WarmupCosine(LambdaLR):
-    """Raise the learning rate linearly from near zero, then let it fall along a cosine (arXiv:1608.03983).
-
-    Args:
-        optimizer: Optimizer whose learning rates are scaled.
-        total_steps: Optimizer steps of the whole training; filled in from the trainer if left out.
-        warmup: Share of the steps in which the rate rises, in [0, 1).
-        final: Last rate as a share of the first, in [0, 1].
-
-    Raises:
-        ValueError: If a share is out of range or there are no steps.
-    """
-
-    def __init__(
-        self, optimizer: Optimizer, total_steps: int | None = None, warmup: float = 0.1, final: float = 0.0
-    ) -> None:
-        if not 0 <= warmup < 1 or not 0 <= final <= 1:
-            raise ValueError(f"warmup must be in [0, 1) and final in [0, 1], got {warmup} and {final}")
-        if total_steps is None or total_steps < 1:
-            raise ValueError(f"total_steps must be at least 1, got {total_steps}")
-        self.total_steps, self.warmup, self.final = total_steps, warmup, final
-        super().__init__(optimizer, self._scale)
-
-    def _scale(self, step: int) -> float:
-        rising = round(self.warmup * self.total_steps)
-        if step < rising:
-            return (step + 1) / (rising + 1)
-        progress = min((step - rising) / max(self.total_steps - rising, 1), 1.0)
-        return self.final + (1 - self.final) * 0.5 * (1 + math.cos(math.pi * progress))
-
-
-class SequentialSchedulers(SequentialLR):
-    """Schedulers one after the other, such as a warm-up and then a decay.
-
-    Args:
-        optimizer: Optimizer whose learning rates are changed.
-        schedulers: Each begins where the one before it ends. A `total_steps` that was left out becomes the number of
-            steps until the next milestone, or until the end.
-        milestones: The step (or the epoch, if the schedulers step after epochs) at which each of them but the first
-            begins.
-
-    Raises:
-        ValueError: If there is not one milestone fewer than schedulers, or one of them is ReduceLROnPlateau.
-    """
-
-    def __init__(self, optimizer: Optimizer, schedulers: list[LRSchedulerCallable], milestones: list[int]) -> None:
-        super().__init__(optimizer, [build(optimizer) for build in schedulers], milestones)
-
-
-class ChainedSchedulers(ChainedScheduler):
-    """Schedulers that all act at every step, each on the learning rate that the others left.
-
-    Use those that multiply the rate: LambdaLR, WarmupCosine, OneCycleLR and CyclicLR compute it anew from the first
-    one, which undoes what the others did before.
-
-    Args:
-        optimizer: Optimizer whose learning rates are changed.
-        schedulers: Any but ReduceLROnPlateau.
-
-    Raises:
-        ValueError: If there are none, or one of them is ReduceLROnPlateau.
-    """
-
-    def __init__(self, optimizer: Optimizer, schedulers: list[LRSchedulerCallable]) -> None:
-        super().__init__([build(optimizer) for build in schedulers], optimizer)
 
 
 def build_scheduler(factory: SchedulerFactory, optimizer: Optimizer, total_steps: Callable[[], float]) -> LRScheduler:
@@ -96,7 +28,9 @@ def build_scheduler(factory: SchedulerFactory, optimizer: Optimizer, total_steps
         raise ValueError("lr_lambda must be one function, got a list; write src.my_file.my_function")
     _check_rates(given, optimizer)
     if "schedulers" in given:
-        return factory(optimizer, schedulers=_filled_in(given, total_steps))  # type: ignore[call-arg]
+        from src.optim.scheduler_lists import filled_in
+
+        return factory(optimizer, schedulers=filled_in(given, total_steps))  # type: ignore[call-arg]
     has_total = "total_steps" in given or "total_steps" in inspect.signature(factory).parameters
     if not has_total or given.get("total_steps") is not None or given.get("epochs") is not None:
         return factory(optimizer)
@@ -126,23 +60,3 @@ def _check_rates(given: dict[str, Any], optimizer: Optimizer) -> None:
                 f"the scheduler's {name}: {given[name]} would replace rates that differ by layer or optimizer: "
                 f"write one for each group, such as {name}: {rates}, or src.optim.WarmupCosine, which scales them"
             )
-
-
-def _filled_in(given: dict[str, Any], total_steps: Callable[[], float]) -> list[SchedulerFactory]:
-    """Return the factories of several schedulers, each with the number of its own steps."""
-    count = len(given["schedulers"])
-    starts = [0, *given["milestones"]] if "milestones" in given else [0] * count
-    ends: list[int | None] = [*starts[1:], None] if "milestones" in given else [None] * count
-    if len(starts) != count or any(end is not None and end <= start for start, end in zip(starts, ends, strict=True)):
-        raise ValueError(f"{count} schedulers need {count - 1} rising milestones, got {given['milestones']}")
-
-    def steps(start: int, end: int | None) -> float:
-        total = total_steps() if end is None else end
-        if total <= start:
-            raise ValueError(f"milestones must come before the end at step {total}, got {given['milestones']}")
-        return total - start
-
-    return [
-        partial(build_scheduler, factory, total_steps=partial(steps, start, end))
-        for factory, start, end in zip(given["schedulers"], starts, ends, strict=True)
-    ]

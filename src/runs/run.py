@@ -6,7 +6,6 @@ import json
 import math
 import os
 import platform
-import re
 import shlex
 import shutil
 import subprocess
@@ -18,7 +17,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from src.errors import UsageError, did_you_mean
+from src.errors import UsageError
 from src.runs.files import is_checkpoint
 
 PACKAGES = ("torch", "torchvision", "lightning", "torchmetrics", "jsonargparse", "numpy")
@@ -73,57 +72,6 @@ class Run:
                 os.environ[NAME_VARIABLE] = run.directory.name
                 return run
         raise UsageError(f"{parent} holds 1,000 runs named {wanted}; give a --run_name")
-
-    @classmethod
-    def to_continue(cls, root: str, experiment: str, name: str | None, job: str | None) -> "Run | None":
-        """Return the run called `name`, or else that of the job, or the newest unless it is finished; None for none."""
-        parent = Path(root) / experiment
-        runs = [cls(file.parent) for file in parent.glob("*/config.yaml")]
-        if name:
-            return next((run for run in runs if run.directory.name == name), None)
-        if job:
-            same = re.compile(rf"{re.escape(job)}(-\d+)?")
-            runs = [run for run in runs if same.fullmatch(run.directory.name)]
-            return max(runs, key=lambda run: run.started, default=None)
-        newest = max(runs, key=lambda run: run.started, default=None)
-        return newest if newest is not None and not newest.is_finished else None
-
-    @classmethod
-    def of_checkpoint(cls, checkpoint: str, option: str = "--ckpt_path") -> "Run":
-        """Return the run that a checkpoint belongs to.
-
-        Raises:
-            UsageError: If there is no such file, or no config.yaml beside it.
-        """
-        path = Path(checkpoint)
-        if not path.exists():
-            near = did_you_mean(path.stem, [file.stem for file in path.parent.glob("*.ckpt")])
-            raise UsageError(f"{option} {checkpoint}: no such file{near}")
-        for folder in path.absolute().parents[:2]:
-            if (folder / "config.yaml").is_file():
-                return cls(Path(os.path.relpath(folder)) if folder.is_relative_to(Path.cwd()) else folder)
-        raise UsageError(
-            f"{option} {checkpoint}: no config.yaml beside it (looked in {path.parent} and the folder above); "
-            "copy the config.yaml of its run there"
-        )
-
-    @classmethod
-    def newest(cls, root: str, experiment: str, name: str | None) -> "Run":
-        """Return the newest run of an experiment that holds a best checkpoint, or the one called `name`.
-
-        Raises:
-            UsageError: If there is none.
-        """
-        parent = Path(root) / experiment
-        runs = [cls(file.parent) for file in parent.glob("*/config.yaml")]
-        if name:
-            runs = [run for run in runs if run.directory.name == name]
-        for run in sorted(runs, key=lambda run: run.started, reverse=True):
-            if is_checkpoint(run.best_checkpoint):
-                return run
-            print(f"passed over {run.directory}: it has no {run.best_checkpoint.relative_to(run.directory)}")
-        which = f"no run '{name}'" if name and not runs else "no run with a best checkpoint"
-        raise UsageError(f"{which} in {parent}; train one first (python train.py --config ...) or give --ckpt_path")
 
     @property
     def best_checkpoint(self) -> Path:

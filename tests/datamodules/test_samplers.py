@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from torch.utils.data import BatchSampler, SequentialSampler
 
-from src.datamodules.samplers import ArrayBatchSampler, ShardSampler, balanced_weights, batches_for_all
+from src.datamodules.samplers import ArrayBatchSampler, ShardSampler
+from src.datamodules.sampling import balanced_weights, batches_for_all
 from src.errors import UsageError
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from src.errors import UsageError
+from src.runs.find import newest_run, run_of_checkpoint
 from src.runs.run import Run
 from src.runtime.launch import is_main_process
 from tests.conftest import ROOT
@@ -25,8 +26,8 @@ def make_run(root: Path, name: str, start: str, best: bool = True) -> Run:
 def test_newest_goes_by_the_start_of_the_run(tmp_path: Path) -> None:
     make_run(tmp_path, "a", "2026-01-02")
     make_run(tmp_path, "b", "2026-01-01")
-    assert Run.newest(str(tmp_path), "exp", None).directory.name == "a"
-    assert Run.newest(str(tmp_path), "exp", "b").directory.name == "b"
+    assert newest_run(str(tmp_path), "exp", None).directory.name == "a"
+    assert newest_run(str(tmp_path), "exp", "b").directory.name == "b"
 
 
 def test_a_broken_record_falls_back_to_the_folder_time(tmp_path: Path) -> None:
@@ -39,12 +40,12 @@ def test_a_broken_record_falls_back_to_the_folder_time(tmp_path: Path) -> None:
 def test_a_checkpoint_leads_to_its_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     make_run(Path("logs"), "a", "2026")
-    assert Run.of_checkpoint("logs/exp/a/checkpoints/best.ckpt").directory == Path("logs/exp/a")
+    assert run_of_checkpoint("logs/exp/a/checkpoints/best.ckpt").directory == Path("logs/exp/a")
     (tmp_path / "alone.ckpt").write_bytes(b"")
     with pytest.raises(UsageError, match=r"no config.yaml beside it .* copy the config.yaml of its run there"):
-        Run.of_checkpoint("alone.ckpt")
+        run_of_checkpoint("alone.ckpt")
     with pytest.raises(UsageError, match=r"no such file \(did you mean best\?\)"):
-        Run.of_checkpoint("logs/exp/a/checkpoints/bst.ckpt")
+        run_of_checkpoint("logs/exp/a/checkpoints/bst.ckpt")
 
 
 def test_another_live_process_cannot_take_a_run_in_use(tmp_path: Path) -> None:

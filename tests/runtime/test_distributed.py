@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 import torch
 
-from src.datamodules.samplers import ShardSampler, balanced_weights
+from src.datamodules.samplers import ShardSampler
+from src.datamodules.sampling import balanced_weights
 from tests.conftest import DIGITS, ROOT, STILL, Train, write_images
 
 FOLDER = str(ROOT / "configs" / "image_folder.yaml")
