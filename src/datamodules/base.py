@@ -71,6 +71,7 @@ class BaseDataModule(LightningDataModule):
     def __post_init__(self) -> None:
         super().__init__()
         self.splits: dict[str, Dataset[Any]] = {}
+        self._resident: dict[bool, list[nn.Module]] = {}  # transforms with their numbers on the device, once made
         self.wanted: set[str] = set()  # arguments that the configuration wants to be told; see src/cli/facts.py
         self._seed = int(os.environ.get("PL_GLOBAL_SEED", "0"))  # that of seed_everything
         for name, low in (("batch_size", 1), ("num_workers", 0), ("num_folds", 2), ("num_classes", 1)):
@@ -190,8 +191,18 @@ class BaseDataModule(LightningDataModule):
             stage = STAGES.index(trainer.state.stage.value) if trainer.state.stage else 0
             seed_batch(trainer.strategy.root_device, self._seed, trainer.global_rank, stage, number)
         training = trainer is not None and trainer.training
-        batch = apply_transforms(self.train_transform if training else self.eval_transform, batch)
+        batch = apply_transforms(self._transforms(training), batch)
         return batch if trainer is None else trainer.precision_plugin.convert_input(batch)  # 64-true, bf16-true
+
+    def _transforms(self, training: bool) -> list[nn.Module]:
+        transforms = self.train_transform if training else self.eval_transform
+        if self.trainer is None or (device := self.trainer.strategy.root_device).type != "cuda":
+            return transforms
+        if training not in self._resident:
+            from src.datamodules.transforms.resident_normalize import resident
+
+            self._resident[training] = resident(transforms, device)
+        return self._resident[training]
 
     def divide(self, loaded: dict[str, Dataset[Any]]) -> dict[str, Dataset[Any]]:
         """Make the splits that `load_splits` did not return from those that it did."""
