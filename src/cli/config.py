@@ -13,7 +13,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from src.errors import UsageError
-from src.runs.yaml_files import Config, escape
+from src.runs.yaml_files import Config, escape, renamed
 
 PATH_KEYS = ("save_dir", "dirpath")  # where loggers and callbacks write: relative to the run directory
 CLASS_KEYS = ("class_path", "init_args", "dict_kwargs")
@@ -64,7 +64,7 @@ def apply_overrides(config: Config, overrides: list[tuple[str, str]]) -> Config:
     """Return a copy of `config` with every typed (key, value) set; a class is set before its arguments."""
     config = copy.deepcopy(config)
     for key, text in sorted(overrides, key=lambda item: len([k for k in item[0].split(".") if k not in CLASS_KEYS])):
-        override(config, key, text)
+        override(config, key, renamed(text))
     return config
 
 

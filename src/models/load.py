@@ -8,6 +8,7 @@ from lightning.pytorch import LightningModule
 from lightning.pytorch.utilities.model_helpers import is_overridden
 
 from src.runs.checkpoint_io import DESCRIPTION, read_checkpoint
+from src.runs.yaml_files import renamed
 
 
 def load_model(path: str | Path, map_location: str | torch.device = "cpu") -> LightningModule:
@@ -45,7 +46,7 @@ def _description(path: str | Path, checkpoint: dict[str, Any]) -> dict[str, Any]
     stored = dict(checkpoint.get("hyper_parameters", {}))  # older checkpoints have no other description
     older = {"class_path": stored.pop("_class_path", None), "init_args": stored}
     stored.pop("_instantiator", None)
-    description: dict[str, Any] = checkpoint.get(DESCRIPTION, older)
+    description: dict[str, Any] = renamed(checkpoint.get(DESCRIPTION, older))
     name = description["class_path"]
     if not isinstance(name, str):
         raise ValueError(f"{path} does not say how its module was built; only checkpoints written by train.py do")

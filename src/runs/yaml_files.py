@@ -12,6 +12,18 @@ from src.errors import UsageError, did_you_mean
 
 Config = dict[str, Any]
 
+MOVED = {  # beginnings of class paths before version 0.2, and what they are now
+    "src.strategies.": "src.runtime.fsdp.",
+    "src.datamodules.collates.": "src.datamodules.transforms.",
+    "src.datamodules.batches.": "src.datamodules.transforms.",
+    "src.models.SumOfTerms": "src.models.losses.SumOfTerms",
+    "src.models.loss_terms.": "src.models.losses.",
+    "src.models.elbo.": "src.models.losses.",
+    "src.models.bits.": "src.models.metrics.",
+    "src.models.reliability_diagram.": "src.models.metrics.",
+    "src.models.changes.": "src.models.networks.",
+}
+
 
 def load_file(path: str) -> Config:
     """Read one YAML file.
@@ -31,7 +43,17 @@ def load_file(path: str) -> Config:
         raise UsageError(f"--config {path}: cannot be read as YAML: {error}") from None
     if not isinstance(config, dict) or not config:
         raise UsageError(f"--config {path}: {'empty file' if not config else 'not a mapping of keys to values'}")
-    return config
+    return dict(renamed(config))
+
+
+def renamed(node: Any) -> Any:
+    """Return values with class paths of older versions replaced by those of today."""
+    if isinstance(node, dict):
+        return {key: renamed(value) for key, value in node.items()}
+    if isinstance(node, list):
+        return [renamed(item) for item in node]
+    old = next((old for old in MOVED if node.startswith(old)), None) if isinstance(node, str) else None
+    return node if old is None else MOVED[old] + node.removeprefix(old)
 
 
 class _Dumper(yaml.SafeDumper):
