@@ -2,6 +2,7 @@
 
 import ast
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -73,6 +74,41 @@ def test_no_file_is_long() -> None:
     lines = {str(file.relative_to(ROOT)): len(file.read_text().splitlines()) for file in SRC.rglob("*.py")}
     assert {name: number for name, number in lines.items() if number > 250} == {}
     assert len((ROOT / "train.py").read_text().splitlines()) < 60
+
+
+def private_names() -> set[str]:
+    """Return the names with an underscore that src/ touches and does not define itself."""
+    used, own = set[str](), {"_exit"}  # Python's own way to end a process
+    for file in SRC.rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.FunctionDef | ast.ClassDef):
+                own.add(node.name)
+            elif isinstance(node, ast.ImportFrom):
+                used |= {alias.name for alias in node.names}
+            elif isinstance(node, ast.Attribute):
+                stored = (
+                    isinstance(node.ctx, ast.Store) and isinstance(node.value, ast.Name) and node.value.id == "self"
+                )
+                (own if stored else used).add(node.attr)
+    return {name for name in used - own if name.startswith("_") and not name.startswith("__")}
+
+
+def test_every_private_name_of_a_library_is_listed_with_its_test() -> None:
+    text = (ROOT / "docs" / "architecture.md").read_text()
+    rows = [line.split("|")[1:4] for line in text.splitlines() if line.startswith("| `_")]
+    listed = {name for names, _, _ in rows for name in re.findall(r"`(_\w+)`", names)}
+    assert private_names() - listed == set()
+    code = "".join(file.read_text() for file in SRC.rglob("*.py"))
+    assert [name for name in listed if name not in code] == []
+    tests = [test for _, _, cell in rows for test in re.findall(r"`(\S+)`", cell)]
+    assert len(tests) == len(rows)
+    assert [test for test in tests if not (ROOT / test).is_file()] == []
+
+
+def test_the_picture_shows_the_imports_of_today() -> None:
+    command = [sys.executable, "-c", "from docs.make_rooms import *; print(draw() == PICTURE.read_text())"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.stdout == "True\n", f"run python docs/make_rooms.py {done.stderr}"
 
 
 LOADED = """

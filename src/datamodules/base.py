@@ -44,7 +44,7 @@ class BaseDataModule(LightningDataModule):
             the same share, "weighted" for as often as the data's own weights say.
         batch_size: Samples in one step, over all devices together.
         num_workers: Processes that load data, for each device. If left out: none for data in memory, which is faster
-            without, and one per processor core but one for data that is read and decoded sample by sample.
+            without, and one per CPU core but one for data that is read and decoded sample by sample.
         collate: Joins a list of samples to a batch, for samples of different sizes; see `src.datamodules.transforms`.
         train_transform: Applied in order to each training batch (images, targets), on the device.
         eval_transform: The same for validation, test and prediction.
@@ -145,7 +145,7 @@ class BaseDataModule(LightningDataModule):
 
     @property
     def num_cores(self) -> int:
-        """Processor cores for this process: those that it may use, shared with the other devices' processes."""
+        """CPU cores for this process: those that it may use, shared with the other devices' processes."""
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         return max(cores // (self.trainer.num_devices if self.trainer is not None else 1), 1)
 
@@ -211,20 +211,16 @@ class BaseDataModule(LightningDataModule):
     def _loader(self, split: str) -> DataLoader[Any]:
         if split not in self.splits:
             raise UsageError(f"the data has no {split} split; it has {', '.join(self.splits)}")
-        dataset, shuffle = self.splits[split], split == "train"
-        world_size, rank, on_cuda = 1, 0, False
-        if self.trainer is not None:
-            shards = self.trainer.distributed_sampler_kwargs or {"num_replicas": 1, "rank": 0}
-            world_size, rank = shards["num_replicas"], shards["rank"]
-            on_cuda = self.trainer.strategy.root_device.type == "cuda"
+        dataset, shuffle, trainer = self.splits[split], split == "train", self.trainer
+        shards = (trainer.distributed_sampler_kwargs if trainer is not None else None) or {"num_replicas": 1, "rank": 0}
+        world_size, rank = shards["num_replicas"], shards["rank"]
         share, rest = divmod(self.batch_size, world_size)
         if rest:
             near = f"{share * world_size} or {(share + 1) * world_size}" if share else str(world_size)
-            wanted = f"a multiple of {world_size} devices, got {self.batch_size}; use {near}"
-            raise ValueError(f"data.batch_size must be {wanted}")
-        num_workers = self.num_workers
-        if num_workers is None:
-            num_workers = 0 if getattr(dataset, "serves_batches", False) else max(min(self.num_cores - 1, 16), 1)
+            got = f"got {self.batch_size}; use {near}"
+            raise ValueError(f"data.batch_size must be a multiple of {world_size} devices, {got}")
+        needed = 0 if getattr(dataset, "serves_batches", False) else max(min(self.num_cores - 1, 16), 1)
+        num_workers = needed if self.num_workers is None else self.num_workers
         options: dict[str, Any] = {"batch_size": share}
         if not isinstance(dataset, IterableDataset):
             weights = None
@@ -235,8 +231,8 @@ class BaseDataModule(LightningDataModule):
             sampler = ShardSampler(len(dataset), rank, world_size, shuffle, self._seed, weights)  # type: ignore
             batches = ArrayBatchSampler(sampler, share, drop_last=shuffle and len(sampler) >= share)
             # Lightning rebuilds the loader of predict around `sampler`
-            predicting = self.trainer is not None and self.trainer.predicting
-            if not shuffle and isinstance(getattr(self.trainer, "strategy", None), ModelParallelStrategy):
+            predicting = trainer is not None and trainer.predicting
+            if not shuffle and isinstance(getattr(trainer, "strategy", None), ModelParallelStrategy):
                 from src.datamodules.sampling import batches_for_all
 
                 batches.num_batches = batches_for_all(len(dataset), world_size, share, not predicting)  # type: ignore
@@ -248,7 +244,7 @@ class BaseDataModule(LightningDataModule):
             num_workers=num_workers,
             collate_fn=self.collate or collate,
             worker_init_fn=outlast_signals,
-            pin_memory=on_cuda,
+            pin_memory=trainer is not None and trainer.strategy.root_device.type == "cuda",
             persistent_workers=num_workers > 0,
             prefetch_factor=4 if num_workers else None,
         )
