@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 from jsonargparse import set_dumper
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
-from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint, ProgressBar
+from lightning.pytorch.callbacks import Checkpoint, LambdaCallback, ModelCheckpoint, ProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.plugins.io import CheckpointIO
 from lightning.pytorch.utilities.model_helpers import is_overridden
@@ -22,6 +22,7 @@ from src.cli.parser import Parser, check_functions, mistakes_in_one_line, print_
 from src.cli.request import Request, log_root
 from src.datamodules.base import BaseDataModule
 from src.errors import UsageError
+from src.runs.checkpoint_io import DESCRIPTION as MODULE
 from src.runs.checkpoint_io import DurableCheckpointIO
 from src.runs.run import Run
 from src.runs.start import Start
@@ -29,6 +30,7 @@ from src.runs.yaml_files import dump_yaml, load_file, write_yaml
 from src.runtime.launch import is_main_process, job_name, layout
 from src.runtime.precision import settle_precision
 from src.runtime.steps import leave_out_idle_work
+from src.runtime.strategy import settle_strategy
 
 DESCRIPTION = """Without a command: fit, then test the best checkpoint. Every option can stand in a configuration file
 or be typed; init_args may be left out when typing. --config FILE --help also explains the options of that file's model
@@ -108,7 +110,7 @@ class CLI(LightningCLI):
         _check_numbers(self.config, line.trains)
         check_functions(self.config.as_dict())
         content = _plain(parser, self.config)
-        self.config_text, self.start_check.description = write_yaml(content), content["model"]
+        self.config_text, self.description = write_yaml(content), content["model"]
         if line.print_config:
             print(self.config_text, end="")
             sys.exit(0)
@@ -154,6 +156,7 @@ class CLI(LightningCLI):
                         "data is required; write it in the configuration, or give the model a train_dataloader"
                     )
                 settle_precision(self.trainer, self.config.trainer.precision, self.config.tf32)
+                settle_strategy(self.trainer, self.model, self.config.trainer.sync_batchnorm)
                 begins = self.start.path is None and not self.request.line.evaluates
                 begin_with_trained_weights(self.trainer, self.model, begins)
         except BaseException:
@@ -177,7 +180,9 @@ class CLI(LightningCLI):
         self.best = named.get("best")
         self.start_check.spare = None if self.request.states_monitor else self.best
         config["callbacks"] = [*own, *named.values()]
-        return leave_out_idle_work(super()._instantiate_trainer(config, [*callbacks, self.start_check]), self.model)
+        describe = LambdaCallback(on_save_checkpoint=lambda *given: given[-1].update({MODULE: self.description}))
+        trainer = super()._instantiate_trainer(config, [*callbacks, self.start_check, describe])
+        return leave_out_idle_work(trainer, self.model)
 
     @property
     def best_path(self) -> str | None:

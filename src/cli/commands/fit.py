@@ -22,7 +22,7 @@ def fit(cli: CLI) -> None:
         logger._kwargs.pop("purge_step", None)
     trained = new_values(trainer.callback_metrics, {})
     cli.metrics |= start.metrics | trained
-    cli.results = cli.start_check.validated or trained
+    cli.results = {name: value for name, value in trained.items() if name in cli.start_check.seen} or trained
 
 
 def fit_and_test(cli: CLI) -> None:

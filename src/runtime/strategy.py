@@ -1,0 +1,20 @@
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.strategies import DDPStrategy
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from src.errors import UsageError
+
+
+def settle_strategy(trainer: Trainer, module: LightningModule, sync_batchnorm: bool) -> None:
+    """Let DDP wait for some gradients only where a module optimizes by hand, and check `trainer.sync_batchnorm`.
+
+    Raises:
+        UsageError: If batch norm is to be synchronized where that does not work.
+    """
+    strategy = trainer.strategy
+    if isinstance(strategy, DDPStrategy) and not module.automatic_optimization:
+        strategy._ddp_kwargs["find_unused_parameters"] = True  # each backward pass has gradients for some only
+    works = strategy.root_device.type != "cpu" and isinstance(strategy, DDPStrategy)
+    if sync_batchnorm and not works and any(isinstance(layer, _BatchNorm) for layer in module.modules()):
+        got = f"{type(strategy).__name__} on {strategy.root_device.type}"
+        raise UsageError(f"trainer.sync_batchnorm needs GPUs and the strategy ddp, got {got}; leave it false")
