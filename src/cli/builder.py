@@ -18,7 +18,7 @@ from src.callbacks.init_from import begin_with_trained_weights
 from src.callbacks.start_check import StartCheck
 from src.cli.command_line import COMMANDS, OPTIONS
 from src.cli.config import place
-from src.cli.parser import Parser, check_functions, mistakes_in_one_line, print_help
+from src.cli.parser import Parser, check_functions, mistakes_in_one_line
 from src.cli.request import Request, log_root
 from src.datamodules.base import BaseDataModule
 from src.errors import UsageError
@@ -104,6 +104,8 @@ class CLI(LightningCLI):
         """Check the merged configuration; print help or the configuration where that was asked for, and stop."""
         request, line = self.request, self.request.line
         if line.help:
+            from src.cli.help import print_help
+
             print_help(parser, line.help, request.config)
         self.config = parser.parse_object(request.config)
         self.config.experiment = request.config["experiment"]  # also where it is called null

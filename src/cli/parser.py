@@ -3,7 +3,6 @@
 import contextlib
 import importlib
 import inspect
-import sys
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,12 +11,7 @@ from typing import Any, NoReturn
 from lightning.pytorch.cli import LightningArgumentParser
 from lightning.pytorch.utilities.exceptions import MisconfigurationException  # type: ignore[attr-defined]
 
-import src.callbacks
-import src.datamodules
-import src.models
-from src.cli.request import DEFAULTS
 from src.errors import UsageError
-from src.runs.yaml_files import Config, load_file
 
 # What a constructor, or the setup before the first batch, raises for a value that cannot be.
 MISTAKES = (ValueError, RuntimeError, AssertionError, OSError, ImportError, MisconfigurationException)
@@ -51,25 +45,6 @@ class Parser(LightningArgumentParser):
         from src.cli.explain import shorten
 
         raise UsageError(shorten(message))
-
-
-def print_help(parser: LightningArgumentParser, words: list[str], config: Config) -> NoReturn:
-    """Print the parser's help and, with a configuration, that of its model and data."""
-    for package in (src.callbacks, src.datamodules, src.models):  # help lists the classes that are loaded
-        for name in package.__all__:
-            getattr(package, name)
-    defaults = load_file(str(DEFAULTS))
-    shown = {f"trainer.{key}": value for key, value in defaults["trainer"].items() if not isinstance(value, dict)}
-    parser.set_defaults({**shown, "seed_everything": defaults["seed_everything"]})
-    requests = [words]
-    if config:
-        chosen = {key: config.get(key) for key in ("model", "data")}
-        paths = {key: item.get("class_path") if isinstance(item, dict) else item for key, item in chosen.items()}
-        requests += [[f"--{key}.help={path}"] for key, path in paths.items() if path]
-    for request in requests:
-        with contextlib.suppress(SystemExit):
-            parser.parse_args(request)
-    sys.exit(0)
 
 
 @contextlib.contextmanager

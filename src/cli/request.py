@@ -1,7 +1,6 @@
 """One command with all it needs: the configuration and the run it is about. Nothing heavy is imported here."""
 
 import re
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,13 +8,11 @@ from typing import Any
 from src.cli.command_line import EXAMPLE, CommandLine
 from src.cli.config import apply_overrides, left_to_data, merge, resolve, state
 from src.errors import UsageError, did_you_mean
-from src.runs.files import is_checkpoint
 from src.runs.run import Run
 from src.runs.yaml_files import Config, escape, load_file
 from src.runtime.launch import is_elastic, is_restart, job_name
 
 DEFAULTS = Path(__file__).parents[1] / "defaults.yaml"
-UNLIMITED = {"max_epochs": None, "max_steps": -1}  # what a training's length is where nobody says
 MONITOR = "callbacks.best.monitor"
 
 
@@ -49,81 +46,36 @@ class Request:
             return cls(line, {})
         files = [(path, load_file(path)) for path in line.files]
         keys = [re.sub(r"\.(class_path|init_args)\b", "", key) for key, _ in line.overrides]
-        monitors = [_monitor_of(content) for path, content in files if not _saved_by(Path(path))]
+        monitors = [_monitor_of(content) for path, content in files if not saved_by(Path(path))]
         request = cls(line, {}, states_monitor=MONITOR in keys or any(monitors))
-        if line.evaluates:
-            request._find_evaluated(files)
-        elif line.command == "replay" or line.options.get("resume", "auto") != "auto":
-            request._find_continued(files)
-        else:
+        named = line.command == "replay" or line.options.get("resume", "auto") != "auto"
+        if not line.evaluates and not named:
             request._begin(files)
-        request._stop_if_finished()
+        if line.evaluates or named or request.run is not None:
+            from src.cli.existing import find_continued, find_evaluated, stop_if_finished
+
+            if line.evaluates:
+                find_evaluated(request, files)
+            elif named:
+                find_continued(request, files)
+            stop_if_finished(request)
         return request
 
     def _begin(self, files: list[tuple[str, Config]]) -> None:
         """Set the configuration of a new run, or of the one that `--resume auto` finds."""
         if not files:
             raise UsageError(f"no --config given; write {EXAMPLE}")
-        config = apply_overrides(_merged(files), self.line.overrides)
-        config.setdefault("experiment", escape(_experiment(*files[0])))
+        config = apply_overrides(merged(files), self.line.overrides)
+        config.setdefault("experiment", escape(experiment_of(*files[0])))
         root = log_root(config)
         _check_callbacks(config)
-        self.config = _resolve(config)
+        self.config = resolved(config)
         asked = "resume" in self.line.options or is_restart()
         if self.line.trains and (asked or is_elastic()):  # torchrun counts the restarts of each node alone
             from src.runs.find import run_to_continue
 
             run = run_to_continue(root, config["experiment"], self.line.options.get("run_name"), job_name())
             self.run = run if asked or (run is not None and not run.is_finished) else None
-
-    def _find_continued(self, files: list[tuple[str, Config]]) -> None:
-        """Set the run of a directory, or of one checkpoint in it, and its configuration."""
-        from src.runs.find import run_of_checkpoint
-
-        path = Path(self.line.options.get("resume", ""))
-        self.run = run_of_checkpoint(str(path), "--resume") if is_checkpoint(path) else Run(path)
-        if not (self.run.directory / "config.yaml").is_file():
-            raise UsageError(f"--resume {path}: no run there; write its directory, or one of its checkpoints")
-        if self.line.command == "replay" and "batch" not in self.line.options:
-            raise UsageError("replay needs --batch N, the number of a batch counted over all epochs from 0")
-        self.ckpt_path = str(path) if is_checkpoint(path) else None
-        self.config = self._config_of(self.run, files)
-
-    def _find_evaluated(self, files: list[tuple[str, Config]]) -> None:
-        """Find the checkpoint to evaluate, named or else the best of a run, and the configuration of its run."""
-        from src.runs.find import newest_run, run_of_checkpoint
-
-        options, overrides = self.line.options, dict(self.line.overrides)
-        if "ckpt_path" in options:
-            run = run_of_checkpoint(options["ckpt_path"])
-        elif not files:
-            raise UsageError("nothing to evaluate; give --config (its newest run is taken) or --ckpt_path")
-        elif _saved_by(Path(files[0][0])) and "run_name" not in options:
-            run = Run(Path(files[0][0]).parent)
-            run = run if is_checkpoint(run.best_checkpoint) else run_of_checkpoint(str(run.best_checkpoint))
-        else:
-            root = overrides.get("trainer.default_root_dir", log_root(_merged(files)))
-            run = newest_run(root, overrides.get("experiment", _experiment(*files[0])), options.get("run_name"))
-        self.run, self.ckpt_path = run, options.get("ckpt_path", str(run.best_checkpoint))
-        self.config = self._config_of(run, files)
-
-    def _config_of(self, run: Run, files: list[tuple[str, Config]]) -> Config:
-        """Return a run's own configuration with what was typed laid over; its experiment's file is in it already."""
-        config = load_file(str(run.directory / "config.yaml"))
-        experiment = config.get("experiment")
-        for path, content in files:
-            config = config if escape(_experiment(path, content)) == experiment else merge(config, content)
-        return _resolve(apply_overrides(config, self.line.overrides) | {"experiment": experiment})
-
-    def _stop_if_finished(self) -> None:
-        """Say that nothing is left to do, and stop, unless a longer training is asked for."""
-        if self.run is None or not self.line.trains or not self.run.is_finished:
-            return
-        stored = load_file(str(self.run.directory / "config.yaml"))
-        trainers = [config.get("trainer") or {} for config in (stored, self.config)]
-        if all(len({str(trainer.get(name, UNLIMITED[name])) for trainer in trainers}) == 1 for name in UNLIMITED):
-            print(f"{self.run.directory} is finished; nothing is left to do")
-            sys.exit(0)
 
 
 def log_root(config: Config) -> str:
@@ -141,7 +93,7 @@ def log_root(config: Config) -> str:
     return root
 
 
-def _merged(files: list[tuple[str, Config]]) -> Config:
+def merged(files: list[tuple[str, Config]]) -> Config:
     """Return the defaults with all files laid over them."""
     config = load_file(str(DEFAULTS))
     for _, content in files:
@@ -149,7 +101,7 @@ def _merged(files: list[tuple[str, Config]]) -> Config:
     return config
 
 
-def _resolve(config: Config) -> Config:
+def resolved(config: Config) -> Config:
     """Resolve all references, or, if some lead to what only the data can tell, see that the others lead somewhere."""
     if not (names := left_to_data(config)):
         return resolve(config)
@@ -178,10 +130,11 @@ def _monitor_of(config: Config) -> Any:
     return best
 
 
-def _saved_by(path: Path) -> bool:
+def saved_by(path: Path) -> bool:
     """Whether a file is the whole configuration that a run saved."""
     return path.name == "config.yaml" and (path.parent / "run.json").is_file()
 
 
-def _experiment(path: str, content: Config) -> str:
+def experiment_of(path: str, content: Config) -> str:
+    """Return the name of a configuration file's experiment."""
     return str(content.get("experiment", Path(path).stem))

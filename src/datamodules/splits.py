@@ -1,7 +1,6 @@
 """Which sample belongs to training, validation and test."""
 
 import re
-import warnings
 from collections.abc import Sized
 from typing import Any
 
@@ -44,7 +43,12 @@ def divide(
     if num_folds is not None and has_val:
         raise ValueError("data.num_folds divides the training samples, but the data has a validation split of its own")
     if not has_val and not isinstance(train, IterableDataset):
-        rest, val = fold_off(train, num_folds, fold, seed) if num_folds else split_off(train, val_fraction, seed)
+        if num_folds is None:
+            rest, val = split_off(train, val_fraction, seed)
+        else:
+            from src.datamodules.folds import fold_off
+
+            rest, val = fold_off(train, num_folds, fold, seed)
         if len(val):
             splits |= {"train": subset(train, rest), "val": subset(train, val)}
     order = {name: place for place, name in enumerate(SPLITS)}
@@ -112,40 +116,16 @@ def split_off(dataset: Dataset[Any], fraction: float, seed: int) -> tuple[np.nda
         The sorted indices of the first and of the second part.
     """
     if column(dataset, "groups") is not None and fraction > 0:
+        from src.datamodules.folds import fold_off
+
         return fold_off(dataset, max(round(1 / fraction), 2), 0, seed)
-    grouped = _by_class(dataset, seed)
+    grouped = by_class(dataset, seed)
     steps = np.floor(np.arange(len(grouped) + 1) * fraction + 0.5)  # where it rises, a sample goes to the second part
     chosen = np.diff(steps) > 0
     return np.sort(grouped[~chosen]), np.sort(grouped[chosen])
 
 
-def fold_off(dataset: Dataset[Any], num_folds: int, fold: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Split off one of `num_folds` equal parts, as `split_off` does; together the folds hold every sample once.
-
-    Raises:
-        ValueError: If there are fewer samples or groups than folds.
-    """
-    groups = column(dataset, "groups")
-    count = len(dataset) if groups is None else len(np.unique(groups))  # type: ignore[arg-type]
-    if count < num_folds:
-        kind = "samples" if groups is None else "groups"
-        raise ValueError(f"the data has {count} {kind}, too few to make {num_folds} parts; ask for fewer or for none")
-    if groups is None:
-        grouped = _by_class(dataset, seed)
-        chosen = np.arange(len(grouped)) % num_folds == fold
-        return np.sort(grouped[~chosen]), np.sort(grouped[chosen])
-    from sklearn.model_selection import StratifiedGroupKFold  # takes a second to import, and few data have groups
-
-    classes = classes_of(dataset)
-    classes = np.zeros(len(groups), dtype=np.int64) if classes is None else classes
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # classes rarer than folds: spread as well as they can be
-        parts = list(StratifiedGroupKFold(num_folds, shuffle=True, random_state=seed).split(classes, classes, groups))
-    rest, held_out = parts[fold]
-    return rest, held_out
-
-
-def _by_class(dataset: Dataset[Any], seed: int) -> np.ndarray:
+def by_class(dataset: Dataset[Any], seed: int) -> np.ndarray:
     """Return all indices in random order, those of one class beside each other."""
     shuffled = np.random.default_rng(seed).permutation(len(dataset))  # type: ignore[arg-type]
     classes = classes_of(dataset)

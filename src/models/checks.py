@@ -4,6 +4,8 @@ import inspect
 from collections.abc import Iterable
 from typing import Any
 
+from torch import nn
+
 
 def check_parts(kind: type, base: type, parts: dict[str, Any]) -> None:
     """See that nothing is left out which a module uses.
@@ -38,3 +40,19 @@ def check_names(metrics: Iterable[str]) -> None:
             raise ValueError("model.metrics: 'loss' is logged already; choose another name for this metric")
         if not name or "." in name:  # torch keeps them as modules
             raise ValueError(f"model.metrics: a metric cannot be called '{name}'; choose a name without dots")
+
+
+def check_takes_two(loss: nn.Module) -> None:
+    """Refuse a loss that needs more than outputs and targets.
+
+    Raises:
+        ValueError: If it does; a sum of losses is looked into.
+    """
+    for part in getattr(loss, "losses", [loss]):
+        parameters = inspect.signature(part.forward).parameters.values()
+        needed = [p.name for p in parameters if p.default is p.empty and p.kind is p.POSITIONAL_OR_KEYWORD]
+        if len(needed) > 2:
+            raise ValueError(
+                f"model.loss: {type(part).__name__} needs {', '.join(needed)}, but gets outputs and targets; choose "
+                "another, or call it in the step of a module of your own"
+            )

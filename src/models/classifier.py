@@ -10,7 +10,7 @@ from torchmetrics.classification import (
 )
 
 from src.models.base import BaseModule
-from src.models.losses.weighted_sum import check_takes_two
+from src.models.checks import check_takes_two
 from src.models.metrics.reliability_diagram import ReliabilityDiagram
 
 

@@ -1,6 +1,3 @@
-"""Losses beside those of torch.nn, which are all reached by their class_path."""
-
-import inspect
 from typing import Any
 
 import torch
@@ -28,19 +25,3 @@ class WeightedSum(nn.Module):
         """Return the sum, a scalar."""
         parts = [weight * loss(outputs, targets) for weight, loss in zip(self.weights, self.losses, strict=True)]
         return torch.stack(parts).sum()
-
-
-def check_takes_two(loss: nn.Module) -> None:
-    """Refuse a loss that needs more than outputs and targets.
-
-    Raises:
-        ValueError: If it does; `WeightedSum` is looked into.
-    """
-    for part in loss.losses if isinstance(loss, WeightedSum) else [loss]:
-        parameters = inspect.signature(part.forward).parameters.values()
-        needed = [p.name for p in parameters if p.default is p.empty and p.kind is p.POSITIONAL_OR_KEYWORD]
-        if len(needed) > 2:
-            raise ValueError(
-                f"model.loss: {type(part).__name__} needs {', '.join(needed)}, but gets outputs and targets; choose "
-                "another, or call it in the step of a module of your own"
-            )
