@@ -10,7 +10,7 @@ from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.classification import MulticlassPrecisionRecallCurve, MultilabelPrecisionRecallCurve
 
-from src.callbacks.helpers.media import never_fatal, send_figure, steps_so_far, writers
+from src.callbacks.helpers.media import never_fatal, send, steps_so_far, writers
 from src.callbacks.helpers.mistakes import Mistakes
 from src.models.base import BaseModule
 from src.models.evaluation_sets import set_names
@@ -54,13 +54,7 @@ class EvaluationFigures(Callback):
     on_test_epoch_start = on_validation_epoch_start
 
     def on_validation_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
+        self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
         """Count one batch."""
         if isinstance(outputs, dict) and {"predictions", "targets"} <= outputs.keys():
@@ -125,10 +119,10 @@ class EvaluationFigures(Callback):
                 if curves:
                     _send_pr_curves(trainer, metric, stage, self._names, step)
                 if not curves or len(self._names) <= MANY_CLASSES:  # Matplotlib takes minutes for 1,000 curves
-                    send_figure(trainer, f"{name}/{stage}", _plot(metric, value, self._names), step)
+                    send(trainer, f"{name}/{stage}", _plot(metric, value, self._names), step)
         with never_fatal(f"mistakes/{stage}"):
             if figure := self._mistakes[stage].draw(trainer, module, self._names):
-                send_figure(trainer, f"mistakes/{stage}", figure, step)
+                send(trainer, f"mistakes/{stage}", figure, step)
 
 
 @contextmanager

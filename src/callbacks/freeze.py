@@ -1,3 +1,4 @@
+import math
 import re
 from dataclasses import dataclass
 from typing import Any
@@ -31,6 +32,7 @@ class FreezeRule:
         except re.error as error:
             raise ValueError(f"Freeze: '{self.pattern}' is no regular expression: {error}") from None
         ends = [end for end in (self.until_epoch, self.until_step) if end is not None]
+        self.ends = bool(ends)
         if len(ends) > 1 or min(ends, default=1) < 1:
             raise ValueError(
                 "Freeze: write until_epoch or until_step, at least 1, or neither for ever; "
@@ -38,20 +40,12 @@ class FreezeRule:
             )
 
     def __str__(self) -> str:
-        if self.until_epoch is not None:
-            return f"{self.pattern} until epoch {self.until_epoch}"
-        return f"{self.pattern} " + (f"until step {self.until_step}" if self.ends else "for ever")
-
-    @property
-    def ends(self) -> bool:
-        """Whether it ends."""
-        return self.until_epoch is not None or self.until_step is not None
+        step = f"until step {self.until_step}" if self.until_step else "for ever"
+        return f"{self.pattern} " + (f"until epoch {self.until_epoch}" if self.until_epoch else step)
 
     def holds(self, epoch: int, step: int) -> bool:
         """Whether it still holds."""
-        if self.until_epoch is not None:
-            return epoch < self.until_epoch
-        return self.until_step is None or step < self.until_step
+        return epoch < (self.until_epoch or math.inf) and step < (self.until_step or math.inf)
 
     def fits(self, name: str) -> bool:
         """Whether it is about this parameter or layer."""
@@ -100,27 +94,18 @@ class Freeze(Callback):
             numbers = [sum(names[name].numel() for name in part) for part in (frozen, names)]
             print(f"frozen: {numbers[0]:,} of {numbers[1]:,} parameters; {', '.join(map(str, self.rules))}")
 
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Freeze the rest, now that the optimizer has it."""
-        self._update(trainer, pl_module)
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
+        """Freeze the rest, now that the optimizer has it; later let go what trains from this epoch or step on."""
+        held = [rule for rule in self.rules if rule.holds(trainer.current_epoch, trainer.global_step)]
+        if held != self._held:
+            self._hold(pl_module, held)
 
-    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Let go what trains from this epoch on."""
-        self._update(trainer, pl_module)
-
-    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        """Let go what trains from this step on."""
-        self._update(trainer, pl_module)
+    on_train_epoch_start = on_train_batch_start = on_train_start  # type: ignore[assignment]
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Leave the module as it was."""
         if stage == "fit":
             self._hold(pl_module, [])
-
-    def _update(self, trainer: Trainer, module: LightningModule) -> None:
-        held = [rule for rule in self.rules if rule.holds(trainer.current_epoch, trainer.global_step)]
-        if held != self._held:
-            self._hold(module, held)
 
     def _hold(self, module: LightningModule, rules: list[FreezeRule]) -> None:
         """Apply these rules and no others."""

@@ -30,15 +30,15 @@ class ProgressPrinter(ProgressBar):
         self.refresh_seconds, self.line_seconds = refresh_seconds, line_seconds
         self._enabled = True
         self._bar: tqdm[Any] | None = None
-        self._next = 0.0
-        self._epoch = 0
+        self._next = time.perf_counter() + self._interval
+        self._epoch_name = ""
         self._epoch_start: float | None = None
         self._best: Any = None
         self._before: dict[str, Any] = {}  # the metrics when this epoch began
         self._before_validation: dict[str, Any] = {}
         self._scores: list[str] = []  # names of what the last validation logged
-        self._batches, self._validating = 0, 0.0  # batches trained on by this process, seconds of validations
-        self._train_start = self._validation_start = 0.0
+        self._batches = 0  # trained on by this process
+        self._train_start = self._validation_start = self._validating = 0.0  # the last: seconds of all validations
 
     def disable(self) -> None:
         """Show nothing; Lightning asks for this on every rank but the first."""
@@ -53,11 +53,6 @@ class ProgressPrinter(ProgressBar):
         if self._enabled:
             self._close()
             print(*args, **kwargs)
-
-    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Begin to count the time."""
-        super().setup(trainer, pl_module, stage)
-        self._next = time.perf_counter() + self._interval
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Print the line of the epoch before, whose metrics are complete only now."""
@@ -78,8 +73,7 @@ class ProgressPrinter(ProgressBar):
             samples = self._batches * batch_size(batch) * trainer.world_size
             shown += [f"{samples / seconds:,.0f} samples/s"] if samples else []
             shown += self._time_left(trainer)
-            name = self._epoch_name(trainer.current_epoch + 1, trainer)
-            self._show(name, batch_idx + 1, trainer.num_training_batches, ", ".join(shown))
+            self._show(self._epoch_name, batch_idx + 1, trainer.num_training_batches, ", ".join(shown))
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Begin to count what this process does."""
@@ -105,24 +99,16 @@ class ProgressPrinter(ProgressBar):
         self._print_epoch()
 
     def on_validation_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
+        self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
         """Show how far validation, test or prediction is."""
         if time.perf_counter() >= self._next and not trainer.sanity_checking:
             running = trainer.state.fn.value if trainer.state.fn else ""
             totals = {"test": trainer.num_test_batches, "predict": trainer.num_predict_batches}
-            epoch = self._epoch_name(trainer.current_epoch + 1, trainer)
-            name = f"{epoch} validation" if running == "fit" else running
+            name = f"{self._epoch_name} validation" if running == "fit" else running
             self._show(name, batch_idx + 1, totals.get(running, trainer.num_val_batches)[dataloader_idx])
 
-    on_test_batch_end = on_validation_batch_end
-    on_predict_batch_end = on_validation_batch_end
+    on_test_batch_end = on_predict_batch_end = on_validation_batch_end
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Remove the bar."""
@@ -131,11 +117,6 @@ class ProgressPrinter(ProgressBar):
     @property
     def _interval(self) -> float:
         return self.refresh_seconds if sys.stderr.isatty() else self.line_seconds
-
-    @staticmethod
-    def _epoch_name(epoch: int, trainer: Trainer) -> str:
-        last = "" if trainer.max_epochs in (None, -1) else f"/{trainer.max_epochs}"
-        return f"epoch {epoch:>{max(len(last) - 1, 1)}}{last}"
 
     def _time_left(self, trainer: Any) -> list[str]:
         """Return how long the training will go on at this pace, validations included, if its end is known."""
@@ -152,7 +133,9 @@ class ProgressPrinter(ProgressBar):
         return [f"{timedelta(seconds=round(seconds))} left"]
 
     def _begin_epoch(self, trainer: Trainer) -> None:
-        self._epoch, self._epoch_start = trainer.current_epoch + 1, time.perf_counter()
+        last = "" if trainer.max_epochs in (None, -1) else f"/{trainer.max_epochs}"
+        self._epoch_name = f"epoch {trainer.current_epoch + 1:>{max(len(last) - 1, 1)}}{last}"
+        self._epoch_start = time.perf_counter()
         self._before = dict(trainer.callback_metrics)
 
     def _show(self, name: str, done: int, total: int | float, shown: str = "") -> None:
@@ -162,12 +145,10 @@ class ProgressPrinter(ProgressBar):
         if not sys.stderr.isatty():
             print(f"{name}  batch {done}/{total}  {shown}".rstrip(), flush=True)
             return
-        if self._bar is not None and (self._bar.desc != f"{name}: " or self._bar.n > done):
+        if self._bar is None or self._bar.desc != name or self._bar.n > done:
             self._close()
-        if self._bar is None:
             form = "{l_bar}{bar}| {n_fmt}/{total_fmt}{postfix}"
-            self._bar = tqdm(total=total, leave=False, dynamic_ncols=True, file=sys.stderr, bar_format=form)
-            self._bar.set_description(name, refresh=False)
+            self._bar = tqdm(desc=name, total=total, leave=False, dynamic_ncols=True, file=sys.stderr, bar_format=form)
         self._bar.n = done
         self._bar.set_postfix_str(shown)
 
@@ -180,14 +161,11 @@ class ProgressPrinter(ProgressBar):
         if self._epoch_start is None:
             return
         seconds, self._epoch_start = time.perf_counter() - self._epoch_start, None
-        if not self._enabled:
-            return
-        metrics = new_values(self.trainer.callback_metrics, self._before)
-        columns = [f"{name} {value:.4f}" for name, value in sorted(metrics.items(), key=lambda item: _order(item[0]))]
+        metrics = sorted(new_values(self.trainer.callback_metrics, self._before).items(), key=_by_metric)
+        columns = [f"{name} {value:.4f}" for name, value in metrics]
         before, self._best = self._best, _best_score(self.trainer)
         best = ["best"] if self._best is not before else []
-        name = self._epoch_name(self._epoch, self.trainer)
-        self.print("  ".join([name, *columns, f"{seconds:.1f} s", *best]), flush=True)
+        self.print("  ".join([self._epoch_name, *columns, f"{seconds:.1f} s", *best]), flush=True)
 
 
 def _best_score(trainer: Trainer) -> Any:
@@ -195,7 +173,7 @@ def _best_score(trainer: Trainer) -> Any:
     return best.best_model_score if isinstance(best, ModelCheckpoint) else None
 
 
-def _order(name: str) -> tuple[str, bool, str]:
+def _by_metric(item: tuple[str, float]) -> tuple[str, bool, str]:
     """Sort by metric, train before val."""
-    stage, _, metric = name.rpartition("/")
+    stage, _, metric = item[0].rpartition("/")
     return metric, stage != "train", stage

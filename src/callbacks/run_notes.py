@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.utils.tensorboard.summary import hparams
 
 from src.callbacks.helpers.batch import inputs_of
-from src.callbacks.helpers.media import send_scalars, send_text, steps_so_far, writers
+from src.callbacks.helpers.media import send, send_scalars, steps_so_far, writers
 from src.callbacks.helpers.step_timer import PARTS
 from src.callbacks.helpers.undisturbed import can_run_alone, undisturbed
 from src.models.base import BaseModule
@@ -39,11 +39,11 @@ class RunNotes(Callback):
         """Write texts, chart layout and hyperparameters; a run that continues has them already."""
         if trainer.global_step or not trainer.is_global_zero:
             return
-        send_text(trainer, "parameters", _parameter_table(pl_module), 0)
+        send(trainer, "parameters", _parameter_table(pl_module), 0)
         file = Path(trainer.default_root_dir) / "config.yaml"
         if file.is_file():
             text = file.read_text(encoding="utf-8")
-            send_text(trainer, "config", f"```yaml\n{text}\n```", 0)
+            send(trainer, "config", f"```yaml\n{text}\n```", 0)
             # torch's own hparams() would add a summary that fixes the table's columns to those of the first run
             name = "/".join(file.parent.absolute().parts[-2:])  # experiment and run
             values = dict(_flatten(_chosen(yaml.safe_load(text))))
@@ -80,7 +80,7 @@ class RunNotes(Callback):
 def note_end(trainer: Trainer, success: bool) -> None:
     """Show run.json as text, and in HParams how the run ended."""
     text = (Path(trainer.default_root_dir) / "run.json").read_text(encoding="utf-8")
-    send_text(trainer, "run", f"```json\n{text}\n```", trainer.global_step)
+    send(trainer, "run", f"```json\n{text}\n```", trainer.global_step)
     for writer in writers(trainer):
         if success:
             *_, end = hparams({}, {})  # type: ignore[no-untyped-call]

@@ -1,13 +1,13 @@
 from typing import Any
 
 import torch
-from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch import Trainer
 from torch import Tensor
 from torch.nn.functional import interpolate
 from torchvision.utils import make_grid
 
 from src.callbacks.helpers.batch import inputs_of
-from src.callbacks.helpers.media import send_image, steps_so_far
+from src.callbacks.helpers.media import send, steps_so_far
 from src.callbacks.helpers.samples import Samples
 
 
@@ -38,13 +38,7 @@ class SampleImages(Samples):
         self._images: Tensor | None = None
 
     def on_validation_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
+        self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
         """Keep images of the first batch."""
         if batch_idx == dataloader_idx == 0:
@@ -59,10 +53,10 @@ class SampleImages(Samples):
         generator = torch.Generator(module.device).manual_seed(0)
         made = module.sample(self.num_images, generator)
         step = steps_so_far(trainer)
-        send_image(trainer, f"generated/{stage}", _grid(made), step)
+        send(trainer, f"generated/{stage}", _grid(made), step)
         if hasattr(module, "reconstruct"):
             pairs = torch.stack([self._images.to(made) / 255, module.reconstruct(self._images)], dim=1).flatten(0, 1)
-            send_image(trainer, f"reconstructed/{stage}", _grid(pairs), step)  # each beside its original
+            send(trainer, f"reconstructed/{stage}", _grid(pairs), step)  # each beside its original
         self._images = None
 
 

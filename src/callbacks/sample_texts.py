@@ -4,7 +4,7 @@ from typing import Any
 import torch
 from lightning.pytorch import LightningModule, Trainer
 
-from src.callbacks.helpers.media import send_text, steps_so_far
+from src.callbacks.helpers.media import send, steps_so_far
 from src.callbacks.helpers.samples import Samples
 from src.callbacks.helpers.undisturbed import uncompiled
 
@@ -56,7 +56,7 @@ class SampleTexts(Samples):
     def send(self, trainer: Trainer, module: Any, stage: str) -> None:
         """Send the text."""
         as_it_is = indent(self._generate(module), "    ", lambda line: True)  # Markdown's form for it
-        send_text(trainer, f"generated/{stage}", as_it_is, steps_so_far(trainer))
+        send(trainer, f"generated/{stage}", as_it_is, steps_so_far(trainer))
 
     def _generate(self, module: Any) -> str:
         generator = torch.Generator(module.device).manual_seed(0)

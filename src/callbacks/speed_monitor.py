@@ -3,9 +3,9 @@ import time
 from typing import Any
 
 import torch
+from lightning.fabric.utilities.throughput import measure_flops
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.profilers import PassThroughProfiler
-from torch.utils.flop_counter import FlopCounterMode
 
 from src.callbacks.helpers.batch import batch_size
 from src.callbacks.helpers.media import send_scalars, steps_so_far
@@ -91,24 +91,18 @@ class SpeedMonitor(Callback):
         shares, ours = self._timer.shares(), isinstance(trainer.datamodule, BaseDataModule)  # type: ignore[attr-defined]
         workers = getattr(trainer.train_dataloader, "num_workers", 0)
         bf16 = trainer.precision == "32-true" and has_bf16(trainer.strategy.root_device)
-        if shares["data"] > 0.25:
-            more = ", or prepare the cache (data.storage cache)" if workers else ""
-            name, what = "data", "waited for data"
-            how = f"raise data.num_workers from {workers}{more}" if ours else ""
-        elif shares["transfer"] > 0.3:
-            name, what = "transfer", "went into batch transforms"
-            how = "fewer or simpler data.train_transform" if ours else ""
-        elif shares["optimizer"] > 0.35:
-            name, what = "optimizer", "went into the optimizer"
-            how = "a larger data.batch_size needs fewer of its steps" if ours else ""
-        elif shares["other"] > 0.35:
-            name, what = "other", "was neither data nor network"
-            how = "a larger data.batch_size needs fewer steps" if ours else ""
-        else:
-            name, what = "network", "was the network itself"
-            how = f"trainer.precision bf16-mixed {BF16_GAIN}" if bf16 and self._step_flops >= LARGE_STEP else ""
-            shares["network"] = shares["forward"] + shares["backward"]
-        return f"{shares[name]:.0%} of the step {what}" + (f": {how}" if how else "")
+        more = ", or prepare the cache (data.storage cache)" if workers else ""
+        causes = (  # part, share from which it is the cause, what to say, what to change
+            ("data", 0.25, "waited for data", f"raise data.num_workers from {workers}{more}"),
+            ("transfer", 0.3, "went into batch transforms", "fewer or simpler data.train_transform"),
+            ("optimizer", 0.35, "went into the optimizer", "a larger data.batch_size needs fewer of its steps"),
+            ("other", 0.35, "was neither data nor network", "a larger data.batch_size needs fewer steps"),
+        )
+        for name, least, what, how in causes:
+            if shares[name] > least:
+                return f"{shares[name]:.0%} of the step {what}" + (f": {how}" if ours else "")
+        how = f": trainer.precision bf16-mixed {BF16_GAIN}" if bf16 and self._step_flops >= LARGE_STEP else ""
+        return f"{shares['forward'] + shares['backward']:.0%} of the step was the network itself{how}"
 
     def _log(self, trainer: Trainer) -> None:
         assert self._timer is not None
@@ -143,11 +137,10 @@ def _count_flops(trainer: Trainer, module: Any, batch: Any) -> float:
     if not isinstance(module, BaseModule) or not can_run_alone(trainer):
         return 0.0
     try:
-        with undisturbed(module), torch.no_grad(), FlopCounterMode(display=False) as counter:
-            module.step(batch)
+        with undisturbed(module), torch.no_grad():
+            return 3.0 * float(measure_flops(module, lambda: module.step(batch)[0]))
     except Exception:  # a network that does something else in eval mode: the panel stays empty
         return 0.0
-    return 3.0 * float(counter.get_total_flops())
 
 
 def _measure_peak(device: torch.device, precision: str) -> float:

@@ -171,9 +171,7 @@ def test_many_classes_are_drawn_without_names_and_in_little_time(
 ) -> None:
     np.savez(tmp_path / "many.npz", inputs=np.random.default_rng(0).random((200, 7)), targets=np.arange(200) % 100)
     drawn: dict[str, Any] = {}
-    monkeypatch.setattr(
-        "src.callbacks.evaluation_figures.send_figure", lambda _, tag, figure, __: drawn.update({tag: figure})
-    )
+    monkeypatch.setattr("src.callbacks.evaluation_figures.send", lambda _, tag, figure, __: drawn.update({tag: figure}))
     result = train("--config", str(ROOT / "configs/arrays.yaml"), "--data.train", "many.npz", *TEN)
     assert (result.code, result.err) == (0, "")
     assert set(drawn) == {

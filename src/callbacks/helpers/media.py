@@ -28,42 +28,26 @@ def never_fatal(name: str) -> Iterator[None]:
         print(f"the figure {name} could not be drawn: {type(error).__name__}: {error}")
 
 
-def send_figure(trainer: Trainer, tag: str, figure: Any, step: int) -> None:
-    """Send a Matplotlib figure and close it.
+def send(trainer: Trainer, tag: str, item: Any, step: int) -> None:
+    """Send a Markdown text, an image of shape (3, H, W) with values in [0, 1], or a Matplotlib figure, and close that.
 
-    Args:
-        trainer: Its loggers are asked.
-        tag: Name of the figure.
-        figure: A matplotlib.figure.Figure.
-        step: Optimizer steps so far.
+    Weights & Biases, and loggers made like it, log both figures and images by `log_image`; MLflow has `log_figure`.
     """
+    kind = "text" if isinstance(item, str) else "image" if isinstance(item, Tensor) else "figure"
     for logger in trainer.loggers:
+        experiment: Any = getattr(logger, "experiment", None)
         if isinstance(logger, TensorBoardLogger):
-            logger.experiment.add_figure(tag, figure, step, close=False)
-        elif hasattr(logger, "log_image"):  # Weights & Biases, and loggers made like it
-            logger.log_image(key=tag, images=[figure], step=step)
-        elif hasattr(getattr(logger, "experiment", None), "log_figure"):  # MLflow
-            logger.experiment.log_figure(getattr(logger, "run_id", None), figure, f"{tag}.png")  # type: ignore
-    plt.close(figure)
-    gc.collect()  # its parts refer to each other, and each waiting figure holds 5 MB
-
-
-def send_image(trainer: Trainer, tag: str, image: Tensor, step: int) -> None:
-    """Send an image, values in [0, 1], shape (3, H, W)."""
-    for logger in trainer.loggers:
-        if isinstance(logger, TensorBoardLogger):
-            logger.experiment.add_image(tag, image, step)
-        elif hasattr(logger, "log_image"):
-            logger.log_image(key=tag, images=[image.permute(1, 2, 0).numpy()], step=step)
-
-
-def send_text(trainer: Trainer, tag: str, text: str, step: int) -> None:
-    """Send a text, Markdown."""
-    for logger in trainer.loggers:
-        if isinstance(logger, TensorBoardLogger):
-            logger.experiment.add_text(tag, text, step)
-        elif hasattr(logger, "log_text"):
-            logger.log_text(key=tag, columns=["text"], data=[[text]], step=step)
+            getattr(experiment, f"add_{kind}")(tag, item, step)
+        elif kind == "text" and hasattr(logger, "log_text"):
+            logger.log_text(key=tag, columns=["text"], data=[[item]], step=step)
+        elif kind != "text" and hasattr(logger, "log_image"):
+            image = item.permute(1, 2, 0).numpy() if kind == "image" else item
+            logger.log_image(key=tag, images=[image], step=step)
+        elif kind == "figure" and hasattr(experiment, "log_figure"):
+            experiment.log_figure(getattr(logger, "run_id", None), item, f"{tag}.png")
+    if kind == "figure":
+        plt.close(item)
+        gc.collect()  # its parts refer to each other, and each waiting figure holds 5 MB
 
 
 def send_scalars(trainer: Trainer, values: dict[str, float], step: int) -> None:
