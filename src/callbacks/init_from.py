@@ -38,10 +38,7 @@ class InitFrom(Callback):
 def begin_with_trained_weights(trainer: Trainer, module: LightningModule, begins: bool) -> None:
     """Load them as soon as the network is there, so that a wrong file is found before the data is read.
 
-    Args:
-        trainer: Its callbacks are looked through.
-        module: Gets the weights.
-        begins: Whether a training begins; one that continues has its own weights, and the callback goes.
+    A training that does not begin but continues has its own weights, and the callback goes.
     """
     callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
     for callback in [item for item in callbacks if isinstance(item, InitFrom)]:

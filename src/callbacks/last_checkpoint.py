@@ -12,7 +12,6 @@ import torch.distributed as dist
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 
-from src.datamodules.samplers import ArrayBatchSampler
 from src.models.base import BaseModule
 from src.runs.files import replace
 from src.runtime.agreement import Agreement
@@ -72,7 +71,9 @@ class LastCheckpoint(Checkpoint):
         self._saved_step, self._saved_time, self._wanted = trainer.global_step, time.monotonic(), 0
         self._agreement.start(trainer)
         if self._loaded is not None:
-            _continue(trainer, self._loaded)
+            from src.callbacks.helpers.continuation import go_on
+
+            go_on(trainer, self._loaded)
             self._loaded = None
         STOP.install()  # Lightning has just put its own handlers in place, which can hang under DDP (its issue 20806)
         STOP.deferred = True
@@ -130,8 +131,10 @@ class LastCheckpoint(Checkpoint):
         """Keep what `on_train_start` needs; in a run that was moved, let the other callbacks find their files."""
         self._loaded = checkpoint.get(KEY)
         if self._loaded is not None:
+            from src.callbacks.helpers.continuation import moved
+
             folders = self._loaded["folder"], os.path.realpath(self.path.parent)
-            checkpoint["callbacks"] = _moved(checkpoint["callbacks"], *folders)
+            checkpoint["callbacks"] = moved(checkpoint["callbacks"], *folders)
 
     def _wish(self) -> int:
         """Return what this process wants: a signal's number, or 1 for saving because of the time, or 0."""
@@ -190,44 +193,6 @@ def _complete(loops: dict[str, Any], point: str) -> None:
         batches["current"] |= dict.fromkeys(PROGRESS, 0)
 
 
-def _continue(trainer: Trainer, state: dict[str, Any]) -> None:
-    """Put the training where the loaded state ended."""
-    if len(state["ranks"]) == trainer.world_size:
-        own = state["ranks"][trainer.global_rank]
-        random.setstate(_as_tuple(own["python"]))
-        name, keys, *rest = own["numpy"]
-        np.random.set_state((name, np.array(keys, dtype=np.uint32), *rest))
-        if isinstance(module := trainer.lightning_module, BaseModule):
-            module.load_sums(own["sums"])
-    trainer._logger_connector._callback_metrics.update({k: torch.tensor(v) for k, v in state["metrics"].items()})
-    fit_loop: Any = trainer.fit_loop
-    loop = fit_loop.epoch_loop
-    done = loop.batch_progress.current.ready
-    for loader in fit_loop._combined_loader.flattened:
-        if isinstance(batches := getattr(loader, "batch_sampler", None), ArrayBatchSampler):
-            batches.start = done
-            batches.sampler.set_epoch(trainer.current_epoch)  # type: ignore[union-attr]
-            iter(fit_loop._data_fetcher)  # its workers may have begun already, from the start of the epoch
-        elif done and trainer.is_global_zero:
-            print("this data can only be read from its start: the result will not be bit by bit the same")
-    reset = loop.reset
-
-    def reset_once() -> None:
-        """Keep the counters, but not Lightning's guesses about what was left undone: nothing was."""
-        del loop.reset
-        reset()
-        loop._restarting = fit_loop._restarting = False
-
-    loop.reset = reset_once
-
-
-def _moved(node: Any, old: str, new: str) -> Any:
-    """Return the states of callbacks with paths below one folder put below another."""
-    if isinstance(node, dict):
-        return {_moved(key, old, new): _moved(value, old, new) for key, value in node.items()}
-    return new + node[len(old) :] if isinstance(node, str) and node.startswith(old) else node
-
-
 def _sums(module: Any) -> Any:
     return module.sums() if isinstance(module, BaseModule) else None
 
@@ -235,7 +200,3 @@ def _sums(module: Any) -> Any:
 def _numpy_state() -> tuple[Any, ...]:
     name, keys, *rest = np.random.get_state(legacy=True)
     return (name, np.asarray(keys).tolist(), *rest)
-
-
-def _as_tuple(value: Any) -> Any:
-    return tuple(_as_tuple(item) for item in value) if isinstance(value, list | tuple) else value

@@ -17,7 +17,7 @@ class TrainingImages(Callback):
         num_images: Images shown, at least 1.
 
     Raises:
-        ValueError: If `num_images` is below 1.
+        ValueError: If there are none.
     """
 
     def __init__(self, num_images: int = 64) -> None:

@@ -45,27 +45,19 @@ class CLI(LightningCLI):
     Args:
         request: What was typed, the configuration with all references resolved, and the run it belongs to.
 
-    Attributes:
-        run: The run directory.
-        start: Where the training begins.
-        config_text: The whole configuration as YAML, without what belongs to one run only.
-        remarks: What a continued run has changed.
-        extends: Whether a continued run is to become longer.
-        metrics: All that was logged, by name.
-        results: The part of it that the closing lines show: of the last test, or else of the last validation.
-
     Raises:
         UsageError: If the configuration is wrong, before anything is written.
     """
 
     run: Run
-    config_text: str
+    config_text: str  # the whole configuration as YAML, without what belongs to one run only
 
     def __init__(self, request: Request) -> None:
         self.request = request
         self.start_check = StartCheck()
-        self.start, self.remarks, self.extends = Start(), list[str](), False
-        self.metrics, self.results = dict[str, float](), dict[str, float]()
+        self.start, self.remarks, self.extends = Start(), list[str](), False  # of a run that continues
+        self.metrics = dict[str, float]()  # all that was logged
+        self.results = dict[str, float]()  # of the last test, or else of the last validation
         usage = f"train.py [{'|'.join(COMMANDS)}] --config FILE [--config FILE ...] [--key value ...]"
         super().__init__(
             LightningModule,

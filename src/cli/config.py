@@ -164,11 +164,7 @@ def _is_class(parents: list[str], text: str) -> bool:
 
 
 def _index(node: list[Any], key: str, name: str) -> int:
-    """Turn a key's part into a list index.
-
-    Raises:
-        UsageError: If there is no such element.
-    """
+    """Turn a key's part into a list index; an element that is not there is a UsageError."""
     if not name.isdigit() or int(name) >= len(node):
         raise UsageError(f"--{key}: '{name}' picks none of the list's {len(node)} elements; write their number, from 0")
     return int(name)

@@ -36,11 +36,9 @@ WARNINGS = (
 
 
 class Tee:
-    """Shows what is written to `stream` and copies finished lines to the log; a progress bar leaves its last state.
+    """Shows what is written to a terminal or pipe, and copies finished lines to a log; a bar leaves its last state.
 
-    Args:
-        stream: The terminal or pipe.
-        log: The file; None until the run directory is known, lines wait until then.
+    Lines wait until the run directory is known.
     """
 
     def __init__(self, stream: TextIO) -> None:

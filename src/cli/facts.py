@@ -11,14 +11,7 @@ KEPT = ("class_names",)  # stated in a run's config.yaml although nothing refers
 
 
 def build_data(config: Config) -> LightningDataModule:
-    """Build the datamodule alone, without those arguments that refer to what only the data can tell.
-
-    Args:
-        config: A whole configuration.
-
-    Raises:
-        UsageError: If an argument is wrong.
-    """
+    """Build the datamodule alone, without those arguments that refer to what only the data can tell."""
     if not config.get("data"):
         raise UsageError("data is required; write it in the configuration")
     names = left_to_data(config)
@@ -38,9 +31,6 @@ def build_data(config: Config) -> LightningDataModule:
 
 def fill_in(config: Config) -> Config:
     """Read from the data what the configuration leaves to it, and resolve all references.
-
-    Args:
-        config: A whole configuration.
 
     Raises:
         UsageError: If the data cannot be read or cannot tell.

@@ -32,9 +32,7 @@ PARENT_SECONDS = 20  # that a process which failed waits for the one that starte
 def run(request: Request, start: float) -> int:
     """Build and run what was asked for, and keep the run directory's records.
 
-    Args:
-        request: What was typed, the configuration and the run it belongs to.
-        start: When the process began, in seconds since 1970.
+    The process began at `start`, in seconds since 1970.
 
     Returns:
         The exit code: 0, 1 for a failure, 2 for a mistake, 128 + the signal's number if one stopped the run.

@@ -72,9 +72,7 @@ def describe(splits: dict[str, Dataset[Any]], counts: dict[str, int]) -> str:
 def column(dataset: Dataset[Any], name: str) -> np.ndarray | None:
     """Return what a dataset says of each of its samples, shape (N, ...), or None if it does not say.
 
-    Args:
-        dataset: Perhaps a torch Subset.
-        name: "targets", "groups" or "weights".
+    The name is "targets", "groups" or "weights"; a torch Subset is looked into.
     """
     if isinstance(dataset, Subset):
         values = column(dataset.dataset, name)
@@ -133,11 +131,7 @@ def by_class(dataset: Dataset[Any], seed: int) -> np.ndarray:
 
 
 def check_splits(splits: dict[str, Dataset[Any]], num_classes: int | None, num_processes: int) -> None:
-    """Look whether every process has samples of every split, and all splits number their classes alike.
-
-    Raises:
-        ValueError: If not, or if a label is out of range.
-    """
+    """Look whether every process has samples of every split, and all splits number their classes alike."""
     train = names_of(splits["train"]) if "train" in splits else None
     for name, dataset in splits.items():
         if isinstance(dataset, Sized) and len(dataset) < num_processes:
@@ -150,11 +144,7 @@ def check_splits(splits: dict[str, Dataset[Any]], num_classes: int | None, num_p
 
 
 def check_labels(targets: np.ndarray, num_classes: int) -> None:
-    """Compare the labels with the stated number of classes.
-
-    Raises:
-        ValueError: If a label is out of range.
-    """
+    """Compare the labels with the stated number of classes; one out of range is a ValueError."""
     low, high = int(targets.min()), int(targets.max())
     if low < 0 or high >= num_classes:
         raise ValueError(f"data.num_classes is {num_classes}, but the labels go from {low} to {high}; write {high + 1}")

@@ -14,9 +14,6 @@ def check_parts(kind: type, base: type, parts: dict[str, Any]) -> None:
         kind: Its class, with a `step` that uses net and loss or not.
         base: The class whose `configure_optimizers` makes use of the optimizer.
         parts: Its net, loss and optimizer, None for what was left out.
-
-    Raises:
-        ValueError: If something is missing.
     """
     used = {"optimizer"} if kind.configure_optimizers is base.configure_optimizers else set()  # type: ignore
     for step in (vars(parent)["step"] for parent in kind.__mro__ if "step" in vars(parent)):
@@ -30,11 +27,7 @@ def check_parts(kind: type, base: type, parts: dict[str, Any]) -> None:
 
 
 def check_names(metrics: Iterable[str]) -> None:
-    """See that metrics can be called so.
-
-    Raises:
-        ValueError: If not.
-    """
+    """See that metrics can be called so."""
     for name in metrics:
         if name == "loss":
             raise ValueError("model.metrics: 'loss' is logged already; choose another name for this metric")
@@ -43,11 +36,7 @@ def check_names(metrics: Iterable[str]) -> None:
 
 
 def check_takes_two(loss: nn.Module) -> None:
-    """Refuse a loss that needs more than outputs and targets.
-
-    Raises:
-        ValueError: If it does; a sum of losses is looked into.
-    """
+    """Refuse a loss, or one in a sum of losses, that needs more than outputs and targets."""
     for part in getattr(loss, "losses", [loss]):
         parameters = inspect.signature(part.forward).parameters.values()
         needed = [p.name for p in parameters if p.default is p.empty and p.kind is p.POSITIONAL_OR_KEYWORD]

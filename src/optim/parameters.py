@@ -51,11 +51,7 @@ class Parameters:
         return iter(self.named.values())
 
     def build(self, factory: OptimizerFactory, members: Iterable[nn.Parameter]) -> Optimizer:
-        """Build an optimizer over some of the parameters, in groups where that makes a difference.
-
-        Raises:
-            ValueError: If the optimizer takes no groups and needs them.
-        """
+        """Build an optimizer over some of the parameters, in groups where that makes a difference."""
         members = list(members)
         optimizer = self.try_out(factory, members)
         exempt = self._exempt if optimizer.defaults.get("weight_decay") else set()
@@ -74,11 +70,7 @@ class Parameters:
         return factory(options)
 
     def try_out(self, factory: OptimizerFactory, members: Iterable[nn.Parameter]) -> Optimizer:
-        """Build an optimizer without groups.
-
-        Raises:
-            ValueError: If it cannot train these parameters, or not as its arguments stand.
-        """
+        """Build an optimizer without groups; one that cannot train these parameters as it stands is a ValueError."""
         advice = "give it those of kind {} in src.optim.OptimizerByName, and the others to another optimizer"
         try:
             optimizer = factory(members)

@@ -14,10 +14,7 @@ RATES = ("max_lr", "base_lr", "swa_lr")  # arguments that stand in place of the 
 def build_scheduler(factory: SchedulerFactory, optimizer: Optimizer, total_steps: Callable[[], float]) -> LRScheduler:
     """Build a scheduler, filling in `total_steps` where its class has that parameter and nobody gave it.
 
-    Args:
-        factory: Makes the scheduler from an optimizer.
-        optimizer: What the scheduler acts on.
-        total_steps: Tells how often the scheduler steps in the whole training.
+    `total_steps` tells how often the scheduler steps in the whole training.
 
     Raises:
         ValueError: If the number of steps is needed and not finite, an argument could not be saved, or the scheduler

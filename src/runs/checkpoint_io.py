@@ -2,7 +2,6 @@ import io
 import os
 import pickle
 import re
-import shutil
 from collections import OrderedDict
 from pathlib import Path
 from typing import Any
@@ -41,7 +40,9 @@ class DurableCheckpointIO(TorchCheckpointIO):
         except BaseException as error:
             temporary.unlink(missing_ok=True)
             if isinstance(error, OSError | RuntimeError):  # torch's zip writer turns one into the other
-                raise RunFailure(_explain(error, checkpoint, target)) from error
+                from src.runs.full_disk import explain
+
+                raise RunFailure(explain(error, checkpoint, target)) from error
             raise
 
     def load_checkpoint(
@@ -63,9 +64,6 @@ def read_checkpoint(path: str | Path, map_location: Any = "cpu") -> dict[str, An
 
 def check_plain(content: dict[str, Any]) -> None:
     """See that a checkpoint could be read back, with tensors and plain data only.
-
-    Args:
-        content: The checkpoint, or some of its entries.
 
     Raises:
         RunFailure: If an entry holds anything else, such as a NumPy array.
@@ -90,20 +88,3 @@ def _without_tensors(node: Any) -> Any:
     if isinstance(node, dict) and type(node) in (dict, OrderedDict):
         return {key: _without_tensors(value) for key, value in node.items()}
     return None if isinstance(node, torch.Tensor) else node
-
-
-def _explain(error: Exception, checkpoint: dict[str, Any], target: Path) -> str:
-    needed, free = _num_bytes(checkpoint) / 1e6, shutil.disk_usage(target.parent).free / 1e6
-    reason = f" ({error})" if free > needed else ""  # else it is the room, whatever the zip writer says
-    kept = "; the one before it is still there" if target.exists() else ""
-    return (
-        f"the checkpoint {target} could not be written: it needs about {needed:,.1f} MB, {free:,.1f} MB are free"
-        f"{reason}{kept}. Make room, then continue with --resume"
-    )
-
-
-def _num_bytes(node: Any) -> int:
-    if isinstance(node, torch.Tensor):
-        return node.numel() * node.element_size()
-    items = node.values() if isinstance(node, dict) else node if isinstance(node, list | tuple) else ()
-    return sum(_num_bytes(item) for item in items)

@@ -37,14 +37,9 @@ class Run:
 
     @classmethod
     def create(cls, root: str, experiment: str, name: str | None, job: str | None, makes: bool) -> "Run":
-        """Make a new run directory, or find the one that the main process made.
+        """Make a new run directory, or find the one that the main process made: it alone `makes` one.
 
-        Args:
-            root: Where all experiments stand.
-            experiment: Name of the experiment.
-            name: Name of the run, if somebody gave one.
-            job: Name of the cluster's job, if there is one; the run's name where nobody gave one.
-            makes: Whether this is the main process, which makes it and tells the others its name.
+        It is called `name`, or else `job`, or else by the time.
 
         Raises:
             UsageError: If a run of that name exists.

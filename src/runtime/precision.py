@@ -11,10 +11,7 @@ from src.runtime.launch import is_main_process
 def settle_precision(trainer: Trainer, asked: str | int | None, tf32: bool) -> None:
     """Allow TF32 or not, and say where a CPU takes another precision than the one asked for.
 
-    Args:
-        trainer: Just built.
-        asked: `trainer.precision` of the configuration.
-        tf32: Whether float32 may be TF32.
+    What was asked for is `trainer.precision` of the configuration.
     """
     device = trainer.strategy.root_device
     allow_tf32(device.type, tf32)
@@ -40,10 +37,6 @@ def allow_tf32(device_type: str, allowed: bool) -> None:
 
     TF32 keeps the range of float32 and 10 bits of its precision (GPUs since Ampere). PyTorch itself allows it for
     convolutions only.
-
-    Args:
-        device_type: Such as cuda or cpu.
-        allowed: Whether to use it.
     """
     if device_type != "cuda":
         return

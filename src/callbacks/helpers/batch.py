@@ -33,9 +33,7 @@ def new_values(metrics: Mapping[str, Tensor], before: Mapping[str, Tensor]) -> d
 
     Values of single steps are left out, and the second name that Lightning gives to means that it logs for steps too.
 
-    Args:
-        metrics: The trainer's `callback_metrics`.
-        before: A copy of them, taken when the round began.
+    `metrics` are the trainer's `callback_metrics`, `before` is a copy of them from when the round began.
     """
     new = {name: value for name, value in metrics.items() if before.get(name) is not value}
     twice = {name for name in new if name.removesuffix("_epoch") in new and name.endswith("_epoch")}

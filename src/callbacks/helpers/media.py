@@ -69,9 +69,7 @@ def writers(trainer: Trainer) -> list[Any]:
 def denormalize(images: Tensor, transforms: list[nn.Module]) -> Tensor:
     """Bring images, shape (B, C, H, W), back to values in [0, 1], on the CPU.
 
-    Args:
-        images: As the network sees them.
-        transforms: What was done to them; Normalize among them is undone, anything else left.
+    Of the transforms that were applied, Normalize is undone and anything else left.
     """
     images = images.detach().cpu().float()
     for transform in transforms:

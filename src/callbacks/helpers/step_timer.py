@@ -19,7 +19,6 @@ class StepTimer(Profiler):
     Attributes:
         seconds: Time by part, over all steps measured: data (waiting for the loader), transfer (copy to the device and
             batch transforms), forward, backward, optimizer and other.
-        num_steps: Steps measured.
     """
 
     def __init__(self, device: torch.device) -> None:

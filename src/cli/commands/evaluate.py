@@ -12,12 +12,9 @@ class NothingToDo(UsageError):
 
 
 def evaluate(cli: CLI, stage: str, path: str | None) -> None:
-    """Validate, test or predict, and keep what was logged in `cli.metrics` and `cli.results`.
+    """Run the stage validate, test or predict with a checkpoint, or with the weights as they are.
 
-    Args:
-        cli: Trainer, module and data.
-        stage: Which of the three.
-        path: The checkpoint; None for the weights as they are.
+    What was logged stands in `cli.metrics` and `cli.results` then.
 
     Raises:
         NothingToDo: If the module has no step for it, or neither module nor data a loader.

@@ -47,11 +47,6 @@ class ReliabilityDiagram(Metric):
         axes.bar((torch.arange(self.num_bins) + 0.5) / self.num_bins, right, 0.9 / self.num_bins, alpha=0.4)
         axes.plot(confidence[filled], right[filled], "o-")
         axes.plot([0, 1], [0, 1], "k--", linewidth=1)
-        axes.set(
-            xlabel="confidence",
-            ylabel="right answers",
-            xlim=(0, 1),
-            ylim=(0, 1),
-            title=f"calibration error {error:.3f}",
-        )
+        axes.set(xlabel="confidence", ylabel="right answers", xlim=(0, 1), ylim=(0, 1))
+        axes.set_title(f"calibration error {error:.3f}")
         return figure, axes

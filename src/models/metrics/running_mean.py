@@ -34,11 +34,7 @@ class RunningMean:
         self._total = None if total is None else total.to(device)
 
     def compute(self, reduce: Callable[..., Tensor]) -> Tensor:
-        """Return the mean, shape (); NaN before the first update.
-
-        Args:
-            reduce: Combines a tensor over all ranks, as Lightning's `strategy.reduce`.
-        """
+        """Return the mean over all ranks, shape (), by Lightning's `strategy.reduce`; NaN before the first update."""
         if self._total is None:
             return torch.tensor(torch.nan)
         sums = torch.stack([self._total, torch.full_like(self._total, self._count)])
