@@ -1,10 +1,11 @@
 """ResNet-50 on one GPU: our way against a hand-written loop and against Lightning's defaults.
 
-python -m benchmarks.gpu [--repetitions N] [--no-compile]
+python -m benchmarks.gpu [--repetitions N] [--no-compile] [--no-ladder]
 
 Random images lie on the device as uint8; in every way a step draws a batch and normalises it there. "ours" is a
 ClassifierModule with an accuracy, the callbacks of src/defaults.yaml and TensorBoard. "plain Lightning" is a Trainer as
-it comes: float32, eager, NCHW. The others are a bare loop with one more flag each time; the last has the flags of ours.
+it comes: float32, eager, NCHW. The others are a bare loop with one more flag each time; the last has the flags of ours,
+and is the only one of them with --no-ladder. No loop waits for the numbers that it normalises with.
 Without a GPU nothing is measured. `--device cpu --net resnet18 --image_size 32 --steps 2` tries the program itself.
 """
 
@@ -35,6 +36,7 @@ from src.callbacks.speed_monitor import _measure_peak
 from src.cli.console import silence_noise
 from src.cli.request import DEFAULTS
 from src.datamodules.base import BaseDataModule
+from src.datamodules.transforms.resident_normalize import resident
 from src.models import ClassifierModule
 from src.runtime.precision import has_bf16
 from src.runtime.signals import STOP
@@ -208,8 +210,9 @@ def by_hand(net: nn.Module, data: ResidentData, flags: Flags, clock: Clock, fold
     device = data.images.device
     fused = flags.fused or None  # False would also switch off the usual way, foreach
     optimizer = torch.optim.SGD(net.parameters(), lr=0.01, momentum=0.9, fused=fused)
+    transforms = resident(data.train_transform, device)
     for number, (images, targets) in enumerate(data):
-        for transform in data.train_transform:
+        for transform in transforms:
             images = transform(images)
         with torch.autocast(device.type, torch.bfloat16, enabled=flags.bf16):
             loss = nn.functional.cross_entropy(net(images), targets)
@@ -231,6 +234,7 @@ def measure(options: argparse.Namespace, device: torch.device) -> dict[str, list
     shape = (options.num_images, 3, options.image_size, options.image_size)
     images = torch.randint(256, shape, dtype=torch.uint8, device=device)
     loops = ladder(options.compile)
+    loops = loops if options.ladder else dict(list(loops.items())[-1:])
     ways: dict[str, tuple[Callable[..., None], Flags]] = {"ours": (ours, list(loops.values())[-1])}
     ways["plain Lightning"] = plain, Flags(cudnn_benchmark=False)
     ways |= {name: (by_hand, flags) for name, flags in loops.items()}
@@ -282,6 +286,7 @@ def main(words: list[str] | None = None) -> None:
     parser.add_argument("--steps", type=int, default=40, help="steps that are timed")
     parser.add_argument("--repetitions", type=int, default=5)
     parser.add_argument("--compile", action=argparse.BooleanOptionalAction, default=True)
+    parser.add_argument("--ladder", action=argparse.BooleanOptionalAction, default=True)
     options = parser.parse_args(words)
     device = torch.device(options.device)
     if device.type == "cuda" and not torch.cuda.is_available():
