@@ -1,4 +1,4 @@
-"""Weights shared out over two real processes, checkpoints in parts, and their way to other layouts and back."""
+"""Weights sharded over two real processes, sharded checkpoints, and their way to other layouts and back."""
 
 import io
 import json
@@ -131,7 +131,7 @@ def test_merge_makes_one_file_for_every_command(train_process: Train, train: Tra
     flip(of("a", "best.ckpt") / "plain.pt")
     for path, message in (
         (of("a", "best.ckpt"), "damaged: plain.pt is not what was written"),
-        (of("a", "best-merged.ckpt"), "not a checkpoint in parts"),
+        (of("a", "best-merged.ckpt"), "not a sharded checkpoint"),
     ):
         failed = train("merge", "--ckpt_path", str(path))
         assert failed.code == 2 and message in failed.err
