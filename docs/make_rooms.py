@@ -18,16 +18,21 @@ WIDTH, HEIGHT, GAP, TOP = 920, 66, 10, 44
 YOURS, MACHINERY = "#d7f0dc", "#e6e8ec"
 
 
+def imports_of(file: Path) -> list[str]:
+    """Return the modules of src that a file imports, also within functions."""
+    nodes = list(ast.walk(ast.parse(file.read_text(encoding="utf-8"))))
+    names = [node.module or "" for node in nodes if isinstance(node, ast.ImportFrom)]
+    names += [alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names]
+    return [name for name in names if name.startswith("src.")]
+
+
 def imports() -> dict[str, set[str]]:
     """Return for each room, a folder or module of src/, the other rooms that its files import."""
     found: dict[str, set[str]] = {}
     for file in sorted((ROOT / "src").rglob("*.py")):
         room = file.relative_to(ROOT / "src").parts[0].removesuffix(".py")
         if room != "__init__":
-            nodes = list(ast.walk(ast.parse(file.read_text(encoding="utf-8"))))
-            names = [node.module or "" for node in nodes if isinstance(node, ast.ImportFrom)]
-            names += [alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names]
-            others = {name.split(".")[1] for name in names if name.startswith("src.")}
+            others = {name.split(".")[1] for name in imports_of(file)}
             found[room] = found.get(room, set()) | (others - {room})
     return found
 

@@ -1,5 +1,5 @@
 import copy
-import itertools
+from collections.abc import Iterator
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -34,9 +34,7 @@ class Overfit(Callback):
         data: Any = trainer.datamodule or pl_module  # type: ignore[attr-defined]
         if stage == "fit":
             loader = data.train_dataloader
-            # copies, since transforms may work in place
-            data.train_dataloader = lambda: map(copy.deepcopy, itertools.repeat(next(iter(loader()))))
-            trainer.limit_train_batches = self.num_steps
+            data.train_dataloader = lambda: _Repeated(next(iter(loader())), self.num_steps)
             data.train_transform = getattr(data, "eval_transform", [])
 
     def on_train_batch_end(
@@ -74,3 +72,16 @@ def verdict(losses: list[float]) -> str:
         f"the loss of one batch stayed high, {course}: look at the learning rate (ten times more or less), at what "
         "goes in (values, labels), and whether the loss fits the last layer"
     )
+
+
+class _Repeated:
+    """One batch as a loader that gives a copy of it so many times, since transforms may work in place."""
+
+    def __init__(self, batch: Any, length: int) -> None:
+        self.batch, self.length = batch, length
+
+    def __iter__(self) -> Iterator[Any]:
+        return (copy.deepcopy(self.batch) for _ in range(self.length))
+
+    def __len__(self) -> int:
+        return self.length

@@ -46,7 +46,10 @@ class RunNotes(Callback):
             send(trainer, "config", f"```yaml\n{text}\n```", 0)
             # torch's own hparams() would add a summary that fixes the table's columns to those of the first run
             name = "/".join(file.parent.absolute().parts[-2:])  # experiment and run
-            values = dict(_flatten(_chosen(yaml.safe_load(text))))
+            config = yaml.safe_load(text)
+            chosen = {key: config.get(key) for key in ("seed_everything", "model", "data")}  # what decides the result
+            chosen["trainer"] = {key: config["trainer"].get(key) for key in TRAINER_KEYS}
+            values = dict(_flatten(chosen))
             for writer in writers(trainer):
                 writer._get_file_writer().add_summary(hparams_pb(values, trial_id=name))
         for writer in writers(trainer):
@@ -108,12 +111,6 @@ def _chart_layout(module: Any) -> dict[str, Any]:
         "is it learning": {name: ["Multiline", [f"^train/{name}$", f"^val/(.+/)?{name}$"]] for name in short},
         "what holds it back": {"shares of a step": ["Multiline", [f"speed/{p}$" for p in [*PARTS.values(), "other"]]]},
     }
-
-
-def _chosen(config: dict[str, Any]) -> dict[str, Any]:
-    """Return the part of a configuration that decides how good the result is."""
-    trainer = {key: config["trainer"].get(key) for key in TRAINER_KEYS}
-    return {**{key: config.get(key) for key in ("seed_everything", "model", "data")}, "trainer": trainer}
 
 
 def _flatten(node: Any, prefix: str = "") -> Iterator[tuple[str, bool | int | float | str]]:

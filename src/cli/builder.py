@@ -17,7 +17,7 @@ from lightning.pytorch.utilities.model_helpers import is_overridden
 from src.callbacks.init_from import begin_with_trained_weights
 from src.callbacks.start_check import StartCheck
 from src.cli.command_line import COMMANDS, OPTIONS
-from src.cli.config import place
+from src.cli.config import as_list, place
 from src.cli.parser import Parser, check_functions, mistakes_in_one_line
 from src.cli.request import Request, log_root
 from src.datamodules.base import BaseDataModule
@@ -161,12 +161,12 @@ class CLI(LightningCLI):
     def _instantiate_trainer(self, config: dict[str, Any], callbacks: list[Callback]) -> Trainer:
         """Add the named callbacks to the list of the trainer's own."""
         named = {name: callback for name, callback in self.config_init["callbacks"].items() if callback is not None}
-        own = _as_list(config["callbacks"])
+        own = as_list(config["callbacks"])
         if config["enable_progress_bar"] is False or any(isinstance(callback, ProgressBar) for callback in own):
             named.pop("progress", None)  # there can be only one
         if config["enable_checkpointing"] is False or config["fast_dev_run"]:
             named = {name: item for name, item in named.items() if not isinstance(item, Checkpoint)}
-        plugins = _as_list(config["plugins"])
+        plugins = as_list(config["plugins"])
         if not any(isinstance(plugin, CheckpointIO) for plugin in plugins):
             config["plugins"] = [*plugins, DurableCheckpointIO()]
         if isinstance(self.datamodule, BaseDataModule):
@@ -197,11 +197,7 @@ def has_loader(stage: str, module: LightningModule, datamodule: Any) -> bool:
 
 
 def _check_numbers(config: Any, trains: bool) -> None:
-    """Refuse numbers that Lightning would take, and then do nothing useful with.
-
-    Raises:
-        UsageError: If there is one.
-    """
+    """Refuse numbers that Lightning would take, and then do nothing useful with."""
     if (seed := config.seed_everything) is not None and not 0 <= seed < 2**32:
         raise UsageError(f"seed_everything must be at least 0 and below 2^32, got {seed}")
     if (batches := config.trainer.accumulate_grad_batches) < 1:
@@ -209,10 +205,6 @@ def _check_numbers(config: Any, trains: bool) -> None:
     for limit in ("max_epochs", "max_steps", "limit_train_batches") if trains else ():
         if config.trainer[limit] == 0:
             raise UsageError(f"trainer.{limit} is 0, so nothing would be trained; write at least 1")
-
-
-def _as_list(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else [] if value is None else [value]
 
 
 def _plain(parser: LightningArgumentParser, config: Any) -> dict[str, Any]:

@@ -30,7 +30,7 @@ def merge(base: Config, update: Config) -> Config:
     for key, value in update.items():
         old: Any = merged.get(key.removesuffix("+"))
         if key.endswith("+"):
-            merged[key[:-1]] = [*_as_list(old), *_as_list(value)]
+            merged[key[:-1]] = [*as_list(old), *as_list(value)]
         elif isinstance(value, dict):
             old = {"class_path": old} if isinstance(old, str) and "init_args" in value else old
             old = old if isinstance(old, dict) else {}
@@ -153,7 +153,8 @@ def import_path(path: Any) -> Any:
         return None
 
 
-def _as_list(value: Any) -> list[Any]:
+def as_list(value: Any) -> list[Any]:
+    """Return a list as it is, nothing as an empty one, anything else as one of one."""
     return [] if value is None else value if isinstance(value, list) else [value]
 
 

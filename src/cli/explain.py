@@ -3,10 +3,7 @@
 import errno
 import importlib
 import inspect
-import os
 import re
-import signal
-import subprocess
 import sys
 import traceback
 from pathlib import Path
@@ -16,13 +13,8 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.utilities.exceptions import MisconfigurationException  # type: ignore[attr-defined]
 from lightning.pytorch.utilities.memory import is_oom_error
 
-from src.cli.builder import CLI
 from src.cli.parser import MISTAKES
-from src.cli.report import shown_path
 from src.errors import RunFailure, UsageError, did_you_mean
-from src.runs.run import NAME_VARIABLE
-from src.runtime.launch import is_main_process
-from src.runtime.signals import Stopped
 
 TOP_LEVEL = ("experiment", "seed_everything", "trainer", "callbacks", "model", "data")  # keys of a configuration
 
@@ -65,21 +57,6 @@ def explain(error: BaseException, started: bool, in_group: bool) -> tuple[int, s
         code = 2
     print(f"error: {message}", file=sys.stderr)
     return code, message
-
-
-def stop(cli: CLI, stopped: Stopped) -> int:
-    """Say how to go on, ask SLURM to start the job again where it announced the end, and return the exit code."""
-    if not is_main_process():
-        # of a process that Lightning started it would take any other code for a crash, and kill all others
-        return 0 if NAME_VARIABLE in os.environ else stopped.exit_code
-    if stopped.signum == getattr(signal, "SIGUSR1", None):
-        job = os.environ.get("SLURM_ARRAY_JOB_ID")
-        job = f"{job}_{os.environ['SLURM_ARRAY_TASK_ID']}" if job else os.environ["SLURM_JOB_ID"]
-        done = subprocess.run(["scontrol", "requeue", job], check=False)
-        print(f"job {job}: " + ("will be started again" if done.returncode == 0 else "scontrol could not requeue it"))
-    if cli.request.line.trains:
-        print(f"{stopped}; continue with: python train.py --resume {shown_path(cli.run.directory)}")
-    return stopped.exit_code
 
 
 def describe(error: BaseException) -> str:

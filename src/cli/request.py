@@ -110,11 +110,7 @@ def resolved(config: Config) -> Config:
 
 
 def _check_callbacks(config: Config) -> None:
-    """Find callbacks that are only half described, most likely a misspelt name.
-
-    Raises:
-        UsageError: If one has no class_path.
-    """
+    """Refuse callbacks that are only half described, most likely by a misspelt name."""
     callbacks = config.get("callbacks")
     for name, item in callbacks.items() if isinstance(callbacks, dict) else ():
         if isinstance(item, dict) and "class_path" not in item:

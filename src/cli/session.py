@@ -5,6 +5,8 @@ import errno
 import gc
 import os
 import shutil
+import signal
+import subprocess
 import sys
 import time
 from importlib import import_module
@@ -19,7 +21,7 @@ from src.cli.commands.evaluate import evaluate
 from src.cli.commands.fit import fit, fit_and_test
 from src.cli.console import Console, silence_noise
 from src.cli.facts import fill_in
-from src.cli.report import closing, headline
+from src.cli.report import closing, headline, shown_path
 from src.cli.request import Request
 from src.runs.run import NAME_VARIABLE
 from src.runtime.launch import is_main_process
@@ -30,9 +32,7 @@ PARENT_SECONDS = 20  # that a process which failed waits for the one that starte
 
 
 def run(request: Request, start: float) -> int:
-    """Build and run what was asked for, and keep the run directory's records.
-
-    The process began at `start`, in seconds since 1970.
+    """Build and run what was asked for, and keep the run directory's records; `start` is the process's, since 1970.
 
     Returns:
         The exit code: 0, 1 for a failure, 2 for a mistake, 128 + the signal's number if one stopped the run.
@@ -115,13 +115,26 @@ def _guarded(cli: CLI) -> tuple[int, str | None]:
         _execute(cli)
         return 0, None
     except Stopped as stopped:
-        from src.cli.explain import stop
-
-        return stop(cli, stopped), str(stopped)
+        return _stop(cli, stopped), str(stopped)
     except BaseException as error:
         from src.cli.explain import explain
 
         return explain(error, cli.start_check.started, _in_group())
+
+
+def _stop(cli: CLI, stopped: Stopped) -> int:
+    """Say how to go on, ask SLURM to start the job again where it announced the end, and return the exit code."""
+    if not is_main_process():
+        # of a process that Lightning started it would take any other code for a crash, and kill all others
+        return 0 if NAME_VARIABLE in os.environ else stopped.exit_code
+    if stopped.signum == getattr(signal, "SIGUSR1", None):
+        job = os.environ.get("SLURM_ARRAY_JOB_ID")
+        job = f"{job}_{os.environ['SLURM_ARRAY_TASK_ID']}" if job else os.environ["SLURM_JOB_ID"]
+        done = subprocess.run(["scontrol", "requeue", job], check=False)
+        print(f"job {job}: " + ("will be started again" if done.returncode == 0 else "scontrol could not requeue it"))
+    if cli.request.line.trains:
+        print(f"{stopped}; continue with: python train.py --resume {shown_path(cli.run.directory)}")
+    return stopped.exit_code
 
 
 def _module_of(command: str) -> Any:

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from src.errors import UsageError, did_you_mean
+from src.runs.checkpoint_io import read_checkpoint
 from src.runs.files import is_checkpoint
-from src.runs.sharded import merged
 
 Tensors = Mapping[str, Tensor]
 
@@ -79,10 +79,7 @@ def read_weights(source: str) -> dict[str, Any]:
         raise UsageError(f"{source}: {'a folder' if path.is_dir() else 'no such file'}{near}; write a file of weights")
     safe = path.suffix == ".safetensors"
     try:
-        if path.is_dir():
-            content: Any = merged(path)
-        else:
-            content = _read_safetensors(path) if safe else torch.load(path, map_location="cpu", weights_only=True)
+        content: Any = _read_safetensors(path) if safe else read_checkpoint(path)
     except UsageError:
         raise
     except Exception as error:  # zip and pickle readers raise anything for a damaged file
