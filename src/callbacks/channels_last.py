@@ -10,9 +10,6 @@ class ChannelsLast(Callback):
 
     Small convolutions gain on a CPU, and all on a GPU with tensor cores. Shapes stay (N, C, H, W). Images follow in the
     first convolution, since its output takes the layout of its kernel. FSDP, which takes no such kernels, goes without.
-
-    Raises:
-        UsageError: If the module has no network.
     """
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:

@@ -68,11 +68,7 @@ class Compile(Callback):
 
 
 def networks_of(callback: Callback, module: nn.Module) -> list[nn.Module]:
-    """Return the networks of a module: its `net`, or else whatever in it has parameters.
-
-    Raises:
-        UsageError: If there is none.
-    """
+    """Return the networks of a module: its `net`, or else whatever in it has parameters."""
     net = getattr(module, "net", None)
     found = [net] if isinstance(net, nn.Module) else [part for part in module.children() if list(part.parameters())]
     if not found:
@@ -81,11 +77,7 @@ def networks_of(callback: Callback, module: nn.Module) -> list[nn.Module]:
 
 
 def _check_compiler() -> None:
-    """Find out before the first batch whether generated code can be compiled.
-
-    Raises:
-        UsageError: If it cannot.
-    """
+    """Find out before the first batch whether generated code can be compiled."""
     if sys.platform == "win32":
         return  # there, torch looks in several places
     compiler = os.environ.get("CXX", "clang++" if sys.platform == "darwin" else "g++")

@@ -28,9 +28,6 @@ class EvaluationFigures(Callback):
         every_n_minutes: Least time between two drawings during training.
         num_mistakes: How many of the most confident mistakes are shown, each with its image and what in it the
             network's answer depends on (the gradient with respect to the input); 0 for none.
-
-    Raises:
-        ValueError: If a number is out of range.
     """
 
     def __init__(self, every_n_minutes: float = 5.0, num_mistakes: int = 8) -> None:

@@ -17,9 +17,6 @@ class FreezeRule:
         pattern: Regular expression for the beginning of their names in the module, such as `net.features`.
         until_epoch: They train from this epoch on, counted from 0.
         until_step: They train from this optimizer step on. Without either they never do.
-
-    Raises:
-        ValueError: If the pattern is no regular expression, a number is below 1 or both are given.
     """
 
     pattern: str
@@ -130,11 +127,7 @@ def _fit(rules: list[FreezeRule], name: str) -> bool:
 
 
 def _check_strategy(trainer: Trainer, rules: list[FreezeRule]) -> None:
-    """See that parameters may begin to train later: DDP must ask in each step which gradients it has to wait for.
-
-    Raises:
-        UsageError: If they may not.
-    """
+    """See that parameters may begin to train later: DDP must ask in each step which gradients it has to wait for."""
     strategy = trainer.strategy
     if not any(rule.ends for rule in rules) or isinstance(strategy, SingleDeviceStrategy):
         return

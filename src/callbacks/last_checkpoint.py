@@ -37,9 +37,6 @@ class LastCheckpoint(Checkpoint):
         every_n_steps: Save after so many optimizer steps; null for never.
         every_n_minutes: Save when so much time has passed since the last time; null for never.
         num_older: So many states before the last are kept, as last-1.ckpt (the newest of them), last-2.ckpt, ...
-
-    Raises:
-        ValueError: If a number is out of range.
     """
 
     def __init__(

@@ -18,9 +18,6 @@ class Overfit(Callback):
 
     Args:
         num_steps: How often the batch comes, at least 1.
-
-    Raises:
-        ValueError: If the number is out of range.
     """
 
     def __init__(self, num_steps: int = 200) -> None:

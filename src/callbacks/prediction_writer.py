@@ -20,9 +20,6 @@ class PredictionWriter(BasePredictionWriter):
 
     Args:
         dirpath: Folder of the file; a relative one is inside the run directory.
-
-    Raises:
-        UsageError: If `predict_step` returns something else.
     """
 
     def __init__(self, dirpath: str = ".") -> None:

@@ -20,10 +20,6 @@ class SampleImages(Samples):
     Args:
         num_images: Images shown of each kind, at least 1.
         every_n_epochs: Show them after the validation of every so many epochs, at least 1.
-
-    Raises:
-        ValueError: If a number is out of range.
-        UsageError: If the module makes no images.
     """
 
     needed, example = ("sample",), "VAEModule or GANModule"
@@ -63,5 +59,4 @@ class SampleImages(Samples):
 def _grid(images: Tensor) -> Tensor:
     """Arrange images, shape (N, C, H, W), in one of shape (3, H', W'); tiny ones are enlarged."""
     scale = max(32 // max(images.shape[-2:]), 1)
-    grid: Tensor = make_grid(interpolate(images.float().cpu(), scale_factor=scale).clamp(0, 1), nrow=16)
-    return grid
+    return make_grid(interpolate(images.float().cpu(), scale_factor=scale).clamp(0, 1), nrow=16)

@@ -21,10 +21,6 @@ class SampleTexts(Samples):
         temperature: Above 0; below 1 takes likely bytes more often, above 1 less often.
         top_k: Choose among so many of the likeliest bytes only, at least 1; null for all.
         every_n_epochs: Show a sample after the validation of every so many epochs, at least 1.
-
-    Raises:
-        ValueError: If a number is out of range, or the prompt is empty.
-        UsageError: If the module generates no text.
     """
 
     needed, example = ("generate",), "LanguageModelModule"

@@ -18,9 +18,6 @@ class Trace(Callback):
         wait: Steps before the recording, at least 1; the first ones are not typical.
         num_steps: Steps recorded, at least 1.
         dirpath: Folder of the trace; a relative one is inside the run directory.
-
-    Raises:
-        ValueError: If a number is below 1.
     """
 
     def __init__(self, wait: int = 10, num_steps: int = 5, dirpath: str = ".") -> None:

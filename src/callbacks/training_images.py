@@ -15,9 +15,6 @@ class TrainingImages(Callback):
 
     Args:
         num_images: Images shown, at least 1.
-
-    Raises:
-        ValueError: If there are none.
     """
 
     def __init__(self, num_images: int = 64) -> None:

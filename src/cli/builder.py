@@ -44,9 +44,6 @@ class CLI(LightningCLI):
 
     Args:
         request: What was typed, the configuration with all references resolved, and the run it belongs to.
-
-    Raises:
-        UsageError: If the configuration is wrong, before anything is written.
     """
 
     run: Run
@@ -212,5 +209,4 @@ def _plain(parser: LightningArgumentParser, config: Any) -> dict[str, Any]:
     config = copy.deepcopy(config)
     for key in ("config", *OPTIONS):
         config.pop(key, None)
-    content: dict[str, Any] = yaml.safe_load(parser.dump(config, skip_none=False))
-    return content
+    return yaml.safe_load(parser.dump(config, skip_none=False))

@@ -41,11 +41,7 @@ class CommandLine:
 
     @classmethod
     def parse(cls, words: list[str]) -> "CommandLine":
-        """Sort the words.
-
-        Raises:
-            UsageError: If one is unknown, lacks its value, or does not belong to the command.
-        """
+        """Sort the words."""
         if not words:
             raise UsageError(f"nothing to do; write {EXAMPLE} (or --help)")
         line, words = cls(), list(words)

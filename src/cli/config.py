@@ -99,9 +99,6 @@ def resolve(config: Config) -> Config:
     """Replace every `${dotted.key}` by the value that stands there after all merging.
 
     An argument that is not stated has the default of its class's signature.
-
-    Raises:
-        UsageError: If a reference leads nowhere.
     """
     try:
         resolved: Any = OmegaConf.to_container(OmegaConf.create(config), resolve=True)

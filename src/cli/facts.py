@@ -30,11 +30,7 @@ def build_data(config: Config) -> LightningDataModule:
 
 
 def fill_in(config: Config) -> Config:
-    """Read from the data what the configuration leaves to it, and resolve all references.
-
-    Raises:
-        UsageError: If the data cannot be read or cannot tell.
-    """
+    """Read from the data what the configuration leaves to it, and resolve all references."""
     if not (names := left_to_data(config)):
         return config
     datamodule = build_data(config)

@@ -70,9 +70,6 @@ def check_functions(node: Any, key: str = "") -> None:
     Args:
         node: A parsed configuration, as plain data.
         key: Where it stands.
-
-    Raises:
-        UsageError: If a class_path is such a function.
     """
     if isinstance(node, dict):
         path = node.get("class_path")

@@ -37,11 +37,7 @@ class Request:
 
     @classmethod
     def build(cls, line: CommandLine) -> "Request":
-        """Read and merge all files and overrides, and find the run where one is evaluated or continued.
-
-        Raises:
-            UsageError: If a file is broken, a reference leads nowhere, or there is no such run.
-        """
+        """Read and merge all files and overrides, and find the run where one is evaluated or continued."""
         if line.command == "merge" or (line.help and not line.files):
             return cls(line, {})
         files = [(path, load_file(path)) for path in line.files]
@@ -79,11 +75,7 @@ class Request:
 
 
 def log_root(config: Config) -> str:
-    """Return the folder that holds all experiments.
-
-    Raises:
-        UsageError: If the configuration has no such entry.
-    """
+    """Return the folder that holds all experiments."""
     trainer = config.get("trainer")
     root = trainer.get("default_root_dir") if isinstance(trainer, dict) else None
     if not isinstance(root, str):

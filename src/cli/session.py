@@ -45,8 +45,7 @@ def run(request: Request, start: float) -> int:
     command = request.line.command
     if command in ("check", "merge") and not request.line.help:  # which build nothing and make no run
         _collect_garbage()
-        code: int = _module_of(command)(request)
-        return code
+        return _module_of(command)(request)
     with STOP.installed():
         try:
             return _build_and_run(request, start)

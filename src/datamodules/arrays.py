@@ -33,9 +33,6 @@ class ArrayDataModule(TabularDataModule):
         inputs: Name of the array of inputs, shape (N, ...). Images of uint8 are brought to (N, C, H, W).
         targets: Name of the array, or column, of targets, shape (N, ...). A list names several of shape (N,), such as a
             table's columns of labels, 0 or 1: the targets are then values of shape (N, K).
-
-    Raises:
-        UsageError: If a file or an array is missing.
     """
 
     train: str

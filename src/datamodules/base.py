@@ -48,9 +48,6 @@ class BaseDataModule(LightningDataModule):
         collate: Joins a list of samples to a batch, for samples of different sizes; see `src.datamodules.transforms`.
         train_transform: Applied in order to each training batch (images, targets), on the device.
         eval_transform: The same for validation, test and prediction.
-
-    Raises:
-        ValueError: If a number is out of range.
     """
 
     num_classes: int | None = None

@@ -18,9 +18,6 @@ class DigitPairsDataModule(DigitsDataModule):
 
     Args:
         pairs_per_digit: Pairs in a split for each of its digits, at least 1.
-
-    Raises:
-        ValueError: If there are no pairs.
     """
 
     pairs_per_digit: int = 4

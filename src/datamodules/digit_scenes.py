@@ -30,9 +30,6 @@ class DigitScenesDataModule(BaseDataModule):
         num_val: Number of validation scenes.
         num_test: Number of test scenes.
         scene_seed: Seed of the scenes.
-
-    Raises:
-        ValueError: If a number is out of range.
     """
 
     targets: Literal["masks", "boxes"]

@@ -8,11 +8,7 @@ from src.datamodules.splits import by_class, classes_of, column
 
 
 def fold_off(dataset: Dataset[Any], num_folds: int, fold: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Split off one of `num_folds` equal parts, as `split_off` does; together the folds hold every sample once.
-
-    Raises:
-        ValueError: If there are fewer samples or groups than folds.
-    """
+    """Split off one of `num_folds` equal parts, as `split_off` does; together the folds hold every sample once."""
     groups = column(dataset, "groups")
     count = len(dataset) if groups is None else len(np.unique(groups))  # type: ignore[arg-type]
     if count < num_folds:

@@ -37,9 +37,6 @@ class ImageFolderDataModule(ImageDataModule):
             of its own.
         predict_root: Folder of images without classes for the command predict, which then needs nothing of `root`; if
             left out, it takes the test split.
-
-    Raises:
-        UsageError: If there is neither a train folder nor a class.
     """
 
     root: str

@@ -32,9 +32,6 @@ class ImageDataModule(BaseDataModule):
         sample_transform: Random transforms of each training image in its full size, before it is made to fit, such as
             torchvision's RandomResizedCrop; this needs storage "files". Most augmentation is faster as
             `train_transform`, which works on whole batches of images that were made to fit.
-
-    Raises:
-        ValueError: If a number is out of range.
     """
 
     image_size: int | None = None

@@ -47,8 +47,7 @@ class ShardSampler(Sampler[int]):
 
             order = draw(self.weights, order, random)
         equal = self.length // self.num_replicas * self.num_replicas  # every rank takes the same number of steps
-        keys: np.ndarray = order[self.rank : equal : self.num_replicas] + self.epoch * self.length
-        return keys
+        return order[self.rank : equal : self.num_replicas] + self.epoch * self.length
 
     def __iter__(self) -> Iterator[int]:
         return iter(self.keys().tolist())

@@ -20,9 +20,6 @@ def batches_for_all(length: int, num_replicas: int, batch_size: int, divisible: 
         num_replicas: Number of processes.
         batch_size: Most samples that a process takes at once.
         divisible: Whether batches may be made smaller to that end.
-
-    Raises:
-        UsageError: If there is no such number.
     """
     most, least = math.ceil(length / num_replicas), length // num_replicas
     num_batches = math.ceil(most / batch_size)
@@ -38,11 +35,7 @@ def batches_for_all(length: int, num_replicas: int, batch_size: int, divisible: 
 
 
 def sampling_weights(dataset: Dataset[Any], sampling: str) -> np.ndarray:
-    """Return how often each training sample comes, shape (N,), for `sampling` "balanced" or "weighted".
-
-    Raises:
-        UsageError: If the data does not say what to go by.
-    """
+    """Return how often each training sample comes, shape (N,), for `sampling` "balanced" or "weighted"."""
     name = "targets" if sampling == "balanced" else "weights"
     values = classes_of(dataset) if sampling == "balanced" else column(dataset, "weights")
     if values is None:
@@ -53,8 +46,7 @@ def sampling_weights(dataset: Dataset[Any], sampling: str) -> np.ndarray:
 def balanced_weights(targets: np.ndarray) -> np.ndarray:
     """Return weights, shape (N,), with which every class among `targets`, shape (N,), comes equally often."""
     _, classes, counts = np.unique(targets, return_inverse=True, return_counts=True)
-    weights: np.ndarray = 1.0 / counts[classes]
-    return weights
+    return 1.0 / counts[classes]
 
 
 def draw(weights: np.ndarray, order: np.ndarray, random: np.random.Generator) -> np.ndarray:

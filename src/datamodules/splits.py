@@ -20,11 +20,7 @@ def divide(
     num_folds: int | None,
     fold: int,
 ) -> dict[str, Dataset[Any]]:
-    """Make the splits that are missing from those that are there; see `BaseDataModule` for the arguments.
-
-    Raises:
-        ValueError: If folds are asked for and the data brings a validation split, or a name is none of a split.
-    """
+    """Make the splits that are missing from those that are there; see `BaseDataModule` for the arguments."""
     splits = dict(loaded)
     if unknown := [name for name in loaded if not re.fullmatch("all|train|predict|(val|test)(/.+)?", name)]:
         known = "all, train, val, test or predict; further sets are called like val/noisy and test/noisy"
@@ -98,8 +94,7 @@ def names_of(dataset: Dataset[Any]) -> list[str] | None:
 def subset(dataset: Dataset[Any], indices: np.ndarray) -> Dataset[Any]:
     """Return the samples at `indices` as a dataset of their own, without copying them."""
     own = getattr(dataset, "subset", None)
-    chosen: Dataset[Any] = own(indices) if own is not None else Subset(dataset, indices)  # type: ignore[arg-type]
-    return chosen
+    return own(indices) if own is not None else Subset(dataset, indices)  # type: ignore[arg-type]
 
 
 def split_off(dataset: Dataset[Any], fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:

@@ -27,10 +27,6 @@ class TextDataModule(BaseDataModule):
         length: Bytes of one sample, at least 1.
         stride: Bytes from the start of one training sample to that of the next, at least 1: below `length` they
             overlap, and each byte comes several times an epoch. Other samples never overlap.
-
-    Raises:
-        ValueError: If a number is out of range.
-        UsageError: If a file is missing or too short.
     """
 
     path: str | None = None

@@ -31,9 +31,6 @@ class VisionDataModule(ImageDataModule):
         train_dataset: The training samples, a dataset's class_path and the arguments after `root`.
         test_dataset: The test samples, in the same way.
         val_dataset: The validation samples; if left out, `val_fraction` of the training samples.
-
-    Raises:
-        ValueError: If a number is out of range, or the labels do not fit `num_classes`.
     """
 
     root: str

@@ -104,8 +104,7 @@ class BaseModule(LightningModule):
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Apply the network."""
-        outputs: Tensor = self.net(inputs)
-        return outputs
+        return self.net(inputs)
 
     def metric_names(self, stage: Stage) -> list[str]:
         """Return the full names of all that is logged at the end of an epoch of `stage`."""
@@ -122,8 +121,7 @@ class BaseModule(LightningModule):
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         """Train on one batch."""
-        loss: Tensor = self._shared_step(batch, "train")["loss"]
-        return loss
+        return self._shared_step(batch, "train")["loss"]
 
     def validation_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> dict[str, Any]:
         """Validate on one batch; callbacks get loss, predictions and targets."""

@@ -23,11 +23,7 @@ def set_names(trainer: Any, stage: str) -> list[str]:
 
 
 def check_steps(trainer: Any, module: Any) -> None:
-    """Look whether the module's steps can tell several sets apart.
-
-    Raises:
-        UsageError: If not.
-    """
+    """Look whether the module's steps can tell several sets apart."""
     for stage, step in (("val", "validation_step"), ("test", "test_step")):
         names = set_names(trainer, stage)
         if len(names) > 1 and not is_param_in_hook_signature(getattr(module, step), "dataloader_idx"):

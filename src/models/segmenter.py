@@ -42,8 +42,7 @@ class SegmenterModule(BaseModule):
     def forward(self, inputs: Tensor) -> Tensor:
         """Map images (B, C, H, W) to logits (B, K, H, W)."""
         outputs = self.net(inputs)
-        logits: Tensor = outputs if isinstance(outputs, Tensor) else outputs["out"]
-        return logits
+        return outputs if isinstance(outputs, Tensor) else outputs["out"]
 
     def figure_metrics(self, num_classes: int | None) -> dict[str, Metric]:
         """Return what shows which classes are taken for which."""

@@ -19,9 +19,6 @@ class OptimizerPart:
         pattern: Regular expression, found somewhere in the parameter's name, such as `head` or `^net.layers`.
         kind: Takes only weights of embeddings, those of embeddings with sparse gradients, other parameters with two
             dimensions, or everything else.
-
-    Raises:
-        ValueError: If the pattern is not a regular expression.
     """
 
     optimizer: OptimizerCallable

@@ -27,9 +27,6 @@ class Parameters:
         layer_decay: Factor from the learning rate of one layer of `module.net` to that of the layer before it, in
             (0, 1] (arXiv:1801.06146). The last layer has the full rate. Children count as layers, in the order in
             which they were made; containers are opened, down to the blocks of a residual network or a transformer.
-
-    Raises:
-        ValueError: If `layer_decay` is out of range.
     """
 
     def __init__(self, module: nn.Module, decay_norm_and_bias: bool = False, layer_decay: float = 1.0) -> None:
@@ -96,9 +93,6 @@ def build_optimizer(
     """Build an optimizer over the parameters of `module` that train; the arguments are those of `Parameters`.
 
     It is fused where that is possible and the factory does not choose.
-
-    Raises:
-        ValueError: If an argument cannot be, also for this kind of optimizer.
     """
     parameters = Parameters(module, decay_norm_and_bias, layer_decay)
     optimizer = parameters.try_out(factory, parameters)

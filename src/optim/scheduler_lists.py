@@ -20,9 +20,6 @@ class SequentialSchedulers(SequentialLR):
             steps until the next milestone, or until the end.
         milestones: The step (or the epoch, if the schedulers step after epochs) at which each of them but the first
             begins.
-
-    Raises:
-        ValueError: If there is not one milestone fewer than schedulers, or one of them is ReduceLROnPlateau.
     """
 
     def __init__(self, optimizer: Optimizer, schedulers: list[LRSchedulerCallable], milestones: list[int]) -> None:

@@ -15,10 +15,6 @@ def build_scheduler(factory: SchedulerFactory, optimizer: Optimizer, total_steps
     """Build a scheduler, filling in `total_steps` where its class has that parameter and nobody gave it.
 
     `total_steps` tells how often the scheduler steps in the whole training.
-
-    Raises:
-        ValueError: If the number of steps is needed and not finite, an argument could not be saved, or the scheduler
-            would make learning rates equal that are meant to differ.
     """
     given: dict[str, Any] = factory.keywords if isinstance(factory, partial) else {}
     if isinstance(given.get("lr_lambda"), list):  # jsonargparse writes a list of functions as text it cannot read

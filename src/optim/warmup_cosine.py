@@ -12,9 +12,6 @@ class WarmupCosine(LambdaLR):
         total_steps: Optimizer steps of the whole training; filled in from the trainer if left out.
         warmup: Share of the steps in which the rate rises, in [0, 1).
         final: Last rate as a share of the first, in [0, 1].
-
-    Raises:
-        ValueError: If a share is out of range or there are no steps.
     """
 
     def __init__(

@@ -58,8 +58,7 @@ def read_checkpoint(path: str | Path, map_location: Any = "cpu") -> dict[str, An
         from src.runs.sharded import merged  # few runs need it
 
         return merged(Path(path))
-    checkpoint: dict[str, Any] = torch.load(path, map_location=map_location, weights_only=True)
-    return checkpoint
+    return torch.load(path, map_location=map_location, weights_only=True)
 
 
 def check_plain(content: dict[str, Any]) -> None:

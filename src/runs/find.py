@@ -24,11 +24,7 @@ def run_to_continue(root: str, experiment: str, name: str | None, job: str | Non
 
 
 def run_of_checkpoint(checkpoint: str, option: str = "--ckpt_path") -> Run:
-    """Return the run that a checkpoint belongs to.
-
-    Raises:
-        UsageError: If there is no such file, or no config.yaml beside it.
-    """
+    """Return the run that a checkpoint belongs to."""
     path = Path(checkpoint)
     if not path.exists():
         near = did_you_mean(path.stem, [file.stem for file in path.parent.glob("*.ckpt")])
@@ -43,11 +39,7 @@ def run_of_checkpoint(checkpoint: str, option: str = "--ckpt_path") -> Run:
 
 
 def newest_run(root: str, experiment: str, name: str | None) -> Run:
-    """Return the newest run of an experiment that holds a best checkpoint, or the one called `name`.
-
-    Raises:
-        UsageError: If there is none.
-    """
+    """Return the newest run of an experiment that holds a best checkpoint, or the one called `name`."""
     parent = Path(root) / experiment
     runs = [Run(file.parent) for file in parent.glob("*/config.yaml")]
     if name:

@@ -32,9 +32,6 @@ def find_start(folder: Path, keeps_last: bool = True) -> Start:
         folder: That of the checkpoints.
         keeps_last: Whether the run keeps its last states. The best one is saved in the middle of things, so that a run
             does not go on exactly from there; it is taken only where no other is whole, or none is kept.
-
-    Raises:
-        UsageError: If there are checkpoints and none of them is whole.
     """
     recover(folder)
     names = {path: re.fullmatch(r"last(?:-(\d+))?\.ckpt", path.name) for path in folder.glob("last*.ckpt")}
@@ -56,11 +53,7 @@ def find_start(folder: Path, keeps_last: bool = True) -> Start:
 
 
 def read_start(path: Path) -> Start:
-    """Read a checkpoint whole, with its checksums.
-
-    Raises:
-        UsageError: If it is truncated, damaged, or no checkpoint of a training.
-    """
+    """Read a checkpoint whole, with its checksums."""
     try:
         content = _read_folder(path) if path.is_dir() else _read_file(path)
     except UsageError:
@@ -104,9 +97,6 @@ def check_same(stored: Config, wanted: Config) -> list[str]:
 
     Returns:
         Remarks about changes that go through and after which the result is not bit by bit the same.
-
-    Raises:
-        UsageError: If anything changed that the training depends on; all such changes are listed.
     """
     remarks, refused = [], []
     before, after = _flatten(stored), _flatten(wanted)

@@ -40,9 +40,6 @@ class Run:
         """Make a new run directory, or find the one that the main process made: it alone `makes` one.
 
         It is called `name`, or else `job`, or else by the time.
-
-        Raises:
-            UsageError: If a run of that name exists.
         """
         parent = Path(root) / experiment
         wanted = name or job or datetime.now().strftime("%Y%m%d-%H%M%S")
@@ -91,11 +88,7 @@ class Run:
             return False
 
     def lock(self) -> None:
-        """Hold the run for this process until it ends, however it ends.
-
-        Raises:
-            UsageError: If another live process holds it.
-        """
+        """Hold the run for this process until it ends, however it ends."""
         try:
             with contextlib.suppress(NotImplementedError):  # a file system without locks: nothing to hold
                 self._lock.acquire()
@@ -116,8 +109,7 @@ class Run:
 
     def read(self) -> dict[str, Any]:
         """Return the content of run.json."""
-        content: dict[str, Any] = json.loads((self.directory / "run.json").read_text(encoding="utf-8"))
-        return content
+        return json.loads((self.directory / "run.json").read_text(encoding="utf-8"))
 
     def write(self, content: dict[str, Any]) -> None:
         """Replace run.json by `content` in one step; numbers JSON lacks (NaN, infinity) become null."""

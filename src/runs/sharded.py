@@ -84,8 +84,7 @@ def read_parts(folder: Path, tensors: dict[str, Tensor] | None = None) -> dict[s
 
 def read_plain(folder: Path) -> dict[str, Any]:
     """Return what is no tensor."""
-    plain: dict[str, Any] = torch.load(folder / PLAIN, map_location="cpu", weights_only=True)
-    return plain
+    return torch.load(folder / PLAIN, map_location="cpu", weights_only=True)
 
 
 def merged(folder: Path) -> dict[str, Any]:
@@ -109,11 +108,7 @@ def merged(folder: Path) -> dict[str, Any]:
 
 
 def check_parts(folder: Path) -> None:
-    """Read a folder whole.
-
-    Raises:
-        UsageError: If a file is missing, or is not what was written.
-    """
+    """Read a folder whole."""
     try:
         sums: dict[str, list[int]] = json.loads((folder / SUMS).read_text())
     except (OSError, ValueError):

@@ -35,9 +35,6 @@ def load_weights(net: nn.Module, source: str) -> list[str]:
 
     Returns:
         The report, line by line.
-
-    Raises:
-        UsageError: If the file cannot be read, or nothing in it fits.
     """
     given, own = _tensors(read_weights(source)), _tensors(net.state_dict())
     left_off, put_on = _prefixes(given, own)
@@ -69,9 +66,6 @@ def read_weights(source: str) -> dict[str, Any]:
     Args:
         source: A .pt, .pth, .ckpt or .safetensors file, the URL of one, or torchvision's name of weights, such as
             ResNet18_Weights.DEFAULT. What is downloaded is kept in torch.hub's folder.
-
-    Raises:
-        UsageError: If the file is missing, damaged or holds no weights.
     """
     path = _download(source) if re.match(r"https?://|\w+_Weights\.\w+$", source) else Path(source).expanduser()
     if not is_checkpoint(path):
@@ -124,8 +118,7 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
         from safetensors.torch import load_file  # an optional package
     except ImportError:
         raise UsageError(f"{path} needs the package safetensors; write pip install safetensors") from None
-    tensors: dict[str, Tensor] = load_file(path)
-    return tensors
+    return load_file(path)
 
 
 def _explain(error: Exception) -> str:

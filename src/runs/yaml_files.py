@@ -26,11 +26,7 @@ MOVED = {  # beginnings of class paths before version 0.2, and what they are now
 
 
 def load_file(path: str) -> Config:
-    """Read one YAML file.
-
-    Raises:
-        UsageError: If the file is missing, empty, not YAML, or not a mapping.
-    """
+    """Read one YAML file."""
     try:
         config: Any = OmegaConf.to_container(OmegaConf.load(path))
     except FileNotFoundError:

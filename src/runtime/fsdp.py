@@ -96,8 +96,7 @@ class FSDPStrategy(ModelParallelStrategy):
     def _named(self, optimizer: Optimizer, options: StateDictOptions | None = None) -> dict[str, Any]:
         assert self.model is not None
         plain = optimizer._optimizer if isinstance(optimizer, LightningOptimizer) else optimizer
-        state: dict[str, Any] = get_optimizer_state_dict(self.model, plain, options=options)
-        return state
+        return get_optimizer_state_dict(self.model, plain, options=options)
 
     def save_checkpoint(
         self, checkpoint: dict[str, Any], filepath: str | Path, storage_options: Any | None = None

@@ -6,11 +6,7 @@ from src.errors import UsageError
 
 
 def settle_strategy(trainer: Trainer, module: LightningModule, sync_batchnorm: bool) -> None:
-    """Let DDP wait for some gradients only where a module optimizes by hand, and check `trainer.sync_batchnorm`.
-
-    Raises:
-        UsageError: If batch norm is to be synchronized where that does not work.
-    """
+    """Let DDP wait for some gradients only where a module optimizes by hand, and check `trainer.sync_batchnorm`."""
     strategy = trainer.strategy
     if isinstance(strategy, DDPStrategy) and not module.automatic_optimization:
         strategy._ddp_kwargs["find_unused_parameters"] = True  # each backward pass has gradients for some only

@@ -40,9 +40,6 @@ def check(request: Request) -> int:
 
     Returns:
         The exit code: 0 if nothing is wrong, else 1.
-
-    Raises:
-        UsageError: If the data is not even there, or comes from a datamodule that does not say what its splits are.
     """
     datamodule = build_data(request.config)
     if not isinstance(datamodule, BaseDataModule):

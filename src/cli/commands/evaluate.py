@@ -15,9 +15,6 @@ def evaluate(cli: CLI, stage: str, path: str | None) -> None:
     """Run the stage validate, test or predict with a checkpoint, or with the weights as they are.
 
     What was logged stands in `cli.metrics` and `cli.results` then.
-
-    Raises:
-        NothingToDo: If the module has no step for it, or neither module nor data a loader.
     """
     trainer, module, datamodule = cli.trainer, cli.model, cli.datamodule
     if missing := _missing(cli, stage):

@@ -9,11 +9,7 @@ from src.errors import UsageError
 
 
 def find_batch_size(cli: CLI) -> None:
-    """Try larger and larger batches with Lightning's tuner, and print how to keep the batch that the config asks for.
-
-    Raises:
-        UsageError: If the data has no `batch_size`, the number of samples over all devices.
-    """
+    """Try larger and larger batches with Lightning's tuner, and print how to keep the one that the config asks for."""
     trainer, module = cli.trainer, cli.model
     datamodule: Any = cli.datamodule
     if not isinstance(getattr(datamodule, "batch_size", None), int):

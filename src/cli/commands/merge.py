@@ -15,9 +15,6 @@ def merge(request: Request) -> int:
 
     Returns:
         The exit code, 0.
-
-    Raises:
-        UsageError: If it is no such folder, or damaged.
     """
     if "ckpt_path" not in request.line.options:
         raise UsageError("merge needs --ckpt_path FOLDER, a sharded checkpoint")

@@ -24,9 +24,6 @@ def repeat(request: Request) -> int:
 
     Returns:
         The exit code: 0, or that of the run that failed.
-
-    Raises:
-        UsageError: If no number is given.
     """
     line = request.line
     name = line.options.get("run_name") or datetime.now().strftime("%Y%m%d-%H%M%S")

@@ -24,9 +24,6 @@ class Replay(Callback):
 
     Args:
         batch: Its number, counted over all epochs from 0.
-
-    Raises:
-        Found: When the batch is done.
     """
 
     def __init__(self, batch: int) -> None:

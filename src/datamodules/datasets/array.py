@@ -20,9 +20,6 @@ class ArrayDataset(Dataset[tuple[Tensor, Tensor]]):
         names: What each sample is called, such as its file; packed, shape (N, longest).
         classes: Names of the classes, in the order of their numbers.
         indices: The samples that belong to this dataset, shape (M,); all if left out.
-
-    Raises:
-        ValueError: If the lengths differ.
     """
 
     serves_batches = True
@@ -79,20 +76,17 @@ class ArrayDataset(Dataset[tuple[Tensor, Tensor]]):
     @property
     def targets(self) -> Tensor:
         """The targets of this dataset's own samples, shape (M, ...)."""
-        targets: Tensor = self._own("targets")
-        return targets
+        return self._own("targets")
 
     @property
     def groups(self) -> np.ndarray | None:
         """The group of each of this dataset's samples, shape (M,)."""
-        groups: np.ndarray | None = self._own("groups")
-        return groups
+        return self._own("groups")
 
     @property
     def weights(self) -> np.ndarray | None:
         """The weight of each of this dataset's samples, shape (M,)."""
-        weights: np.ndarray | None = self._own("weights")
-        return weights
+        return self._own("weights")
 
     def _place(self, indices: Any) -> Any:
         return indices if self._indices is None else self._indices[indices]

@@ -18,9 +18,6 @@ class BoxDataset(Dataset[tuple[Tensor, Target]]):
         boxes: Corners x1, y1, x2, y2 in pixels, shape (N, most, 4), float; zeros after an image's last.
         labels: The class of each box, at least 1, shape (N, most); 0 after an image's last.
         classes: Names of the classes, in the order of their numbers.
-
-    Raises:
-        ValueError: If the lengths differ.
     """
 
     serves_batches = True

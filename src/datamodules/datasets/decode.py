@@ -54,9 +54,6 @@ def decode_image(path: str, num_channels: int = 3, min_side: int | None = None) 
 
     Returns:
         The image, uint8 of shape (C, H, W), and what the file is.
-
-    Raises:
-        UnreadableImage: If the file is missing, empty, truncated or no image.
     """
     try:
         data = Path(path).read_bytes()
@@ -93,14 +90,12 @@ def fit_image(image: Tensor, size: int, crop: bool, original: ImageInfo) -> Tens
         Shape (C, size, size).
     """
     if not crop:
-        resized: Tensor = functional.resize(image, [size, size], antialias=True)
-        return resized
+        return functional.resize(image, [size, size], antialias=True)
     short = min(original.width, original.height)
     height, width = (max(size * side // short, size) for side in (original.height, original.width))
     if image.shape[-2:] != (height, width):
         image = functional.resize(image, [height, width], antialias=True)
-    middle: Tensor = functional.center_crop(image, [size, size])
-    return middle
+    return functional.center_crop(image, [size, size])
 
 
 def from_pillow(image: Image.Image, num_channels: int) -> Tensor:
@@ -117,5 +112,4 @@ def from_pillow(image: Image.Image, num_channels: int) -> Tensor:
 def _decode_jpeg(data: bytes, num_channels: int) -> Tensor:
     mode = tvio.ImageReadMode.GRAY if num_channels == 1 else tvio.ImageReadMode.RGB
     encoded = torch.frombuffer(bytearray(data), dtype=torch.uint8)
-    image: Tensor = tvio.decode_jpeg(encoded, mode=mode, apply_exif_orientation=True)
-    return image
+    return tvio.decode_jpeg(encoded, mode=mode, apply_exif_orientation=True)

@@ -55,9 +55,6 @@ def index_folders(root: str, folder: str, classes: list[str], others: Counter[st
         folder: Such as "train", or "" for `root` itself.
         classes: The classes in the order of their numbers.
         others: Gets the number of files that are no images by their ending.
-
-    Raises:
-        UsageError: If there is a folder of no known class.
     """
     for name in class_folders(Path(root, folder)):
         if name not in classes:
@@ -81,9 +78,6 @@ def read_table(path: str, classes: list[str] | None) -> dict[str, ArrayDataset]:
 
     Returns:
         The indices by the table's splits ("train", "val", "test"), or one called "all" if it has no such column.
-
-    Raises:
-        UsageError: If the file or a column is missing, or a row is incomplete.
     """
     codes: dict[str, dict[str, int]] = {name: {} for name in ("label", "split", "group")}
     parts: dict[str, list[np.ndarray]] = {name: [] for name in COLUMNS}

@@ -46,11 +46,7 @@ class ImageDataset(Dataset[Any]):
         self.classes = index.classes
 
     def decode(self, item: int) -> tuple[Tensor, ImageInfo]:
-        """Return the image, uint8 of shape (C, H, W) at full or at a smaller scale, and what its file is.
-
-        Raises:
-            UnreadableImage: If it cannot be decoded whole.
-        """
+        """Return the image, uint8 of shape (C, H, W) at full or at a smaller scale, and what its file is."""
         raise NotImplementedError
 
     def fingerprint(self) -> str:

@@ -58,9 +58,6 @@ class Store:
 
         Returns:
             uint8 of shape (N, C, size, size), with undefined pixels where an image is unreadable, and which these are.
-
-        Raises:
-            UsageError: If there is no room.
         """
         shape = shape_of(images)
         self.folder.mkdir(parents=True, exist_ok=True)

@@ -22,9 +22,6 @@ def read_csv(path: str, required: Sequence[str]) -> Iterator[dict[str, tuple[str
     Args:
         path: The table; UTF-8.
         required: Columns that must be there.
-
-    Raises:
-        UsageError: If the file or a column is missing, or a row is incomplete.
     """
     try:
         with open(path, newline="", encoding="utf-8-sig") as file:
@@ -56,9 +53,6 @@ def to_numbers(path: str, name: str, values: Sequence[str], line: int = 2) -> np
         name: The column.
         values: Its cells.
         line: Where the first of them stands in the table.
-
-    Raises:
-        UsageError: If a cell is no finite number.
     """
     try:
         numbers = np.array(values, dtype=np.float64)

@@ -8,11 +8,7 @@ from src.errors import UsageError
 
 
 def collate(batch: Any) -> Any:
-    """Stack a list of samples; what a dataset serves as a batch already stays as it is.
-
-    Raises:
-        UsageError: If the samples differ in size.
-    """
+    """Stack a list of samples; what a dataset serves as a batch already stays as it is."""
     if not isinstance(batch, list):
         return batch
     try:

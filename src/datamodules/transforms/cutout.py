@@ -16,9 +16,6 @@ class Cutout(v2.Transform):
     Args:
         size: Height and width of the square in pixels, at least 1.
         fill: Value of the covered pixels, in the images' own range; 0 is the mean of normalised images.
-
-    Raises:
-        ValueError: If `size` is below 1.
     """
 
     def __init__(self, size: int, fill: float = 0) -> None:

@@ -41,5 +41,4 @@ def cut(images: Tensor, corners: dict[str, Any], height: int, width: int) -> Ten
 
 def of_type(result: Tensor, given: Tensor) -> Tensor:
     """Keep masks masks and images images."""
-    wrapped: Tensor = tv_tensors.wrap(result, like=given) if isinstance(given, tv_tensors.TVTensor) else result
-    return wrapped
+    return tv_tensors.wrap(result, like=given) if isinstance(given, tv_tensors.TVTensor) else result

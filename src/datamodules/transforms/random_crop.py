@@ -11,9 +11,6 @@ class RandomCrop(v2.Transform):
 
     Args:
         size: Height and width of the square in pixels, at least 1 and at most the images' own.
-
-    Raises:
-        ValueError: If `size` is below 1, or above the size of the images.
     """
 
     def __init__(self, size: int) -> None:

@@ -12,9 +12,6 @@ class RandomFlip(v2.Transform):
 
     Args:
         p: Probability of mirroring, in [0, 1].
-
-    Raises:
-        ValueError: If `p` is out of range.
     """
 
     def __init__(self, p: float = 0.5) -> None:

@@ -18,9 +18,6 @@ class RandomResizedCrop(v2.Transform):
         size: Height and width of the result in pixels.
         scale: Least and greatest share of the area that is kept, in (0, 1].
         ratio: Least and greatest proportion of width to height.
-
-    Raises:
-        ValueError: If a number is out of range.
     """
 
     def __init__(

@@ -14,9 +14,6 @@ class RandomShift(v2.Transform):
     Args:
         pixels: Largest shift in each direction, at least 1.
         fill: Value of the new pixels, in the images' own range.
-
-    Raises:
-        ValueError: If `pixels` is below 1.
     """
 
     def __init__(self, pixels: int, fill: float = 0) -> None:

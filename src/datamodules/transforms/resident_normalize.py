@@ -23,13 +23,11 @@ class ResidentNormalize(v2.Normalize):
     def transform(self, inpt: Tensor, params: dict[str, Any]) -> Tensor:
         """Normalize images of floating-point numbers, shape (..., C, H, W)."""
         if not inpt.is_floating_point():
-            theirs: Tensor = super().transform(inpt, params)  # masks stay; images of whole numbers are an error
-            return theirs
+            return super().transform(inpt, params)  # masks stay; images of whole numbers are an error
         images = inpt.as_subclass(Tensor)
         mean, std = self._mean.to(images.dtype), self._std.to(images.dtype)
         result = (images.sub_(mean) if self.inplace else images.sub(mean)).div_(std)
-        wrapped: Tensor = tv_tensors.wrap(result, like=inpt) if isinstance(inpt, tv_tensors.TVTensor) else result
-        return wrapped
+        return tv_tensors.wrap(result, like=inpt) if isinstance(inpt, tv_tensors.TVTensor) else result
 
 
 def resident(transforms: Sequence[nn.Module], device: torch.device) -> list[nn.Module]:

@@ -26,9 +26,6 @@ class NegativeElbo(nn.Module):
     Args:
         beta: Weight of the rate, at least 0: 1 for the bound itself, more for latents that say less, each about
             something else (https://openreview.net/forum?id=Sy2fzU9gl).
-
-    Raises:
-        ValueError: If `beta` is negative.
     """
 
     def __init__(self, beta: float = 1.0) -> None:

@@ -10,9 +10,6 @@ class WeightedSum(nn.Module):
     Args:
         losses: At least one.
         weights: What each of them is multiplied by.
-
-    Raises:
-        ValueError: If there is not one weight for each loss.
     """
 
     def __init__(self, losses: list[nn.Module], weights: list[float]) -> None:

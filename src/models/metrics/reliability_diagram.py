@@ -11,9 +11,6 @@ class ReliabilityDiagram(Metric):
 
     Args:
         num_bins: Intervals of confidence, at least 2.
-
-    Raises:
-        ValueError: If `num_bins` is below 2.
     """
 
     full_state_update = False

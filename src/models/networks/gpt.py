@@ -86,8 +86,7 @@ class _Block(nn.Module):
         )
         dropout = self.dropout if self.training else 0.0
         mixed = F.scaled_dot_product_attention(query, key, value, dropout_p=dropout, is_causal=True)
-        attended: Tensor = self.attention_out(mixed.transpose(1, 2).flatten(2))
-        return attended
+        return self.attention_out(mixed.transpose(1, 2).flatten(2))
 
     def _drop(self, x: Tensor) -> Tensor:
         return F.dropout(x, self.dropout, self.training)

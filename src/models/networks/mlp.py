@@ -12,9 +12,6 @@ class MLP(nn.Module):
         hidden: Width of each hidden layer; empty for a linear classifier.
         batch_norm: Whether to normalise each hidden layer over the batch (arXiv:1502.03167).
         norm_inputs: Whether to normalise the inputs so too, for features of different scales.
-
-    Raises:
-        ValueError: If a width is below 1.
     """
 
     def __init__(
@@ -40,5 +37,4 @@ class MLP(nn.Module):
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Map samples of any shape (B, ...) to logits of shape (B, num_classes)."""
-        logits: Tensor = self.layers(inputs)
-        return logits
+        return self.layers(inputs)

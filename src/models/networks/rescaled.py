@@ -9,9 +9,6 @@ class Rescaled(nn.Module):
         net: Maps inputs to outputs of shape (B, K).
         mean: Mean of each target, K numbers; `${data.init_args.target_mean}` takes them from the training samples.
         std: Standard deviation of each, above 0; `${data.init_args.target_std}` likewise.
-
-    Raises:
-        ValueError: If the numbers are not as many, or a deviation is not positive.
     """
 
     mean: Tensor
@@ -27,5 +24,4 @@ class Rescaled(nn.Module):
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Map inputs to outputs in the targets' units, shape (B, K)."""
-        outputs: Tensor = self.net(inputs) * self.std + self.mean
-        return outputs
+        return self.net(inputs) * self.std + self.mean

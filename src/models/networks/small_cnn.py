@@ -15,9 +15,6 @@ class SmallCNN(nn.Module):
             to halve height and width by max pooling, before that batch norm and ReLU.
         pool_size: The last feature map is averaged down to so many rows and columns, which enter the linear head.
         dropout: Share of features dropped before the head, in [0, 1).
-
-    Raises:
-        ValueError: If a number is out of range or there is no convolution.
     """
 
     def __init__(
@@ -49,5 +46,4 @@ class SmallCNN(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Map images of shape (B, C, H, W) to logits of shape (B, num_classes)."""
-        logits: Tensor = self.head(self.dropout(self.features(images)))
-        return logits
+        return self.head(self.dropout(self.features(images)))

@@ -14,9 +14,6 @@ class SmallDecoder(nn.Module):
         layers: Towards the image, a number for a 3x3 convolution of so many channels with batch norm and ReLU, or "U"
             to double height and width. Begins with a number.
         start_size: Height and width of the first feature map.
-
-    Raises:
-        ValueError: If a number is out of range or `layers` does not begin with one.
     """
 
     def __init__(self, in_features: int, out_channels: int, layers: list[int | Literal["U"]], start_size: int) -> None:
@@ -38,5 +35,4 @@ class SmallDecoder(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """Map features of shape (B, in_features) to images of shape (B, out_channels, H, W)."""
-        images: Tensor = self.layers(features)
-        return images
+        return self.layers(features)

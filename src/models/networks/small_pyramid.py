@@ -14,9 +14,6 @@ class SmallPyramid(nn.Module):
         in_channels: Channels of the image; torchvision's detectors want 3.
         widths: Channels of a half, a quarter and each further scale, at least two.
         out_channels: Channels of the map; FCOS and RetinaNet want a multiple of 32.
-
-    Raises:
-        ValueError: If a number is below 1 or there are fewer than two scales.
     """
 
     def __init__(self, in_channels: int, widths: list[int], out_channels: int) -> None:
@@ -38,8 +35,7 @@ class SmallPyramid(nn.Module):
         result: Tensor = coarsest
         for scale in reversed(others):
             result = scale + nn.functional.interpolate(result, size=scale.shape[-2:])
-        features: Tensor = self.last(result)
-        return features
+        return self.last(result)
 
 
 def _block(in_channels: int, channels: int) -> nn.Sequential:

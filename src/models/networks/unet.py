@@ -13,9 +13,6 @@ class UNet(nn.Module):
         in_channels: Channels of the image, 1 for grey and 3 for colour.
         num_classes: Number of outputs for each pixel, at least 1.
         widths: Channels at each scale, from that of the image on; each is half as high and wide as the one before.
-
-    Raises:
-        ValueError: If a number is below 1 or there is no scale.
     """
 
     def __init__(self, in_channels: int, num_classes: int, widths: list[int]) -> None:
@@ -37,8 +34,7 @@ class UNet(nn.Module):
         for block, skip in zip(self.up, reversed(scales), strict=True):
             enlarged = nn.functional.interpolate(result, size=skip.shape[-2:])
             result = block(torch.cat([skip, enlarged], dim=1))
-        logits: Tensor = self.head(result)
-        return logits
+        return self.head(result)
 
 
 def _block(in_channels: int, channels: int) -> nn.Sequential:
