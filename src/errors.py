@@ -1,7 +1,8 @@
 """What goes wrong for a user, and how it is said."""
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 
 class UsageError(ValueError):
@@ -16,3 +17,13 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     """Return " (did you mean x?)" for the nearest of `known`, or an empty string."""
     near = difflib.get_close_matches(word, sorted(known), 1, 0.6)
     return f" (did you mean {near[0]}?)" if near else ""
+
+
+def no_such_file(path: Path) -> str:
+    """Return "no such file", with the nearest name in its folder."""
+    return "no such file" + did_you_mean(path.name, [file.name for file in path.absolute().parent.glob("*")])
+
+
+def listed(names: Sequence[str], shown: int = 10) -> str:
+    """Return the first of some names, and how many more there are."""
+    return ", ".join(names[:shown]) + (f" and {len(names) - shown} more" if len(names) > shown else "")

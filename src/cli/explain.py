@@ -31,15 +31,9 @@ CLASS = re.compile(r"(?:given class_path |class_path=)'([\w.]+)'")
 
 
 def explain(error: BaseException, started: bool, in_group: bool) -> tuple[int, str]:
-    """Print what ended a command.
+    """Print what ended a command; return the exit code, 2 for a mistake or 1 for a failure, and the message.
 
-    Args:
-        error: What was raised.
-        started: Whether the first batch had been asked for; an error before that is a wrong setting.
-        in_group: Whether there are other processes, one of which may have ended first.
-
-    Returns:
-        The exit code, 2 for a mistake or 1 for a failure, and the message.
+    An error before the first batch has `started` is a wrong setting; `in_group`, another process may have ended first.
     """
     message, code = describe(error), 1
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
@@ -80,7 +74,7 @@ def shorten(report: str) -> str:
             return f"{where}{name} takes built schedulers, which no configuration can hold; write src.optim.{ours}"
     if found := re.search(r"(?:Group '([\w.]+)' does not accept option|Option) '([\w.+]+)'", report):
         group, option = found[1], found[2]
-        return _unknown_option(option, path, group, classes[_depth(report, found) - 1 :])
+        return _unknown_option(option, path, group, classes[len(CLASS.findall(report[: found.start()])) - 1 :])
     if found := re.search(r"module '([\w.]+)' has no attribute '(\w+)'", report):
         near = did_you_mean(found[2], dir(importlib.import_module(found[1])))
         return f"{where}there is no {found[1]}.{found[2]}{near}"
@@ -92,14 +86,11 @@ def shorten(report: str) -> str:
         given = re.search(r"Given value: ([\w.]+)", report[found.end() :])
         return f"{where}{found[1] or (given[1] if given else '')} is not a {found[2]}; write the class_path of one"
     if found := re.search(r"the following arguments are required: (.+?)(?:\. Got value|\n|$)", report):
-        named_later = report[: found.start()].endswith("callable class: ")  # the class of a factory
-        owner = classes[_depth(report, found) - (not named_later)] if classes else "the configuration"
+        before = report[: found.start()]
+        place = len(CLASS.findall(before)) - (not before.endswith("callable class: "))  # a factory's is named later
+        owner = classes[place] if classes else "the configuration"
         return f"{where}{owner} needs {found[1]}; write a value for it"
     return _wrong_type(report, where)
-
-
-def _depth(report: str, found: re.Match[str]) -> int:
-    return len(CLASS.findall(report[: found.start()]))
 
 
 def _unknown_option(option: str, path: str, group: str | None, classes: list[str]) -> str:

@@ -1,7 +1,6 @@
 """The parser of configurations: Lightning's, with errors as one short message."""
 
 import contextlib
-import importlib
 import inspect
 import traceback
 from collections.abc import Iterator
@@ -11,16 +10,13 @@ from typing import Any, NoReturn
 from lightning.pytorch.cli import LightningArgumentParser
 from lightning.pytorch.utilities.exceptions import MisconfigurationException  # type: ignore[attr-defined]
 
+from src.cli.config import import_path
 from src.errors import UsageError
 
 # What a constructor, or the setup before the first batch, raises for a value that cannot be.
 MISTAKES = (ValueError, RuntimeError, AssertionError, OSError, ImportError, MisconfigurationException)
-
-BATCHES = (
-    *(f"limit_{part}_batches" for part in ("train", "val", "test", "predict")),
-    "overfit_batches",
-    "val_check_interval",
-)
+BATCHES = {f"limit_{part}_batches" for part in ("train", "val", "test", "predict")}
+BATCHES |= {"overfit_batches", "val_check_interval"}
 
 
 class Parser(LightningArgumentParser):
@@ -67,17 +63,12 @@ def mistakes_in_one_line() -> Iterator[None]:
 def check_functions(node: Any, key: str = "") -> None:
     """Refuse functions that do not say what they return: they make nothing, and would be called all the same.
 
-    Args:
-        node: A parsed configuration, as plain data.
-        key: Where it stands.
+    `node` is a parsed configuration, as plain data, `key` where it stands.
     """
     if isinstance(node, dict):
-        path = node.get("class_path")
-        if isinstance(path, str) and "." in path:
-            module, _, name = path.rpartition(".")
-            found = getattr(importlib.import_module(module), name, None)
-            if inspect.isroutine(found) and not getattr(found, "__annotations__", {}).get("return"):
-                raise UsageError(f"{key}: {path} is a function that does not say what it returns; write a class's path")
+        found = import_path(path := node.get("class_path"))
+        if inspect.isroutine(found) and not getattr(found, "__annotations__", {}).get("return"):
+            raise UsageError(f"{key}: {path} is a function that does not say what it returns; write a class's path")
         for name, value in node.items():
             check_functions(value, f"{key}.{name}" if key else str(name))
     elif isinstance(node, list):

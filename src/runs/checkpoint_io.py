@@ -62,11 +62,7 @@ def read_checkpoint(path: str | Path, map_location: Any = "cpu") -> dict[str, An
 
 
 def check_plain(content: dict[str, Any]) -> None:
-    """See that a checkpoint could be read back, with tensors and plain data only.
-
-    Raises:
-        RunFailure: If an entry holds anything else, such as a NumPy array.
-    """
+    """Raise a RunFailure if a checkpoint holds more than tensors and plain data, such as a NumPy array."""
     for key, value in content.items():
         buffer = io.BytesIO()
         try:

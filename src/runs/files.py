@@ -5,11 +5,11 @@ import os
 import shutil
 from pathlib import Path
 
-INDEX = ".metadata"  # the file that a checkpoint in parts has
+INDEX = ".metadata"  # the file that a sharded checkpoint has
 
 
 def is_sharded(path: Path) -> bool:
-    """Whether a path is a checkpoint in parts."""
+    """Whether a path is a sharded checkpoint, which is a folder."""
     return (path / INDEX).is_file()
 
 

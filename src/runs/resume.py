@@ -26,12 +26,10 @@ OTHER_PLACE = re.compile(r"data\.init_args\.(root|csv_file|train|val|test)$")
 
 
 def find_start(folder: Path, keeps_last: bool = True) -> Start:
-    """Return where to continue: the newest whole checkpoint of a run's folder; damaged ones are named.
+    """Return where to continue: the newest whole checkpoint of a folder; damaged ones are named.
 
-    Args:
-        folder: That of the checkpoints.
-        keeps_last: Whether the run keeps its last states. The best one is saved in the middle of things, so that a run
-            does not go on exactly from there; it is taken only where no other is whole, or none is kept.
+    The best one is saved in the middle of things, so that a run does not go on exactly from there: it is taken only
+    where no other is whole, or the run keeps none.
     """
     recover(folder)
     names = {path: re.fullmatch(r"last(?:-(\d+))?\.ckpt", path.name) for path in folder.glob("last*.ckpt")}
@@ -41,12 +39,10 @@ def find_start(folder: Path, keeps_last: bool = True) -> Start:
     damaged = []
     for path in candidates:
         try:
-            start = read_start(path)
+            return read_start(path)
         except UsageError as error:
             damaged.append(str(error))
             print(f"passed over: {error}")
-            continue
-        return start
     if damaged:
         raise UsageError(f"{folder} has no whole checkpoint left; start a new run under another --run_name")
     return Start()
@@ -55,7 +51,16 @@ def find_start(folder: Path, keeps_last: bool = True) -> Start:
 def read_start(path: Path) -> Start:
     """Read a checkpoint whole, with its checksums."""
     try:
-        content = _read_folder(path) if path.is_dir() else _read_file(path)
+        if path.is_dir():
+            from src.runs.sharded import check_parts, read_plain  # few runs need it
+
+            check_parts(path)
+            content: Any = read_plain(path)
+        else:
+            with zipfile.ZipFile(path) as file:
+                if broken := file.testzip():
+                    raise UsageError(f"{path}: damaged: wrong checksum of {broken}")
+            content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except UsageError:
         raise
     except Exception as error:  # zip and pickle readers raise anything for a damaged file
@@ -73,49 +78,28 @@ def read_start(path: Path) -> Start:
     return Start(path, step, within, exact["finished"], True, ranks, exact["metrics"], exact["device"])
 
 
-def _read_file(path: Path) -> Any:
-    with zipfile.ZipFile(path) as file:
-        broken = file.testzip()
-    if broken is not None:
-        raise UsageError(f"{path}: damaged: wrong checksum of {broken}")
-    return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-
-
-def _read_folder(path: Path) -> Any:
-    from src.runs.sharded import check_parts, read_plain  # few runs need it
-
-    check_parts(path)
-    return read_plain(path)
-
-
 def check_same(stored: Config, wanted: Config) -> list[str]:
-    """Compare the configuration of a run with the one that is to continue it.
-
-    Args:
-        stored: That of the run.
-        wanted: The one asked for.
-
-    Returns:
-        Remarks about changes that go through and after which the result is not bit by bit the same.
-    """
+    """Refuse changes to a run's configuration that the training depends on; return remarks about the others."""
     remarks, refused = [], []
     before, after = _flatten(stored), _flatten(wanted)
+    spans_all = any(re.match(r"model\..*scheduler.*\.total_steps$", key) and before[key] is None for key in before)
     for key in sorted(before.keys() | after.keys()):
         old, new = before.get(key), after.get(key)
         if old == new or FREE.match(key):
             continue
         change = f"{key}: {old} -> {new}"
+        is_longer = isinstance(old, int) and isinstance(new, int) and (new > old >= 0 or new == -1)
         if OTHER_LAYOUT.match(key):
             remarks.append(f"{change} (the result will not be bit by bit the same)")
         elif OTHER_PLACE.match(key):
             remarks.append(f"{change} (taken for the same data at another place)")
-        elif key in LENGTHS and _is_more(old, new) and not _depends_on_total(stored):
-            new_epoch = ", which begins with a new epoch and is not bit by bit the same" if "steps" in key else ""
-            remarks.append(f"{change} (a longer training{new_epoch})")
-        elif key in LENGTHS and _is_more(old, new):
+        elif key not in LENGTHS or not is_longer:
+            refused.append(change)
+        elif spans_all:
             refused.append(f"{change} (the learning-rate schedule spans all epochs)")
         else:
-            refused.append(change)
+            new_epoch = ", which begins with a new epoch and is not bit by bit the same" if "steps" in key else ""
+            remarks.append(f"{change} (a longer training{new_epoch})")
     if refused:
         listed = "".join(f"\n  {change}" for change in refused[:12])
         more = f"\n  and {len(refused) - 12} more" if len(refused) > 12 else ""
@@ -125,26 +109,11 @@ def check_same(stored: Config, wanted: Config) -> list[str]:
     return remarks
 
 
-def _is_more(old: Any, new: Any) -> bool:
-    return isinstance(old, int) and isinstance(new, int) and (new > old >= 0 or new == -1)
-
-
-def _depends_on_total(config: Config) -> bool:
-    """Whether a scheduler gets the number of all steps from the trainer."""
-    flat = _flatten(config.get("model") or {})
-    return any("scheduler" in key and key.endswith(".total_steps") and flat[key] is None for key in flat)
-
-
 def _flatten(node: Any, prefix: str = "") -> dict[str, Any]:
     """Return every value with its dotted key; lists count as values unless they hold mappings."""
-    items: Any = ()
-    if isinstance(node, dict) and node:
-        items = node.items()
-    elif isinstance(node, list) and any(isinstance(item, dict) for item in node):
-        items = enumerate(node)
-    else:
+    if isinstance(node, list) and any(isinstance(item, dict) for item in node):
+        node = dict(enumerate(node))
+    if not isinstance(node, dict) or not node:
         return {prefix: node}
-    flat: dict[str, Any] = {}
-    for key, value in items:
-        flat |= _flatten(value, f"{prefix}.{key}" if prefix else str(key))
-    return flat
+    parts = [_flatten(value, f"{prefix}.{key}" if prefix else str(key)) for key, value in node.items()]
+    return {key: value for part in parts for key, value in part.items()}

@@ -21,15 +21,12 @@ from src.errors import UsageError
 from src.runs.files import is_checkpoint
 
 PACKAGES = ("torch", "torchvision", "lightning", "torchmetrics", "jsonargparse", "numpy")
+RUNNING = {"end": None, "exit_status": None, "error": None}  # what is known at the end
 NAME_VARIABLE = "TRAIN_RUN_NAME"  # tells the processes that rank 0 starts which run they belong to
 
 
 class Run:
-    """One run directory.
-
-    Args:
-        directory: Where config.yaml, run.json, train.log, event files and checkpoints/ stand.
-    """
+    """One run directory: config.yaml, run.json, train.log, event files and checkpoints/."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
@@ -37,10 +34,7 @@ class Run:
 
     @classmethod
     def create(cls, root: str, experiment: str, name: str | None, job: str | None, makes: bool) -> "Run":
-        """Make a new run directory, or find the one that the main process made: it alone `makes` one.
-
-        It is called `name`, or else `job`, or else by the time.
-        """
+        """Make a run directory called `name`, `job` or by the time; only the main process makes one, others find it."""
         parent = Path(root) / experiment
         wanted = name or job or datetime.now().strftime("%Y%m%d-%H%M%S")
         if not makes:
@@ -114,32 +108,22 @@ class Run:
     def write(self, content: dict[str, Any]) -> None:
         """Replace run.json by `content` in one step; numbers JSON lacks (NaN, infinity) become null."""
         temporary = self.directory / "run.json.tmp"
-        text = json.dumps(_finite(content), indent=2, allow_nan=False)
-        temporary.write_text(text + "\n", encoding="utf-8")
+        temporary.write_text(json.dumps(_finite(content), indent=2, allow_nan=False) + "\n", encoding="utf-8")
         os.replace(temporary, self.directory / "run.json")
 
     def start(self, start: float, hardware: dict[str, Any]) -> None:
         """Write run.json as it stands when the run begins."""
-        content = {
-            "command": shlex.join(sys.argv),
-            "git": _git(),
-            "versions": {"python": platform.python_version(), **{p: importlib.metadata.version(p) for p in PACKAGES}},
-            "hardware": {"platform": platform.platform(), "cpus": os.cpu_count(), **hardware},
-            "start": _iso(start),
-            "end": None,
-            "exit_status": None,
-            "error": None,
-            "metrics": {},
-            "best": {},
-        }
-        self.write(content)
+        versions = {"python": platform.python_version(), **{p: importlib.metadata.version(p) for p in PACKAGES}}
+        content = {"command": shlex.join(sys.argv), "git": _git(), "versions": versions}
+        content["hardware"] = {"platform": platform.platform(), "cpus": os.cpu_count(), **hardware}
+        self.write(content | {"start": _iso(start), **RUNNING, "metrics": {}, "best": {}})
 
     def start_again(self, start: float, checkpoint: str | None) -> None:
         """Note in run.json that the run continues."""
         content = self.read()
         entry = {"command": shlex.join(sys.argv), "git": _git(), "checkpoint": checkpoint, "start": _iso(start)}
         resumed = [*content.get("resumed", []), entry]
-        self.write(content | {"end": None, "exit_status": None, "error": None, "resumed": resumed})
+        self.write(content | RUNNING | {"resumed": resumed})
 
     def finish(self, exit_status: int, error: str | None, metrics: dict[str, float], best: dict[str, float]) -> None:
         """Write how the run ended: its last metrics, and the monitored one of the best checkpoint."""

@@ -1,4 +1,4 @@
-"""Checkpoints in parts: a folder in which each process has written what it holds of weights and optimizer state.
+"""Sharded checkpoints: a folder in which each process has written what it holds of weights and optimizer state.
 
 Tensors go through torch.distributed.checkpoint; all else is plain data in one file beside them, so that reading a
 folder never runs code. A list of checksums is written last.
@@ -40,10 +40,7 @@ SAFE = {  # all that an index of tensors names besides types of numbers
 def write_parts(folder: Path, tensors: dict[str, Tensor], plain: dict[str, Any]) -> None:
     """Write a new folder together with all other processes, and flush it to the disk.
 
-    Args:
-        folder: Where to; it must not exist.
-        tensors: Whole ones, and those shared out over the processes (DTensor), by name.
-        plain: What is no tensor; that of process 0 is written.
+    `tensors` by name are whole, or sharded over the processes (DTensor); of all else that of process 0 is written.
     """
     rank = dist.get_rank()
     lowest = DefaultSavePlanner(dedup_save_to_lowest_rank=True)  # running means and the like are those of process 0
@@ -60,14 +57,9 @@ def write_parts(folder: Path, tensors: dict[str, Tensor], plain: dict[str, Any])
 
 
 def read_parts(folder: Path, tensors: dict[str, Tensor] | None = None) -> dict[str, Tensor]:
-    """Read tensors, whoever wrote them and whatever number of processes reads.
+    """Read tensors by name, whoever wrote them and whatever number of processes reads.
 
-    Args:
-        folder: A checkpoint in parts.
-        tensors: Where to, by name; shared-out ones get their part. None reads everything, whole, onto the CPU.
-
-    Returns:
-        The tensors.
+    They go into `tensors`, of which sharded ones get their shard; without, everything is read, whole, onto the CPU.
     """
     reader = _Reader(folder)
     if tensors is None:
@@ -88,7 +80,7 @@ def read_plain(folder: Path) -> dict[str, Any]:
 
 
 def merged(folder: Path) -> dict[str, Any]:
-    """Return a checkpoint in parts as one, as training with whole weights writes it."""
+    """Return a sharded checkpoint as one, as training with whole weights writes it."""
     checkpoint, tensors = read_plain(folder), read_parts(folder)
     checkpoint["state_dict"] = {
         name.removeprefix("weights/"): item for name, item in tensors.items() if name.startswith("weights/")
@@ -108,7 +100,7 @@ def merged(folder: Path) -> dict[str, Any]:
 
 
 def check_parts(folder: Path) -> None:
-    """Read a folder whole."""
+    """Read a folder whole; a file that is missing, or not what was written, is a UsageError."""
     try:
         sums: dict[str, list[int]] = json.loads((folder / SUMS).read_text())
     except (OSError, ValueError):

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import torch
 from torch import Tensor, nn
 
-from src.errors import UsageError, did_you_mean
+from src.errors import UsageError, listed, no_such_file
 from src.runs.checkpoint_io import read_checkpoint
 from src.runs.files import is_checkpoint
 
@@ -27,14 +27,7 @@ def load_weights(net: nn.Module, source: str) -> list[str]:
 
     Names fit if they differ only by what stands before them, such as `module.` or `net.` in the file, or `backbone.` in
     the network; the prefix with which most tensors fit is taken. A tensor of another shape, such as that of a head for
-    other classes, stays new.
-
-    Args:
-        net: The network, changed in place.
-        source: A file, a URL or torchvision's name of weights; see `read_weights`.
-
-    Returns:
-        The report, line by line.
+    other classes, stays new. `source` is what `read_weights` takes; the report comes line by line.
     """
     given, own = _tensors(read_weights(source)), _tensors(net.state_dict())
     left_off, put_on = _prefixes(given, own)
@@ -42,38 +35,43 @@ def load_weights(net: nn.Module, source: str) -> list[str]:
     found = {name: given[old] for old, name in renamed.items() if name in own}
     fitting = [name for name, tensor in found.items() if tensor.shape == own[name].shape]
     if not any(own[name].ndim for name in fitting):  # a counter of batches fits any other
-        raise UsageError(
-            f"{source}: none of its {len(given)} tensors fits {type(net).__name__}; the file has "
-            f"{_listed(_shapes(given))}; the network has {_listed(_shapes(own))}"
-        )
+        shapes = [
+            listed([f"{name} {_size(item)}" for name, item in tensors.items()], SHOWN) for tensors in (given, own)
+        ]
+        what = f"none of its {len(given)} tensors fits {type(net).__name__}"
+        raise UsageError(f"{source}: {what}; the file has {shapes[0]}; the network has {shapes[1]}")
     for name in fitting:
         own[name].copy_(found[name])
     how = f", without '{left_off}'" if left_off else f", as '{put_on}'" if put_on else ""
     others = {
         "left new, of another shape": [
-            f"{name} {_size(tensor)} -> {_size(own[name])}" for name, tensor in found.items() if name not in fitting
+            f"{name} {_size(found[name])} -> {_size(own[name])}" for name in found if name not in fitting
         ],
         "left new, not in the file": [name for name in own if name not in found],
         "in the file, not used": [name for name in given if renamed.get(name) not in found],
     }
     head = f"weights: {len(fitting)} of {len(own)} tensors of {type(net).__name__} from {source}{how}"
-    return [head, *(f"  {len(names)} {what}: {_listed(names)}" for what, names in others.items() if names)]
+    return [head, *(f"  {len(names)} {what}: {listed(names, SHOWN)}" for what, names in others.items() if names)]
 
 
 def read_weights(source: str) -> dict[str, Any]:
     """Read the weights of a network by name, and nothing that could run code.
 
-    Args:
-        source: A .pt, .pth, .ckpt or .safetensors file, the URL of one, or torchvision's name of weights, such as
-            ResNet18_Weights.DEFAULT. What is downloaded is kept in torch.hub's folder.
+    They come from a .pt, .pth, .ckpt or .safetensors file, the URL of one, or torchvision's name of weights, such as
+    ResNet18_Weights.DEFAULT. What is downloaded is kept in torch.hub's folder.
     """
     path = _download(source) if re.match(r"https?://|\w+_Weights\.\w+$", source) else Path(source).expanduser()
     if not is_checkpoint(path):
-        near = did_you_mean(path.name, [file.name for file in path.absolute().parent.glob("*")])
-        raise UsageError(f"{source}: {'a folder' if path.is_dir() else 'no such file'}{near}; write a file of weights")
-    safe = path.suffix == ".safetensors"
+        raise UsageError(f"{source}: {'a folder' if path.is_dir() else no_such_file(path)}; write a file of weights")
     try:
-        content: Any = _read_safetensors(path) if safe else read_checkpoint(path)
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file  # an optional package
+
+            content: Any = load_file(path)
+        else:
+            content = read_checkpoint(path)
+    except ImportError:
+        raise UsageError(f"{path} needs the package safetensors; write pip install safetensors") from None
     except UsageError:
         raise
     except Exception as error:  # zip and pickle readers raise anything for a damaged file
@@ -95,9 +93,8 @@ def _download(source: str) -> Path:
         try:
             url = get_weight(source).url
         except (KeyError, ValueError):
-            raise UsageError(
-                f"torchvision has no weights '{source}'; write a name such as ResNet18_Weights.DEFAULT"
-            ) from None
+            advice = "write a name such as ResNet18_Weights.DEFAULT"
+            raise UsageError(f"torchvision has no weights '{source}'; {advice}") from None
     name = PurePosixPath(urlsplit(url).path).name
     if url == source:  # many files of the web are called model.safetensors
         name = f"{hashlib.sha256(url.encode()).hexdigest()[:8]}-{name}"
@@ -111,14 +108,6 @@ def _download(source: str) -> Path:
         except (OSError, RuntimeError, ValueError) as error:
             raise UsageError(f"{url}: cannot be downloaded: {error}") from None
     return path
-
-
-def _read_safetensors(path: Path) -> dict[str, Tensor]:
-    try:
-        from safetensors.torch import load_file  # an optional package
-    except ImportError:
-        raise UsageError(f"{path} needs the package safetensors; write pip install safetensors") from None
-    return load_file(path)
 
 
 def _explain(error: Exception) -> str:
@@ -152,13 +141,5 @@ def _fitting_prefixes(longer: Tensors, shorter: Tensors) -> Iterator[str]:
                 yield name[: len(name) - len(short)]
 
 
-def _shapes(tensors: Tensors) -> list[str]:
-    return [f"{name} {_size(tensor)}" for name, tensor in tensors.items()]
-
-
 def _size(tensor: Tensor) -> str:
     return "x".join(map(str, tensor.shape)) or "scalar"
-
-
-def _listed(names: list[str]) -> str:
-    return ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")

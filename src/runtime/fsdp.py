@@ -7,14 +7,8 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.core.optimizer import LightningOptimizer
 from lightning.pytorch.strategies import ModelParallelStrategy
 from torch import Tensor
+from torch.distributed.checkpoint import state_dict as dcp
 from torch.distributed.checkpoint.api import CheckpointException
-from torch.distributed.checkpoint.state_dict import (
-    StateDictOptions,
-    get_model_state_dict,
-    get_optimizer_state_dict,
-    set_model_state_dict,
-    set_optimizer_state_dict,
-)
 from torch.distributed.fsdp import (
     CPUOffloadPolicy,
     FSDPModule,
@@ -31,23 +25,23 @@ from src.runtime.blocks import blocks
 
 BUCKET = 250 << 20  # bytes
 USES = ("training_step", "validation_step", "test_step", "predict_step", "generate", "sample", "reconstruct")
-WHOLE = StateDictOptions(full_state_dict=True, broadcast_from_rank0=True)
+WHOLE = dcp.StateDictOptions(full_state_dict=True, broadcast_from_rank0=True)
 
 
 class FSDPStrategy(ModelParallelStrategy):
-    """Share weights, gradients and optimizer state out over all processes (FSDP2, arXiv:2304.11277).
+    """Shard weights, gradients and optimizer state over all processes (FSDP2, arXiv:2304.11277).
 
-    A block's weights are put together just before it computes, and given back after. The module needs no change.
-    Checkpoints are folders with a part from each process. They continue on any number of processes, with any other
-    strategy too, and `python train.py merge` makes one file of them.
+    A block's weights are gathered just before it computes, and given back after. The module needs no change.
+    Checkpoints are sharded too: folders to which each process writes. They continue on any number of processes, with
+    any other strategy too, and `python train.py merge` makes one file of them.
 
     Args:
-        min_num_parameters: Smaller blocks stay with the rest of the module, which is put together as one; see
+        min_num_parameters: Smaller blocks stay with the rest of the module, which is gathered as one; see
             `src/runtime/blocks.py` for what a block is.
         reshard_after_forward: Give a block's weights back after the forward pass already: less memory, but they are
             sent once more in the backward pass.
-        cpu_offload: Keep weights, gradients and optimizer state in the processor's memory: slow, for what fits in no
-            other way.
+        cpu_offload: Keep weights, gradients and optimizer state in the CPU's memory: slow, for what fits in no other
+            way.
     """
 
     def __init__(
@@ -61,12 +55,12 @@ class FSDPStrategy(ModelParallelStrategy):
         }
 
     def setup_environment(self) -> None:
-        """Let all processes share out the data and the weights alike."""
+        """Make a device mesh of one dimension: all processes shard the data and the weights alike."""
         self._data_parallel_size, self._tensor_parallel_size = self.num_nodes * self.num_processes, 1
         super().setup_environment()
 
     def setup(self, trainer: Trainer) -> None:
-        """Share the module out, once; fit and then test use the same."""
+        """Shard the module, once; fit and then test use the same."""
         module = self.lightning_module
         assert module is not None
         if not module.automatic_optimization:  # between two backward passes of one step nobody gathers the weights
@@ -91,12 +85,12 @@ class FSDPStrategy(ModelParallelStrategy):
 
     def optimizer_state(self, optimizer: Optimizer) -> dict[str, Any]:
         """Return an optimizer's state by the names of the parameters."""
-        return self._named(optimizer, StateDictOptions(cpu_offload=True))
+        return self._named(optimizer, dcp.StateDictOptions(cpu_offload=True))
 
-    def _named(self, optimizer: Optimizer, options: StateDictOptions | None = None) -> dict[str, Any]:
+    def _named(self, optimizer: Optimizer, options: dcp.StateDictOptions | None = None) -> dict[str, Any]:
         assert self.model is not None
         plain = optimizer._optimizer if isinstance(optimizer, LightningOptimizer) else optimizer
-        return get_optimizer_state_dict(self.model, plain, options=options)
+        return dcp.get_optimizer_state_dict(self.model, plain, options=options)
 
     def save_checkpoint(
         self, checkpoint: dict[str, Any], filepath: str | Path, storage_options: Any | None = None
@@ -138,7 +132,7 @@ class FSDPStrategy(ModelParallelStrategy):
         model = self.lightning_module
         assert model is not None
         checkpoint = read_plain(path)
-        weights: dict[str, Any] = get_model_state_dict(model)
+        weights: dict[str, Any] = dcp.get_model_state_dict(model)
         read_parts(path, {f"weights/{name}": value for name, value in weights.items()})
         model.load_state_dict(weights)
         for number, optimizer in enumerate(self.optimizers):
@@ -154,14 +148,14 @@ class FSDPStrategy(ModelParallelStrategy):
             for name, values in stored["values"].items():
                 state[name] |= values
             loaded = {"state": state, "param_groups": stored["param_groups"]}
-            set_optimizer_state_dict(model, optimizer, loaded)
+            dcp.set_optimizer_state_dict(model, optimizer, loaded)
         return checkpoint
 
     def _load_file(self, path: Path) -> dict[str, Any]:
         model = self.lightning_module
         assert model is not None
         checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-        set_model_state_dict(model, checkpoint["state_dict"], options=WHOLE)
+        dcp.set_model_state_dict(model, checkpoint["state_dict"], options=WHOLE)
         for number, optimizer in enumerate(self.optimizers):
             stored, own = checkpoint["optimizer_states"][number], self._named(optimizer)
             groups = zip(stored["param_groups"], own["param_groups"], strict=True)
@@ -171,5 +165,5 @@ class FSDPStrategy(ModelParallelStrategy):
                 group["params"] = [names[place] for place in group["params"]]
             state = {names[place]: values for place, values in stored["state"].items()}
             loaded = {"state": state, "param_groups": stored["param_groups"]}
-            set_optimizer_state_dict(model, optimizer, loaded, options=WHOLE)
+            dcp.set_optimizer_state_dict(model, optimizer, loaded, options=WHOLE)
         return checkpoint

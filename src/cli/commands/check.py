@@ -2,6 +2,7 @@
 
 import hashlib
 from collections import Counter
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
@@ -24,23 +25,14 @@ from src.errors import UsageError
 
 @dataclass
 class Report:
-    """What was found.
-
-    Args:
-        problems: What should be mended.
-        notes: What is dealt with, but good to know.
-    """
+    """What was found: what should be mended, and what is dealt with but good to know."""
 
     problems: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
 
 def check(request: Request) -> int:
-    """Print what the data is and what is wrong with it; the model is not looked at.
-
-    Returns:
-        The exit code: 0 if nothing is wrong, else 1.
-    """
+    """Print what the data is and what is wrong with it, not looking at the model; return 0 if nothing is, else 1."""
     datamodule = build_data(request.config)
     if not isinstance(datamodule, BaseDataModule):
         raise UsageError(f"check reads subclasses of BaseDataModule, got {type(datamodule).__name__}")
@@ -67,22 +59,23 @@ def _check_images(split: str, images: ImageDataset, num_threads: int, report: Re
     infos: list[ImageInfo] = []
     copies: list[str] = []
 
-    def look(items: range) -> list[tuple[int, ImageInfo | str, bytes]]:
-        found: list[tuple[int, ImageInfo | str, bytes]] = []
-        for item in items:
-            try:
-                found.append((item, images.decode(item)[1], _digest(images, item)))
-            except UnreadableImage as error:
-                found.append((item, str(error), b""))
-        return found
+    def look(item: int) -> tuple[int, ImageInfo | None, Any]:
+        try:
+            info = images.decode(item)[1]
+        except UnreadableImage as error:
+            return item, None, str(error)
+        if not isinstance(images, ImageFiles):
+            return item, info, None
+        with open(images.path(item), "rb") as file:
+            return item, info, hashlib.file_digest(file, "blake2b").digest()
 
-    with ThreadPoolExecutor(num_threads) as pool, _bar(split, len(images)) as bar:
-        for item, found, digest in (entry for chunk in pool.map(look, chunks(len(images))) for entry in chunk):
-            bar.update()
-            if isinstance(found, str):
-                report.problems.append(found)
+    with ThreadPoolExecutor(num_threads) as pool:
+        looks = pool.map(lambda items: [look(item) for item in items], chunks(len(images)))
+        for item, info, digest in _bar(split, len(images), (entry for chunk in looks for entry in chunk)):
+            if info is None:
+                report.problems.append(digest)
                 continue
-            infos.append(found)
+            infos.append(info)
             name = f"{split}: {images.name(item)}"
             if digest and not seen.setdefault(digest, name).startswith(split.partition("/")[0]):
                 copies.append(f"{name} is the same file as {seen[digest]}")
@@ -99,36 +92,26 @@ def _check_images(split: str, images: ImageDataset, num_threads: int, report: Re
     report.problems += copies[:10] + ([f"and {len(copies) - 10} more copies"] if len(copies) > 10 else [])
 
 
-def _digest(images: ImageDataset, item: int) -> bytes:
-    """Hash a file's content; empty for images that are no files."""
-    if not isinstance(images, ImageFiles):
-        return b""
-    with open(images.path(item), "rb") as file:
-        return hashlib.file_digest(file, "blake2b").digest()
-
-
 def _check_samples(split: str, dataset: Dataset[Any], report: Report) -> None:
     """Read every sample, and look for numbers that are none."""
     length: int = len(dataset)  # type: ignore[arg-type]
     shapes: Counter[str] = Counter()
-    with _bar(split, length) as bar:
-        for place in range(length):
-            bar.update()
-            try:
-                sample: Any = dataset[place]
-            except Exception as error:  # whatever the data set raises is a finding
-                report.problems.append(f"{split}: sample {place} cannot be read: {error}")
-                continue
-            parts = sample if isinstance(sample, tuple | list) else (sample,)
-            tensors = [part for part in parts if isinstance(part, torch.Tensor)]
-            shapes["x".join(map(str, tensors[0].shape)) if tensors else type(sample).__name__] += 1
-            if any(part.is_floating_point() and not torch.isfinite(part).all() for part in tensors):
-                report.problems.append(f"{split}: sample {place} holds NaN or infinite values")
+    for place in _bar(split, length, range(length)):
+        try:
+            sample: Any = dataset[place]
+        except Exception as error:  # whatever the data set raises is a finding
+            report.problems.append(f"{split}: sample {place} cannot be read: {error}")
+            continue
+        parts = sample if isinstance(sample, tuple | list) else (sample,)
+        tensors = [part for part in parts if isinstance(part, torch.Tensor)]
+        shapes["x".join(map(str, tensors[0].shape)) if tensors else type(sample).__name__] += 1
+        if any(part.is_floating_point() and not torch.isfinite(part).all() for part in tensors):
+            report.problems.append(f"{split}: sample {place} holds NaN or infinite values")
     print(f"{split}: {length:,} samples, " + ", ".join(f"{count:,} of shape {s}" for s, count in shapes.most_common(3)))
 
 
-def _bar(split: str, total: int) -> "tqdm[Any]":
-    return tqdm(desc=split, total=total, unit=" samples", disable=None, leave=False)
+def _bar(split: str, total: int, items: Iterable[Any]) -> Iterable[Any]:
+    return tqdm(items, desc=split, total=total, unit=" samples", disable=None, leave=False)
 
 
 def _check_classes(splits: dict[str, Dataset[Any]], datamodule: BaseDataModule, report: Report) -> None:

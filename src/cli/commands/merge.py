@@ -11,11 +11,7 @@ from src.runs.sharded import merged
 
 
 def merge(request: Request) -> int:
-    """Write a sharded checkpoint as one file beside it, `<name>-merged.ckpt`, which every command takes.
-
-    Returns:
-        The exit code, 0.
-    """
+    """Write a sharded checkpoint as one file beside it, `<name>-merged.ckpt`, which every command takes; return 0."""
     if "ckpt_path" not in request.line.options:
         raise UsageError("merge needs --ckpt_path FOLDER, a sharded checkpoint")
     path = Path(request.line.options["ckpt_path"])

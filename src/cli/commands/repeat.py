@@ -20,10 +20,8 @@ SHOWN = ("best/", "test")  # the metrics in the table, and the names with which 
 def repeat(request: Request) -> int:
     """Train once for each fold and seed, each in a process and a run directory of its own, then print a table.
 
-    A run that finished under the same name before is not repeated, so an interrupted series goes on where it was.
-
-    Returns:
-        The exit code: 0, or that of the run that failed.
+    A run that finished under the same name before is not repeated, so an interrupted series goes on where it was. The
+    exit code is 0, or that of the run that failed.
     """
     line = request.line
     name = line.options.get("run_name") or datetime.now().strftime("%Y%m%d-%H%M%S")
@@ -52,7 +50,10 @@ def repeat(request: Request) -> int:
         writer = csv.DictWriter(file, list(table[0]))
         writer.writeheader()
         writer.writerows(table)
-    _show(table)
+    names, width = list(table[0])[1:], max(len(row["run"]) for row in table)
+    print("\n" + " " * width + "".join(f"{key:>20}" for key in names))
+    for row in table:
+        print(f"{row['run']:<{width}}" + "".join(f"{row[key]:>20.4f}" for key in names))
     print(f"\n{parent / f'{name}.csv'}")
     return 0
 
@@ -62,10 +63,7 @@ def _series(request: Request) -> list[dict[str, int]]:
     numbers, first = request.line.numbers, int(request.config.get("seed_everything") or 0)
     if not numbers:
         raise UsageError("repeat needs --num_folds N or --num_seeds N, or both")
-    ranges = {
-        "seed": range(first, first + numbers.get("num_seeds", 0)),
-        "fold": range(numbers.get("num_folds", 0)),
-    }
+    ranges = {"seed": range(first, first + numbers.get("num_seeds", 0)), "fold": range(numbers.get("num_folds", 0))}
     ranges = {name: values for name, values in ranges.items() if values}
     return [dict(zip(ranges, values, strict=True)) for values in product(*ranges.values())]
 
@@ -84,11 +82,3 @@ def _with_mean(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     values = {name: [row[name] for row in rows] for name in names}
     mean = {"run": "mean"} | {name: statistics.mean(values[name]) for name in names}
     return [*rows, mean, {"run": "deviation"} | {name: statistics.stdev(values[name]) for name in names}]
-
-
-def _show(table: list[dict[str, Any]]) -> None:
-    names = list(table[0])
-    width = max(len(row["run"]) for row in table)
-    print("\n" + " " * width + "".join(f"{name:>20}" for name in names[1:]))
-    for row in table:
-        print(f"{row['run']:<{width}}" + "".join(f"{row[name]:>20.4f}" for name in names[1:]))

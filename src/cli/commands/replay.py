@@ -11,8 +11,7 @@ from src.callbacks.finite_loss import FiniteLoss
 from src.callbacks.helpers.batch import inputs_of, loss_of
 from src.callbacks.last_checkpoint import LastCheckpoint
 from src.cli.builder import CLI
-
-SHOWN = 10
+from src.errors import listed
 
 
 class Found(Exception):
@@ -20,11 +19,7 @@ class Found(Exception):
 
 
 class Replay(Callback):
-    """Look into one batch of a training.
-
-    Args:
-        batch: Its number, counted over all epochs from 0.
-    """
+    """Look into one batch of a training, by its number, counted over all epochs from 0."""
 
     def __init__(self, batch: int) -> None:
         self.batch = batch
@@ -39,9 +34,7 @@ class Replay(Callback):
                 if not list(layer.children()):
                     self._handles.append(layer.register_forward_hook(self._watch(name)))
 
-    def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
+    def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Say what was seen."""
         if trainer.fit_loop.total_batch_idx == self.batch:
             for handle in self._handles:
@@ -57,10 +50,9 @@ class Replay(Callback):
         return hook
 
     def _cause(self, module: LightningModule, outputs: Any) -> str:
-        loss = loss_of(outputs)
         if self._layers:
             return f"first layer whose output is not finite: {self._layers[0]}"
-        if not _is_finite(loss):
+        if not _is_finite(loss_of(outputs)):
             return "every layer's output is finite, the loss is not: look at the loss and the targets"
         weights = [name for name, parameter in module.named_parameters() if not _is_finite(parameter)]
         if weights:
@@ -97,13 +89,8 @@ def _samples(trainer: Trainer, batch: Any, batch_idx: int) -> list[str]:
     train = datamodule.splits["train"]
     names = [(getattr(train, "name", lambda _: None)(int(key)) or f"sample {key}") for key in keys]
     bad = [name for name, sample in zip(names, inputs, strict=True) if not _is_finite(sample)]
-    lines = [f"batch {batch_idx} of epoch {trainer.current_epoch}, {_listed(names)}"]
-    return lines + ([f"inputs that are not finite: {_listed(bad)}"] if bad else [])
-
-
-def _listed(names: list[str]) -> str:
-    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return f"{len(names)} samples: {', '.join(names[:SHOWN])}{more}"
+    lines = [f"batch {batch_idx} of epoch {trainer.current_epoch}, {len(names)} samples: {listed(names)}"]
+    return lines + ([f"inputs that are not finite: {len(bad)} samples: {listed(bad)}"] if bad else [])
 
 
 def _is_finite(node: Any) -> bool:
