@@ -189,7 +189,7 @@ class Counted(ImageFiles):
     """Image files whose images are not decoded, to measure the index alone."""
 
     def __getitem__(self, item: int) -> Any:
-        return len(self.path(item)), int(self.index[item][1])
+        return len(self.path(item)), int(self.targets[item])
 
 
 def workers(options: argparse.Namespace) -> None:

@@ -40,11 +40,7 @@ set_dumper("yaml", dump_yaml)  # jsonargparse's own writes texts that it then re
 
 
 class CLI(LightningCLI):
-    """Build model, data and trainer from a request, in a run directory.
-
-    Args:
-        request: What was typed, the configuration with all references resolved, and the run it belongs to.
-    """
+    """Build model, data and trainer from a request whose references are all resolved, in a run directory."""
 
     run: Run
     config_text: str  # the whole configuration as YAML, without what belongs to one run only

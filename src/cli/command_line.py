@@ -21,23 +21,14 @@ LEAST = {"num_folds": 2, "num_seeds": 2, "batch": 0}  # values of the options th
 
 @dataclass
 class CommandLine:
-    """The words after `train.py`, sorted.
+    """The words after `train.py`, sorted."""
 
-    Args:
-        command: One of `COMMANDS`, or None for fit and then test.
-        files: Every `--config`, in order.
-        options: Every other `--key value` that is one of `OPTIONS`.
-        overrides: All the rest, in order: what changes the configuration.
-        help: What help was asked for, as arguments of the parser; empty if none.
-        print_config: Whether to print the resulting configuration and stop.
-    """
-
-    command: str | None = None
-    files: list[str] = field(default_factory=list)
-    options: dict[str, str] = field(default_factory=dict)
-    overrides: list[tuple[str, str]] = field(default_factory=list)
-    help: list[str] = field(default_factory=list)
-    print_config: bool = False
+    command: str | None = None  # one of `COMMANDS`; None for fit and then test
+    files: list[str] = field(default_factory=list)  # of every --config, in order
+    options: dict[str, str] = field(default_factory=dict)  # every --key value that is one of `OPTIONS`
+    overrides: list[tuple[str, str]] = field(default_factory=list)  # every other one: changes of the configuration
+    help: list[str] = field(default_factory=list)  # that was asked for, as arguments of the parser
+    print_config: bool = False  # and stop
 
     @classmethod
     def parse(cls, words: list[str]) -> "CommandLine":

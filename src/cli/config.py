@@ -50,14 +50,14 @@ def override(config: Config, key: str, text: str) -> None:
     node: Any = config
     for name in parents:
         node = _child(node, key, name)
-    node, name = _container(node, last)
+    node = _container(node, last)
     if isinstance(node, list):
-        node[_index(node, key, name)] = text
+        node[_index(node, key, last)] = text
         return
-    old = node.get(name)
+    old = node.get(last)
     swaps = isinstance(old, dict) and "class_path" in old and _is_class(parents, text)
-    value = {"class_path": text} if swaps else yaml.safe_load(text) if name.endswith("+") else text
-    node.update(merge(node, {name: value}))
+    value = {"class_path": text} if swaps else yaml.safe_load(text) if last.endswith("+") else text
+    node.update(merge(node, {last: value}))
 
 
 def apply_overrides(config: Config, overrides: list[tuple[str, str]]) -> Config:
@@ -96,10 +96,7 @@ def state(config: Config, facts: Config) -> Config:
 
 
 def resolve(config: Config) -> Config:
-    """Replace every `${dotted.key}` by the value that stands there after all merging.
-
-    An argument that is not stated has the default of its class's signature.
-    """
+    """Replace every `${dotted.key}` by the value that stands there, or by the default of the class's signature."""
     try:
         resolved: Any = OmegaConf.to_container(OmegaConf.create(config), resolve=True)
     except OmegaConfBaseException as error:
@@ -168,28 +165,28 @@ def _index(node: list[Any], key: str, name: str) -> int:
     return int(name)
 
 
-def _container(node: Any, name: str) -> tuple[Any, str]:
+def _container(node: Any, name: str) -> Any:
     """Return the mapping or list in which `name` stands, stepping into `init_args` where it was left out."""
     if isinstance(node, list) and node and not name.isdigit():
-        if isinstance(node[-1], str):
-            node[-1] = {"class_path": node[-1]}
-        node = node[-1]
+        node = _opened(node, -1)
     if isinstance(node, dict) and "class_path" in node and name not in CLASS_KEYS:
         if not isinstance(node.get("init_args"), dict):
             node["init_args"] = {}
         node = node["init_args"]
-    return node, name
+    return node
 
 
 def _child(node: Any, key: str, name: str) -> Any:
-    node, name = _container(node, name)
+    node = _container(node, name)
     if isinstance(node, list):
-        place = _index(node, key, name)
-        if isinstance(node[place], str):
-            node[place] = {"class_path": node[place]}
-        return node[place]
-    if isinstance(node.get(name), str):
-        node[name] = {"class_path": node[name]}
-    elif not isinstance(node.get(name), dict | list):
+        return _opened(node, _index(node, key, name))
+    if not isinstance(node.get(name), str | dict | list):
         node[name] = {}
-    return node[name]
+    return _opened(node, name)
+
+
+def _opened(node: Any, place: int | str) -> Any:
+    """Return what stands in a mapping or list; a class path alone becomes one that arguments can be added to."""
+    if isinstance(node[place], str):
+        node[place] = {"class_path": node[place]}
+    return node[place]

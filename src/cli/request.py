@@ -18,22 +18,13 @@ MONITOR = "callbacks.best.monitor"
 
 @dataclass
 class Request:
-    """One command, ready to be carried out.
+    """One command, ready to be carried out."""
 
-    Args:
-        line: What was typed.
-        config: The merged configuration; `experiment` is always set. References are resolved, unless they lead to what
-            only the data can tell; `src/cli/facts.py` then does it.
-        run: The run to evaluate or to continue; None for a new one.
-        ckpt_path: The checkpoint to evaluate, or to continue from if it was named; else None.
-        states_monitor: Whether somebody chose what the best checkpoint monitors, rather than src/defaults.yaml.
-    """
-
-    line: CommandLine
-    config: Config
-    run: Run | None = None
-    ckpt_path: str | None = None
-    states_monitor: bool = False
+    line: CommandLine  # what was typed
+    config: Config  # merged, and its references resolved but for what only the data can tell; see src/cli/facts.py
+    run: Run | None = None  # the one to evaluate or to continue
+    ckpt_path: str | None = None  # to evaluate, or to continue from if it was named
+    states_monitor: bool = False  # whether somebody chose what the best checkpoint monitors, not src/defaults.yaml
 
     @classmethod
     def build(cls, line: CommandLine) -> "Request":
@@ -79,9 +70,8 @@ def log_root(config: Config) -> str:
     trainer = config.get("trainer")
     root = trainer.get("default_root_dir") if isinstance(trainer, dict) else None
     if not isinstance(root, str):
-        raise UsageError(
-            f"trainer.default_root_dir must be a folder's name, got {root!r} from trainer: {trainer!r:.60}"
-        )
+        got = f"got {root!r} from trainer: {trainer!r:.60}"
+        raise UsageError(f"trainer.default_root_dir must be a folder's name, {got}")
     return root
 
 

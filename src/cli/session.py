@@ -18,7 +18,7 @@ from src.callbacks.last_checkpoint import device_name
 from src.callbacks.run_notes import note_end
 from src.cli.builder import CLI
 from src.cli.commands.evaluate import evaluate
-from src.cli.commands.fit import fit, fit_and_test
+from src.cli.commands.fit import fit_and_test
 from src.cli.console import Console, silence_noise
 from src.cli.facts import fill_in
 from src.cli.report import closing, headline, shown_path
@@ -34,11 +34,8 @@ PARENT_SECONDS = 20  # that a process which failed waits for the one that starte
 def run(request: Request, start: float) -> int:
     """Build and run what was asked for, and keep the run directory's records; `start` is the process's, since 1970.
 
-    Returns:
-        The exit code: 0, 1 for a failure, 2 for a mistake, 128 + the signal's number if one stopped the run.
-
-    Raises:
-        UsageError: If the configuration is wrong, before a run directory exists.
+    The exit code is 0, 1 for a failure, 2 for a mistake, 128 + the signal's number if one stopped the run. A wrong
+    configuration is a UsageError, before a run directory exists.
     """
     silence_noise()
     keep_freed_memory()
@@ -77,9 +74,8 @@ def _build_and_run(request: Request, start: float) -> int:
             return status
         if request.run is None:
             (cli.run.directory / "config.yaml").write_text(cli.config_text, encoding="utf-8")
-            trainer = cli.trainer
-            hardware = {"accelerator": device_name(trainer), "num_devices": trainer.num_devices}
-            cli.run.start(start, hardware | {"num_nodes": trainer.num_nodes})
+            counts = {name: getattr(cli.trainer, name) for name in ("num_devices", "num_nodes")}
+            cli.run.start(start, {"accelerator": device_name(cli.trainer), **counts})
         elif line.trains:
             cli.run.start_again(start, str(cli.start.path) if cli.start.path else None)
         stack.enter_context(console.copy_to(cli.run.directory / "train.log"))
@@ -95,23 +91,16 @@ def _build_and_run(request: Request, start: float) -> int:
         return status
 
 
-def _execute(cli: CLI) -> None:
-    """Run the command; its module is imported only now."""
-    command = cli.request.line.command
-    if command is None:
-        fit_and_test(cli)
-    elif command == "fit":
-        fit(cli)
-    elif cli.request.line.evaluates:
-        evaluate(cli, command, cli.request.ckpt_path)
-    else:
-        _module_of(command)(cli)
-
-
 def _guarded(cli: CLI) -> tuple[int, str | None]:
     """Run the command and turn what goes wrong into an exit code and a message."""
+    command = cli.request.line.command
     try:
-        _execute(cli)
+        if command is None:
+            fit_and_test(cli)
+        elif cli.request.line.evaluates:
+            evaluate(cli, command, cli.request.ckpt_path)
+        else:
+            _module_of(command)(cli)
         return 0, None
     except Stopped as stopped:
         return _stop(cli, stopped), str(stopped)

@@ -5,14 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from torch.utils.data import Dataset
 
 from src.datamodules.datasets.array import ArrayDataset
 from src.datamodules.datasets.file_index import EXTENSIONS, class_folders, find_images, index_folders, read_table
-from src.datamodules.datasets.image_files import ImageFiles
-from src.datamodules.datasets.images import ImageFormat
-from src.datamodules.datasets.names import pack_names, unpack_name
+from src.datamodules.datasets.images import ImageFiles, ImageFormat
+from src.datamodules.datasets.names import pack_names
 from src.datamodules.images import ImageDataModule
 from src.datamodules.splits import classes_of, names_of
 from src.errors import UsageError, did_you_mean
@@ -93,7 +91,7 @@ class ImageFolderDataModule(ImageDataModule):
         names = pack_names(find_images(root, others=self._others))
         if not len(names):
             raise UsageError(f"data.predict_root {root}: no images there")
-        return ImageFiles(root, ArrayDataset(names, torch.full((len(names),), -1), names=names), form, labelled=False)
+        return ImageFiles(root, ArrayDataset(names, None, names=names), form)
 
     def _index_folders(self) -> dict[str, ArrayDataset]:
         root = Path(self.root)
@@ -132,7 +130,7 @@ class ImageFolderDataModule(ImageDataModule):
         codes: dict[str, int] = {}
         groups = np.empty(len(index), dtype=np.int64)
         for item in range(len(index)):
-            name = unpack_name(index[item][0])
+            name = str(index.name(item))
             match = pattern.search(name)
             groups[item] = codes.setdefault((match[1] if pattern.groups else match[0]) if match else name, len(codes))
         return ArrayDataset(index.inputs, index.targets, groups, index.weights, index.inputs, index.classes)

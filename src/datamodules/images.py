@@ -114,9 +114,9 @@ class ImageDataModule(BaseDataModule):
             bad = store.unreadable(images) if self.skip_unreadable else {}
         elif storage == "cache":
             pixels, bad = store.open(images, store.path(images))
-            dataset = images.index.with_inputs(torch.from_numpy(pixels))
+            dataset = images.with_inputs(torch.from_numpy(pixels))
         else:
             pixels = np.empty(shape_of(images), dtype=np.uint8)
             bad = decode_all(images, pixels, self.num_cores)
-            dataset = images.index.with_inputs(torch.from_numpy(pixels))
+            dataset = images.with_inputs(torch.from_numpy(pixels))
         return (dataset.subset(np.delete(np.arange(len(images)), list(bad))) if bad else dataset), bad

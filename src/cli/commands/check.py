@@ -16,8 +16,7 @@ from src.cli.facts import build_data
 from src.cli.request import Request
 from src.datamodules.base import BaseDataModule
 from src.datamodules.datasets.decode import ImageInfo, UnreadableImage
-from src.datamodules.datasets.image_files import ImageFiles
-from src.datamodules.datasets.images import ImageDataset
+from src.datamodules.datasets.images import ImageDataset, ImageFiles
 from src.datamodules.datasets.store import chunks
 from src.datamodules.splits import check_labels, classes_of, names_of
 from src.errors import UsageError

@@ -4,7 +4,6 @@ __getattr__, __dir__, __all__ = lazy(
     __name__,
     array="ArrayDataset",
     boxes="BoxDataset",
-    image_files="ImageFiles",
-    images="ImageDataset ImageFormat",
+    images="ImageDataset ImageFiles ImageFormat",
     keyed="KeyedDataset",
 )

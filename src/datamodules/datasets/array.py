@@ -1,5 +1,6 @@
+import copy
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -9,7 +10,7 @@ from torch.utils.data import Dataset
 from src.datamodules.datasets.names import unpack_name
 
 
-class ArrayDataset(Dataset[tuple[Tensor, Tensor]]):
+class ArrayDataset(Dataset[Any]):
     """Samples held in memory, or in a file that is mapped into it, served a whole batch at a time.
 
     Args:
@@ -19,7 +20,6 @@ class ArrayDataset(Dataset[tuple[Tensor, Tensor]]):
         weights: Relative frequency of each sample in weighted sampling, shape (N,).
         names: What each sample is called, such as its file; packed, shape (N, longest).
         classes: Names of the classes, in the order of their numbers.
-        indices: The samples that belong to this dataset, shape (M,); all if left out.
     """
 
     serves_batches = True
@@ -27,24 +27,23 @@ class ArrayDataset(Dataset[tuple[Tensor, Tensor]]):
     def __init__(
         self,
         inputs: Tensor,
-        targets: Tensor,
+        targets: Tensor | None,
         groups: np.ndarray | None = None,
         weights: np.ndarray | None = None,
         names: Tensor | None = None,
         classes: list[str] | None = None,
-        indices: np.ndarray | None = None,
     ) -> None:
         columns: dict[str, Any] = {"targets": targets, "groups": groups, "weights": weights, "names": names}
         for name, values in columns.items():
             if values is not None and len(values) != len(inputs):
                 raise ValueError(f"inputs and {name} must have one length, got {len(inputs):,} and {len(values):,}")
         self._inputs, self._columns, self.classes = inputs, columns, classes
-        self._indices = None if indices is None else torch.from_numpy(indices)
+        self._indices: Tensor | None = None  # of the samples that belong to a subset, shape (M,)
 
     def __len__(self) -> int:
         return len(self._inputs if self._indices is None else self._indices)
 
-    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+    def __getitem__(self, index: int) -> Any:
         place = self._place(index)
         return self._inputs[place], self._columns["targets"][place]
 
@@ -58,15 +57,15 @@ class ArrayDataset(Dataset[tuple[Tensor, Tensor]]):
         names = self._columns["names"]
         return None if names is None else unpack_name(names[self._place(index)])
 
-    def subset(self, indices: np.ndarray) -> "ArrayDataset":
+    def subset(self, indices: np.ndarray) -> Self:
         """Return the samples at `indices`; nothing but the indices is copied."""
-        places = self._place(torch.from_numpy(indices)).numpy()
-        return ArrayDataset(self._inputs, **self._columns, classes=self.classes, indices=places)
+        chosen = copy.copy(self)
+        chosen._indices = self._place(torch.from_numpy(indices))
+        return chosen
 
     def with_inputs(self, inputs: Tensor) -> "ArrayDataset":
         """Return the same samples with other inputs, shape (M, ...); all else stays."""
-        columns = {name: self._own(name) for name in self._columns}
-        return ArrayDataset(inputs, **columns, classes=self.classes)
+        return ArrayDataset(inputs, **{name: self._own(name) for name in self._columns}, classes=self.classes)
 
     @property
     def inputs(self) -> Tensor:
@@ -74,8 +73,8 @@ class ArrayDataset(Dataset[tuple[Tensor, Tensor]]):
         return self._inputs if self._indices is None else self._inputs[self._indices]
 
     @property
-    def targets(self) -> Tensor:
-        """The targets of this dataset's own samples, shape (M, ...)."""
+    def targets(self) -> Any:
+        """The targets of this dataset's own samples, shape (M, ...), None if they have none."""
         return self._own("targets")
 
     @property

@@ -1,14 +1,13 @@
-import copy
+import hashlib
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
-import numpy as np
 from torch import Tensor, nn
-from torch.utils.data import Dataset
 
 from src.datamodules.datasets.array import ArrayDataset
-from src.datamodules.datasets.decode import ImageInfo, fit_image
+from src.datamodules.datasets.decode import ImageInfo, decode_image, fit_image
 
 
 @dataclass(frozen=True)
@@ -26,40 +25,39 @@ class ImageFormat:
     num_channels: int = 3
 
 
-class ImageDataset(Dataset[Any]):
+class ImageDataset(ArrayDataset):
     """Images of any size, decoded one by one and made to fit; `Store` decodes them all beforehand.
 
-    A subclass tells how one is decoded.
+    A subclass tells how one is decoded. A sample is (image, class), or the image alone where there are no targets.
 
     Args:
-        index: What is known of each image without decoding it; its inputs say where the image is.
+        index: What is known of each image without decoding it.
         form: What each image is made into.
         transform: Random transforms of the whole image before it is made to fit, so that a crop is taken from all of
             it; they draw from generators that `KeyedDataset` seeds.
-        labelled: Whether samples are (image, class) or the image alone.
     """
 
-    def __init__(
-        self, index: ArrayDataset, form: ImageFormat, transform: Sequence[nn.Module] = (), labelled: bool = True
-    ) -> None:
-        self.index, self.form, self.transform, self.labelled = index, form, transform, labelled
-        self.classes = index.classes
+    serves_batches = False
+    __getitems__ = None  # type: ignore[assignment]
+
+    def __init__(self, index: ArrayDataset, form: ImageFormat, transform: Sequence[nn.Module] = ()) -> None:
+        vars(self).update(vars(index))
+        self.form, self.transform = form, transform
 
     def decode(self, item: int) -> tuple[Tensor, ImageInfo]:
-        """Return the image, uint8 of shape (C, H, W) at full or at a smaller scale, and what its file is."""
+        """Return the image, uint8 of shape (C, H, W) at full or at a smaller scale, and what its file is.
+
+        One that cannot be decoded whole is an UnreadableImage.
+        """
         raise NotImplementedError
 
     def fingerprint(self) -> str:
         """Return a text that changes when any decoded image would."""
         raise NotImplementedError
 
-    def __len__(self) -> int:
-        return len(self.index)
-
-    def __getitem__(self, item: int) -> Any:
-        """Return the image, uint8 of shape (C, size, size), and its class if it has one."""
-        image = self.read(item)
-        return (image, int(self.index[item][1])) if self.labelled else image
+    def __getitem__(self, index: int) -> Any:
+        image, targets = self.read(index), self._columns["targets"]
+        return image if targets is None else (image, int(targets[self._place(index)]))
 
     def read(self, item: int) -> Tensor:
         """Return the image alone, uint8 of shape (C, size, size)."""
@@ -69,27 +67,30 @@ class ImageDataset(Dataset[Any]):
             info = replace(info, height=image.shape[-2], width=image.shape[-1])
         return fit_image(image, self.form.size, self.form.fit == "crop", info)
 
-    def name(self, item: int) -> str | None:
-        """Return what an image is called, None if it has no name."""
-        return self.index.name(item)
 
-    def subset(self, indices: np.ndarray) -> Self:
-        """Return the images at `indices`, without copying anything else."""
-        chosen = copy.copy(self)
-        chosen.index = self.index.subset(indices)
-        return chosen
+class ImageFiles(ImageDataset):
+    """Image files, called in the index as they are below the folder `root`."""
 
-    @property
-    def targets(self) -> Tensor | None:
-        """The class of each image, shape (N,)."""
-        return self.index.targets if self.labelled else None
+    def __init__(self, root: str, index: ArrayDataset, form: ImageFormat, transform: Sequence[nn.Module] = ()) -> None:
+        super().__init__(index, form, transform)
+        self.root = root
 
-    @property
-    def groups(self) -> np.ndarray | None:
-        """The group of each image, shape (N,)."""
-        return self.index.groups
+    def path(self, item: int) -> str:
+        """Return the path of a file."""
+        return os.path.join(self.root, str(self.name(item)))
 
-    @property
-    def weights(self) -> np.ndarray | None:
-        """The weight of each image in weighted sampling, shape (N,)."""
-        return self.index.weights
+    def decode(self, item: int) -> tuple[Tensor, ImageInfo]:
+        """Return the image and what its file is."""
+        return decode_image(self.path(item), self.form.num_channels, None if self.transform else self.form.size)
+
+    def fingerprint(self) -> str:
+        """Return a hash of the files' names, sizes and times."""
+        digest = hashlib.sha256(os.fsencode(os.getcwd()))  # what relative paths are relative to
+        for item in range(len(self)):
+            path = self.path(item)
+            try:
+                status = os.stat(path)
+            except OSError:
+                continue  # unreadable, which decoding will say
+            digest.update(f"{path}\0{status.st_size}\0{status.st_mtime_ns}\0".encode(errors="surrogateescape"))
+        return digest.hexdigest()

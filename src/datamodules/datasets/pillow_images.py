@@ -39,7 +39,7 @@ class PillowImages(ImageDataset):
 
     def decode(self, item: int) -> tuple[Tensor, ImageInfo]:
         """Return the image and what it is."""
-        place = int(self.index[item][0])
+        place = int(self._place(item))
         try:
             image: Image.Image = self.dataset[place][0]
             pixels = from_pillow(image, self.form.num_channels)
@@ -50,7 +50,7 @@ class PillowImages(ImageDataset):
 
     def fingerprint(self) -> str:
         """Return a hash of what the dataset says of itself and of its targets."""
-        return hashlib.sha256(repr(self.dataset).encode() + self.index.targets.numpy().tobytes()).hexdigest()
+        return hashlib.sha256(repr(self.dataset).encode() + self.targets.numpy().tobytes()).hexdigest()
 
 
 class PairedImages(Dataset[Any]):
