@@ -32,12 +32,9 @@ class EvaluationFigures(Callback):
 
     def __init__(self, every_n_minutes: float = 5.0, num_mistakes: int = 8) -> None:
         if every_n_minutes <= 0 or num_mistakes < 0:
-            raise ValueError(
-                "EvaluationFigures: every_n_minutes must be above 0 and num_mistakes at least 0, "
-                f"got {every_n_minutes} and {num_mistakes}"
-            )
-        self.every_n_minutes = every_n_minutes
-        self.num_mistakes = num_mistakes
+            wanted = "every_n_minutes must be above 0 and num_mistakes at least 0"
+            raise ValueError(f"EvaluationFigures: {wanted}, got {every_n_minutes} and {num_mistakes}")
+        self.every_n_minutes, self.num_mistakes = every_n_minutes, num_mistakes
         self._sets: list[str] = []  # of the last validation or test
         self._mistakes: dict[str, Mistakes] = {}  # by set
         self._metrics: dict[str, dict[str, Metric]] = {}  # by set
@@ -46,7 +43,18 @@ class EvaluationFigures(Callback):
 
     def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Begin anew."""
-        self._reset(trainer, pl_module)
+        datamodule: Any = getattr(trainer, "datamodule", None)
+        names, count = (getattr(datamodule, name, None) for name in ("class_names", "num_classes"))
+        count = count or len(names or ()) or None
+        self._names = names or [str(k) for k in range(count or 0)]
+        self._sets = set_names(trainer, "test" if trainer.testing else "val")
+        for name in self._sets:
+            if name not in self._metrics:
+                offered = pl_module.figure_metrics(count) if isinstance(pl_module, BaseModule) else {}
+                self._metrics[name] = {key: metric.to(pl_module.device) for key, metric in offered.items()}
+            for metric in self._metrics[name].values():
+                metric.reset()
+            self._mistakes[name] = Mistakes(self.num_mistakes)
 
     on_test_epoch_start = on_validation_epoch_start
 
@@ -66,41 +74,22 @@ class EvaluationFigures(Callback):
         """Draw now and then."""
         if trainer.sanity_checking or trainer.state.fn != "fit":
             return
-        late = time.monotonic() - self._drawn > 60 * self.every_n_minutes
         self._waiting = True
-        if trainer.strategy.broadcast(late):
-            self._draw(trainer, pl_module)
+        if trainer.strategy.broadcast(time.monotonic() - self._drawn > 60 * self.every_n_minutes):
+            self.on_test_end(trainer, pl_module)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Draw the last validation."""
         if self._waiting:
-            self._draw(trainer, pl_module)
+            self.on_test_end(trainer, pl_module)
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Draw the test."""
-        self._draw(trainer, pl_module)
-
-    def _reset(self, trainer: Trainer, module: Any) -> None:
-        datamodule: Any = getattr(trainer, "datamodule", None)
-        names, count = (getattr(datamodule, name, None) for name in ("class_names", "num_classes"))
-        count = count or len(names or ()) or None
-        self._names = names or [str(k) for k in range(count or 0)]
-        self._sets = set_names(trainer, "test" if trainer.testing else "val")
-        for name in self._sets:
-            if name not in self._metrics:
-                offered = module.figure_metrics(count) if isinstance(module, BaseModule) else {}
-                self._metrics[name] = {key: metric.to(module.device) for key, metric in offered.items()}
-            for metric in self._metrics[name].values():
-                metric.reset()
-            self._mistakes[name] = Mistakes(self.num_mistakes)
-
-    def _draw(self, trainer: Trainer, module: LightningModule) -> None:
         """Draw what was found in each set."""
         self._drawn, self._waiting = time.monotonic(), False
         for name in self._sets:
-            self._draw_set(trainer, module, name)
+            self._draw(trainer, pl_module, name)
 
-    def _draw_set(self, trainer: Trainer, module: LightningModule, stage: str) -> None:
+    def _draw(self, trainer: Trainer, module: LightningModule, stage: str) -> None:
         """Compute on all ranks, draw on the first."""
         metrics = self._metrics[stage]
         with warnings.catch_warnings():

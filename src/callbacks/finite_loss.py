@@ -18,8 +18,7 @@ class FiniteLoss(Callback):
 
     Losses stay on their device and are looked at together: every `trainer.log_every_n_steps` batches, at the end of an
     epoch and before each save, so that no step waits for it. A module whose step returns none has its weights alone
-    looked at, before each save. `python train.py replay --resume RUN` then finds the
-    samples and the layer.
+    looked at, before each save. `python train.py replay --resume RUN` then finds the samples and the layer.
 
     Args:
         skip: Leave out steps whose gradients are not finite and go on, on all processes alike, and count them. Every
@@ -55,15 +54,12 @@ class FiniteLoss(Callback):
             buffer.copy_(before)
         self.num_skipped += 1
 
-    def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
+    def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Keep the loss, and now and then look at all that were kept."""
-        loss = loss_of(outputs)
-        if loss is None or self.skip:
+        if self.skip or (loss := loss_of(outputs)) is None:
             return
         self._losses[trainer.fit_loop.total_batch_idx] = loss
-        if len(self._losses) >= min(trainer.log_every_n_steps or MOST_KEPT, MOST_KEPT):  # type: ignore[attr-defined]
+        if len(self._losses) >= min(trainer.log_every_n_steps or MOST_KEPT, MOST_KEPT):
             self._look(trainer)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -125,5 +121,5 @@ def _all_finite(tensors: list[Tensor], device: torch.device) -> bool:
 
 
 def _own_part(tensor: Tensor) -> Tensor:
-    """Return what this process holds of a tensor that may be shared out."""
+    """Return what this process holds of a tensor that may be sharded."""
     return tensor.to_local() if isinstance(tensor, DTensor) else tensor

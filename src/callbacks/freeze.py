@@ -31,10 +31,8 @@ class FreezeRule:
         ends = [end for end in (self.until_epoch, self.until_step) if end is not None]
         self.ends = bool(ends)
         if len(ends) > 1 or min(ends, default=1) < 1:
-            raise ValueError(
-                "Freeze: write until_epoch or until_step, at least 1, or neither for ever; "
-                f"got {self.until_epoch} and {self.until_step} for {self.pattern}"
-            )
+            got = f"got {self.until_epoch} and {self.until_step} for {self.pattern}"
+            raise ValueError(f"Freeze: write until_epoch or until_step, at least 1, or neither for ever; {got}")
 
     def __str__(self) -> str:
         step = f"until step {self.until_step}" if self.until_step else "for ever"
@@ -132,8 +130,6 @@ def _check_strategy(trainer: Trainer, rules: list[FreezeRule]) -> None:
     if not any(rule.ends for rule in rules) or isinstance(strategy, SingleDeviceStrategy):
         return
     if not isinstance(strategy, DDPStrategy):
-        raise UsageError(
-            "Freeze: parameters that train later need one device or trainer.strategy ddp, got "
-            f"{type(strategy).__name__}; without until_epoch and until_step it will do"
-        )
+        got = f"got {type(strategy).__name__}; without until_epoch and until_step it will do"
+        raise UsageError(f"Freeze: parameters that train later need one device or trainer.strategy ddp, {got}")
     strategy._ddp_kwargs["find_unused_parameters"] = True

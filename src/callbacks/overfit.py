@@ -34,9 +34,7 @@ class Overfit(Callback):
             data.train_dataloader = lambda: _Repeated(next(iter(loader())), self.num_steps)
             data.train_transform = getattr(data, "eval_transform", [])
 
-    def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
+    def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Keep the loss, on its device."""
         if (loss := loss_of(outputs)) is not None:
             self._losses.append(loss * trainer.accumulate_grad_batches)
@@ -48,25 +46,21 @@ class Overfit(Callback):
 
 
 def verdict(losses: list[float]) -> str:
-    """Say what the losses of one batch tell of the network.
-
-    Args:
-        losses: In the order of the steps, at least one.
-    """
+    """Say what the losses of one batch, in the order of the steps, tell of the network."""
     last = losses[-AVERAGED:]
     first, end = losses[0], sum(last) / len(last)
-    course = f"from {first:.3g} to {end:.3g} in {len(losses)} steps"
+    change = f"from {first:.3g} to {end:.3g} in {len(losses)} steps"
     if min(first, end) < 0:
-        return f"the loss of one batch went {course}; it can be negative, so look whether it fell as far as it can"
+        return f"the loss of one batch went {change}; it can be negative, so look whether it fell as far as it can"
     if end < NEAR_ZERO * first:
-        return f"the loss of one batch fell {course}, near zero: the network can learn"
+        return f"the loss of one batch fell {change}, near zero: the network can learn"
     if end < SOME * first:
         return (
-            f"the loss of one batch fell {course}: the network learns, but zero is far. A VAE's or a detector's loss, "
+            f"the loss of one batch fell {change}: the network learns, but zero is far. A VAE's or a detector's loss, "
             "and one with label smoothing, ends above zero; else try more callbacks.overfit.num_steps"
         )
     return (
-        f"the loss of one batch stayed high, {course}: look at the learning rate (ten times more or less), at what "
+        f"the loss of one batch stayed high, {change}: look at the learning rate (ten times more or less), at what "
         "goes in (values, labels), and whether the loss fits the last layer"
     )
 

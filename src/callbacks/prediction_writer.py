@@ -1,5 +1,5 @@
 import csv
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,19 +29,12 @@ class PredictionWriter(BasePredictionWriter):
         self._rows: list[list[float | int]] = []
 
     def write_on_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        prediction: Any,
-        batch_indices: Sequence[int] | None,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int,
+        self, trainer: Any, pl_module: Any, prediction: Any, batch_indices: Any, batch: Any, *numbers: int
     ) -> None:
         """Keep one batch's rows."""
         columns = _columns({"prediction": prediction} if isinstance(prediction, Tensor) else prediction)
         self._names = list(columns)
-        indices = [] if batch_indices is None else [int(index) for index in batch_indices]
+        indices = [int(index) for index in batch_indices or ()]
         self._rows += [list(row) for row in zip(indices, *(c.tolist() for c in columns.values()), strict=True)]
 
     def on_predict_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -59,9 +59,7 @@ class ProgressPrinter(ProgressBar):
         self._print_epoch()
         self._begin_epoch(trainer)
 
-    def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
+    def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Show how far the epoch is."""
         self._batches += 1
         if time.perf_counter() >= self._next:

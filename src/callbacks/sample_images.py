@@ -25,10 +25,8 @@ class SampleImages(Samples):
     needed, example = ("sample",), "VAEModule or GANModule"
 
     def __init__(self, num_images: int = 64, every_n_epochs: int = 1) -> None:
-        if min(num_images, every_n_epochs) < 1:
-            raise ValueError(
-                f"SampleImages: num_images and every_n_epochs must be at least 1, got {num_images}, {every_n_epochs}"
-            )
+        if min(given := (num_images, every_n_epochs)) < 1:
+            raise ValueError(f"SampleImages: num_images and every_n_epochs must be at least 1, got {given}")
         super().__init__(every_n_epochs)
         self.num_images = num_images
         self._images: Tensor | None = None

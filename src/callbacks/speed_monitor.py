@@ -53,9 +53,7 @@ class SpeedMonitor(Callback):
             self._peak_flops = _measure_peak(trainer.strategy.root_device, str(trainer.precision))
             self._start = self._logged_time = time.perf_counter()
 
-    def on_train_batch_end(
-        self, trainer: Any, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
+    def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         """End a measured step, or begin one, and now and then log."""
         if self._timer is None or not trainer.is_global_zero:
             return

@@ -41,9 +41,7 @@ class Trace(Callback):
             )
             self._profile.start()
 
-    def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
+    def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Count the step."""
         if self._profile is not None and not self._recorded:
             self._profile.step()

@@ -26,7 +26,7 @@ class WeightAverage(WeightAveraging):
 
     Raises:
         ValueError: If an argument is out of range, or `start` is given and the training has no end.
-        UsageError: If the weights are shared out.
+        UsageError: If FSDP shards the weights.
     """
 
     def __init__(self, decay: float | None = 0.999, start: float = 0.0, every_n_steps: int = 1) -> None:
@@ -41,7 +41,7 @@ class WeightAverage(WeightAveraging):
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Place the average on the device of the training, and its counter where reading it makes nobody wait."""
         if isinstance(trainer.strategy, ModelParallelStrategy):
-            raise UsageError("WeightAverage needs whole weights, but FSDP shares them out; take trainer.strategy ddp")
+            raise UsageError("WeightAverage needs whole weights, but FSDP shards them; take trainer.strategy ddp")
         self._device = trainer.strategy.root_device
         aside = _uncopyable(pl_module) if stage == "fit" else {}
         for name in aside:
@@ -57,9 +57,7 @@ class WeightAverage(WeightAveraging):
         if self.start:
             steps = trainer.estimated_stepping_batches
             if math.isinf(steps):
-                raise ValueError(
-                    "callbacks.average.start needs the number of steps; set trainer.max_epochs or max_steps"
-                )
+                raise ValueError("callbacks.average.start needs the number of steps; set trainer.max_epochs")
             self._first_step = int(self.start * steps)
 
     def should_update(self, step_idx: int | None = None, epoch_idx: int | None = None) -> bool:

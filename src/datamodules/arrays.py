@@ -10,7 +10,7 @@ from src.datamodules.datasets.array import ArrayDataset
 from src.datamodules.datasets.tables import read_csv, to_numbers
 from src.datamodules.tabular import TabularDataModule
 from src.datamodules.vision import channels_first
-from src.errors import UsageError, did_you_mean
+from src.errors import UsageError, did_you_mean, no_such_file
 
 EXTRA = ("groups", "weights")
 CLASSES = {"num_classes", "class_names", "class_weights"}  # arguments that only a classification has
@@ -67,8 +67,7 @@ class ArrayDataModule(TabularDataModule):
 
     def _read(self, path: str, classes: list[str] | None) -> ArrayDataset:
         if not Path(path).exists():
-            near = did_you_mean(Path(path).name, [file.name for file in Path(path).absolute().parent.glob("*")])
-            raise UsageError(f"{path}: no such file{near}")
+            raise UsageError(f"{path}: {no_such_file(Path(path))}")
         if Path(path).suffix.lower() in (".csv", ".tsv"):
             return self._read_table(path, classes)
         found = _read_arrays(path)

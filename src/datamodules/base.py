@@ -214,8 +214,8 @@ class BaseDataModule(LightningDataModule):
         share, rest = divmod(self.batch_size, world_size)
         if rest:
             near = f"{share * world_size} or {(share + 1) * world_size}" if share else str(world_size)
-            got = f"got {self.batch_size}; use {near}"
-            raise ValueError(f"data.batch_size must be a multiple of {world_size} devices, {got}")
+            wanted = f"must be a multiple of {world_size} devices"
+            raise ValueError(f"data.batch_size {wanted}, got {self.batch_size}; use {near}")
         needed = 0 if getattr(dataset, "serves_batches", False) else max(min(self.num_cores - 1, 16), 1)
         num_workers = needed if self.num_workers is None else self.num_workers
         options: dict[str, Any] = {"batch_size": share}

@@ -6,7 +6,7 @@ from torch.utils.data import Dataset
 from src.datamodules.base import BaseDataModule
 from src.datamodules.datasets.array import ArrayDataset
 from src.datamodules.datasets.boxes import BoxDataset
-from src.datamodules.datasets.digit_scenes import SIZES, Scenes, compose_scenes
+from src.datamodules.datasets.digit_scenes import SIZES, compose_scenes
 from src.datamodules.digits import DigitsDataModule
 from src.errors import UsageError
 
@@ -57,7 +57,9 @@ class DigitScenesDataModule(BaseDataModule):
         for k, name in enumerate(("train", "val", "test")):
             if name not in digits.splits:
                 raise UsageError(f"data.val_fraction leaves no digits for {name} scenes, got {self.val_fraction}")
-            scenes = self._compose(digits.splits[name], getattr(self, f"num_{name}"), k)
+            part: Any = digits.splits[name]
+            given = part.inputs[:, 0].numpy(), part.targets.numpy(), getattr(self, f"num_{name}")
+            scenes = compose_scenes(*given, self.image_size, self.max_digits, (self.scene_seed, k))
             if name == "train":
                 shown = [int((scenes.labels == k).any(dim=1).sum()) for k in range(1, len(CLASSES))]
                 self._counts = [self.num_train, *shown]
@@ -75,7 +77,3 @@ class DigitScenesDataModule(BaseDataModule):
     def class_counts(self) -> dict[str, int]:
         """Number of training scenes in which a class is to be seen, by its name."""
         return dict(zip(CLASSES, self._counts, strict=True)) if self.splits else {}
-
-    def _compose(self, digits: Any, count: int, split: int) -> Scenes:
-        images, classes = digits.inputs[:, 0].numpy(), digits.targets.numpy()
-        return compose_scenes(images, classes, count, self.image_size, self.max_digits, (self.scene_seed, split))

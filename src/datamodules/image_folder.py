@@ -9,7 +9,7 @@ from torch.utils.data import Dataset
 
 from src.datamodules.datasets.array import ArrayDataset
 from src.datamodules.datasets.file_index import EXTENSIONS, class_folders, find_images, index_folders, read_table
-from src.datamodules.datasets.images import ImageFiles, ImageFormat
+from src.datamodules.datasets.images import ImageFiles
 from src.datamodules.datasets.names import pack_names
 from src.datamodules.images import ImageDataModule
 from src.datamodules.splits import classes_of, names_of
@@ -53,17 +53,19 @@ class ImageFolderDataModule(ImageDataModule):
         if self.form is None:
             raise UsageError("data.image_size must be a number of pixels, got null")
         if self.predict_root is not None:
-            return {"predict": self._unlabelled(self.predict_root, self.form)}
-        if not Path(self.root).is_dir():
-            parent = Path(self.root).absolute().parent
-            raise UsageError(
-                f"data.root {self.root}: no such folder{did_you_mean(Path(self.root).name, class_folders(parent))}"
-            )
-        indices = read_table(self.csv_file, self.class_names) if self.csv_file else self._index_folders()
-        splits: dict[str, Any] = {}
-        for name, index in indices.items():
-            if len(index):
-                splits[name] = ImageFiles(self.root, self._grouped(index), self.form)
+            names = pack_names(find_images(self.predict_root, others=self._others))
+            if not len(names):
+                raise UsageError(f"data.predict_root {self.predict_root}: no images there")
+            return {"predict": ImageFiles(self.predict_root, ArrayDataset(names, None, names=names), self.form)}
+        if not (root := Path(self.root)).is_dir():
+            near = did_you_mean(root.name, class_folders(root.absolute().parent))
+            raise UsageError(f"data.root {root}: no such folder{near}")
+        indices = read_table(self.csv_file, self.class_names) if self.csv_file else self._index_folders(root)
+        splits: dict[str, Dataset[Any]] = {
+            name: ImageFiles(self.root, self._grouped(index), self.form)
+            for name, index in indices.items()
+            if len(index)
+        }
         if not splits.keys() & {"train", "all"}:
             raise UsageError(f"{self.csv_file or self.root}: no images to train on")
         return splits
@@ -79,7 +81,7 @@ class ImageFolderDataModule(ImageDataModule):
 
     def describe(self) -> str:
         """Say what the data is, and which files are no images."""
-        return "\n".join([super().describe(), *([self.left_out] if self.left_out else [])])
+        return f"{super().describe()}\n{self.left_out}".rstrip()
 
     @property
     def left_out(self) -> str:
@@ -87,22 +89,12 @@ class ImageFolderDataModule(ImageDataModule):
         counts = ", ".join(f"{count:,} {ending}" for ending, count in self._others.most_common(10))
         return f"left out, since they are none of {', '.join(EXTENSIONS)}: {counts}" if counts else ""
 
-    def _unlabelled(self, root: str, form: ImageFormat) -> ImageFiles:
-        names = pack_names(find_images(root, others=self._others))
-        if not len(names):
-            raise UsageError(f"data.predict_root {root}: no images there")
-        return ImageFiles(root, ArrayDataset(names, None, names=names), form)
-
-    def _index_folders(self) -> dict[str, ArrayDataset]:
-        root = Path(self.root)
+    def _index_folders(self, root: Path) -> dict[str, ArrayDataset]:
         found = class_folders(root)
         if "train" not in found:
-            reserved = {name for names in FOLDERS.values() for name in names}
-            if not found or set(found) <= reserved:
-                inside = ", ".join(found) or f"{sum(1 for _ in root.iterdir()):,} files but no folder"
-                raise UsageError(
-                    f"data.root {root}: neither a folder train nor a folder for each class; it has {inside}"
-                )
+            if set(found) <= {name for names in FOLDERS.values() for name in names}:
+                inside = "it has " + (", ".join(found) or f"{sum(1 for _ in root.iterdir()):,} files but no folder")
+                raise UsageError(f"data.root {root}: neither a folder train nor a folder for each class; {inside}")
             return {"all": index_folders(self.root, "", self._classes(root), self._others)}
         classes = self._classes(root / "train")
         splits = {"train": index_folders(self.root, "train", classes, self._others)}
@@ -132,5 +124,5 @@ class ImageFolderDataModule(ImageDataModule):
         for item in range(len(index)):
             name = str(index.name(item))
             match = pattern.search(name)
-            groups[item] = codes.setdefault((match[1] if pattern.groups else match[0]) if match else name, len(codes))
+            groups[item] = codes.setdefault(match[min(pattern.groups, 1)] if match else name, len(codes))
         return ArrayDataset(index.inputs, index.targets, groups, index.weights, index.inputs, index.classes)

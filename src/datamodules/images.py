@@ -80,20 +80,19 @@ class ImageDataModule(BaseDataModule):
         served = dict(datasets)
         for name, item in images.items():
             served[name], bad = self._decode(item, storage, store)
-            if bad and not self.skip_unreadable:
-                raise UsageError(
-                    f"{listing(list(bad.values()))}\nmend or remove them, or write data.skip_unreadable true"
-                )
             self.skipped += bad.values()
+            if bad and not self.skip_unreadable:
+                advice = "mend or remove them, or write data.skip_unreadable true"
+                raise UsageError(f"{listing(list(bad.values()))}\n{advice}")
         where = {"memory": "in memory", "cache": f"mapped from {self.cache_dir}", "files": "decoded when needed"}
         form = f"{self.num_channels}x{self.image_size}x{self.image_size}"
-        self._stored = f"{form}, {size / 1e6:,.0f} MB {where[storage]}"
+        self._stored = f"images: {form}, {size / 1e6:,.0f} MB {where[storage]}"
         return served
 
     def describe(self) -> str:
         """Say what the data is, where its images are, and what was left out."""
-        lines = [super().describe(), *([f"images: {self._stored}"] if self._stored else [])]
-        return "\n".join([*lines, *([f"skipped {listing(self.skipped)}"] if self.skipped else [])])
+        skipped = f"skipped {listing(self.skipped)}" if self.skipped else ""
+        return "\n".join(line for line in (super().describe(), self._stored, skipped) if line)
 
     def _choose(self, size: int, store: Store, images: list[ImageDataset]) -> str:
         if self.storage != "auto":
@@ -109,14 +108,12 @@ class ImageDataModule(BaseDataModule):
 
     def _decode(self, images: ImageDataset, storage: str, store: Store) -> tuple[Dataset[Any], Bad]:
         """Return the images in the form chosen, without the unreadable ones, and which these are."""
-        dataset: Any = images
         if storage == "files":
-            bad = store.unreadable(images) if self.skip_unreadable else {}
+            pixels, bad = None, store.unreadable(images) if self.skip_unreadable else {}
         elif storage == "cache":
             pixels, bad = store.open(images, store.path(images))
-            dataset = images.with_inputs(torch.from_numpy(pixels))
         else:
             pixels = np.empty(shape_of(images), dtype=np.uint8)
             bad = decode_all(images, pixels, self.num_cores)
-            dataset = images.with_inputs(torch.from_numpy(pixels))
+        dataset = images if pixels is None else images.with_inputs(torch.from_numpy(pixels))
         return (dataset.subset(np.delete(np.arange(len(images)), list(bad))) if bad else dataset), bad

@@ -13,13 +13,8 @@ from src.errors import UsageError
 def batches_for_all(length: int, num_replicas: int, batch_size: int, divisible: bool = True) -> int | None:
     """Return into how many batches each process divides its samples if all must take equally many, none of them empty.
 
-    That is None where full batches and a smaller last one are equally many already.
-
-    Args:
-        length: Number of samples in all.
-        num_replicas: Number of processes.
-        batch_size: Most samples that a process takes at once.
-        divisible: Whether batches may be made smaller to that end.
+    Of `length` samples in all, each takes at most `batch_size` at once; only if they are `divisible` may batches be
+    smaller. It is None where full batches and a smaller last one are equally many already.
     """
     most, least = math.ceil(length / num_replicas), length // num_replicas
     num_batches = math.ceil(most / batch_size)

@@ -7,19 +7,16 @@ from typing import Any
 import numpy as np
 from torch.utils.data import Dataset, IterableDataset, Subset
 
+Splits = dict[str, Dataset[Any]]
+
 SPLITS = ("train", "val", "test", "predict")
 SHOWN_CLASSES = 20
 TEST_SEED = 0  # fixed: whatever the seeds of a run, nothing is ever trained or tuned on test samples
 
 
 def divide(
-    loaded: dict[str, Dataset[Any]],
-    val_fraction: float,
-    test_fraction: float,
-    seed: int,
-    num_folds: int | None,
-    fold: int,
-) -> dict[str, Dataset[Any]]:
+    loaded: Splits, val_fraction: float, test_fraction: float, seed: int, num_folds: int | None, fold: int
+) -> Splits:
     """Make the splits that are missing from those that are there; see `BaseDataModule` for the arguments."""
     splits = dict(loaded)
     if unknown := [name for name in loaded if not re.fullmatch("all|train|predict|(val|test)(/.+)?", name)]:
@@ -100,13 +97,7 @@ def subset(dataset: Dataset[Any], indices: np.ndarray) -> Dataset[Any]:
 def split_off(dataset: Dataset[Any], fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Split samples in two, at random, with the same share of every class on both sides and no group on both.
 
-    Args:
-        dataset: Its `targets` and `groups`, where it has them, are kept in balance and apart.
-        fraction: Share of the second part, in [0, 1).
-        seed: Seed of the choice.
-
-    Returns:
-        The sorted indices of the first and of the second part.
+    `fraction` is the share of the second part, in [0, 1); the indices of both are sorted.
     """
     if column(dataset, "groups") is not None and fraction > 0:
         from src.datamodules.folds import fold_off

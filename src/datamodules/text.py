@@ -8,7 +8,7 @@ from torch import Tensor
 
 from src.datamodules.base import BaseDataModule
 from src.datamodules.datasets.array import ArrayDataset
-from src.errors import UsageError, did_you_mean
+from src.errors import UsageError, no_such_file
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -57,10 +57,8 @@ class TextDataModule(BaseDataModule):
     def _windows(self, split: str, text: Tensor) -> ArrayDataset:
         """Return overlapping views of the text; nothing is copied until a batch is gathered."""
         if len(text) <= self.length:
-            raise UsageError(
-                f"the {split} text has {len(text):,} bytes, too few for samples of data.length {self.length} and one "
-                "more; give a longer text or a smaller length"
-            )
+            few = f"too few for samples of data.length {self.length} and one more"
+            raise UsageError(f"the {split} text has {len(text):,} bytes, {few}; give a longer text or a smaller length")
         windows = text.unfold(0, self.length + 1, self.stride if split == "train" else self.length)
         return ArrayDataset(windows[:, :-1], windows[:, 1:])
 
@@ -68,8 +66,7 @@ class TextDataModule(BaseDataModule):
 def _read(path: str) -> Tensor:
     """Map a file, uint8 of shape (N,)."""
     if not Path(path).is_file():
-        near = did_you_mean(Path(path).name, [file.name for file in Path(path).absolute().parent.glob("*")])
-        raise UsageError(f"{path}: no such file{near}")
+        raise UsageError(f"{path}: {no_such_file(Path(path))}")
     if not Path(path).stat().st_size:
         raise UsageError(f"{path}: the file is empty; give one with text")
     return torch.from_numpy(np.memmap(path, dtype=np.uint8, mode="c"))  # "c": torch wants to be able to write

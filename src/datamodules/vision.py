@@ -1,3 +1,4 @@
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -52,7 +53,9 @@ class VisionDataModule(ImageDataModule):
         if not isinstance(dataset[0][0], Image.Image):
             return dataset
         if targets is None:
-            return PairedImages(_wrap(dataset), self.form)
+            with contextlib.suppress(TypeError):  # none of torchvision's own: it must give tv_tensors itself
+                dataset = wrap_dataset_for_transforms_v2(dataset)
+            return PairedImages(dataset, self.form)
         if self.form is None:
             raise UsageError(f"images of {type(dataset).__name__} may differ in size; write data.image_size")
         return PillowImages(dataset, targets, classes, self.form)
@@ -71,15 +74,6 @@ def _targets(dataset: Dataset[Any]) -> Tensor | None:
         if targets is not None and targets.ndim == 1 and not targets.is_floating_point():
             return targets.long()
     return None
-
-
-def _wrap(dataset: Dataset[Any]) -> Dataset[Any]:
-    """Make masks and boxes of torchvision's own datasets tv_tensors; others must give such themselves."""
-    try:
-        wrapped: Dataset[Any] = wrap_dataset_for_transforms_v2(dataset)
-    except TypeError:
-        return dataset
-    return wrapped
 
 
 def channels_first(images: Tensor) -> Tensor:

@@ -112,11 +112,7 @@ class BaseModule(LightningModule):
         return [metric for name in sets for metric in self._names(name)]
 
     def figure_metrics(self, num_classes: int | None) -> dict[str, Metric]:
-        """Return metrics that are worth a figure at the end, by name; they are updated as the other metrics are.
-
-        Args:
-            num_classes: As the data says, None where it has no classes.
-        """
+        """Return metrics that are worth a figure at the end, by name; `num_classes` is None where there are none."""
         return {}
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
@@ -167,10 +163,8 @@ class BaseModule(LightningModule):
         monitor = getattr(scheduler, "monitor", self._scheduler_monitor)
         if isinstance(scheduler, ReduceLROnPlateau) and interval == "step":
             raise ValueError("ReduceLROnPlateau watches a metric of whole epochs; leave model.scheduler_interval out")
-        return {
-            "optimizer": optimizer,
-            "lr_scheduler": {"scheduler": scheduler, "interval": interval, "monitor": monitor},
-        }
+        config: Any = {"scheduler": scheduler, "interval": interval, "monitor": monitor}
+        return {"optimizer": optimizer, "lr_scheduler": config}
 
     def _total_steps(self) -> float:
         """Return how often a scheduler steps."""

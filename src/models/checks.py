@@ -8,13 +8,7 @@ from torch import nn
 
 
 def check_parts(kind: type, base: type, parts: dict[str, Any]) -> None:
-    """See that nothing is left out which a module uses.
-
-    Args:
-        kind: Its class, with a `step` that uses net and loss or not.
-        base: The class whose `configure_optimizers` makes use of the optimizer.
-        parts: Its net, loss and optimizer, None for what was left out.
-    """
+    """See that no net, loss or optimizer is None which a module of this kind uses, in its `step` or as `base` does."""
     used = {"optimizer"} if kind.configure_optimizers is base.configure_optimizers else set()  # type: ignore
     for step in (vars(parent)["step"] for parent in kind.__mro__ if "step" in vars(parent)):
         names = getattr(inspect.unwrap(step), "__code__", step).co_names

@@ -9,11 +9,7 @@ def set_names(trainer: Any, stage: str) -> list[str]:
     """Return the names of the validation or test sets, in the order of their loaders; metrics are logged under them.
 
     They are those of the datamodule's splits, such as val and val/noisy. Several loaders of somebody else's datamodule
-    are called val, val/1, val/2.
-
-    Args:
-        trainer: None for the one set that each stage has at least.
-        stage: "val" or "test".
+    are called val, val/1, val/2. Without a trainer it is the one set that each `stage`, val or test, has at least.
     """
     datamodule: Any = getattr(trainer, "datamodule", None)
     names: list[str] = (datamodule.set_names(stage) if hasattr(datamodule, "set_names") else []) or [stage]

@@ -67,22 +67,15 @@ class GANModule(LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         """Log the distance of all of them."""
-        self.log("val/frechet_distance", self.distance.compute(), sync_dist=True)
+        stage = "test" if self.trainer.testing else "val"
+        self.log(f"{stage}/frechet_distance", self.distance.compute(), sync_dist=True)
         self.distance.reset()
 
-    def on_test_epoch_end(self) -> None:
-        """Log the distance of all of them."""
-        self.log("test/frechet_distance", self.distance.compute(), sync_dist=True)
-        self.distance.reset()
+    on_test_epoch_end = on_validation_epoch_end
 
     @torch.no_grad()
     def sample(self, num_images: int, generator: torch.Generator) -> Tensor:
-        """Return generated images, values in [0, 1], shape (num_images, C, H, W).
-
-        Args:
-            num_images: How many.
-            generator: Where the random numbers come from, on the networks' device.
-        """
+        """Return generated images, values in [0, 1], shape (num_images, C, H, W); the generator is on their device."""
         latents = torch.randn(num_images, self.num_latents, generator=generator, device=self.device)
         return (self.forward(latents) + 1) / 2
 

@@ -12,11 +12,7 @@ from src.errors import UsageError
 def misfit(metrics: MetricCollection, given: Any, error: Exception, probe: Callable[[Metric], Any]) -> Exception:
     """Return what to raise where metrics could not take a batch: which of them, what it got, and what to take instead.
 
-    Args:
-        metrics: One of them failed.
-        given: Predictions and targets, or tensors of their shapes; None if they got nothing.
-        error: What was raised.
-        probe: Fails for that one alone.
+    `given` are predictions and targets, or tensors of their shapes; `probe` fails for the metric in question alone.
     """
     for name, metric in metrics.items(keep_base=True) if not is_oom_error(error) else ():
         try:

@@ -35,12 +35,7 @@ class VAEModule(BaseModule):
 
     @torch.no_grad()
     def sample(self, num_images: int, generator: torch.Generator) -> Tensor:
-        """Return images drawn from the prior, values in [0, 1], shape (num_images, C, H, W).
-
-        Args:
-            num_images: How many.
-            generator: Where the random numbers come from, on the network's device.
-        """
+        """Return images drawn from the prior, values in [0, 1], shape (num_images, C, H, W); all on one device."""
         latents = torch.randn(num_images, self.net.num_latents, generator=generator, device=self.device)
         return self.net.draw(latents)
 

@@ -29,11 +29,9 @@ def loss_of(outputs: Any) -> Tensor | None:
 
 
 def new_values(metrics: Mapping[str, Tensor], before: Mapping[str, Tensor]) -> dict[str, float]:
-    """Return the metrics that were computed since `before`; the trainer also keeps those of earlier rounds.
+    """Return the `callback_metrics` computed since `before`, a copy from when the round began; older ones stay in them.
 
     Values of single steps are left out, and the second name that Lightning gives to means that it logs for steps too.
-
-    `metrics` are the trainer's `callback_metrics`, `before` is a copy of them from when the round began.
     """
     new = {name: value for name, value in metrics.items() if before.get(name) is not value}
     twice = {name for name in new if name.removesuffix("_epoch") in new and name.endswith("_epoch")}

@@ -80,12 +80,10 @@ def denormalize(images: Tensor, transforms: list[nn.Module]) -> Tensor:
 
 
 def draw_target(image: Tensor, target: Any) -> Tensor:
-    """Draw what belongs to an image over it.
+    """Draw what belongs to an image, values in [0, 1], shape (3, H, W), over it.
 
-    Args:
-        image: Values in [0, 1], shape (3, H, W).
-        target: A mask of classes, shape (H, W) or (1, H, W), of which 0 is left clear; or torchvision's dictionary of
-            boxes and labels; anything else is not drawn.
+    That is a mask of classes, shape (H, W) or (1, H, W), of which 0 is left clear, or torchvision's dictionary of boxes
+    and labels; anything else is not drawn.
     """
     image = image.float()
     if isinstance(target, dict) and "boxes" in target:

@@ -17,13 +17,10 @@ IGNORED = 255  # the class of pixels that count for nothing
 
 
 class Mistakes:
-    """The worst answers of one round of validation or test.
+    """The `count` worst answers of one round of validation or test.
 
     A classifier's are the wrong ones with the greatest confidence; those of masks and boxes have the greatest share of
     wrong pixels, or of boxes without a counterpart.
-
-    Args:
-        count: How many are kept.
     """
 
     def __init__(self, count: int) -> None:
@@ -31,12 +28,10 @@ class Mistakes:
         self._kept: list[tuple[float, Tensor, Any, Any]] = []  # badness, image, target, answer
 
     def update(self, batch: Any, predictions: Any, targets: Any) -> None:
-        """Look at one batch of images.
+        """Look at one batch that begins with images.
 
-        Args:
-            batch: Images, or a tuple or list that begins with them.
-            predictions: Logits, shape (B, K) or (B, K, H, W), or torchvision's dictionaries of boxes.
-            targets: Classes, shape (B,) or (B, H, W), or such dictionaries.
+        Predictions are logits, shape (B, K) or (B, K, H, W), or torchvision's dictionaries of boxes; targets are
+        classes, shape (B,) or (B, H, W), or such dictionaries.
         """
         images = inputs_of(batch)
         if not self.count or not isinstance(images, Tensor | list) or not len(images) or images[0].ndim != 3:

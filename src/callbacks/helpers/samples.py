@@ -9,9 +9,6 @@ class Samples(Callback):
     """What callbacks share that show what a module makes: after a test, and now and then after a validation.
 
     A subclass writes `send` and names the methods that the module must have.
-
-    Args:
-        every_n_epochs: Show samples after the validation of every so many epochs, at least 1.
     """
 
     needed: ClassVar[tuple[str, ...]]

@@ -16,9 +16,8 @@ PARTS = {  # the ends of Lightning's names for what it does
 class StepTimer(Profiler):
     """Times the parts of single training steps; it stands in for the trainer's profiler while one is measured.
 
-    Attributes:
-        seconds: Time by part, over all steps measured: data (waiting for the loader), transfer (copy to the device and
-            batch transforms), forward, backward, optimizer and other.
+    They are data (waiting for the loader), transfer (copy to the device and batch transforms), forward, backward,
+    optimizer and other.
     """
 
     def __init__(self, device: torch.device) -> None:

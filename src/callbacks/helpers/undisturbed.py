@@ -34,4 +34,4 @@ def undisturbed(module: LightningModule) -> Iterator[None]:
 
 def can_run_alone(trainer: Trainer) -> bool:
     """Whether one process can run the network without the others."""
-    return isinstance(trainer.strategy, SingleDeviceStrategy | DDPStrategy)  # others share out the weights
+    return isinstance(trainer.strategy, SingleDeviceStrategy | DDPStrategy)  # others shard the weights

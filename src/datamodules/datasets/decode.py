@@ -25,35 +25,21 @@ class UnreadableImage(UsageError):
 
 @dataclass
 class ImageInfo:
-    """What an image file is, before it is made to fit.
+    """What an image file is, before it is made to fit."""
 
-    Args:
-        width: Pixels, once upright.
-        height: Pixels, once upright.
-        mode: Pillow's name of the pixel format, such as RGB, L, CMYK or I;16.
-        rotated: Whether its EXIF data asks for a rotation.
-    """
-
-    width: int
+    width: int  # in pixels, once upright
     height: int
-    mode: str
-    rotated: bool
+    mode: str  # Pillow's name of the pixel format, such as RGB, L, CMYK or I;16
+    rotated: bool  # whether its EXIF data asks for a rotation
 
 
 def decode_image(path: str, num_channels: int = 3, min_side: int | None = None) -> tuple[Tensor, ImageInfo]:
     """Read an image upright, as uint8 with 1 or 3 channels; 16 bits are scaled to 8, transparency is dropped.
 
     Pillow and torchvision decode a JPEG to the same pixels; torchvision is faster, unless the image is so large that
-    libjpeg may decode it at half, a quarter or an eighth of its size, which only Pillow asks it for.
-
-    Args:
-        path: The file.
-        num_channels: 1 for grey, 3 for colour.
-        min_side: The shorter side that is wanted in the end; large JPEGs come at a smaller scale that still has twice
-            as many pixels. None for full scale.
-
-    Returns:
-        The image, uint8 of shape (C, H, W), and what the file is.
+    libjpeg may decode it at half, a quarter or an eighth of its size, which only Pillow asks it for. Where `min_side`
+    is the shorter side that is wanted in the end, large JPEGs come at a smaller scale that still has twice as many
+    pixels. A file that is missing, empty, truncated or no image is an UnreadableImage.
     """
     try:
         data = Path(path).read_bytes()
@@ -67,7 +53,9 @@ def decode_image(path: str, num_channels: int = 3, min_side: int | None = None) 
             info = ImageInfo(width, height, mode, orientation != 1)
             scaled = min_side is not None and min(image.size) >= 2 * OVERSAMPLING * min_side
             if image.format == "JPEG" and not scaled and hasattr(tvio, "decode_jpeg"):  # to go in a later torchvision
-                return _decode_jpeg(data, num_channels), info
+                encoded = torch.frombuffer(bytearray(data), dtype=torch.uint8)
+                wanted = tvio.ImageReadMode.GRAY if num_channels == 1 else tvio.ImageReadMode.RGB
+                return tvio.decode_jpeg(encoded, mode=wanted, apply_exif_orientation=True), info
             if scaled:
                 ratio = OVERSAMPLING * min_side / min(image.size)  # type: ignore[operator]
                 image.draft(MODES[num_channels], (int(image.width * ratio), int(image.height * ratio)))
@@ -78,16 +66,9 @@ def decode_image(path: str, num_channels: int = 3, min_side: int | None = None) 
 
 
 def fit_image(image: Tensor, size: int, crop: bool, original: ImageInfo) -> Tensor:
-    """Bring an image to size x size pixels, antialiased.
+    """Bring an image of uint8, shape (C, H, W), to (C, size, size), antialiased.
 
-    Args:
-        image: uint8, shape (C, H, W), perhaps decoded at a smaller scale.
-        size: Pixels.
-        crop: Whether to keep the proportions and cut off what is too long on both sides; if not, it is stretched.
-        original: The size of the file's image, from which the proportions are taken.
-
-    Returns:
-        Shape (C, size, size).
+    It is stretched, or keeps the proportions of the file's `original` image, and what is too long is cut off.
     """
     if not crop:
         return functional.resize(image, [size, size], antialias=True)
@@ -107,9 +88,3 @@ def from_pillow(image: Image.Image, num_channels: int) -> Tensor:
         raise ValueError("its pixels are floating-point numbers; convert it to 8 or 16 bits")
     pixels = torch.from_numpy(np.array(image.convert(MODES[num_channels])))
     return pixels.reshape(*pixels.shape[:2], -1).permute(2, 0, 1)  # channels last in memory, which resizes faster
-
-
-def _decode_jpeg(data: bytes, num_channels: int) -> Tensor:
-    mode = tvio.ImageReadMode.GRAY if num_channels == 1 else tvio.ImageReadMode.RGB
-    encoded = torch.frombuffer(bytearray(data), dtype=torch.uint8)
-    return tvio.decode_jpeg(encoded, mode=mode, apply_exif_orientation=True)

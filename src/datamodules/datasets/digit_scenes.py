@@ -13,33 +13,20 @@ TRIES = 20  # places tried for a digit before it is left out
 
 
 class Scenes(NamedTuple):
-    """Images and what is in them; background is class 0, a digit's class is the digit plus 1.
+    """Images and what is in them; background is class 0, a digit's class is the digit plus 1."""
 
-    Args:
-        images: Values 0 to 255, shape (N, 3, H, W).
-        masks: The class of each pixel, shape (N, H, W).
-        boxes: Corners x1, y1, x2, y2 in pixels, shape (N, most, 4); zeros after an image's last.
-        labels: The class of each box, shape (N, most); zeros after an image's last.
-    """
-
-    images: Tensor
-    masks: Tensor
-    boxes: Tensor
-    labels: Tensor
+    images: Tensor  # values 0 to 255, shape (N, 3, H, W)
+    masks: Tensor  # the class of each pixel, shape (N, H, W)
+    boxes: Tensor  # corners x1, y1, x2, y2 in pixels, shape (N, most, 4); zeros after an image's last
+    labels: Tensor  # the class of each box, shape (N, most); zeros after an image's last
 
 
 def compose_scenes(
     digits: np.ndarray, classes: np.ndarray, count: int, size: int, most: int, seed: tuple[int, int]
 ) -> Scenes:
-    """Draw scenes, each a function of (seed, its number) and of the digits.
+    """Draw `count` scenes of size x size pixels with 1 to `most` digits, each a function of (seed, its number).
 
-    Args:
-        digits: Values 0 to 255, shape (D, h, w).
-        classes: The digit that each shows, shape (D,).
-        count: Number of scenes.
-        size: Height and width of a scene in pixels.
-        most: Digits in a scene, from 1 to so many.
-        seed: Begins the seed of each scene.
+    `digits` have values 0 to 255 and shape (D, h, w), `classes` say which digit each shows, shape (D,).
     """
     images = np.empty((count, size, size, 3), dtype=np.uint8)
     masks = np.zeros((count, size, size), dtype=np.uint8)
@@ -53,8 +40,12 @@ def compose_scenes(
             alpha = _enlarged(random, digits[digit])
             place = _free_place(random, alpha, boxes[number, :placed], size)
             if place is not None:
-                _paint(random, canvas, alpha, place, masks[number], classes[digit] + 1)
-                boxes[number, placed], labels[number, placed] = _box(alpha, place), classes[digit] + 1
+                (top, left), (height, width), label = place, alpha.shape, classes[digit] + 1
+                window = slice(top, top + height), slice(left, left + width)
+                colour = random.integers(128, 256, 3)  # a bright one of its own
+                canvas[window] += alpha[:, :, None] / np.float32(255) * (colour - canvas[window])
+                masks[number][window][alpha >= INK] = label
+                boxes[number, placed], labels[number, placed] = (left, top, left + width, top + height), label
                 placed += 1
         images[number] = canvas.clip(0, 255)
     return Scenes(*map(torch.from_numpy, (images.transpose(0, 3, 1, 2).copy(), masks, boxes, labels)))
@@ -85,23 +76,3 @@ def _free_place(random: np.random.Generator, alpha: np.ndarray, boxes: np.ndarra
         if apart.all():
             return top, left
     return None
-
-
-def _paint(
-    random: np.random.Generator,
-    canvas: np.ndarray,
-    alpha: np.ndarray,
-    place: tuple[int, int],
-    mask: np.ndarray,
-    label: int,
-) -> None:
-    """Paint a digit in a bright colour of its own, and note in the mask where."""
-    window = tuple(slice(start, start + length) for start, length in zip(place, alpha.shape, strict=True))
-    share = alpha[:, :, None] / np.float32(255)
-    canvas[window] += share * (random.integers(128, 256, 3) - canvas[window])
-    mask[window][alpha >= INK] = label
-
-
-def _box(alpha: np.ndarray, place: tuple[int, int]) -> tuple[int, int, int, int]:
-    (top, left), (height, width) = place, alpha.shape
-    return left, top, left + width, top + height

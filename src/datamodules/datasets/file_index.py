@@ -22,12 +22,9 @@ COLUMNS = ("path", "label", "split", "group", "weight")
 
 
 def find_images(root: str, folder: str = "", others: Counter[str] | None = None) -> Iterator[str]:
-    """Yield every image below a folder in order of its name, relative to `root`; hidden files and folders are left.
+    """Yield every image below a folder of `root` in order of its name, relative to `root`.
 
-    Args:
-        root: What the names are relative to.
-        folder: Where to look.
-        others: Gets the number of other files by their ending.
+    Hidden files and folders are passed over; `others` gets the number of other files by their ending.
     """
     for parent, folders, files in os.walk(os.path.join(root, folder), followlinks=True):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
@@ -48,14 +45,7 @@ def class_folders(folder: Path) -> list[str]:
 
 
 def index_folders(root: str, folder: str, classes: list[str], others: Counter[str] | None = None) -> ArrayDataset:
-    """List the images of `root`/`folder`/<class>/.
-
-    Args:
-        root: What the names are relative to.
-        folder: Such as "train", or "" for `root` itself.
-        classes: The classes in the order of their numbers.
-        others: Gets the number of files that are no images by their ending.
-    """
+    """List the images of `root`/`folder`/<class>/, called as below `root`; `others` as for `find_images`."""
     for name in class_folders(Path(root, folder)):
         if name not in classes:
             near = did_you_mean(name, classes)
@@ -72,12 +62,8 @@ def index_folders(root: str, folder: str, classes: list[str], others: Counter[st
 def read_table(path: str, classes: list[str] | None) -> dict[str, ArrayDataset]:
     """Read a CSV table with the columns path and label and, if wanted, split, group and weight.
 
-    Args:
-        path: The table, with a header; UTF-8.
-        classes: The classes in the order of their numbers; those of the table if None, numbers in numerical order.
-
-    Returns:
-        The indices by the table's splits ("train", "val", "test"), or one called "all" if it has no such column.
+    The classes are those of the table if None are given, numbers in numerical order. The indices come by the table's
+    splits ("train", "val", "test"), or as one called "all" if it has no such column.
     """
     codes: dict[str, dict[str, int]] = {name: {} for name in ("label", "split", "group")}
     parts: dict[str, list[np.ndarray]] = {name: [] for name in COLUMNS}

@@ -4,7 +4,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor, nn
 from torch.utils.data import Dataset, Subset
 from torchvision import tv_tensors
@@ -23,25 +22,17 @@ class PillowImages(ImageDataset):
         targets: The class of each of its samples, shape (N,).
         classes: Names of the classes, in the order of their numbers.
         form: What each image is made into.
-        transform: Random transforms of the whole image before it is made to fit.
     """
 
-    def __init__(
-        self,
-        dataset: Dataset[Any],
-        targets: Tensor,
-        classes: list[str] | None,
-        form: ImageFormat,
-        transform: Sequence[nn.Module] = (),
-    ) -> None:
-        super().__init__(ArrayDataset(torch.arange(len(targets)), targets, classes=classes), form, transform)
+    def __init__(self, dataset: Dataset[Any], targets: Tensor, classes: list[str] | None, form: ImageFormat) -> None:
+        super().__init__(ArrayDataset(torch.arange(len(targets)), targets, classes=classes), form)
         self.dataset = dataset
 
     def decode(self, item: int) -> tuple[Tensor, ImageInfo]:
         """Return the image and what it is."""
         place = int(self._place(item))
         try:
-            image: Image.Image = self.dataset[place][0]
+            image = self.dataset[place][0]
             pixels = from_pillow(image, self.form.num_channels)
         except DECODING_ERRORS as error:
             name = f"{type(self.dataset).__name__}, sample {place}"

@@ -5,7 +5,6 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,17 +29,11 @@ Bad = dict[int, str]  # index and reason of every unreadable image
 
 @dataclass(frozen=True)
 class Store:
-    """A folder of prepared files, each with the decoded images of one dataset.
-
-    Args:
-        folder: Where they are.
-        limit: Bytes that the folder may hold; the files used longest ago make room for new ones.
-        num_threads: Images decoded at a time.
-    """
+    """A folder of prepared files, each with the decoded images of one dataset."""
 
     folder: Path
-    limit: int
-    num_threads: int
+    limit: int  # bytes that the folder may hold; the files used longest ago make room for new ones
+    num_threads: int  # images decoded at a time
 
     def path(self, images: ImageDataset) -> Path:
         """Return where the decoded images are or will be; the name changes with all that decides their pixels."""
@@ -56,8 +49,7 @@ class Store:
     def open(self, images: ImageDataset, path: Path) -> tuple[np.ndarray, Bad]:
         """Map the decoded images, made now if they are not there; one process makes them, the others wait.
 
-        Returns:
-            uint8 of shape (N, C, size, size), with undefined pixels where an image is unreadable, and which these are.
+        They are uint8 of shape (N, C, size, size), with undefined pixels where an image is unreadable.
         """
         shape = shape_of(images)
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -116,12 +108,9 @@ def shape_of(images: ImageDataset) -> tuple[int, int, int, int]:
 
 
 def decode_all(images: ImageDataset, pixels: np.ndarray | None, num_threads: int) -> Bad:
-    """Decode every image, by several threads, since decoders let go of Python's lock.
+    """Decode every image into `pixels`, shape (N, C, H, W), or only find out which are readable.
 
-    Args:
-        images: The images.
-        pixels: Where they go, shape (N, C, H, W); None to only find out which are readable.
-        num_threads: Images decoded at a time.
+    Several threads do it, since decoders let go of Python's lock.
     """
     bad: Bad = {}
 
@@ -137,9 +126,14 @@ def decode_all(images: ImageDataset, pixels: np.ndarray | None, num_threads: int
         return len(items)
 
     bar = tqdm(total=len(images), desc="decoding", unit=" images", delay=2, disable=None, leave=False)
-    with _one_torch_thread(), ThreadPoolExecutor(num_threads) as pool, bar:
-        for count in pool.map(decode, chunks(len(images))):
-            bar.update(count)
+    torch_threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # each of these threads is busy by itself
+    try:
+        with ThreadPoolExecutor(num_threads) as pool, bar:
+            for count in pool.map(decode, chunks(len(images))):
+                bar.update(count)
+    finally:
+        torch.set_num_threads(torch_threads)
     return dict(sorted(bad.items()))
 
 
@@ -173,13 +167,3 @@ def _write_record(path: Path, bad: Bad) -> None:
     temporary = path.with_suffix(".json.tmp")
     temporary.write_text(json.dumps({"bad": bad}), encoding="utf-8")
     os.replace(temporary, path.with_suffix(".json"))
-
-
-@contextlib.contextmanager
-def _one_torch_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)

@@ -17,11 +17,7 @@ def read_csv(path: str, required: Sequence[str]) -> Iterator[dict[str, tuple[str
     """Yield the columns of a table with a header, some rows at a time; empty lines are passed over.
 
     Cells are separated by what separates those of the header: a comma, a semicolon or a tab. Where it is no comma,
-    numbers may have a decimal comma.
-
-    Args:
-        path: The table; UTF-8.
-        required: Columns that must be there.
+    numbers may have a decimal comma. The file is UTF-8 and has at least the columns `required`.
     """
     try:
         with open(path, newline="", encoding="utf-8-sig") as file:
@@ -46,20 +42,12 @@ def read_csv(path: str, required: Sequence[str]) -> Iterator[dict[str, tuple[str
 
 
 def to_numbers(path: str, name: str, values: Sequence[str], line: int = 2) -> np.ndarray:
-    """Turn one column's cells into float64.
-
-    Args:
-        path: The table, for the message.
-        name: The column.
-        values: Its cells.
-        line: Where the first of them stands in the table.
-    """
+    """Turn the cells of the column `name` into float64; the first of them stands in `line` of the table."""
     try:
         numbers = np.array(values, dtype=np.float64)
-        wrong = np.flatnonzero(~np.isfinite(numbers))
     except ValueError:
-        wrong = np.flatnonzero([not _is_number(value) for value in values])
-    if len(wrong):
+        numbers = np.array([_number(value) for value in values])
+    if len(wrong := np.flatnonzero(~np.isfinite(numbers))):
         place = f"{path}, line {line + int(wrong[0])}, column '{name}'"
         what = "write texts and dates as numbers, or leave the column (or the row) out"
         raise UsageError(f"{place}: expected a finite number, got '{values[int(wrong[0])]}'; {what}")
@@ -77,8 +65,8 @@ def _checked(path: str, line: int, row: list[str], header: list[str]) -> list[st
     return row
 
 
-def _is_number(text: str) -> bool:
+def _number(text: str) -> float:
     try:
-        return bool(np.isfinite(float(text)))
+        return float(text)
     except ValueError:
-        return False
+        return np.nan

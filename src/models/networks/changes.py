@@ -38,11 +38,11 @@ def initialized(net: nn.Module, rules: list[Init]) -> nn.Module:
     """
     for number, rule in enumerate(rules):
         chosen = {
-            f"{path}.{name}".removeprefix("."): parameter
+            name: parameter
             for path, layer in net.named_modules()
             if re.fullmatch(rule.layer, type(layer).__name__)
-            for name, parameter in layer.named_parameters(recurse=False)
-            if re.search(rule.pattern, f"{path}.{name}".removeprefix("."))
+            for name, parameter in layer.named_parameters(path, recurse=False)
+            if re.search(rule.pattern, name)
         }
         if not chosen:
             raise ValueError(f"rules.{number}: no parameter has pattern '{rule.pattern}' and layer '{rule.layer}'")
@@ -75,14 +75,11 @@ def parametrized(
     Raises:
         ValueError: If no layer fits, or the function cannot change one.
     """
-    chosen = {
-        path: part
-        for path, part in net.named_modules()
-        if re.fullmatch(layer, type(part).__name__) and re.search(pattern, path)
-    }
+    chosen = [pair for pair in net.named_modules() if re.fullmatch(layer, type(pair[1]).__name__)]
+    chosen = [pair for pair in chosen if re.search(pattern, pair[0])]
     if not chosen:
         raise ValueError(f"parametrized: no layer has pattern '{pattern}' and class '{layer}'")
-    for path, part in chosen.items():
+    for path, part in chosen:
         try:
             function(part, **(arguments or {}))
         except (TypeError, ValueError) as error:

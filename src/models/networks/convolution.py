@@ -8,3 +8,8 @@ def convolution(in_channels: int, out_channels: int, stride: int = 1) -> list[nn
         nn.BatchNorm2d(out_channels),
         nn.ReLU(inplace=True),
     ]
+
+
+def double_convolution(in_channels: int, out_channels: int, stride: int = 1) -> nn.Sequential:
+    """Return two of them, of which the first has the stride."""
+    return nn.Sequential(*convolution(in_channels, out_channels, stride), *convolution(out_channels, out_channels))

@@ -2,7 +2,7 @@ from itertools import pairwise
 
 from torch import Tensor, nn
 
-from src.models.networks.convolution import convolution
+from src.models.networks.convolution import double_convolution
 
 
 class SmallPyramid(nn.Module):
@@ -22,7 +22,7 @@ class SmallPyramid(nn.Module):
             got = f"in_channels {in_channels}, widths {widths}, out_channels {out_channels}"
             raise ValueError(f"SmallPyramid needs at least two widths, and every number at least 1; got {got}")
         self.out_channels = out_channels
-        self.down = nn.ModuleList(_block(*channels) for channels in pairwise([in_channels, *widths]))
+        self.down = nn.ModuleList(double_convolution(*pair, stride=2) for pair in pairwise([in_channels, *widths]))
         self.lateral = nn.ModuleList(nn.Conv2d(width, out_channels, kernel_size=1) for width in widths[1:])
         self.last = nn.Conv2d(out_channels, out_channels, kernel_size=3, padding=1)
 
@@ -36,7 +36,3 @@ class SmallPyramid(nn.Module):
         for scale in reversed(others):
             result = scale + nn.functional.interpolate(result, size=scale.shape[-2:])
         return self.last(result)
-
-
-def _block(in_channels: int, channels: int) -> nn.Sequential:
-    return nn.Sequential(*convolution(in_channels, channels, stride=2), *convolution(channels, channels))

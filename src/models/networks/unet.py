@@ -3,7 +3,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from src.models.networks.convolution import convolution
+from src.models.networks.convolution import double_convolution
 
 
 class UNet(nn.Module):
@@ -20,8 +20,8 @@ class UNet(nn.Module):
         if not widths or min(in_channels, num_classes, *widths) < 1:
             got = f"in_channels {in_channels}, num_classes {num_classes}, widths {widths}"
             raise ValueError(f"UNet needs at least one width, and every number at least 1; got {got}")
-        self.down = nn.ModuleList(_block(*channels) for channels in pairwise([in_channels, *widths]))
-        self.up = nn.ModuleList(_block(high + low, high) for high, low in reversed(list(pairwise(widths))))
+        self.down = nn.ModuleList(double_convolution(*pair) for pair in pairwise([in_channels, *widths]))
+        self.up = nn.ModuleList(double_convolution(high + low, high) for high, low in reversed(list(pairwise(widths))))
         self.head = nn.Conv2d(widths[0], num_classes, kernel_size=1)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -35,7 +35,3 @@ class UNet(nn.Module):
             enlarged = nn.functional.interpolate(result, size=skip.shape[-2:])
             result = block(torch.cat([skip, enlarged], dim=1))
         return self.head(result)
-
-
-def _block(in_channels: int, channels: int) -> nn.Sequential:
-    return nn.Sequential(*convolution(in_channels, channels), *convolution(channels, channels))
