@@ -2,12 +2,7 @@ from src import lazy
 
 __getattr__, __dir__, __all__ = lazy(
     __name__,
-    cutout="Cutout",
-    keep_lists="KeepLists",
-    pad_sequences="PadSequences",
+    collate="KeepLists PadSequences",
+    per_image="Cutout RandomCrop RandomFlip RandomResizedCrop RandomShift",
     per_sample="PerSample",
-    random_crop="RandomCrop",
-    random_flip="RandomFlip",
-    random_resized_crop="RandomResizedCrop",
-    random_shift="RandomShift",
 )
