@@ -60,7 +60,8 @@ def test_a_callbacks_room_holds_callbacks() -> None:
     import src.callbacks
 
     assert all(issubclass(getattr(src.callbacks, name), Callback) for name in src.callbacks.__all__)
-    assert len(src.callbacks.__all__) == len(list((SRC / "callbacks").glob("[!_]*.py")))
+    modules = {getattr(src.callbacks, name).__module__ for name in src.callbacks.__all__}
+    assert modules == {f"src.callbacks.{file.stem}" for file in (SRC / "callbacks").glob("[!_]*.py")}
 
 
 def test_no_file_is_long() -> None:

@@ -1,7 +1,6 @@
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from functools import partial
-from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import nn
@@ -36,14 +35,11 @@ class ActivationCheckpointing(Callback):
             least = f"{self.min_num_parameters:,} parameters"
             print(f"no activations are computed again: no block of at least {least} in a Sequential or ModuleList")
         for block in found:
-            again = partial(_again, block)
-            block.forward = partial(checkpoint, block.forward, use_reentrant=False, context_fn=again)
+            around = partial(
+                lambda block: (nullcontext(), _without_counting(block)), block
+            )  # the first pass and the second
+            block.forward = partial(checkpoint, block.forward, use_reentrant=False, context_fn=around)
         self._done = True
-
-
-def _again(block: nn.Module) -> tuple[Any, Any]:
-    """Return what surrounds the first forward pass and the second."""
-    return nullcontext(), _without_counting(block)
 
 
 @contextmanager

@@ -26,7 +26,7 @@ class LastCheckpoint(Checkpoint):
 
     A state is saved only between two optimizer steps, when everything that belongs to the step before is done: the
     validation after it, schedulers, logging. That is at the start of a batch or of an epoch, and at the end. Then
-    nothing but the counters, the sums of the running epoch's metrics and the generators of Python and numpy is needed
+    nothing but the counters, the metric states of the running epoch and the generators of Python and numpy is needed
     to go on exactly, since all else is drawn anew for each batch (see src/datamodules/randomness.py).
 
     A signal that asks the run to stop is obeyed at such a point too, after saving; see src/runtime/signals.py.
@@ -49,10 +49,11 @@ class LastCheckpoint(Checkpoint):
     ) -> None:
         often = (1 if every_n_steps is None else every_n_steps, 1 if every_n_minutes is None else every_n_minutes)
         if every_n_epochs < 0 or num_older < 0 or often[0] < 1 or often[1] <= 0:
-            raise ValueError(
-                "LastCheckpoint: every_n_epochs and num_older must be at least 0, every_n_steps at least 1, "
-                f"every_n_minutes above 0; got {every_n_epochs}, {num_older}, {every_n_steps}, {every_n_minutes}"
+            wanted = (
+                "every_n_epochs and num_older must be at least 0, every_n_steps at least 1, every_n_minutes above 0"
             )
+            got = f"{every_n_epochs}, {num_older}, {every_n_steps}, {every_n_minutes}"
+            raise ValueError(f"LastCheckpoint: {wanted}; got {got}")
         self.path = Path(dirpath) / "last.ckpt"
         self.every_n_epochs, self.every_n_steps = every_n_epochs, every_n_steps
         self.every_n_minutes, self.num_older = every_n_minutes, num_older
@@ -114,7 +115,9 @@ class LastCheckpoint(Checkpoint):
         """Add what an exact continuation needs; this is called on every rank."""
         if self._point is None:  # another callback saves, at a point that is none of ours
             return
-        own = {"python": random.getstate(), "numpy": _numpy_state(), "sums": _sums(pl_module)}
+        name, keys, *rest = np.random.get_state(legacy=True)
+        own: dict[str, Any] = {"python": random.getstate(), "numpy": (name, np.asarray(keys).tolist(), *rest)}
+        own["sums"] = pl_module.sums() if isinstance(pl_module, BaseModule) else None
         ranks: list[Any] = [own]
         if trainer.world_size > 1:
             ranks = [None] * trainer.world_size
@@ -143,9 +146,7 @@ class LastCheckpoint(Checkpoint):
         if self.enabled:
             if trainer.is_global_zero:
                 for logger in trainer.loggers:
-                    flush = getattr(getattr(logger, "experiment", None), "flush", None)
-                    if flush is not None:
-                        flush()
+                    getattr(getattr(logger, "experiment", None), "flush", lambda: None)()
                 self._rotate()
             self._point = point
             try:
@@ -161,15 +162,13 @@ class LastCheckpoint(Checkpoint):
         names = [self.path, *(self.path.with_name(f"last-{age + 1}.ckpt") for age in range(self.num_older))]
         for newer, older in reversed(list(pairwise(names))):
             if newer.exists():
-                temporary = older.with_suffix(".tmp")
-                temporary.unlink(missing_ok=True)
-                if newer.is_dir():
-                    replace(newer, older)
-                    continue
-                try:
-                    os.link(newer, temporary)
-                except OSError:  # a file system without links
-                    shutil.copyfile(newer, temporary)
+                temporary = newer if newer.is_dir() else older.with_suffix(".tmp")
+                if temporary is not newer:
+                    temporary.unlink(missing_ok=True)
+                    try:
+                        os.link(newer, temporary)
+                    except OSError:  # a file system without links
+                        shutil.copyfile(newer, temporary)
                 replace(temporary, older)
 
 
@@ -188,12 +187,3 @@ def _complete(loops: dict[str, Any], point: str) -> None:
     batches["is_last_batch"] = False
     if point != "batch":
         batches["current"] |= dict.fromkeys(PROGRESS, 0)
-
-
-def _sums(module: Any) -> Any:
-    return module.sums() if isinstance(module, BaseModule) else None
-
-
-def _numpy_state() -> tuple[Any, ...]:
-    name, keys, *rest = np.random.get_state(legacy=True)
-    return (name, np.asarray(keys).tolist(), *rest)

@@ -93,14 +93,11 @@ def note_end(trainer: Trainer, success: bool) -> None:
 
 def _parameter_table(module: LightningModule) -> str:
     """Return all parameters as a Markdown table."""
-    rows = [
-        f"| {name} | {' x '.join(map(str, weight.shape)) or 'scalar'} | {weight.numel():,} | "
-        f"{'yes' if weight.requires_grad else 'no'} |"
-        for name, weight in module.named_parameters()
-    ]
-    total = sum(weight.numel() for weight in module.parameters())
-    head = ["| name | shape | number | trains |", "| --- | --- | --- | --- |"]
-    return "\n".join([*head, *rows, f"| total | | {total:,} | |"])
+    rows = ["| name | shape | number | trains |", "| --- | --- | --- | --- |"]
+    for name, weight in module.named_parameters():
+        shape, trains = " x ".join(map(str, weight.shape)) or "scalar", "yes" if weight.requires_grad else "no"
+        rows.append(f"| {name} | {shape} | {weight.numel():,} | {trains} |")
+    return "\n".join([*rows, f"| total | | {sum(weight.numel() for weight in module.parameters()):,} | |"])
 
 
 def _chart_layout(module: Any) -> dict[str, Any]:

@@ -43,7 +43,7 @@ class SpeedMonitor(Callback):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Begin anew."""
         self._timer = StepTimer(trainer.strategy.root_device)
-        self._samples, self._logged_samples = 0, 0
+        self._samples = self._logged_samples = 0
         self._start = self._logged_time = time.perf_counter()
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:

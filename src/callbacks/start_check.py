@@ -21,10 +21,6 @@ class StartCheck(Callback):
     Args:
         spare: A ModelCheckpoint that keeps nothing where nobody logs what it monitors, instead of being an error.
 
-    Attributes:
-        seen: Names of what validations logged.
-        started: Whether the first batch of any loop has been asked for; an error before that is a wrong setting.
-
     Raises:
         UsageError: If a step cannot tell several sets apart; if a checkpoint, early stopping or a scheduler monitors an
             unknown metric; or if a checkpoint could not be read back.
@@ -32,8 +28,8 @@ class StartCheck(Callback):
 
     def __init__(self, spare: Any = None) -> None:
         self.spare = spare
-        self.seen: set[str] = set()
-        self.started = False
+        self.seen: set[str] = set()  # names of what validations logged
+        self.started = False  # whether any loop's first batch was asked for; an error before that is a wrong setting
         self._before: dict[str, Tensor] = {}
         self._fresh = False  # whether this epoch has validated
         self._frequencies: list[tuple[Any, int]] = []  # of schedulers that watch a metric

@@ -61,8 +61,7 @@ class Trace(Callback):
     def _finish(self, found: Any) -> None:
         self._recorded = True
         found.export_chrome_trace(str(self.path))
-        operations = found.key_averages()
-        costs = [(max(op.self_device_time_total, op.self_cpu_time_total), op.count, op.key) for op in operations]
+        costs = [(max(o.self_device_time_total, o.self_cpu_time_total), o.count, o.key) for o in found.key_averages()]
         total = sum(cost for cost, *_ in costs)
         print(f"{self.path}: most time (without what they call) took")
         for cost, count, name in sorted(costs, reverse=True)[:NUM_SHOWN]:

@@ -35,7 +35,8 @@ class TrainingImages(Callback):
             return  # not images
         transforms = getattr(getattr(trainer, "datamodule", None), "train_transform", [])
         shown = []
-        for image, target in zip(chosen, _targets(targets, len(chosen)), strict=True):
+        drawable = isinstance(targets, Tensor | list) and len(targets) >= len(chosen)
+        for image, target in zip(chosen, targets if drawable else [None] * len(chosen), strict=False):
             plain = denormalize(image[None], transforms)[0]
             shown.append(draw_target(plain.expand(3, -1, -1), target))
         height, width = (max(image.shape[side] for image in shown) for side in (-2, -1))
@@ -43,8 +44,3 @@ class TrainingImages(Callback):
         scale = max(64 // max(height, width), 1)  # tiny images are enlarged
         grid = make_grid(torch.stack(same).repeat_interleave(scale, 2).repeat_interleave(scale, 3))
         send(trainer, "samples/train", grid, 0)
-
-
-def _targets(targets: Any, count: int) -> list[Any]:
-    drawable = isinstance(targets, Tensor | list) and len(targets) >= count
-    return list(targets[:count]) if drawable else [None] * count

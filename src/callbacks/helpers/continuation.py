@@ -15,7 +15,8 @@ def go_on(trainer: Trainer, state: dict[str, Any]) -> None:
     """Put the training where the loaded state ended."""
     if len(state["ranks"]) == trainer.world_size:
         own = state["ranks"][trainer.global_rank]
-        random.setstate(_as_tuple(own["python"]))
+        version, numbers, gauss = own["python"]
+        random.setstate((version, tuple(numbers), gauss))
         name, keys, *rest = own["numpy"]
         np.random.set_state((name, np.array(keys, dtype=np.uint32), *rest))
         if isinstance(module := trainer.lightning_module, BaseModule):
@@ -47,7 +48,3 @@ def moved(node: Any, old: str, new: str) -> Any:
     if isinstance(node, dict):
         return {moved(key, old, new): moved(value, old, new) for key, value in node.items()}
     return new + node[len(old) :] if isinstance(node, str) and node.startswith(old) else node
-
-
-def _as_tuple(value: Any) -> Any:
-    return tuple(_as_tuple(item) for item in value) if isinstance(value, list | tuple) else value
