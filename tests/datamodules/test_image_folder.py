@@ -7,7 +7,6 @@ import torch
 from torchvision.transforms import v2
 
 from src.datamodules import ImageFolderDataModule
-from src.datamodules.datasets import ArrayDataset
 from tests.conftest import write_images
 
 
