@@ -57,7 +57,8 @@ class WeightAverage(WeightAveraging):
         if self.start:
             steps = trainer.estimated_stepping_batches
             if math.isinf(steps):
-                raise ValueError("callbacks.average.start needs the number of steps; set trainer.max_epochs")
+                advice = "set trainer.max_epochs or max_steps"
+                raise ValueError(f"callbacks.average.start needs the number of steps; {advice}")
             self._first_step = int(self.start * steps)
 
     def should_update(self, step_idx: int | None = None, epoch_idx: int | None = None) -> bool:

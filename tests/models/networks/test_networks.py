@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 import torch
 
-from src.models.networks import MLP, SmallCNN, SmallPyramid, UNet
+from src.models.networks import MLP, SmallCNN
 
 
 @pytest.mark.parametrize(("hidden", "parameters"), [([], 650), ([16], 64 * 16 + 32 + 170)])
@@ -20,41 +20,12 @@ def test_small_cnn_takes_any_size(pool_size: int) -> None:
     assert tuple(net(torch.zeros(2, 3, 32, 32)).shape) == (2, 5)
 
 
-@pytest.mark.parametrize("size", [(32, 32), (17, 30), (3, 1)])
-def test_unet_has_an_output_for_each_pixel_of_any_size(size: tuple[int, int]) -> None:
-    assert UNet(1, 5, [4, 6, 8])(torch.zeros(2, 1, *size)).shape == (2, 5, *size)
-    assert UNet(1, 5, [4])(torch.zeros(2, 1, *size)).shape == (2, 5, *size)
-
-
-def test_unet_sees_far_and_keeps_what_is_fine() -> None:
-    net = UNet(1, 2, [16, 16, 16, 16]).eval()
-    images = torch.zeros(1, 1, 32, 32, requires_grad=True)
-    (gradient,) = torch.autograd.grad(net(images + torch.rand(1, 1, 32, 32))[0, 0, 16, 16], images)
-    rows = gradient[0, 0].abs().sum(dim=1).nonzero().flatten()
-    assert int(rows[-1] - rows[0]) > 24
-    assert gradient[0, 0, 16, 16] != 0
-
-
-def test_small_pyramid_gives_a_quarter_and_sees_the_whole() -> None:
-    net = SmallPyramid(3, [4, 4, 4, 4], 6).eval()
-    images = torch.rand(2, 3, 32, 64, requires_grad=True)
-    features = net(images)
-    assert features.shape == (2, 6, 8, 16)
-    assert net.out_channels == 6
-    (gradient,) = torch.autograd.grad(features[0, 0, 4, 8], images)
-    rows = gradient[0, 0].abs().sum(dim=1).nonzero().flatten()
-    assert (int(rows[0]), int(rows[-1])) == (0, 31)
-
-
 @pytest.mark.parametrize(
     ("network", "arguments", "message"),
     [
         (MLP, (0, 10, []), r"must be at least 1, got \[0, 10\]"),
         (SmallCNN, (1, 10, ["M"]), "needs a convolution"),
         (SmallCNN, (1, 0, [3]), "every number at least 1; got in_channels 1, num_classes 0"),
-        (UNet, (1, 10, []), r"at least one width, .* got in_channels 1, num_classes 10, widths \[\]"),
-        (UNet, (1, 10, [0]), "every number at least 1"),
-        (SmallPyramid, (3, [8], 8), r"at least two widths, .* got in_channels 3, widths \[8\], out_channels 8"),
         (SmallCNN, (1, 10, [3], 1, 1.0), r"dropout must be in \[0, 1\), got 1.0"),
     ],
 )

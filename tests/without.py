@@ -1,0 +1,93 @@
+"""Delete a task as a cloner does, in a copy, and see that nothing else turns red.
+
+python -m tests.without configs/gan.yaml [...]     each by itself; without arguments, every config but the digits'
+
+What goes is computed: the config, those modules of src/models and src/datamodules that no other config and no other
+module needs, their lines in the packages' `__init__.py`, and the tests that are called like them.
+"""
+
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from docs.make_rooms import ROOT, imports_of
+
+KEPT = "digits"  # what the tests of everything else train
+YOURS = ("src/models/", "src/datamodules/")
+
+
+def modules_of(path: str) -> set[str]:
+    """Return the files that an import path of src/ names: its module, or that which a lazy package takes it from."""
+    parts = path.split(".")
+    for count in range(len(parts), 1, -1):
+        name = ".".join(parts[:count])
+        if (file := ROOT / f"{name.replace('.', '/')}.py").is_file():
+            return {str(file.relative_to(ROOT))}
+        if (ROOT / name.replace(".", "/")).is_dir() and count < len(parts):
+            found: Any = getattr(import_module(name), parts[count], None)
+            return modules_of(f"{found.__module__}.{parts[count]}") if hasattr(found, "__module__") else set()
+    return set()
+
+
+def closure(files: set[str]) -> set[str]:
+    """Return files of src/ with all that they import."""
+    found, left = set[str](), set(files)
+    while left:
+        found.add(file := left.pop())
+        left |= {name for path in imports_of(ROOT / file) for name in modules_of(path)} - found
+    return found
+
+
+def needed(config: Path) -> set[str]:
+    """Return all files of src/ that the class paths of a configuration need."""
+    paths = re.findall(r"\bsrc(?:\.\w+)+", config.read_text(encoding="utf-8"))
+    return closure({file for path in paths for file in modules_of(path)})
+
+
+def only_of(config: Path) -> list[str]:
+    """Return the files of models and datamodules that go with a configuration."""
+    others = [other for other in (ROOT / "configs").rglob("*.yaml") if other != config]
+    kept = {file for other in [*others, ROOT / "src/defaults.yaml"] for file in needed(other)}
+    own = {file for file in needed(config) - kept if file.startswith(YOURS)}
+    files = {str(file.relative_to(ROOT)) for file in (ROOT / "src").rglob("*.py")}
+    used = {name for file in files - own for path in imports_of(ROOT / file) for name in modules_of(path)}
+    return sorted(own - used)
+
+
+def delete(config: Path, copy: Path) -> list[str]:
+    """Delete a configuration and what goes with it in a copy of the project; return what was deleted."""
+    gone = [str(config.relative_to(ROOT)), *only_of(config)]
+    for file in gone[1:]:
+        table, name = copy / Path(file).parent / "__init__.py", Path(file).stem
+        table.write_text(re.sub(rf"^    {name}=.*\n", "", table.read_text(), flags=re.MULTILINE))
+        test = Path("tests", *Path(file).parts[1:]).with_name(f"test_{name}.py")
+        gone += [str(test)] if (copy / test).exists() else []
+    for file in gone:
+        (copy / file).unlink()
+    return gone
+
+
+def main(configs: list[str]) -> int:
+    """Delete each task in a copy of its own and run the quick suite there."""
+    code = 0
+    for config in [Path(name).resolve() for name in configs] or sorted((ROOT / "configs").glob("*.yaml")):
+        if config.stem == KEPT:
+            continue
+        with tempfile.TemporaryDirectory() as folder:
+            copy = Path(folder) / "project"
+            shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns(".*", "logs", "data", "__pycache__"))
+            print(f"\n{config.stem}: without {', '.join(delete(config, copy))}", flush=True)
+            done = subprocess.run([sys.executable, "-m", "pytest", "-q"], cwd=copy, capture_output=True, text=True)
+            print("\n".join([line for line in done.stdout.splitlines() if "FAILED" in line or "ERROR" in line]))
+            print(done.stdout.strip().splitlines()[-1], flush=True)
+            code = code or done.returncode
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
