@@ -3,9 +3,10 @@ import random
 import subprocess
 import sys
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,10 +25,27 @@ ROOT = Path(__file__).parent.parent
 DIGITS = str(ROOT / "configs" / "digits.yaml")
 PLAIN = ("--callbacks.figures", "null", "--callbacks.notes.graph", "false")  # what takes a second of its own
 QUICK = ("--trainer.max_epochs", "1", "--trainer.limit_train_batches", "2", *PLAIN)
+LONG = ("kills", "two_processes", "reach", "browser", "benchmarks", "long", "gpu")  # marks of what is not quick
 STILL = (  # a config that draws no random transforms, so that processes can be compared
     "data: {init_args: {train_transform: [{class_path: torchvision.transforms.v2.ToDtype, "
     "init_args: {dtype: torch.float32, scale: true}}]}}"
 )
+
+
+def all_but(quick: Iterable[Any], cases: Iterable[Any], mark: pytest.MarkDecorator) -> list[Any]:
+    """Return cases as parameters, with a mark on all but those that the quick suite keeps."""
+    kept = list(quick)
+    return [case if case in kept else pytest.param(case, marks=mark) for case in cases]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark folders as a whole, and as quick what has no mark of pyproject.toml that says why it takes long."""
+    for item in items:
+        folder = item.path.parent.name
+        if folder in ("reach", "benchmarks"):
+            item.add_marker(folder)
+        if not any(item.get_closest_marker(name) for name in LONG):
+            item.add_marker("quick")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -70,6 +88,7 @@ def train(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
     monkeypatch.chdir(tmp_path)
 
     def run(*words: str) -> Result:
+        _skip_if_deleted(words)
         monkeypatch.setattr(sys, "argv", ["train.py", *words])
         code = main(list(words))
         captured = capsys.readouterr()
@@ -83,11 +102,19 @@ def train_process(tmp_path: Path) -> Train:
     """Run `python train.py` as a user does, in an empty folder."""
 
     def run(*words: str) -> Result:
+        _skip_if_deleted(words)
         command = [sys.executable, str(ROOT / "train.py"), *words]
         done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=600)
         return Result(done.returncode, done.stdout, done.stderr)
 
     return run
+
+
+def _skip_if_deleted(words: tuple[str, ...]) -> None:
+    """Skip what needs the config of a task that a cloner has deleted."""
+    for word in words:
+        if word.startswith(f"{ROOT}/configs/") and not Path(word).exists():
+            pytest.skip(f"{Path(word).relative_to(ROOT)} was deleted")
 
 
 def write_images(folder: Path, num_images: int, size: tuple[int, int] = (24, 20), suffix: str = "jpg") -> list[Path]:

@@ -10,7 +10,7 @@ import pytest
 import torch
 import torchvision
 
-from tests.conftest import ROOT, Train, write_images
+from tests.conftest import DIGITS, ROOT, Train, all_but, write_images
 
 CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
 OVERLAYS = sorted((ROOT / "configs" / "overlays").glob("*.yaml"))
@@ -100,7 +100,7 @@ def test_config_runs_for_a_batch(train: Train, data: Callable[[Path], list[str]]
 @pytest.mark.parametrize(
     "overlay", [path for path in OVERLAYS if path.stem not in (*TOGETHER, *APART)], ids=lambda path: path.stem
 )
-@pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("config", all_but([Path(DIGITS)], CONFIGS, pytest.mark.reach), ids=lambda path: path.stem)
 def test_overlay_combines_with_config(
     train: Train, data: Callable[[Path], list[str]], config: Path, overlay: Path, tmp_path: Path
 ) -> None:
@@ -117,7 +117,9 @@ def test_overlay_combines_with_config(
 
 
 @pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated")  # torch 2.11's compiler warns of itself
-@pytest.mark.parametrize("config", ["digits", "segmentation", "detection", "gpt", "vae"])
+@pytest.mark.parametrize(
+    "config", all_but(["digits"], ["digits", "segmentation", "detection", "gpt", "vae"], pytest.mark.reach)
+)
 def test_overlays_combine_with_each_other(train: Train, data: Callable[[Path], list[str]], config: str) -> None:
     path = ROOT / "configs" / f"{config}.yaml"
     overlays = [word for name in TOGETHER for word in ("--config", str(ROOT / "configs/overlays" / f"{name}.yaml"))]

@@ -14,7 +14,7 @@ from lightning.pytorch import Callback
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from src.runs.sharded import merged
-from tests.conftest import DIGITS, PLAIN, ROOT, Train, write_images
+from tests.conftest import DIGITS, PLAIN, ROOT, Train, all_but, write_images
 
 FOLDER = str(ROOT / "configs" / "image_folder.yaml")
 LIMITS = ("--trainer.max_epochs", "3", "--trainer.limit_train_batches", "7", "--trainer.limit_val_batches", "2")
@@ -137,16 +137,20 @@ def interrupted(
 STEPS = ("--callbacks.last.every_n_steps", "2")
 
 
-@pytest.mark.parametrize("bomb", [
+PLACES = (
     "batch:0", "batch:1", "batch:5", "batch:6", "batch:7", "batch:8", "batch:13", "batch:14", "batch:20",
     "validation_start:1", "validation_start:2", "validation_end:1", "validation_end:2", "epoch_end:1", "epoch_end:2",
     "epoch_start:1", "epoch_start:2", "test_start:3",
-])  # fmt: skip
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("bomb", all_but(("batch:5", "epoch_end:1"), PLACES, pytest.mark.kills))
 def test_interrupted_anywhere(interrupted: Callable[..., list[str]], bomb: str) -> None:
     shown = interrupted(DIGITS, *SHORT, *NET, *STEPS, bombs=(bomb,))
     assert ("no checkpoint yet" if bomb in ("batch:0", "batch:1") else "continues from") in shown[-1]
 
 
+@pytest.mark.kills
 def test_interrupted_again_and_again(interrupted: Callable[..., list[str]]) -> None:
     shown = interrupted(DIGITS, *LIMITS, *NET, *STEPS, bombs=("batch:3", "batch:4", "validation_end:0", "batch:12"))
     assert [text.count("continues from") for text in shown] == [0, 1, 1, 1, 1]
@@ -158,6 +162,7 @@ SMALL = {
 }
 
 
+@pytest.mark.kills
 @pytest.mark.parametrize("task", SMALL)
 def test_other_tasks(interrupted: Callable[..., list[str]], task: str) -> None:
     config = str(ROOT / "configs" / f"{task}.yaml")
@@ -180,6 +185,7 @@ SCHEDULERS = {
 }
 
 
+@pytest.mark.kills
 @pytest.mark.parametrize("bomb", ["batch:10", "epoch_start:2"])
 @pytest.mark.parametrize("name", SCHEDULERS)
 def test_every_scheduler(interrupted: Callable[..., list[str]], tmp_path: Path, name: str, bomb: str) -> None:
@@ -219,6 +225,7 @@ CASES: dict[str, dict[str, Any]] = {
 }
 
 
+@pytest.mark.kills
 @pytest.mark.parametrize("bomb", ["batch:3", "batch:10", "batch:12", "epoch_start:1"])
 @pytest.mark.parametrize("case", CASES)
 def test_it_holds_with(interrupted: Callable[..., list[str]], tmp_path: Path, case: str, bomb: str) -> None:
@@ -226,6 +233,7 @@ def test_it_holds_with(interrupted: Callable[..., list[str]], tmp_path: Path, ca
     interrupted(DIGITS, *SHORT, *NET, *STEPS, "--config", "case.yaml", bombs=(bomb,))
 
 
+@pytest.mark.kills
 def test_several_validation_sets(interrupted: Callable[..., list[str]]) -> None:
     words = ("--data", "tests.models.test_sets.NoisyDigits", "--callbacks.best.monitor", "val/noisy/loss")
     shown = interrupted(DIGITS, *SHORT, *NET, *STEPS, *words, bombs=("batch:3", "validation_end:1", "batch:18"))
@@ -233,6 +241,7 @@ def test_several_validation_sets(interrupted: Callable[..., list[str]]) -> None:
     assert [text.count("continues from") for text in shown] == [0, 1, 1, 1]
 
 
+@pytest.mark.kills
 @pytest.mark.parametrize("storage", ["files", "memory"])
 def test_random_transforms_of_samples_and_batches(
     interrupted: Callable[..., list[str]], tmp_path: Path, storage: str
@@ -253,6 +262,7 @@ def test_random_transforms_of_samples_and_batches(
     assert "continues from" in shown[-1]
 
 
+@pytest.mark.two_processes
 def test_two_processes(train_process: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whole-epoch metrics too, of which each process has summed up its own part."""
     two = ("--trainer.accelerator", "cpu", "--trainer.devices", "2", "--trainer.strategy", "ddp")

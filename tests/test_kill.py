@@ -1,9 +1,12 @@
 import subprocess
 import sys
 
+import pytest
+
 from tests.conftest import ROOT
 
 
+@pytest.mark.kills
 def test_ten_kills_leave_no_trace_in_the_weights() -> None:
     """The campaign of benchmarks/kill.py, as it runs for hundreds of kills in a night."""
     command = [sys.executable, "-m", "benchmarks.kill", "--kills", "10", "--seed", "3"]

@@ -126,6 +126,7 @@ def test_precision_and_recall_agree_with_the_confusions(events: EventAccumulator
         assert (np.diff(recall) <= 1e-6).all()
 
 
+@pytest.mark.browser
 @pytest.mark.skipif(find_chromium() is None, reason="Chromium is not installed")
 def test_a_browser_shows_it(logs: Path, record: dict[str, Any], tmp_path: Path) -> None:
     folder = Path(SCREENSHOTS or tmp_path)

@@ -98,6 +98,7 @@ class CLI(LightningCLI):
         check_functions(self.config.as_dict())
         content = _plain(parser, self.config)
         self.config_text, self.description = write_yaml(content), content["model"]
+        self.config_dump = content  # for hyperparameters; else Lightning dumps everything once more
         if line.print_config:
             print(self.config_text, end="")
             sys.exit(0)

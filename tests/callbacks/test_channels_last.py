@@ -16,6 +16,7 @@ def is_last(tensor: Tensor) -> bool:
     return tensor.is_contiguous(memory_format=torch.channels_last) and not tensor.is_contiguous()
 
 
+@pytest.mark.long
 def test_images_follow_the_kernels(train: Train, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every convolution but the first (one channel: both layouts in one) gives channels_last, and weights learn so."""
     seen = []
@@ -33,6 +34,7 @@ def test_images_follow_the_kernels(train: Train, monkeypatch: pytest.MonkeyPatch
     assert all(is_last(output) for _, output in seen)
 
 
+@pytest.mark.kills
 def test_it_continues_exactly_with_the_optimizer_laid_out_alike(
     interrupted: Callable[..., list[str]],  # noqa: F811
 ) -> None:
@@ -43,6 +45,7 @@ def test_it_continues_exactly_with_the_optimizer_laid_out_alike(
     assert any(is_last(moment) for moment in moments)
 
 
+@pytest.mark.long
 def test_with_and_without_are_the_same_checkpoints(train: Train) -> None:
     """A run goes on in the other layout too, and comes to the same weights but for rounding."""
     words = ("fit", "--config", DIGITS, "--model.scheduler", "null", *NET[:2], "--trainer.limit_train_batches", "3")

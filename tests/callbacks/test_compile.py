@@ -65,6 +65,7 @@ def run(name: str = "a") -> Path:
     return Path("logs/digits") / name
 
 
+@pytest.mark.long
 @needs_compiler
 def test_with_and_without_are_the_same_checkpoints(train: Train, monkeypatch: pytest.MonkeyPatch) -> None:
     """One trains, the other goes on, tests and predicts; and the compiler really was at work."""
@@ -95,6 +96,7 @@ def test_with_and_without_are_the_same_checkpoints(train: Train, monkeypatch: py
         assert list(best_weights(run(name))) == list(one)
 
 
+@pytest.mark.kills
 @needs_compiler
 def test_a_compiled_run_continues_exactly(interrupted: Callable[..., list[str]]) -> None:  # noqa: F811
     """With other overlays, sanity validation (a run that continues has none), and a smaller last batch."""
@@ -116,6 +118,7 @@ def test_a_compiled_run_continues_exactly(interrupted: Callable[..., list[str]])
     assert kernel.dtype == torch.float32
 
 
+@pytest.mark.long
 def test_what_looks_into_the_network_finds_it_as_it_is(train: Train) -> None:
     """Operations are counted, mistakes shown and layers watched without the compiler."""
     words = (
@@ -138,6 +141,7 @@ def test_what_looks_into_the_network_finds_it_as_it_is(train: Train) -> None:
 DETECTION = str(ROOT / "configs" / "detection.yaml")
 
 
+@pytest.mark.long
 def test_of_a_detector_the_backbone_is_compiled(train: Train, monkeypatch: pytest.MonkeyPatch) -> None:
     parts = []
     monkeypatch.setattr(nn.Module, "compile", lambda self, **_: parts.append(type(self).__name__))

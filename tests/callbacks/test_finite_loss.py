@@ -78,6 +78,7 @@ def test_weights_that_are_not_finite_are_never_saved(
     assert saved["global_step"] == 6
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("how", ["output", "gradient"])
 def test_bad_steps_can_be_left_out(train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str) -> None:
     monkeypatch.setenv("BREAK", f"{how}:7")
@@ -90,6 +91,7 @@ def test_bad_steps_can_be_left_out(train: Train, tmp_path: Path, monkeypatch: py
     assert saved["callbacks"]["FiniteLoss"] == {"num_skipped": 1}
 
 
+@pytest.mark.two_processes
 def test_two_processes_leave_out_the_same_step(
     train_process: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -102,6 +102,7 @@ def test_a_number_of_a_rule_can_be_typed(train: Train, tmp_path: Path) -> None:
     assert [bool(step["still"]) for step in Watch.seen] == [True] * 4 + [False] * 4
 
 
+@pytest.mark.kills
 @pytest.mark.parametrize(
     ("optimizer", "bomb"),
     [("AdamW", "batch:5"), ("AdamW", "batch:12"), ("AdamW", "epoch_start:2"), ("SGD", "batch:10")],
@@ -169,6 +170,7 @@ def test_strategies_that_cannot_add_parameters_later() -> None:
             _check_strategy(trainer, later)
 
 
+@pytest.mark.two_processes
 def test_two_processes(train_process: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     rules = freeze({"pattern": FIRST, "until_epoch": 1}, {"pattern": r"net.features.4"})

@@ -66,6 +66,7 @@ def test_without_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert capsys.readouterr().out == ""
 
 
+@pytest.mark.kills
 def test_a_run_that_continues_never_asks_for_the_file(
     train: Train, first: dict[str, torch.Tensor], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -55,6 +55,7 @@ class ImageLogger(CSVLogger):
             file.write(f"{key} text {step}\n")
 
 
+@pytest.mark.long
 def test_it_names_what_holds_the_training_back(train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     slow = {"class_path": "tests.callbacks.test_monitoring.Slow"}
     (tmp_path / "transform.yaml").write_text(yaml.safe_dump({"data": {"init_args": {"train_transform+": [slow]}}}))

@@ -42,6 +42,7 @@ SMALL = {
 }  # fmt: skip
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", SMALL)
 def test_every_kind_of_task(train: Train, name: str) -> None:
     result = train(*config(name), *SMALL[name], "--callbacks.overfit.num_steps", "12")

@@ -53,6 +53,7 @@ def test_what_is_stated_wins(train: Train, folder: str) -> None:
     assert printed(train, "--config", DIGITS, "--data.num_classes", "null")["data"]["init_args"]["num_classes"] == 10
 
 
+@pytest.mark.long
 def test_transforms_may_refer_to_facts_too(train: Train, folder: str, tmp_path: Path) -> None:
     mix = {
         "class_path": "torchvision.transforms.v2.MixUp",

@@ -96,6 +96,7 @@ def test_the_saved_config_reproduces_the_run(train: Train, tmp_path: Path) -> No
     assert (tmp_path / "logs/digits/a/config.yaml").read_text() == (tmp_path / "logs/digits/b/config.yaml").read_text()
 
 
+@pytest.mark.long
 def test_another_seed_gives_other_weights(train: Train, tmp_path: Path) -> None:
     for seed in "12":
         assert train("fit", "--config", DIGITS, *QUICK, "--run_name", seed, "--seed_everything", seed).code == 0
@@ -202,6 +203,7 @@ def test_a_failure_in_training_is_recorded(train: Train, tmp_path: Path) -> None
     assert "Traceback" in (tmp_path / "logs/digits/a/train.log").read_text()
 
 
+@pytest.mark.two_processes
 @pytest.mark.parametrize(("words", "code"), [((), 0), (("--model.net.in_channels", "3"), 1)])
 def test_the_process_ends_only_when_all_others_have_said_goodbye(
     tmp_path: Path, words: tuple[str, ...], code: int
@@ -277,6 +279,7 @@ def test_help_explains_options_from_the_docstrings(train: Train) -> None:
     assert (other.code, "--model.optimizer OPTIMIZER" in other.out) == (0, True)
 
 
+@pytest.mark.long
 def test_a_time_limit_stops_early_and_still_tests(train: Train, tmp_path: Path) -> None:
     words = ("--trainer.max_time", "00:00:00:02", "--trainer.max_epochs", "-1", "--run_name", "a")
     result = train("--config", DIGITS, *words, "--model.scheduler", "null")

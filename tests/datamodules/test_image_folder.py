@@ -242,6 +242,7 @@ def test_grey_images(tmp_path: Path) -> None:
     assert np.ptp(images.numpy()) > 20
 
 
+@pytest.mark.long
 def test_loaders_can_be_sent_to_workers_that_are_not_forked(tmp_path: Path) -> None:
     for name in "ab":
         write_images(tmp_path / name, 6)

@@ -152,6 +152,7 @@ def test_running_mean_weighs_by_count() -> None:
     assert torch.isnan(mean.compute(lambda sums, reduce_op: sums))
 
 
+@pytest.mark.reach
 @pytest.mark.parametrize("precision", ["64-true", "bf16-true"])
 def test_what_transforms_make_has_the_precision_of_the_weights(train: Train, precision: str) -> None:
     words = ("--trainer.max_epochs", "1", "--trainer.limit_train_batches", "2", "--run_name", "a")

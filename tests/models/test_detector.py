@@ -139,6 +139,7 @@ def test_the_surest_detection_is_a_row() -> None:
     assert columns["box"].tolist() == [BOX[0], [0, 0, 0, 0]]
 
 
+@pytest.mark.long
 def test_it_learns_to_find_digits(train: Train, tmp_path: Path) -> None:
     words = ("--data.num_train", "256", "--data.max_digits", "1", "--data.batch_size", "16", "--run_name", "a")
     result = train("--config", CONFIG, *SMALL, *TINY, *words, "--trainer.max_epochs", "3")
@@ -157,6 +158,7 @@ def test_it_learns_to_find_digits(train: Train, tmp_path: Path) -> None:
     assert list(rows[0]) == ["index", "count", "prediction", "confidence", *(f"box_{k}" for k in range(4)), "class"]
 
 
+@pytest.mark.kills
 def test_interrupted_and_continued(interrupted: Any) -> None:  # noqa: F811
     """Also the detections of the training batches before the interruption, of which a metric is computed."""
     words = (*SMALL, *TINY, "--data.batch_size", "16", "--trainer.max_epochs", "2", "--trainer.log_every_n_steps", "1")
@@ -189,6 +191,7 @@ def write_coco(root: Path) -> None:
     (root / "boxes.json").write_text(json.dumps({"images": images, "annotations": boxes, "categories": categories}))
 
 
+@pytest.mark.long
 def test_a_folder_of_images_with_boxes_through_a_config(train: Train, tmp_path: Path) -> None:
     write_coco(tmp_path / "coco")
     coco = {"class_path": "torchvision.datasets.CocoDetection", "init_args": {"annFile": "coco/boxes.json"}}

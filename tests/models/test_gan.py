@@ -28,6 +28,7 @@ def distance(real: Any, made: Any) -> float:
     return float(metric.compute())
 
 
+@pytest.mark.long
 def test_it_learns_more_than_each_pixel_by_itself(train: Train, tmp_path: Path) -> None:
     words = ("--trainer.max_epochs", "12", "--run_name", "a", "--callbacks.samples.every_n_epochs", "6")
     result = train("--config", CONFIG, *words)
@@ -54,6 +55,7 @@ def test_it_learns_more_than_each_pixel_by_itself(train: Train, tmp_path: Path) 
     assert distance(test, images * 2 - 1) == pytest.approx(reached, rel=0.5)
 
 
+@pytest.mark.kills
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
 def test_stopped_in_the_middle_it_ends_as_if_nothing_had_happened(tmp_path: Path, how: signal.Signals) -> None:
     """A real process is stopped within an epoch; both networks and both optimizers come out the same."""

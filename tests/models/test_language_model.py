@@ -41,6 +41,7 @@ def three_bytes_bits(train: np.ndarray, test: np.ndarray) -> float:
     return float(-np.log2(chances[test[:-2], test[1:-1], test[2:]]).mean())
 
 
+@pytest.mark.long
 def test_it_learns_more_than_what_follows_two_bytes(train: Train, tmp_path: Path) -> None:
     small = ("--model.net.width", "64", "--model.net.num_layers", "2", "--data.length", "64")
     words = ("--trainer.max_epochs", "3", "--trainer.limit_train_batches", "250", "--callbacks.samples.num_bytes", "50")

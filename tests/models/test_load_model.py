@@ -9,6 +9,7 @@ from src.models import load_model
 from tests.conftest import DIGITS, QUICK, ROOT, Train
 
 
+@pytest.mark.long
 def test_a_fresh_process_rebuilds_the_module_from_its_checkpoint_alone(train: Train, tmp_path: Path) -> None:
     assert train("fit", "--config", DIGITS, *QUICK, "--run_name", "a", "--model.net.layers", "[8]").code == 0
     path = tmp_path / "logs/digits/a/checkpoints/best.ckpt"

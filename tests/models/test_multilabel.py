@@ -59,6 +59,7 @@ def test_figures_label_by_label() -> None:
     assert module.figure_metrics(None) == {}
 
 
+@pytest.mark.long
 def test_pairs_of_digits(train: Train) -> None:
     words = ("--trainer.max_epochs", "4", "--data.pairs_per_digit", "2", "--run_name", "a")
     assert train("--config", CONFIG, *words).code == 0

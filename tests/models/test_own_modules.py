@@ -75,6 +75,7 @@ def run(*command: str, cwd: Path, env: dict[str, str]) -> subprocess.CompletedPr
     return subprocess.run([sys.executable, *command], cwd=cwd, env=env, capture_output=True, text=True, timeout=600)
 
 
+@pytest.mark.long
 def test_a_checkpoint_alone_rebuilds_a_module_that_nothing_imports(own: dict[str, str], tmp_path: Path) -> None:
     net = ("--model.net", "own_task.Doubled", "--model.net.num_classes", "10")
     trainings = {

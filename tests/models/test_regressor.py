@@ -60,6 +60,7 @@ def errors_of_others() -> dict[str, tuple[float, float, float]]:
     return found
 
 
+@pytest.mark.long
 def test_diabetes_against_scikit_learn(train: Train, capsys: pytest.CaptureFixture[str]) -> None:
     assert train("--config", CONFIG, "--run_name", "a").code == 0
     metrics = json.loads(Path("logs/diabetes/a/run.json").read_text())["metrics"]

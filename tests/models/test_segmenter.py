@@ -79,6 +79,7 @@ def test_networks_of_torchvision_learn(name: str) -> None:
     assert prediction["confidence"].shape == (2,)
 
 
+@pytest.mark.long
 def test_it_learns_where_the_digits_are(train: Train, tmp_path: Path) -> None:
     words = ("--data.num_train", "192", "--data.batch_size", "16", "--trainer.max_epochs", "3", "--run_name", "a")
     result = train("--config", CONFIG, *SMALL, *words)
@@ -96,6 +97,7 @@ def test_it_learns_where_the_digits_are(train: Train, tmp_path: Path) -> None:
     assert sum(float(rows[0][f"share_{k}"]) for k in range(11)) == pytest.approx(1)
 
 
+@pytest.mark.kills
 def test_interrupted_and_continued(interrupted: Any) -> None:  # noqa: F811
     words = (*SMALL, "--trainer.max_epochs", "2", "--trainer.log_every_n_steps", "1", "--model.train_metrics", "true")
     shown = interrupted(CONFIG, *words, *STEPS, bombs=("batch:4",))
@@ -120,6 +122,7 @@ def write_voc(root: Path) -> None:
         (base / "ImageSets/Segmentation" / f"{name}.txt").write_text("\n".join(map(str, names)))
 
 
+@pytest.mark.long
 @pytest.mark.filterwarnings(  # torchvision leaves the files of masks to the garbage collector
     "ignore:unclosed file:ResourceWarning", "ignore:Exception ignored in:pytest.PytestUnraisableExceptionWarning"
 )

@@ -138,6 +138,7 @@ def test_no_set_needs_the_plain_name(train: Train, tmp_path: Path) -> None:
     assert len(rows) == 1 + 113  # of test/a, which load_splits returns first
 
 
+@pytest.mark.two_processes
 def test_two_processes_give_the_values_of_one(train_process: Train, tmp_path: Path) -> None:
     net = {"class_path": "src.models.networks.MLP"}
     net["init_args"] = {"in_features": 64, "num_classes": 10, "hidden": [16], "batch_norm": False}  # type: ignore[assignment]

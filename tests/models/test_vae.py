@@ -23,6 +23,7 @@ def histogram_bits(train: torch.Tensor, test: torch.Tensor) -> float:
     return float(-np.log2((counts / counts.sum(axis=1, keepdims=True))[np.arange(64), places]).mean())
 
 
+@pytest.mark.long
 def test_it_learns_what_pixels_have_to_do_with_each_other(train: Train, tmp_path: Path) -> None:
     words = ("--run_name", "a", "--trainer.max_epochs", "10", "--model.optimizer.lr", "0.005")
     result = train("--config", CONFIG, *words)

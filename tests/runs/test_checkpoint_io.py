@@ -47,6 +47,7 @@ while True:
 """
 
 
+@pytest.mark.kills
 def test_a_process_killed_while_it_writes_leaves_a_whole_file(tmp_path: Path) -> None:
     path = tmp_path / "x.ckpt"
     for kill in range(5):
@@ -104,6 +105,7 @@ def test_a_full_file_system_leaves_the_old_file_whole(disk: Callable[[str], Path
     assert [item.name for item in path.parent.iterdir()] == ["x.ckpt"]
 
 
+@pytest.mark.kills
 def test_a_training_that_filled_the_disk_goes_on_when_there_is_room(
     disk: Callable[[str], Path], train_process: Train, tmp_path: Path
 ) -> None:
@@ -127,6 +129,7 @@ def test_a_training_that_filled_the_disk_goes_on_when_there_is_room(
     assert all(torch.equal(value, other[key]) for key, value in one.items())
 
 
+@pytest.mark.kills
 def test_a_disk_that_is_full_from_the_start_is_one_message(disk: Callable[[str], Path], train_process: Train) -> None:
     folder = disk("400k")
     (folder / "fill").write_bytes(bytes(395_000))

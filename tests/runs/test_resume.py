@@ -111,6 +111,7 @@ def test_workers_and_logging_go_through(train: Train, cut: Path) -> None:
     assert len(list((cut / "checkpoints").glob("last*.ckpt"))) == 4
 
 
+@pytest.mark.long
 def test_more_epochs_only_where_the_course_of_the_rate_allows(train: Train, tmp_path: Path) -> None:
     more = ("--resume", "auto", "--trainer.max_epochs", "4")
     assert train(*COMMAND).code == 0

@@ -41,6 +41,7 @@ def test_a_state_dict_in_all_its_forms(tmp_path: Path, prefix: str, key: str | N
     assert len(lines) == 1
 
 
+@pytest.mark.long
 @pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated")  # torch 2.11's compiler warns of itself
 def test_a_compiled_network_takes_them_too(tmp_path: Path) -> None:
     source, net = make_net(0), make_net(1)

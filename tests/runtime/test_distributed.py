@@ -32,6 +32,7 @@ def check(folder: Path, out: str) -> None:
     assert len(list(run.glob("events*"))) == 3  # fit, test and how it ended, from one rank
 
 
+@pytest.mark.two_processes
 def test_lightning_starts_two_processes(train_process: Train, tmp_path: Path) -> None:
     result = train_process("--config", DIGITS, *TWO, *SHORT)
     assert result.code == 0, result.err
@@ -46,6 +47,7 @@ def test_lightning_starts_two_processes(train_process: Train, tmp_path: Path) ->
     assert right / 359 == pytest.approx(metrics["test/accuracy"])
 
 
+@pytest.mark.two_processes
 def test_torchrun_starts_two_processes(tmp_path: Path) -> None:
     words = [*TWO, *SHORT[:4]]
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
@@ -65,12 +67,14 @@ def test_loaders_of_another_make_are_shared_among_processes(train_process: Train
     assert sorted(seen[0] + seen[1]) == list(range(20))
 
 
+@pytest.mark.two_processes
 def test_a_batch_that_does_not_divide_is_refused(train_process: Train) -> None:
     result = train_process("--config", DIGITS, *TWO, "--data.batch_size", "63")
     assert result.code == 2
     assert "data.batch_size must be a multiple of 2 devices, got 63; use 62 or 64" in result.err
 
 
+@pytest.mark.two_processes
 def test_batch_norm_that_cannot_be_synchronised_is_refused(train_process: Train) -> None:
     result = train_process("--config", DIGITS, *TWO, "--trainer.sync_batchnorm", "true")
     assert result.code == 2
@@ -78,6 +82,7 @@ def test_batch_norm_that_cannot_be_synchronised_is_refused(train_process: Train)
     assert "Traceback" not in result.err
 
 
+@pytest.mark.two_processes
 def test_the_work_is_the_same_whatever_the_layout(train_process: Train, tmp_path: Path) -> None:
     """The same samples in every step; a network without batch norm makes the sums comparable."""
     net = (
@@ -122,6 +127,7 @@ class Watch(Callback):
 """
 
 
+@pytest.mark.two_processes
 def test_ranks_divide_a_balanced_order_anew_each_epoch(train_process: Train, tmp_path: Path) -> None:
     (tmp_path / "watch.py").write_text(WATCH)
     for name, count in (("many", 90), ("few", 10)):
@@ -172,6 +178,7 @@ def test_ranks_divide_a_balanced_order_anew_each_epoch(train_process: Train, tmp
     assert not np.array_equal(ranks[0][0], ranks[0][1] - 100)
 
 
+@pytest.mark.two_processes
 @pytest.mark.parametrize("storage", ["cache", "files"])
 def test_unreadable_images_are_the_same_on_both_ranks(train_process: Train, tmp_path: Path, storage: str) -> None:
     for name in ("a", "b"):

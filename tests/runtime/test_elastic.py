@@ -82,6 +82,7 @@ def launch(machines: Any, folder: Path, job: str, *words: str, **environment: st
     return shown
 
 
+@pytest.mark.two_processes
 def test_a_killed_worker_costs_nothing(machines: Any, tmp_path: Path) -> None:
     words = (*WORDS, *LIMITS, KILLER)
     launch(machines, tmp_path, "whole", *words)

@@ -36,6 +36,7 @@ def _place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
 
 
+@pytest.mark.two_processes
 def test_continues_exactly_also_after_kills_and_damage(train_process: Train, monkeypatch: pytest.MonkeyPatch) -> None:
     """With batch norm, dropout and random transforms, weights kept of each block alone."""
     words = ("fit", *SHARED, *SHORT, *NET, BOMB, "--run_name")
@@ -65,6 +66,7 @@ def flip(path: Path) -> None:
     path.write_bytes(content)
 
 
+@pytest.mark.two_processes
 @pytest.mark.parametrize("optimizer", ["torch.optim.AdamW", "torch.optim.SGD"])
 def test_goes_to_one_process_and_back(train_process: Train, monkeypatch: pytest.MonkeyPatch, optimizer: str) -> None:
     """Two share the weights, then one has them all, then two again; as if one had trained throughout."""
@@ -108,6 +110,7 @@ def test_goes_to_one_process_and_back(train_process: Train, monkeypatch: pytest.
         assert max(sizes) < 0.7 * sum(sizes)
 
 
+@pytest.mark.two_processes
 def test_merge_makes_one_file_for_every_command(train_process: Train, train: Train) -> None:
     run = train_process(*SHARED, *SHORT[:4], *SHORT[6:], "--data.val_fraction", "0.09", "--run_name", "a")
     assert run.code == 0, run.err
@@ -138,6 +141,7 @@ def test_merge_makes_one_file_for_every_command(train_process: Train, train: Tra
     assert "merge needs --ckpt_path" in train("merge").err
 
 
+@pytest.mark.two_processes
 def test_a_transformer_with_tied_weights(train_process: Train) -> None:
     small = ("--model.net.num_layers", "2", "--model.net.width", "16", "--model.net.num_heads", "2")
     config = str(ROOT / "configs" / "gpt.yaml")

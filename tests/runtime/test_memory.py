@@ -20,6 +20,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
 
 
+@pytest.mark.long
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library than glibc")
 def test_a_command_keeps_freed_memory() -> None:
     command = f"from train import main\nassert main(['check', '--config', {DIGITS!r}]) == 0\n"

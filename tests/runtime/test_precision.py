@@ -64,6 +64,7 @@ SCALED = {  # as on a GPU, which the tests have not
 }  # fmt: skip
 
 
+@pytest.mark.kills
 def test_a_scaled_loss_continues_exactly(
     interrupted: Callable[..., list[str]],  # noqa: F811
     tmp_path: Path,
@@ -77,6 +78,7 @@ def test_a_scaled_loss_continues_exactly(
     assert scaler["growth_interval"] == 3
 
 
+@pytest.mark.long
 def test_deterministic_algorithms_are_asked_for(train: Train) -> None:
     words = ("--config", str(OVERLAYS / "deterministic.yaml"), "--trainer.accelerator", "cpu")
     result = train("--config", DIGITS, *words, "--trainer.max_epochs", "1", "--trainer.limit_train_batches", "2")

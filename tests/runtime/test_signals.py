@@ -17,6 +17,7 @@ import torch
 
 from tests.conftest import DIGITS, ROOT, Train
 from tests.test_exact_resume import compare
+from train import main
 
 WORDS = (
     "--config",
@@ -66,13 +67,13 @@ def finish(process: subprocess.Popen[str]) -> tuple[int, str]:
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The undisturbed run."""
+    """The undisturbed run, of this process."""
     folder = tmp_path_factory.mktemp("whole")
-    command = [sys.executable, str(ROOT / "train.py"), *WORDS, "--run_name", "whole"]
-    subprocess.run(command, cwd=folder, check=True, capture_output=True)
-    return folder / "logs/digits/whole"
+    assert main([*WORDS, "--run_name", "whole", "--trainer.default_root_dir", str(folder)]) == 0
+    return folder / "digits/whole"
 
 
+@pytest.mark.kills
 @pytest.mark.parametrize(("signum", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGHUP, 129)])
 @pytest.mark.parametrize("words", [(), ("--data.num_workers", "2"), ("--trainer.accumulate_grad_batches", "3")])
 def test_the_step_is_finished_and_saved(
@@ -95,6 +96,7 @@ def test_the_step_is_finished_and_saved(
     assert train_process("--resume", "logs/digits/a").code == 0
 
 
+@pytest.mark.kills
 def test_a_closed_terminal_stops_it_in_good_order(train_process: Train, tmp_path: Path) -> None:
     ours, its = pty.openpty()
 
@@ -118,6 +120,7 @@ def test_a_closed_terminal_stops_it_in_good_order(train_process: Train, tmp_path
     assert train_process("--resume", "logs/digits/a").code == 0
 
 
+@pytest.mark.kills
 def test_under_nohup_it_goes_on(begin: Begin) -> None:
     process = begin(hangup=signal.SIG_IGN)
     os.killpg(process.pid, signal.SIGHUP)
@@ -125,6 +128,7 @@ def test_under_nohup_it_goes_on(begin: Begin) -> None:
     assert status == 0 and "test/accuracy" in output, output
 
 
+@pytest.mark.kills
 def test_without_a_reader_it_goes_on(tmp_path: Path) -> None:
     script = 'set -o pipefail; "$0" "$@" | head -n 1'
     command = ["bash", "-c", script, sys.executable, str(ROOT / "train.py"), *WORDS, "--run_name", "a"]
@@ -135,6 +139,7 @@ def test_without_a_reader_it_goes_on(tmp_path: Path) -> None:
     assert "epoch 40/40" in log and "test/accuracy" in log
 
 
+@pytest.mark.kills
 def test_an_answer_that_nobody_reads_ends_quietly(tmp_path: Path) -> None:
     script = 'set -o pipefail; "$0" "$@" | true'
     command = ["bash", "-c", script, sys.executable, "-u", str(ROOT / "train.py"), "check", "--config", DIGITS]
@@ -142,6 +147,7 @@ def test_an_answer_that_nobody_reads_ends_quietly(tmp_path: Path) -> None:
     assert (done.returncode, done.stderr) == (1, "")
 
 
+@pytest.mark.kills
 def test_stopped_and_continued_it_ends_as_the_undisturbed_run(
     begin: Begin, train_process: Train, tmp_path: Path, whole: Path
 ) -> None:
@@ -154,15 +160,16 @@ def test_stopped_and_continued_it_ends_as_the_undisturbed_run(
     compare(whole, tmp_path / "logs/digits/a")
 
 
-def test_killed_it_continues_to_the_same_end(begin: Begin, train_process: Train, tmp_path: Path, whole: Path) -> None:
+def test_killed_it_continues_to_the_same_end(begin: Begin, train: Train, tmp_path: Path, whole: Path) -> None:
     process = begin(epochs=7)
     process.kill()
     finish(process)
-    result = train_process(*WORDS, "--run_name", "a", "--resume", "auto")
+    result = train(*WORDS, "--run_name", "a", "--resume", "auto")
     assert result.code == 0, result.err
     compare(whole, tmp_path / "logs/digits/a")
 
 
+@pytest.mark.kills
 def test_a_second_signal_does_not_wait(begin: Begin, tmp_path: Path) -> None:
     (tmp_path / "slow.py").write_text(
         "import time, torch\nclass Slow(torch.nn.Module):\n    def forward(self, images, targets):\n"
@@ -178,6 +185,7 @@ def test_a_second_signal_does_not_wait(begin: Begin, tmp_path: Path) -> None:
     assert "continue with" not in output
 
 
+@pytest.mark.kills
 @pytest.mark.parametrize(("when", "signum"), [
     ("logs/digits/a/run.json", signal.SIGTERM),
     ("logs/digits/a", signal.SIGINT),  # model and data are being built
@@ -195,6 +203,7 @@ def test_a_signal_during_start_up_stops_at_once(tmp_path: Path, when: str, signu
     assert "Traceback" not in errors
 
 
+@pytest.mark.two_processes
 @pytest.mark.parametrize("rank", [0, 1])
 def test_two_processes_stop_together_whichever_is_asked(
     begin: Begin, train_process: Train, tmp_path: Path, rank: int
@@ -211,6 +220,7 @@ def test_two_processes_stop_together_whichever_is_asked(
     assert "continues from logs/digits/a/checkpoints/last.ckpt" in result.out
 
 
+@pytest.mark.kills
 def test_slurms_notice_saves_and_requeues(begin: Begin, tmp_path: Path) -> None:
     """With a stand-in for scontrol on the path, which notes how it was called."""
     (tmp_path / "bin").mkdir()

@@ -1,5 +1,6 @@
 from pathlib import Path
 
+import pytest
 import torch
 from torch import Tensor, nn
 
@@ -34,6 +35,7 @@ def test_what_fits_is_found_and_the_batch_kept_by_accumulation(train: Train, tmp
     assert result.code == 0, result.err
 
 
+@pytest.mark.long
 def test_a_batch_that_fits_stays(train: Train) -> None:
     result = train("find_batch_size", "--config", DIGITS)
     assert result.code == 0, result.err

@@ -9,6 +9,7 @@ import pytest
 from tests.conftest import DIGITS, QUICK, Train
 
 
+@pytest.mark.long
 def test_folds_and_seeds_are_averaged_and_finished_runs_not_repeated(train_process: Train, tmp_path: Path) -> None:
     words = ("repeat", "--config", DIGITS, *QUICK, "--num_folds", "2", "--num_seeds", "2", "--run_name", "cv")
     result = train_process(*words)
@@ -37,6 +38,7 @@ def test_folds_and_seeds_are_averaged_and_finished_runs_not_repeated(train_proce
     assert list(csv.DictReader((runs / "cv.csv").read_text().splitlines())) == rows
 
 
+@pytest.mark.long
 def test_a_run_that_fails_ends_the_series_with_its_code(train_process: Train) -> None:
     result = train_process("repeat", "--config", DIGITS, "--num_seeds", "2", "--data.val_fraction", "2")
     assert result.code == 2

@@ -16,6 +16,7 @@ def test_names_of_any_letters_survive() -> None:
     assert unpack_name(packed[4]) == os_name
 
 
+@pytest.mark.long
 def test_a_million_names_take_their_bytes_and_no_more() -> None:
     names = (f"class{number % 1000:04}/{number:08}.jpg" for number in range(1_000_000))
     tracemalloc.start()

@@ -132,6 +132,7 @@ print(int(prepare(make_store(Path(sys.argv[1])), make_images(Path(sys.argv[1]) /
 """
 
 
+@pytest.mark.two_processes
 def test_two_processes_prepare_it_once(tmp_path: Path) -> None:
     write_images(tmp_path / "images", 300)
     command = [sys.executable, "-c", SCRIPT, str(tmp_path)]
@@ -145,6 +146,7 @@ def test_two_processes_prepare_it_once(tmp_path: Path) -> None:
     assert not list((tmp_path / "cache").glob("*.tmp"))
 
 
+@pytest.mark.kills
 def test_a_process_killed_while_it_prepares_leaves_nothing_that_looks_whole(tmp_path: Path) -> None:
     write_images(tmp_path / "images", 2000)
     images, store = make_images(tmp_path / "images"), make_store(tmp_path)
