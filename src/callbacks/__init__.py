@@ -16,6 +16,7 @@ __getattr__, __dir__, __all__ = lazy(
     overfit="Overfit",
     prediction_writer="PredictionWriter",
     progress="ProgressPrinter",
+    result_writer="ResultWriter",
     run_notes="RunNotes",
     samples="SampleImages SampleTexts",
     speed_monitor="SpeedMonitor",

@@ -22,8 +22,7 @@ from src.cli.parser import Parser, check_functions, mistakes_in_one_line
 from src.cli.request import Request, log_root
 from src.datamodules.base import BaseDataModule
 from src.errors import UsageError
-from src.runs.checkpoint_io import DESCRIPTION as MODULE
-from src.runs.checkpoint_io import DurableCheckpointIO
+from src.runs.checkpoint_io import DATA, MODULE, DurableCheckpointIO
 from src.runs.run import Run
 from src.runs.start import Start
 from src.runs.yaml_files import dump_yaml, load_file, write_yaml
@@ -97,7 +96,8 @@ class CLI(LightningCLI):
         _check_numbers(self.config, line.trains)
         check_functions(self.config.as_dict())
         content = _plain(parser, self.config)
-        self.config_text, self.description = write_yaml(content), content["model"]
+        self.config_text = write_yaml(content)
+        self.described = {MODULE: content["model"], DATA: content.get("data")}
         self.config_dump = content  # for hyperparameters; else Lightning dumps everything once more
         if line.print_config:
             print(self.config_text, end="")
@@ -168,7 +168,7 @@ class CLI(LightningCLI):
         self.best = named.get("best")
         self.start_check.spare = None if self.request.states_monitor else self.best
         config["callbacks"] = [*own, *named.values()]
-        describe = LambdaCallback(on_save_checkpoint=lambda *given: given[-1].update({MODULE: self.description}))
+        describe = LambdaCallback(on_save_checkpoint=lambda *given: given[-1].update(self.described))
         trainer = super()._instantiate_trainer(config, [*callbacks, self.start_check, describe])
         return leave_out_idle_work(trainer, self.model)
 

@@ -15,8 +15,15 @@ OPTIONS: dict[str, tuple[str | None, ...]] = {  # that are no part of the config
     "num_folds": ("repeat",),
     "num_seeds": ("repeat",),
     "batch": ("replay",),
+    "input": ("predict",),
+    "output": ("predict",),
+    "top_k": ("predict",),
+    "probabilities": ("predict",),
+    "draw": ("predict",),
+    "flip": ("predict",),
 }
-LEAST = {"num_folds": 2, "num_seeds": 2, "batch": 0}  # values of the options that are numbers
+LEAST = {"num_folds": 2, "num_seeds": 2, "batch": 0, "top_k": 1}  # values of the options that are numbers
+SWITCHES = ("probabilities", "draw", "flip")  # options that are true or false
 
 
 @dataclass
@@ -49,6 +56,10 @@ class CommandLine:
                 raise UsageError(f"{line.command or 'fit'} takes no --{key}; it belongs to {takers}")
             if key in LEAST and (not text.isdigit() or int(text) < LEAST[key]):
                 raise UsageError(f"--{key} must be a number of at least {LEAST[key]}, got {text}")
+            if key in SWITCHES and text not in ("true", "false"):
+                raise UsageError(f"--{key} must be true or false, got {text}")
+            if OPTIONS[key] == OPTIONS["input"] and "input" not in line.options:
+                raise UsageError(f"--{key} belongs to predict --input X, a file or folder to predict on")
         return line
 
     @property

@@ -85,7 +85,8 @@ class ArrayDataModule(TabularDataModule):
         names = self._target_names
         chunks = list(read_csv(path, names))
         cells = {name: [cell for chunk in chunks for cell in chunk[name]] for name in (chunks[0] if chunks else ())}
-        features = [to_numbers(path, name, column) for name, column in cells.items() if name not in (*names, *EXTRA)]
+        self.columns = [name for name in cells if name not in (*names, *EXTRA)]
+        features = [to_numbers(path, name, cells[name]) for name in self.columns]
         if not features:
             raise UsageError(f"{path}: a table needs rows, and a column beside {', '.join(names)}")
         if isinstance(self.targets, str):

@@ -10,6 +10,7 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from src.datamodules.datasets.keyed import KeyedDataset
+from src.datamodules.inputs import InputReader
 from src.datamodules.randomness import batch_number, seed_batch
 from src.datamodules.samplers import ArrayBatchSampler, ShardSampler
 from src.datamodules.splits import check_splits, classes_of, describe, divide, names_of
@@ -22,7 +23,7 @@ STAGES = ("train", "validate", "test", "predict", "sanity_check")
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class BaseDataModule(LightningDataModule):
+class BaseDataModule(InputReader, LightningDataModule):
     """What every datamodule shares: splits and folds, loaders, samplers and transforms of whole batches on the device.
 
     A subclass writes `load_splits`. It is a dataclass: the fields are the constructor's arguments, and a subclass adds
@@ -147,8 +148,8 @@ class BaseDataModule(LightningDataModule):
         return max(cores // (self.trainer.num_devices if self.trainer is not None else 1), 1)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what a checkpoint keeps of the data: names and sizes of the classes."""
-        return {"class_counts": self.class_counts}
+        """Return what a checkpoint keeps of the data: names and sizes of the classes, and what its inputs are like."""
+        return {"class_counts": self.class_counts, **self.input_state(self.splits.get("train"))}
 
     def train_dataloader(self) -> DataLoader[Any]:
         """Shuffled anew each epoch; a smaller last batch is left out."""

@@ -1,7 +1,15 @@
+from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+import numpy as np
+import torch
+from torch import Tensor
+
 from src.datamodules.base import BaseDataModule
+from src.datamodules.datasets.tables import read_csv, to_numbers
+from src.errors import UsageError
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -20,6 +28,23 @@ class TabularDataModule(BaseDataModule):
     target_mean: list[float] | None = None
     target_std: list[float] | None = None
 
+    def sources(self, given: Any) -> list[Any]:
+        """Return the rows of a CSV table, or whatever else was given one by one."""
+        if isinstance(given, str | Path) and Path(given).suffix.lower() in (".csv", ".tsv") and self.columns:
+            chunks = [
+                {name: to_numbers(str(given), name, chunk[name]) for name in self.columns}
+                for chunk in read_csv(str(given), self.columns)
+            ]
+            return [dict(zip(chunk, row, strict=True)) for chunk in chunks for row in zip(*chunk.values(), strict=True)]
+        rows = isinstance(given, list | tuple | np.ndarray | Tensor) and len(given) and not np.isscalar(given[0])
+        return list(given) if rows else [given]
+
+    def read(self, source: Any) -> Any:
+        """Return a row as numbers: a mapping from the table's columns, or the numbers in their order."""
+        if self.input_shape is not None and len(self.input_shape) != 1:
+            return super().read(source)
+        return row_of(source, self.columns, self.input_shape[0] if self.input_shape else self.num_features)
+
     def facts_of(self, train: Any) -> dict[str, Any]:
         """Return what may be left out."""
         targets = train.targets.reshape(len(train), -1)
@@ -29,3 +54,17 @@ class TabularDataModule(BaseDataModule):
             found |= {"target_mean": targets.double().mean(dim=0).tolist()}
             found |= {"target_std": std.where(std > 0, 1.0).tolist()}
         return super().facts_of(train) | found
+
+
+def row_of(source: Any, columns: list[str] | None, num_features: int | None) -> Tensor:
+    """Return a row of a table, a mapping from columns or numbers in their order, as float32, shape (num_features,)."""
+    if isinstance(source, Mapping):
+        if columns is None:
+            raise UsageError("this data has no names of columns; give the numbers of a row in their order")
+        if missing := [name for name in columns if name not in source]:
+            raise UsageError(f"a row needs the columns {', '.join(columns)}; missing: {', '.join(missing)}")
+        source = [float(source[name]) for name in columns]
+    numbers = torch.as_tensor(np.asarray(source, dtype=np.float32))
+    if numbers.ndim != 1 or len(numbers) != (num_features or len(numbers)):
+        raise UsageError(f"a row must have {num_features} numbers, got {tuple(numbers.shape)}")
+    return numbers

@@ -1,6 +1,7 @@
 import pydoc_data.topics
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -53,6 +54,16 @@ class TextDataModule(BaseDataModule):
             rest, texts["val"] = _cut(rest, self.val_fraction)
         texts["train"] = rest
         return {name: self._windows(name, text) for name, text in texts.items() if len(text)}
+
+    def read(self, source: Any) -> Tensor:
+        """Return a text as bytes, shape (L,)."""
+        if not isinstance(source, str) or not source:
+            raise UsageError(f"a text must be a string of at least one character, got {source!r:.80}")
+        return torch.frombuffer(bytearray(source, "utf-8"), dtype=torch.uint8)
+
+    def sources(self, given: Any) -> list[Any]:
+        """Return texts one by one."""
+        return list(given) if isinstance(given, list | tuple) else [given]
 
     def _windows(self, split: str, text: Tensor) -> ArrayDataset:
         """Return overlapping views of the text; nothing is copied until a batch is gathered."""

@@ -41,6 +41,16 @@ class ClassifierModule(BaseModule):
             "calibration": ReliabilityDiagram(),
         }
 
+    def answer(self, images: Tensor, names: list[str] | None) -> list[Any]:
+        """Return the class of each image."""
+        from src.models.results import ClassResult  # a training needs none
+
+        probabilities = torch.softmax(self.net(images), dim=1)
+        names = names or [str(k) for k in range(probabilities.shape[1])]
+        confidence, prediction = probabilities.max(dim=1)
+        rows = zip(prediction.tolist(), confidence.tolist(), probabilities.tolist(), strict=True)
+        return [ClassResult(names[k], value, dict(zip(names, row, strict=True))) for k, value, row in rows]
+
     def predict_step(self, batch: Any, batch_idx: int) -> dict[str, Tensor]:
         """Return the likeliest class, its probability and, where the batch has it, the target; each of shape (B,)."""
         images, *targets = batch if isinstance(batch, tuple | list) else (batch,)

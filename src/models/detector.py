@@ -37,6 +37,17 @@ class DetectorModule(BaseModule):
             terms = self._in_other_mode(images, targets)
         return self.loss(terms, targets), found, targets
 
+    def answer(self, images: Any, names: list[str] | None) -> list[Any]:
+        """Return what is found in each image with a score of at least 0.5."""
+        from src.models.results import BoxResult  # a training needs none
+
+        results = []
+        for item in self.net(list(images)):
+            sure = item["scores"] >= SURE
+            labels = [names[k] if names and k < len(names) else str(k) for k in item["labels"][sure].tolist()]
+            results.append(BoxResult(item["boxes"][sure].cpu(), labels, item["scores"][sure].tolist()))
+        return results
+
     def predict_step(self, batch: Any, batch_idx: int) -> dict[str, Tensor]:
         """Return how many detections have a score of at least 0.5, shape (B,), and the surest detection of each image.
 

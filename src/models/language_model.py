@@ -1,10 +1,13 @@
 import math
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from src.models.base import BaseModule
+
+ANSWER = 200  # bytes that an answer goes on with
 
 
 class LanguageModelModule(BaseModule):
@@ -25,6 +28,20 @@ class LanguageModelModule(BaseModule):
         inputs, targets = (part.long() for part in batch)
         nats = F.cross_entropy(self.net(inputs).transpose(1, 2), targets, reduction="none")
         return {"bits_per_byte": nats.mean(dim=1) / math.log(2)}
+
+    def answer(self, texts: Any, names: list[str] | None) -> list[Any]:
+        """Return what each text, as bytes of shape (L,), goes on with, and how many bits a byte of it takes."""
+        from src.models.results import TextResult  # a training needs none
+
+        results = []
+        for text in texts:
+            prompt = bytes(text.tolist()).decode(errors="replace")
+            shown = text[None, -self.net.max_length - 1 :]  # type: ignore[operator]
+            known = self.predict_step((shown[:, :-1], shown[:, 1:]), 0)["bits_per_byte"] if len(text) > 1 else None
+            generator = torch.Generator(self.device).manual_seed(0)
+            text = self.generate(prompt, ANSWER, 0.8, 40, generator)
+            results.append(TextResult(prompt, text, math.nan if known is None else float(known)))
+        return results
 
     @torch.no_grad()
     def generate(

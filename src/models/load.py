@@ -1,4 +1,3 @@
-import importlib
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +6,8 @@ from jsonargparse import ArgumentParser
 from lightning.pytorch import LightningModule
 from lightning.pytorch.utilities.model_helpers import is_overridden
 
-from src.runs.checkpoint_io import DESCRIPTION, read_checkpoint
+from src.models.predict import Predictor, class_of
+from src.runs.checkpoint_io import DATA, MODULE, read_checkpoint
 from src.runs.yaml_files import renamed
 
 
@@ -16,7 +16,7 @@ def load_model(path: str | Path, map_location: str | torch.device = "cpu") -> Li
 
     The module that the checkpoint names is imported, and so are its network, loss and metrics: do it only where you
     trust the file (docs/security.md). `class_names` are those of the data it was trained on, in the order of its
-    outputs, or None.
+    outputs, or None. `predict(x)` answers for inputs as they come; see `Predictor`.
 
     Args:
         path: A checkpoint that `train.py` wrote, such as logs/digits/<run_name>/checkpoints/best.ckpt.
@@ -28,7 +28,11 @@ def load_model(path: str | Path, map_location: str | torch.device = "cpu") -> Li
             LightningModule or cannot be imported.
     """
     checkpoint = read_checkpoint(path)
-    description = _description(path, checkpoint)
+    stored = dict(checkpoint.get("hyper_parameters", {}))  # older checkpoints have no other description
+    older = {"class_path": stored.pop("_class_path", None), "init_args": stored}
+    stored.pop("_instantiator", None)
+    description: dict[str, Any] = renamed(checkpoint.get(MODULE, older))
+    class_of(description, LightningModule, path)
     parser = ArgumentParser(exit_on_error=False)
     parser.add_subclass_arguments(LightningModule, "module", fail_untyped=False)
     module: LightningModule = parser.instantiate_classes(parser.parse_object({"module": description})).module
@@ -36,25 +40,8 @@ def load_model(path: str | Path, map_location: str | torch.device = "cpu") -> Li
         module.configure_model()
     module.on_load_checkpoint(checkpoint)
     module.load_state_dict(checkpoint["state_dict"])
-    counts = (part.get("class_counts") for part in checkpoint.values() if isinstance(part, dict))
-    module.class_names = next((list(found) for found in counts if found), None)  # type: ignore[assignment]
+    states = {name: part for name, part in checkpoint.items() if isinstance(part, dict) and "class_counts" in part}
+    counts = [part["class_counts"] for part in states.values() if part["class_counts"]]
+    module.class_names = list(counts[0]) if counts else None  # type: ignore[assignment]
+    module.predict = Predictor(module, renamed(checkpoint.get(DATA)), states)  # type: ignore[assignment]
     return module.to(map_location).eval()
-
-
-def _description(path: str | Path, checkpoint: dict[str, Any]) -> dict[str, Any]:
-    """Return class path and arguments of a checkpoint's module, once the class has been looked at."""
-    stored = dict(checkpoint.get("hyper_parameters", {}))  # older checkpoints have no other description
-    older = {"class_path": stored.pop("_class_path", None), "init_args": stored}
-    stored.pop("_instantiator", None)
-    description: dict[str, Any] = renamed(checkpoint.get(DESCRIPTION, older))
-    name = description["class_path"]
-    if not isinstance(name, str):
-        raise ValueError(f"{path} does not say how its module was built; only checkpoints written by train.py do")
-    try:
-        found = getattr(importlib.import_module(name.rpartition(".")[0]), name.rpartition(".")[2])
-    except (ImportError, AttributeError, ValueError) as error:
-        advice = "put the folder of its file on PYTHONPATH"
-        raise ValueError(f"{path} needs {name}, which cannot be imported ({error}); {advice}") from None
-    if not (isinstance(found, type) and issubclass(found, LightningModule)):
-        raise ValueError(f"{path} names {name}, which is no LightningModule; it was not called")
-    return description

@@ -32,6 +32,15 @@ class MultilabelModule(BaseModule):
             "precision_recall": MultilabelPrecisionRecallCurve(num_classes, thresholds=50, validate_args=False),
         }
 
+    def answer(self, inputs: Tensor, names: list[str] | None) -> list[Any]:
+        """Return which labels each input has."""
+        from src.models.results import LabelsResult  # a training needs none
+
+        probabilities = torch.sigmoid(self.net(inputs))
+        names = names or [str(k) for k in range(probabilities.shape[1])]
+        found = [dict(zip(names, row, strict=True)) for row in probabilities.tolist()]
+        return [LabelsResult([name for name, value in row.items() if value > 0.5], row) for row in found]
+
     def predict_step(self, batch: Any, batch_idx: int) -> dict[str, Tensor]:
         """Return each label's prediction, 0 or 1, its probability and, where the batch has it, the target; (B, K)."""
         inputs, *targets = batch if isinstance(batch, tuple | list) else (batch,)

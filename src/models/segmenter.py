@@ -1,5 +1,6 @@
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torchmetrics import Metric
 from torchmetrics.classification import MulticlassConfusionMatrix, MulticlassJaccardIndex
@@ -53,6 +54,18 @@ class SegmenterModule(BaseModule):
             "confusion_matrix": MulticlassConfusionMatrix(num_classes, normalize="true", **options),
             "iou_by_class": MulticlassJaccardIndex(num_classes, average=None, **options),
         }
+
+    def answer(self, images: Any, names: list[str] | None) -> list[Any]:
+        """Return the mask of each image."""
+        from src.models.results import MaskResult  # a training needs none
+
+        batches = [images] if isinstance(images, Tensor) else [image[None] for image in images]
+        results = []
+        for batch in batches:
+            probabilities, classes = self(batch).softmax(dim=1).max(dim=1)
+            masks, confidence = classes.to(torch.uint8).cpu(), probabilities.mean(dim=(1, 2)).tolist()
+            results += [MaskResult(mask, value, names or []) for mask, value in zip(masks, confidence, strict=True)]
+        return results
 
     def predict_step(self, batch: Any, batch_idx: int) -> dict[str, Tensor]:
         """Return each class's share of the pixels, shape (B, K), and the mean probability of the pixels' classes."""

@@ -12,7 +12,7 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 from src.errors import RunFailure
 from src.runs.files import is_sharded, replace
 
-DESCRIPTION = "module"  # where a checkpoint holds class_path and init_args of its module
+MODULE, DATA = "module", "data"  # where a checkpoint holds class_path and init_args of its module and its data
 
 
 class DurableCheckpointIO(TorchCheckpointIO):

@@ -87,7 +87,7 @@ def draw_target(image: Tensor, target: Any) -> Tensor:
     """
     image = image.float()
     if isinstance(target, dict) and "boxes" in target:
-        labels = [str(int(label)) for label in target.get("labels", [])] or None
+        labels = target.get("names") or [str(int(label)) for label in target.get("labels", [])] or None
         boxes = target["boxes"].detach().cpu()
         drawn = draw_bounding_boxes(image, boxes, labels, colors="red") if len(boxes) else image
     elif isinstance(target, Tensor) and target.shape[-2:] == image.shape[-2:] and not target.is_floating_point():

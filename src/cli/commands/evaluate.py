@@ -17,7 +17,11 @@ def evaluate(cli: CLI, stage: str, path: str | None) -> None:
     What was logged stands in `cli.metrics` and `cli.results` then.
     """
     trainer, module, datamodule = cli.trainer, cli.model, cli.datamodule
-    if missing := _missing(cli, stage):
+    if "input" in cli.request.line.options:
+        from src.cli.commands.answer import serve_input
+
+        serve_input(cli)
+    elif missing := _missing(cli, stage):
         raise NothingToDo(missing)
     try:
         if stage == "predict":

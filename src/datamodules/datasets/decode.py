@@ -3,6 +3,7 @@
 import io
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -63,6 +64,24 @@ def decode_image(path: str, num_channels: int = 3, min_side: int | None = None) 
     except DECODING_ERRORS as error:
         reason = str(error).replace("\n", " ").removeprefix("decode_jpeg, ")
         raise UnreadableImage(f"{path}: cannot be read as an image: {reason[:200]}") from None
+
+
+def read_image(source: Any, num_channels: int = 3, min_side: int | None = None) -> tuple[Tensor, ImageInfo]:
+    """Read a file as `decode_image` does, or a Pillow image, array (H, W, C) or tensor (C, H, W) of uint8."""
+    if isinstance(source, str | Path):
+        return decode_image(str(source), num_channels, min_side)
+    if isinstance(source, Tensor):
+        source = (source.movedim(0, -1) if source.ndim == 3 else source).cpu().numpy()
+    if isinstance(source, np.ndarray):
+        if source.dtype != np.uint8 or source.ndim not in (2, 3) or source.shape[2:] not in ((), (1,), (3,)):
+            got = f"got {source.dtype} of shape {source.shape}, channels last"
+            raise UnreadableImage(f"an image must be uint8, an array (H, W, C) or a tensor (C, H, W), C 1 or 3; {got}")
+        source = Image.fromarray(source.squeeze(2) if source.shape[2:] == (1,) else source)
+    if not isinstance(source, Image.Image):
+        got = type(source).__name__
+        raise UnreadableImage(f"an image must be a path, a Pillow image, an array or a tensor; got {got}")
+    pixels = from_pillow(source, num_channels)
+    return pixels, ImageInfo(pixels.shape[-1], pixels.shape[-2], source.mode, rotated=False)
 
 
 def fit_image(image: Tensor, size: int, crop: bool, original: ImageInfo) -> Tensor:
