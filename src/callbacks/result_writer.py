@@ -1,4 +1,5 @@
 import csv
+import glob
 import hashlib
 import heapq
 import json
@@ -94,14 +95,15 @@ class ResultWriter(BasePredictionWriter):
             writer = csv.DictWriter(file, ["input", *columns, "error"], extrasaction="ignore")
             writer.writeheader()
             for row in _merged(parts):
-                name = {"input": str(self.sources[row["index"]]), "error": row["error"]}
+                source = self.sources[row["index"]]  # a table's rows are called by their numbers
+                name = {"input": source if isinstance(source, str) else row["index"], "error": row["error"]}
                 writer.writerow(name | row.get("result", {}))
         os.replace(temporary, table)
         if "boxes" in columns:
             self._write_coco(parts, pl_module)
         if table != self.path:
             _to_parquet(table, self.path)
-        for part in parts:
+        for part in self.path.parent.glob(f"{glob.escape(self.path.name)}.part*"):
             part.unlink()
         print(f"predictions: {self.path}")
 

@@ -199,7 +199,7 @@ def test_rows_of_a_table(train: Train, tmp_path: Path) -> None:
     (tmp_path / "new.csv").write_text("height,width\n-1,1\n1,-1\n")
     result = train("predict", *config, "--input", "new.csv", "--output", "out.csv")
     assert result.code == 0, result.err
-    assert [row["class"] for row in rows_of()] == ["big", "small"]
+    assert [(row["input"], row["class"]) for row in rows_of()] == [("0", "big"), ("1", "small")]
     failed = train("predict", *config, "--input", "new.csv", "--flip", "true", "--output", "out.csv")
     assert failed.code == 2 and "--flip true needs images of one size" in failed.err
 

@@ -11,7 +11,7 @@ import torch
 from src.datamodules.datasets import ArrayDataset, ImageFiles, ImageFormat
 from src.datamodules.datasets.file_index import find_images
 from src.datamodules.datasets.names import pack_names
-from src.datamodules.datasets.store import Store, decode_all, shape_of
+from src.datamodules.datasets.store import Store, decode_all, listing, shape_of
 from tests.conftest import ROOT, write_images
 
 
@@ -167,3 +167,10 @@ def test_a_process_killed_while_it_prepares_leaves_nothing_that_looks_whole(tmp_
     assert not store.path(images).exists()
     assert np.array_equal(prepare(store, images)[1999], images.read(1999).numpy())
     assert not temporary.exists()
+
+
+@pytest.mark.parametrize(("count", "last"), [(1, "  0.jpg"), (10, "  9.jpg"), (11, "  and 1 more")])
+def test_ten_unreadable_images_are_listed(count: int, last: str) -> None:
+    first, *lines = listing([f"{number}.jpg" for number in range(count)]).splitlines()
+    assert first == f"{count} unreadable image{'s' if count > 1 else ''}:"
+    assert lines[-1] == last
