@@ -1,4 +1,4 @@
-"""The lowest and highest values that a description allows are allowed; what lies beyond is refused beside each class."""
+"""The lowest and highest values that a description allows are allowed; what lies beyond is refused elsewhere."""
 
 from typing import Any
 
