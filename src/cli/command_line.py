@@ -6,24 +6,26 @@ from dataclasses import dataclass, field
 from src.errors import UsageError, did_you_mean
 
 TRAINING, EVALUATING = (None, "fit"), ("validate", "test", "predict")
-COMMANDS = ("fit", *EVALUATING, "check", "repeat", "replay", "find_batch_size", "merge")
+COMMANDS = ("fit", *EVALUATING, "check", "repeat", "replay", "find_batch_size", "merge", "export")
 EXAMPLE = "python train.py --config configs/digits.yaml"
 OPTIONS: dict[str, tuple[str | None, ...]] = {  # that are no part of the configuration, and the commands that take them
     "run_name": (*TRAINING, *EVALUATING, "repeat"),
-    "ckpt_path": (*EVALUATING, "merge"),
+    "ckpt_path": (*EVALUATING, "merge", "export"),
     "resume": (*TRAINING, "replay"),
     "num_folds": ("repeat",),
     "num_seeds": ("repeat",),
     "batch": ("replay",),
     "input": ("predict",),
-    "output": ("predict",),
+    "output": ("predict", "export"),
+    "format": ("export",),
+    "latency": ("export",),
     "top_k": ("predict",),
     "probabilities": ("predict",),
     "draw": ("predict",),
     "flip": ("predict",),
 }
 LEAST = {"num_folds": 2, "num_seeds": 2, "batch": 0, "top_k": 1}  # values of the options that are numbers
-SWITCHES = ("probabilities", "draw", "flip")  # options that are true or false
+SWITCHES = ("probabilities", "draw", "flip", "latency")  # options that are true or false
 
 
 @dataclass
@@ -58,7 +60,7 @@ class CommandLine:
                 raise UsageError(f"--{key} must be a number of at least {LEAST[key]}, got {text}")
             if key in SWITCHES and text not in ("true", "false"):
                 raise UsageError(f"--{key} must be true or false, got {text}")
-            if OPTIONS[key] == OPTIONS["input"] and "input" not in line.options:
+            if line.command == OPTIONS[key][0] == "predict" and "input" not in line.options:
                 raise UsageError(f"--{key} belongs to predict --input X, a file or folder to predict on")
         return line
 

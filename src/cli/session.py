@@ -23,6 +23,7 @@ from src.cli.console import Console, silence_noise
 from src.cli.facts import fill_in
 from src.cli.report import closing, headline, shown_path
 from src.cli.request import Request
+from src.errors import RunFailure
 from src.runs.run import NAME_VARIABLE
 from src.runtime.launch import is_main_process
 from src.runtime.memory import keep_freed_memory
@@ -40,9 +41,13 @@ def run(request: Request, start: float) -> int:
     silence_noise()
     keep_freed_memory()
     command = request.line.command
-    if command in ("check", "merge") and not request.line.help:  # which build nothing and make no run
+    if command in ("check", "merge", "export") and not request.line.help:  # which build nothing and make no run
         _collect_garbage()
-        return _module_of(command)(request)
+        try:
+            return _module_of(command)(request)
+        except RunFailure as failure:
+            print(f"error: {failure}", file=sys.stderr)
+            return 1
     with STOP.installed():
         try:
             return _build_and_run(request, start)

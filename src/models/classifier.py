@@ -41,11 +41,15 @@ class ClassifierModule(BaseModule):
             "calibration": ReliabilityDiagram(),
         }
 
+    def outputs(self, images: Tensor) -> Tensor:
+        """Return the probability of each class, shape (B, K)."""
+        return torch.softmax(self.net(images), dim=1)
+
     def answer(self, images: Tensor, names: list[str] | None) -> list[Any]:
         """Return the class of each image."""
         from src.models.results import ClassResult  # a training needs none
 
-        probabilities = torch.softmax(self.net(images), dim=1)
+        probabilities = self.outputs(images)
         names = names or [str(k) for k in range(probabilities.shape[1])]
         confidence, prediction = probabilities.max(dim=1)
         rows = zip(prediction.tolist(), confidence.tolist(), probabilities.tolist(), strict=True)

@@ -32,11 +32,15 @@ class MultilabelModule(BaseModule):
             "precision_recall": MultilabelPrecisionRecallCurve(num_classes, thresholds=50, validate_args=False),
         }
 
+    def outputs(self, inputs: Tensor) -> Tensor:
+        """Return the probability of each label, shape (B, K)."""
+        return torch.sigmoid(self.net(inputs))
+
     def answer(self, inputs: Tensor, names: list[str] | None) -> list[Any]:
         """Return which labels each input has."""
         from src.models.results import LabelsResult  # a training needs none
 
-        probabilities = torch.sigmoid(self.net(inputs))
+        probabilities = self.outputs(inputs)
         names = names or [str(k) for k in range(probabilities.shape[1])]
         found = [dict(zip(names, row, strict=True)) for row in probabilities.tolist()]
         return [LabelsResult([name for name, value in row.items() if value > 0.5], row) for row in found]

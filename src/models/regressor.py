@@ -22,11 +22,15 @@ class RegressorModule(BaseModule):
         unit = self.net.std if isinstance(self.net, Rescaled) else 1.0
         return self.loss(predictions / unit, targets / unit), predictions, targets
 
+    def outputs(self, inputs: Tensor) -> Tensor:
+        """Return the numbers of each input, shape (B, K)."""
+        return self.net(inputs).flatten(1)
+
     def answer(self, inputs: Tensor, names: list[str] | None) -> list[Any]:
         """Return the number of each input, or its numbers by the names of the targets."""
         from src.models.results import ValueResult  # a training needs none
 
-        rows = self.net(inputs).flatten(1).tolist()
+        rows = self.outputs(inputs).tolist()
         several = names or [str(k) for k in range(len(rows[0]))]
         return [ValueResult(row[0] if len(row) == 1 else dict(zip(several, row, strict=True))) for row in rows]
 

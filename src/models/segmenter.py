@@ -55,6 +55,10 @@ class SegmenterModule(BaseModule):
             "iou_by_class": MulticlassJaccardIndex(num_classes, average=None, **options),
         }
 
+    def outputs(self, images: Tensor) -> Tensor:
+        """Return the probability of each class for each pixel, shape (B, K, H, W)."""
+        return self(images).softmax(dim=1)
+
     def answer(self, images: Any, names: list[str] | None) -> list[Any]:
         """Return the mask of each image."""
         from src.models.results import MaskResult  # a training needs none
@@ -62,7 +66,7 @@ class SegmenterModule(BaseModule):
         batches = [images] if isinstance(images, Tensor) else [image[None] for image in images]
         results = []
         for batch in batches:
-            probabilities, classes = self(batch).softmax(dim=1).max(dim=1)
+            probabilities, classes = self.outputs(batch).max(dim=1)
             masks, confidence = classes.to(torch.uint8).cpu(), probabilities.mean(dim=(1, 2)).tolist()
             results += [MaskResult(mask, value, names or []) for mask, value in zip(masks, confidence, strict=True)]
         return results

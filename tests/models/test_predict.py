@@ -60,7 +60,7 @@ def test_digits_by_any_kind_of_image(train: Train, tmp_path: Path) -> None:
     assert model.predict(np.stack(images[:3])[..., None])[2].label == found[2].label
     assert f"<td>{first.label}</td>" in first._repr_html_()
     large = Image.fromarray(images[0]).resize((80, 80), Image.Resampling.NEAREST).convert("RGB")
-    small = functional.resize(torch.from_numpy(np.asarray(large.convert("L")))[None], [8, 8], antialias=True)
+    small = functional.resize(torch.from_numpy(np.array(large.convert("L")))[None], [8, 8], antialias=True)
     assert model.predict(large) == model.predict(small)
 
 
