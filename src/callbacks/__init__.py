@@ -21,6 +21,7 @@ __getattr__, __dir__, __all__ = lazy(
     samples="SampleImages SampleTexts",
     speed_monitor="SpeedMonitor",
     start_check="StartCheck",
+    temperature_scaling="TemperatureScaling",
     trace="Trace",
     training_images="TrainingImages",
     weight_average="WeightAverage",

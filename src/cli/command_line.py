@@ -17,6 +17,7 @@ OPTIONS: dict[str, tuple[str | None, ...]] = {  # that are no part of the config
     "batch": ("replay",),
     "input": ("predict",),
     "output": ("predict", "export"),
+    "calibrate": ("validate",),
     "format": ("export",),
     "latency": ("export",),
     "top_k": ("predict",),
@@ -25,7 +26,7 @@ OPTIONS: dict[str, tuple[str | None, ...]] = {  # that are no part of the config
     "flip": ("predict",),
 }
 LEAST = {"num_folds": 2, "num_seeds": 2, "batch": 0, "top_k": 1}  # values of the options that are numbers
-SWITCHES = ("probabilities", "draw", "flip", "latency")  # options that are true or false
+SWITCHES = ("probabilities", "draw", "flip", "calibrate", "latency")  # options that are true or false
 
 
 @dataclass

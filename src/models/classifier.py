@@ -18,6 +18,8 @@ class ClassifierModule(BaseModule):
     are, the metrics the class with the greatest share.
     """
 
+    temperature = 1.0  # that logits are divided by in evaluation, see TemperatureScaling
+
     def setup(self, stage: str) -> None:
         """Check the loss before the first step, where there is one."""
         if hasattr(self, "loss"):
@@ -28,7 +30,11 @@ class ClassifierModule(BaseModule):
         images, targets = batch
         logits = self.net(images)
         classes = targets.argmax(dim=1) if targets.ndim == 2 else targets
-        return self.loss(logits, targets), logits, classes
+        return self.loss(logits, targets), logits / self.temperature, classes
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Take over the temperature; a training that goes on begins without one."""
+        self.temperature = 1.0 if self._trainer and self._trainer.training else checkpoint.get("temperature", 1.0)
 
     def figure_metrics(self, num_classes: int | None) -> dict[str, Metric]:
         """Return what shows a classifier's errors."""
@@ -43,7 +49,7 @@ class ClassifierModule(BaseModule):
 
     def outputs(self, images: Tensor) -> Tensor:
         """Return the probability of each class, shape (B, K)."""
-        return torch.softmax(self.net(images), dim=1)
+        return torch.softmax(self.net(images) / self.temperature, dim=1)
 
     def answer(self, images: Tensor, names: list[str] | None) -> list[Any]:
         """Return the class of each image."""
@@ -58,6 +64,6 @@ class ClassifierModule(BaseModule):
     def predict_step(self, batch: Any, batch_idx: int) -> dict[str, Tensor]:
         """Return the likeliest class, its probability and, where the batch has it, the target; each of shape (B,)."""
         images, *targets = batch if isinstance(batch, tuple | list) else (batch,)
-        confidence, prediction = torch.softmax(self.net(images), dim=1).max(dim=1)
+        confidence, prediction = self.outputs(images).max(dim=1)
         columns = {"prediction": prediction, "confidence": confidence}
         return columns | ({"target": targets[0]} if targets else {})

@@ -1,0 +1,23 @@
+"""python train.py validate --config C --calibrate true: let probabilities tell how often answers are right."""
+
+from pathlib import Path
+
+from src.callbacks.temperature_scaling import TemperatureScaling
+from src.cli.builder import CLI
+from src.errors import UsageError
+from src.runs.checkpoint_io import DurableCheckpointIO, read_checkpoint
+from src.runs.files import is_sharded
+
+
+def add_calibration(cli: CLI) -> None:
+    """Let the validation fit a temperature."""
+    if is_sharded(Path(str(cli.request.ckpt_path))):
+        raise UsageError("--calibrate true needs one file; make one of this sharded checkpoint: python train.py merge")
+    cli.trainer.callbacks.append(TemperatureScaling())  # type: ignore[attr-defined]
+
+
+def keep_temperature(cli: CLI) -> None:
+    """Write it into the checkpoint, which is replaced in one step."""
+    path = str(cli.request.ckpt_path)
+    checkpoint = read_checkpoint(path) | {"temperature": float(cli.model.temperature)}
+    DurableCheckpointIO().save_checkpoint(checkpoint, path)
