@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -16,11 +17,15 @@ class TemperatureScaling(Callback):
     All logits are divided by it, which changes no answer (arXiv:1706.04599). `validate --calibrate true` uses this and
     keeps the number in the checkpoint. Figures calibration/before and calibration/after show what it does.
 
+    Args:
+        keep: Gets the number at the end.
+
     Raises:
         UsageError: If the module is no classifier, or several processes validate.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, keep: Callable[[float], None]) -> None:
+        self.keep = keep
         self._logits: list[Tensor] = []
         self._targets: list[Tensor] = []
 
@@ -54,6 +59,7 @@ class TemperatureScaling(Callback):
             said.append(f"{name} {float(cross_entropy(scaled, targets)):.4f}")
             with never_fatal(f"calibration/{name}"):
                 send(trainer, f"calibration/{name}", diagram.plot()[0], steps_so_far(trainer))
+        self.keep(pl_module.temperature)
         print(f"temperature {pl_module.temperature:.4f}; cross-entropy of the validation {', '.join(said)}")
 
 

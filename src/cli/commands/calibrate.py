@@ -10,14 +10,12 @@ from src.runs.files import is_sharded
 
 
 def add_calibration(cli: CLI) -> None:
-    """Let the validation fit a temperature."""
-    if is_sharded(Path(str(cli.request.ckpt_path))):
-        raise UsageError("--calibrate true needs one file; make one of this sharded checkpoint: python train.py merge")
-    cli.trainer.callbacks.append(TemperatureScaling())  # type: ignore[attr-defined]
-
-
-def keep_temperature(cli: CLI) -> None:
-    """Write it into the checkpoint, which is replaced in one step."""
+    """Let the validation fit a temperature and write it into the checkpoint, which is replaced in one step."""
     path = str(cli.request.ckpt_path)
-    checkpoint = read_checkpoint(path) | {"temperature": float(cli.model.temperature)}
-    DurableCheckpointIO().save_checkpoint(checkpoint, path)
+    if is_sharded(Path(path)):
+        raise UsageError("--calibrate true needs one file; make one of this sharded checkpoint: python train.py merge")
+
+    def keep(temperature: float) -> None:
+        DurableCheckpointIO().save_checkpoint(read_checkpoint(path) | {"temperature": temperature}, path)
+
+    cli.trainer.callbacks.append(TemperatureScaling(keep))  # type: ignore[attr-defined]

@@ -23,8 +23,7 @@ def evaluate(cli: CLI, stage: str, path: str | None) -> None:
         serve_input(cli)
     elif missing := _missing(cli, stage):
         raise NothingToDo(missing)
-    calibrates = cli.request.line.options.get("calibrate") == "true"
-    if calibrates:
+    if cli.request.line.options.get("calibrate") == "true":
         from src.cli.commands.calibrate import add_calibration
 
         add_calibration(cli)
@@ -41,10 +40,6 @@ def evaluate(cli: CLI, stage: str, path: str | None) -> None:
             what = f"{type(module).__name__} has no predict_step, and its forward cannot take a batch of this data"
             raise NothingToDo(f"{what}: {error}") from error
         raise
-    if calibrates:
-        from src.cli.commands.calibrate import keep_temperature
-
-        keep_temperature(cli)
     results = new_values(trainer.callback_metrics, {})
     cli.metrics |= results
     cli.results = results or cli.results

@@ -3,7 +3,8 @@ from src import lazy
 __getattr__, __dir__, __all__ = lazy(
     __name__,
     collate="KeepLists PadSequences",
-    per_image="Cutout RandomCrop RandomFlip RandomShift",
+    cutout="Cutout",
+    per_image="RandomCrop RandomFlip RandomShift",
     per_sample="PerSample",
     random_resized_crop="RandomResizedCrop",
 )

@@ -72,7 +72,7 @@ class RandomCrop(PerImage):
         height, width = images.shape[-2:]
         if self.size > min(height, width):
             raise ValueError(f"RandomCrop: size must be at most that of the images, {height}x{width}, got {self.size}")
-        return _draw_corners(images, height - self.size + 1, width - self.size + 1)
+        return draw_corners(images, height - self.size + 1, width - self.size + 1)
 
     def change(self, images: Tensor, drawn: dict[str, Any]) -> Tensor:
         """Crop."""
@@ -97,7 +97,7 @@ class RandomShift(PerImage):
 
     def draw(self, images: Tensor) -> dict[str, Any]:
         """Draw an offset for every image."""
-        return _draw_corners(images, 2 * self.pixels + 1, 2 * self.pixels + 1)
+        return draw_corners(images, 2 * self.pixels + 1, 2 * self.pixels + 1)
 
     def change(self, images: Tensor, drawn: dict[str, Any]) -> Tensor:
         """Shift."""
@@ -105,38 +105,7 @@ class RandomShift(PerImage):
         return _cut(padded, drawn, *images.shape[-2:])
 
 
-class Cutout(PerImage):
-    """Cover a square of each image at its own random place; near the edge part of it falls outside (arXiv:1708.04552).
-
-    Masks and labels stay as they are.
-
-    Args:
-        size: Height and width of the square in pixels, at least 1.
-        fill: Value of the covered pixels, in the images' own range; 0 is the mean of normalised images.
-    """
-
-    def __init__(self, size: int, fill: float = 0) -> None:
-        super().__init__()
-        if size < 1:
-            raise ValueError(f"Cutout: size must be at least 1, got {size}")
-        self.size, self.fill = size, fill
-
-    def draw(self, images: Tensor) -> dict[str, Any]:
-        """Draw the middle of a square for every image."""
-        return _draw_corners(images, *images.shape[-2:])
-
-    def change(self, images: Tensor, drawn: dict[str, Any]) -> Tensor:
-        """Cover squares."""
-        if isinstance(images, tv_tensors.Mask):
-            return images
-        (height, width), half = images.shape[-2:], self.size // 2
-        y = torch.arange(height, device=images.device) - drawn["top"][:, None] + half
-        x = torch.arange(width, device=images.device) - drawn["left"][:, None] + half
-        inside = ((y >= 0) & (y < self.size))[:, :, None] & ((x >= 0) & (x < self.size))[:, None]
-        return images.masked_fill(inside[:, None], self.fill)
-
-
-def _draw_corners(images: Tensor, rows: int, columns: int) -> dict[str, Any]:
+def draw_corners(images: Tensor, rows: int, columns: int) -> dict[str, Any]:
     """Draw a row below `rows` and a column below `columns` for every image: two tensors of shape (B,)."""
     count, device = (len(images),), images.device
     return {"top": torch.randint(rows, count, device=device), "left": torch.randint(columns, count, device=device)}
