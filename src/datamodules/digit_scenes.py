@@ -42,6 +42,7 @@ class DigitScenesDataModule(BaseDataModule):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        self.any_size = self.targets == "boxes"  # which are then pixels of the image as it is
         least = {"image_size": SIZES[1], "max_digits": 1, "num_train": 1, "num_val": 1, "num_test": 1}
         for name, low in least.items():
             if (value := getattr(self, name)) < low:

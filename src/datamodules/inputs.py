@@ -19,6 +19,7 @@ class InputReader:
     input_shape: list[int] | None = None  # of one input before the transforms; None where they differ
     columns: list[str] | None = None  # of a table's features, in their order
     form: Any = None  # what images are made into, see ImageFormat
+    any_size = False  # whether the network takes images as they are, though all were of one size in training
     eval_transform: list[nn.Module]
 
     def sources(self, given: Any) -> list[Any]:
@@ -53,7 +54,8 @@ class InputReader:
             image, info = read_image(source, self.form.num_channels, self.form.size)
             return fit_image(image, self.form.size, self.form.fit == "crop", info)
         image, _ = read_image(source, shape[0] if shape else 3)
-        return image if not shape or list(image.shape) == shape else functional.resize(image, shape[1:], antialias=True)
+        as_it_is = not shape or self.any_size or list(image.shape) == shape
+        return image if as_it_is else functional.resize(image, shape[1:], antialias=True)  # type: ignore[index]
 
     def batch_of(self, sources: list[Any], device: torch.device | str) -> Any:
         """Return inputs as a batch on a device, ready for the network; a list where their sizes differ."""

@@ -80,7 +80,7 @@ class MaskResult:
 
 @dataclass
 class BoxResult:
-    """What was found, and where: corners x1, y1, x2, y2 in pixels of the input, shape (M, 4); the surest first."""
+    """What was found, and where: corners x1, y1, x2, y2 in pixels of the image, shape (M, 4); the surest first."""
 
     boxes: Tensor
     labels: list[str]

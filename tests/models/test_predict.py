@@ -162,6 +162,10 @@ def test_boxes(trained: Any) -> None:
     found = [{"boxes": boxes, "labels": torch.tensor([3, 1]), "scores": torch.tensor([0.9, 0.2])}]
     model.net.forward = lambda images: found
     result = model.predict(np.zeros((64, 64, 3), np.uint8))
+    shapes = []
+    model.net.forward = lambda images: shapes.extend(tuple(image.shape) for image in images) or found * len(images)
+    model.predict([np.zeros((50, 70, 3), np.uint8), np.zeros((30, 20, 3), np.uint8)])
+    assert shapes == [(3, 50, 70), (3, 30, 20)]  # boxes are then those of the images as they are
     assert (result.boxes.tolist(), result.labels, result.scores) == ([[1, 2, 3, 4]], ["2"], [pytest.approx(0.9)])
     assert "<td>0.90</td><td>1, 2, 3, 4</td>" in result._repr_html_()
 
