@@ -1,6 +1,7 @@
-"""Make the README's pictures from a real run: python docs/make_pictures.py (needs Chromium and the dev extra).
+"""Make the README's pictures from real runs: python -m docs.make_pictures (needs Chromium and the dev extra).
 
-The terminal picture shows train.log of a run of configs/digits.yaml, the others what TensorBoard shows of that run.
+The terminal picture shows train.log of a run of configs/digits.yaml, predictions.jpg what a detector finds in new
+scenes, the others what TensorBoard shows of the first run.
 """
 
 import html
@@ -13,7 +14,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from PIL import Image
 from playwright.sync_api import Page, sync_playwright
+from torchvision.transforms.v2.functional import pil_to_tensor, to_pil_image
+from torchvision.utils import make_grid
 
 ROOT = Path(__file__).resolve().parent.parent
 COMMAND = "python train.py --config configs/digits.yaml"
@@ -66,9 +70,31 @@ def open_tab(page: Page, address: str, tab: str) -> None:
     page.wait_for_timeout(3000)  # charts and images are drawn after their titles
 
 
+def draw_predictions(images: Path) -> None:
+    """Train a detector, let `predict --draw` loose on new scenes, and arrange what it draws."""
+    from src.datamodules import DigitScenesDataModule  # which a clone may have deleted
+
+    data = DigitScenesDataModule(targets="boxes", num_train=1, num_val=1, num_test=6, scene_seed=7)
+    data.load()
+    with tempfile.TemporaryDirectory() as folder:
+        new = Path(folder) / "new"
+        new.mkdir()
+        for number in range(6):
+            scene = to_pil_image(data.splits["test"][number][0])
+            scene.resize((256, 256), Image.Resampling.BICUBIC).save(new / f"{number}.png")
+        words = [sys.executable, str(ROOT / "train.py")]
+        config = ["--config", str(ROOT / "configs/detection.yaml"), "--run_name", "a"]
+        subprocess.run([*words, "fit", *config], cwd=folder, check=True)
+        drawn = ["--input", "new", "--output", "out.csv", "--draw", "true"]
+        subprocess.run([*words, "predict", *config, *drawn], cwd=folder, check=True)
+        found = [pil_to_tensor(Image.open(path)) for path in sorted(Path(folder, "out_drawn").glob("*.png"))]
+    to_pil_image(make_grid(found, nrow=6, padding=6, pad_value=255)).save(images / "predictions.jpg", quality=88)
+
+
 def main() -> None:
     """Run the example, then photograph what it shows."""
     images = ROOT / "docs" / "images"
+    draw_predictions(images)
     with tempfile.TemporaryDirectory() as folder:
         words = [sys.executable, str(ROOT / "train.py"), "--config", str(ROOT / "configs/digits.yaml")]
         for run in (["--run_name", "a"], ["--run_name", "b", "--model.optimizer.lr", "0.002"]):

@@ -31,6 +31,7 @@ from src.runtime.precision import settle_precision
 from src.runtime.steps import leave_out_idle_work
 from src.runtime.strategy import settle_strategy
 
+LOADING = ("num_workers", "storage", "cache_dir", "cache_limit_gb")  # say nothing of what the data is
 DESCRIPTION = """Without a command: fit, then test the best checkpoint. Every option can stand in a configuration file
 or be typed; init_args may be left out when typing. --config FILE --help also explains the options of that file's model
 and data, and --model.help CLASS_PATH those of any class."""
@@ -97,7 +98,9 @@ class CLI(LightningCLI):
         check_functions(self.config.as_dict())
         content = _plain(parser, self.config)
         self.config_text = write_yaml(content)
-        self.described = {MODULE: content["model"], DATA: content.get("data")}
+        data = dict(content.get("data") or {})
+        data["init_args"] = {k: v for k, v in (data.get("init_args") or {}).items() if k not in LOADING}
+        self.described = {MODULE: content["model"], DATA: data if "class_path" in data else None}
         self.config_dump = content  # for hyperparameters; else Lightning dumps everything once more
         if line.print_config:
             print(self.config_text, end="")
