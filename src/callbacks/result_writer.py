@@ -48,7 +48,7 @@ class ResultWriter(BasePredictionWriter):
         names = (str(name) for name in self.sources)
         digest = hashlib.sha256("\0".join([*key, str(len(self.sources))]).encode())
         for name in names:
-            digest.update(name.encode(errors="surrogateescape"))
+            digest.update(f"{name}\0".encode(errors="surrogateescape"))
         rank, world = trainer.global_rank, trainer.world_size
         parts = [self.path.with_name(f"{self.path.name}.part{number}") for number in range(world)]
         self._part, head = parts[rank], digest.hexdigest() + "\n"

@@ -77,4 +77,4 @@ def fitted_temperature(logits: Tensor, targets: Tensor) -> float:
             return loss
 
         optimizer.step(closure)
-        return float(log_temperature.exp())
+        return float(log_temperature.detach().exp())

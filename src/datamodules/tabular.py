@@ -28,16 +28,14 @@ class TabularDataModule(BaseDataModule):
     target_mean: list[float] | None = None
     target_std: list[float] | None = None
 
-    def sources(self, given: Any) -> list[Any]:
+    def sources(self, given: Any) -> Any:
         """Return the rows of a CSV table, or whatever else was given one by one."""
         if isinstance(given, str | Path) and Path(given).suffix.lower() in (".csv", ".tsv") and self.columns:
-            chunks = [
-                {name: to_numbers(str(given), name, chunk[name]) for name in self.columns}
-                for chunk in read_csv(str(given), self.columns)
-            ]
-            return [dict(zip(chunk, row, strict=True)) for chunk in chunks for row in zip(*chunk.values(), strict=True)]
-        rows = isinstance(given, list | tuple | np.ndarray | Tensor) and len(given) and not np.isscalar(given[0])
-        return list(given) if rows else [given]
+            chunks = read_csv(str(given), self.columns)
+            rows = [np.stack([to_numbers(str(given), k, chunk[k]) for k in self.columns], axis=1) for chunk in chunks]
+            return np.concatenate([np.empty((0, len(self.columns))), *rows])
+        several = isinstance(given, list | tuple | np.ndarray | Tensor) and len(given) and not np.isscalar(given[0])
+        return list(given) if several else [given]
 
     def read(self, source: Any) -> Any:
         """Return a row as numbers: a mapping from the table's columns, or the numbers in their order."""

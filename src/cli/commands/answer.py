@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from src.callbacks.prediction_writer import PredictionWriter
 from src.callbacks.result_writer import ResultWriter
 from src.cli.builder import CLI
+from src.datamodules.datasets.file_index import find_images
 from src.datamodules.datasets.names import pack_names, unpack_name
 from src.datamodules.datasets.outside import serve_outside
 from src.errors import UsageError, no_such_file
@@ -75,7 +76,7 @@ def sources_of(given: str, data: Any) -> Sequence[Any]:
     if given == "-":
         return Names(pack_names(line for line in sys.stdin.read().splitlines() if line.strip()))
     if path.is_dir():
-        return Names(pack_names(data.sources(given)))
+        return Names(pack_names(str(path / name) for name in find_images(given)))
     if not path.is_file():
         raise UsageError(f"--input {given}: {no_such_file(path)}")
     if path.suffix.lower() == ".txt":

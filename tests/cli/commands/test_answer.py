@@ -218,7 +218,7 @@ def test_digits_are_answered_from_arrays_of_no_format(train: Train, tmp_path: Pa
 
 MISTAKES = {
     "--input nope": "--input nope: no such file",
-    "--input empty": "empty: no images in this folder",
+    "--input empty": "--input empty: nothing in it",
     "--input new --output out.txt": "--output must end in .csv or .parquet, got out.txt",
     "--input new --top_k 0": "--top_k must be a number of at least 1, got 0",
     "--input new --draw yes": "--draw must be true or false, got yes",
