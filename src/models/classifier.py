@@ -30,7 +30,8 @@ class ClassifierModule(BaseModule):
         images, targets = batch
         logits = self.net(images)
         classes = targets.argmax(dim=1) if targets.ndim == 2 else targets
-        return self.loss(logits, targets), logits / self.temperature, classes
+        shown = logits if self.temperature == 1 else logits / self.temperature
+        return self.loss(logits, targets), shown, classes
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Take over the temperature; a training that goes on begins without one."""
