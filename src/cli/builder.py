@@ -75,15 +75,6 @@ class CLI(LightningCLI):
             help="Callbacks by name, in the order they run. The defaults stand in src/defaults.yaml; add your own "
             "under a new name; null switches one off. Lightning's list trainer.callbacks works beside it.",
         )
-        parser.add_argument("--run_name", type=str | None, help="Name of the run; the time it began by default.")
-        parser.add_argument(
-            "--resume",
-            type=str | None,
-            help="Continue a run: auto for the unfinished one of this name (or the newest), or its directory.",
-        )
-        parser.add_argument(
-            "--ckpt_path", type=str | None, help="Checkpoint to evaluate; by default the best of the newest run."
-        )
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """Check the merged configuration; print help or the configuration where that was asked for, and stop."""

@@ -10,12 +10,32 @@ import src.models
 from src.cli.request import DEFAULTS
 from src.runs.yaml_files import Config, load_file
 
+HELP = {
+    "run_name": "Name of the run; the time it began by default.",
+    "resume": "Continue a run: auto for the unfinished one of this name (or the newest), or its directory.",
+    "ckpt_path": "Checkpoint to evaluate, export or merge; of evaluation by default the best of the newest run.",
+    "calibrate": "validate: whether to fit a temperature and keep it in the checkpoint.",
+    "input": "predict: a folder, a file, a list in a .txt or .csv file, a table, or - for standard input.",
+    "output": "predict: a .csv or .parquet file; export: the file to write.",
+    "top_k": "predict --input: so many of the likeliest classes.",
+    "probabilities": "predict --input: whether to write the probability of each class.",
+    "draw": "predict --input: whether to draw masks and boxes over their images.",
+    "flip": "predict --input: whether to take the mean over an image and its mirror image.",
+    "format": "export: onnx (default) or pt2.",
+    "latency": "export: whether to print how long a batch takes (default).",
+    "num_folds": "repeat: train on so many folds.",
+    "num_seeds": "repeat: train with so many seeds.",
+    "batch": "replay: the batch to look into, counted over all epochs from 0.",
+}
+
 
 def print_help(parser: LightningArgumentParser, words: list[str], config: Config) -> NoReturn:
     """Print the parser's help and, with a configuration, that of its model and data."""
     for package in (src.callbacks, src.datamodules, src.models):  # help lists the classes that are loaded
         for name in package.__all__:
             getattr(package, name)
+    for name, text in HELP.items():
+        parser.add_argument(f"--{name}", type=str | None, help=text)
     defaults = load_file(str(DEFAULTS))
     shown = {f"trainer.{key}": value for key, value in defaults["trainer"].items() if not isinstance(value, dict)}
     parser.set_defaults({**shown, "seed_everything": defaults["seed_everything"]})

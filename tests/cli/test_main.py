@@ -14,6 +14,7 @@ import yaml
 from lightning.pytorch import Trainer
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from src.cli.command_line import OPTIONS
 from src.cli.request import DEFAULTS
 from src.runs.yaml_files import load_file
 from tests.conftest import DIGITS, QUICK, ROOT, Train
@@ -268,10 +269,9 @@ def test_the_best_checkpoint_is_tested_and_ties_go_to_the_earlier(train: Train, 
 def test_help_explains_options_from_the_docstrings(train: Train) -> None:
     result = train("--config", DIGITS, "--help")
     assert result.code == 0
-    assert (
-        "usage: train.py [fit|validate|test|predict|check|repeat|replay|find_batch_size|merge] --config FILE"
-        in result.out
-    )
+    commands = "fit|validate|test|predict|check|repeat|replay|find_batch_size|merge|export"
+    assert f"usage: train.py [{commands}] --config FILE" in result.out
+    assert [name for name in OPTIONS if f"--{name}" not in result.out] == []
     assert "--trainer.max_epochs" in result.out
     assert "Samples in one step, over all devices together." in " ".join(result.out.split())
     assert "Whether weight decay also acts on norm layers and biases." in " ".join(result.out.split())
