@@ -1,5 +1,8 @@
 import sys
+import time
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -37,3 +40,25 @@ def test_a_bar_on_a_terminal_stays_out_of_the_log(
 def test_times_must_be_positive() -> None:
     with pytest.raises(ValueError, match=r"must be above 0, got 0, 60\.0"):
         ProgressPrinter(refresh_seconds=0)
+
+
+@pytest.mark.parametrize(
+    ("max_epochs", "max_steps", "automatic", "left"),
+    [
+        (None, 50, True, ["0:01:20 left"]),  # 50 steps of two batches, 20 of them done in 20 seconds
+        (2, -1, True, ["0:03:00 left"]),
+        (2, 50, True, ["0:01:20 left"]),
+        (None, 50, False, ["0:01:20 left"]),  # by hand each optimizer's step counts: 10 in 20 batches
+        (None, -1, True, []),
+    ],
+)
+def test_the_time_left(max_epochs: int | None, max_steps: int, automatic: bool, left: list[str]) -> None:
+    loop = SimpleNamespace(total_batch_idx=19)
+    module = SimpleNamespace(automatic_optimization=automatic)
+    trainer: Any = SimpleNamespace(
+        max_epochs=max_epochs, max_steps=max_steps, num_training_batches=100, accumulate_grad_batches=2,
+        lightning_module=module, fit_loop=loop, global_step=10,
+    )  # fmt: skip
+    printer = ProgressPrinter()
+    printer._batches, printer._train_start = 20, time.perf_counter() - 20
+    assert printer._time_left(trainer) == left
