@@ -45,9 +45,8 @@ class ResultWriter(BasePredictionWriter):
 
     def begin(self, key: list[str], batch_size: int, trainer: Trainer) -> int:
         """Open this process's file; return how many inputs, in whole batches, a command that was killed has done."""
-        names = (str(name) for name in self.sources)
         digest = hashlib.sha256("\0".join([*key, str(len(self.sources))]).encode())
-        for name in names:
+        for name in map(str, self.sources):
             digest.update(f"{name}\0".encode(errors="surrogateescape"))
         rank, world = trainer.global_rank, trainer.world_size
         parts = [self.path.with_name(f"{self.path.name}.part{number}") for number in range(world)]
@@ -56,7 +55,6 @@ class ResultWriter(BasePredictionWriter):
         counts = [_whole_rows(part, head) for part in parts]
         share = max(batch_size // world, 1)
         each = min(counts) // share * share  # of every process
-        trainer.strategy.barrier()
         _keep(self._part, head, each)
         self._file = self._part.open("a", encoding="utf-8")
         self._skipped = each * world

@@ -2,11 +2,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from jsonargparse import ArgumentParser
 from lightning.pytorch import LightningModule
 from lightning.pytorch.utilities.model_helpers import is_overridden
 
-from src.models.predict import Predictor, class_of
+from src.models.predict import Predictor, build
 from src.runs.checkpoint_io import DATA, MODULE, read_checkpoint
 from src.runs.yaml_files import renamed
 
@@ -32,10 +31,7 @@ def load_model(path: str | Path, map_location: str | torch.device = "cpu") -> Li
     older = {"class_path": stored.pop("_class_path", None), "init_args": stored}
     stored.pop("_instantiator", None)
     description: dict[str, Any] = renamed(checkpoint.get(MODULE, older))
-    class_of(description, LightningModule, path)
-    parser = ArgumentParser(exit_on_error=False)
-    parser.add_subclass_arguments(LightningModule, "module", fail_untyped=False)
-    module: LightningModule = parser.instantiate_classes(parser.parse_object({"module": description})).module
+    module: LightningModule = build(description, LightningModule, path)
     if is_overridden("configure_model", module):
         module.configure_model()
     module.on_load_checkpoint(checkpoint)

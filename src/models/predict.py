@@ -31,10 +31,7 @@ class Predictor:
         """The datamodule that reads inputs as those were read that the module was trained on; it loads nothing."""
         if self.description is None:
             raise UsageError("this checkpoint is older than version 0.2 and does not say how its inputs are made")
-        class_of(self.description, LightningDataModule, "this checkpoint")
-        parser = ArgumentParser(exit_on_error=False)
-        parser.add_subclass_arguments(LightningDataModule, "data", fail_untyped=False)
-        data: Any = parser.instantiate_classes(parser.parse_object({"data": self.description})).data
+        data: Any = build(self.description, LightningDataModule, "this checkpoint")
         if not hasattr(data, "batch_of"):
             kind = type(data).__name__
             raise UsageError(f"{kind} does not derive from BaseDataModule, so nobody knows how to read an input for it")
@@ -68,7 +65,8 @@ def answers_of(module: Any, batch: Any) -> list[Any]:
         batch = batch.to(dtype)
     if hasattr(module, "answer"):
         return module.answer(batch, module.class_names)
-    columns = module.predict_step(batch, 0)
+    columns = type(module).predict_step(module, batch, 0)  # on the module itself a command may have put another
+    columns = {"prediction": columns} if isinstance(columns, Tensor) else columns
     if not isinstance(columns, Mapping):
         return list(columns)
     return [dict(zip(columns, row, strict=True)) for row in zip(*(c.tolist() for c in columns.values()), strict=True)]
@@ -81,8 +79,8 @@ def know_inputs(data: Any, states: Mapping[str, Any]) -> None:
     data.class_names = getattr(data, "class_names", None) or list(state.get("class_counts", ())) or None
 
 
-def class_of(description: Mapping[str, Any], base: type, where: Any) -> None:
-    """Raise a ValueError unless a description names a class of the right kind; nothing is called for it."""
+def build(description: Mapping[str, Any], base: type, where: Any) -> Any:
+    """Build what a description names, class path and arguments; any other kind is a ValueError and is not called."""
     name = description["class_path"]
     if not isinstance(name, str):
         raise ValueError(f"{where} does not say how its module was built; only checkpoints written by train.py do")
@@ -93,3 +91,6 @@ def class_of(description: Mapping[str, Any], base: type, where: Any) -> None:
         raise ValueError(f"{where} needs {name}, which cannot be imported ({error}); {advice}") from None
     if not (isinstance(found, type) and issubclass(found, base)):
         raise ValueError(f"{where} names {name}, which is no {base.__name__}; it was not called")
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_subclass_arguments(base, "built", fail_untyped=False)
+    return parser.instantiate_classes(parser.parse_object({"built": dict(description)})).built

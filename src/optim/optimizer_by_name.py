@@ -7,6 +7,7 @@ import torch
 from lightning.pytorch.cli import OptimizerCallable
 from torch.optim import LBFGS, Optimizer
 
+from src.errors import listed
 from src.optim.parameters import Kind, Parameters
 
 
@@ -60,8 +61,9 @@ class OptimizerByName(Optimizer):
                     f"model.optimizer.parts.{number}: LBFGS computes the loss again and again; use it alone"
                 )
         if left:
-            names = ", ".join(list(left)[:10]) + (f" and {len(left) - 10} more" if len(left) > 10 else "")
-            raise ValueError(f"model.optimizer.parts: no part takes {names}; add a last part without pattern and kind")
+            raise ValueError(
+                f"model.optimizer.parts: no part takes {listed(list(left))}; add a last part without pattern and kind"
+            )
         shared = set.intersection(*(set(optimizer.defaults) for optimizer in optimizers))
         groups = [group for optimizer in optimizers for group in optimizer.param_groups]
         super().__init__(groups, {key: optimizers[0].defaults[key] for key in sorted(shared)})

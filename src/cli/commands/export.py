@@ -68,14 +68,13 @@ def export(request: Request) -> int:
     if not hasattr(model, "outputs"):
         raise UsageError(f"{type(model).__name__} has no method outputs(inputs) that returns one tensor: it stays here")
     data = model.predict.data
-    inputs, real = _samples(data, model)
+    inputs, what = _samples(data)
     exported = Exported(model, data.eval_transform).eval()
     path = Path(options.get("output", Path(options["ckpt_path"]).with_suffix(f".{kind}")))
     path.parent.mkdir(parents=True, exist_ok=True)
     described = _metadata(model, data, run, inputs)
     _write(exported, inputs[:2], path, kind, described)
     difference = _compare(exported, inputs, path, kind)
-    what = "validation samples" if real else "random inputs, since the data is not here"
     print(
         f"{path}: {path.stat().st_size / 1e6:,.2f} MB, greatest difference {difference:.1e} over {len(inputs)} {what}"
     )
@@ -87,20 +86,20 @@ def export(request: Request) -> int:
     return 0
 
 
-def _samples(data: Any, model: Any) -> tuple[Tensor, bool]:
-    """Return inputs before the transforms, the first of the validation split, else random ones; and whether real."""
+def _samples(data: Any) -> tuple[Tensor, str]:
+    """Return inputs before the transforms, the first of the validation split, else random ones; and what they are."""
     try:
-        data.load()
-        split = data.splits.get("val") or data.splits["train"]
+        splits = data.divide(data.load_splits())  # nothing is decoded beforehand
+        split = splits.get("val", splits["train"])
         found = [split[index] for index in range(min(SAMPLES, len(split)))]
         inputs = torch.stack([item[0] if isinstance(item, tuple) else item for item in found])
-        return inputs.as_subclass(Tensor), True
+        return inputs.as_subclass(Tensor), "validation samples" if "val" in splits else "training samples"
     except (OSError, ValueError, KeyError, TypeError, RuntimeError):
         shape = data.input_shape or [3, *[getattr(data.form, "size", 224)] * 2]
-        generator = torch.Generator().manual_seed(0)
+        generator, made_up = torch.Generator().manual_seed(0), "random inputs, since the data is not here"
         if len(shape) == 3:
-            return torch.randint(256, (SAMPLES, *shape), dtype=torch.uint8, generator=generator), False
-        return torch.randn(SAMPLES, *shape, generator=generator), False
+            return torch.randint(256, (SAMPLES, *shape), dtype=torch.uint8, generator=generator), made_up
+        return torch.randn(SAMPLES, *shape, generator=generator), made_up
 
 
 def _metadata(model: Any, data: Any, run: Any, inputs: Tensor) -> dict[str, Any]:

@@ -216,6 +216,16 @@ def test_digits_are_answered_from_arrays_of_no_format(train: Train, tmp_path: Pa
     assert len({result.label for result in expected}) > 3
 
 
+def test_a_module_without_answers_of_its_own_gives_the_rows_of_its_predict_step(train: Train, tmp_path: Path) -> None:
+    for number in range(3):
+        Image.fromarray(np.full((8, 8), 40 * number, np.uint8)).save(tmp_path / f"{number}.png")
+    config = ("--config", str(ROOT / "configs" / "vae.yaml"), "--run_name", "a")
+    assert train("fit", *config, *QUICK).code == 0
+    result = train("predict", *config, "--input", ".", "--output", "out.csv")
+    assert result.code == 0, result.err
+    assert all(float(row["bits_per_dim"]) > 0 for row in rows_of()) and len(rows_of()) == 3
+
+
 MISTAKES = {
     "--input nope": "--input nope: no such file",
     "--input empty": "--input empty: nothing in it",
