@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from src.cli.parser import mistakes_in_one_line
 from src.cli.request import Request
+from src.datamodules.transforms.fit_batch import FitBatch
 from src.errors import RunFailure, UsageError
 from src.models.load import load_model
 from src.runs.find import run_of_checkpoint
@@ -36,9 +37,14 @@ SCRIPT = "import sys, numpy\ninputs = numpy.load(sys.argv[2])\n{}\nnumpy.save(sy
 class Exported(nn.Module):
     """From inputs as a decoder gives them to what a result is made of: eval transforms, network, last function."""
 
-    def __init__(self, module: Any, transforms: list[nn.Module]) -> None:
+    def __init__(self, module: Any, data: Any, inputs: Tensor) -> None:
         super().__init__()
-        self.module, self.transforms = module, nn.ModuleList(transforms)
+        self.module, self.transforms = module, nn.ModuleList(data.eval_transform)
+        self.any_size = inputs.ndim == 4 and inputs.dtype == torch.uint8 and inputs.shape[1] in (1, 3)
+        if self.any_size:
+            self.transforms.insert(
+                0, FitBatch((inputs.shape[2], inputs.shape[3]), getattr(data.form, "fit", "stretch") == "crop")
+            )
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Return the module's outputs, such as probabilities, shape (B, ...)."""
@@ -69,15 +75,14 @@ def export(request: Request) -> int:
         raise UsageError(f"{type(model).__name__} has no method outputs(inputs) that returns one tensor: it stays here")
     data = model.predict.data
     inputs, what = _samples(data)
-    exported = Exported(model, data.eval_transform).eval()
+    exported = Exported(model, data, inputs).eval()
     path = Path(options.get("output", Path(options["ckpt_path"]).with_suffix(f".{kind}")))
     path.parent.mkdir(parents=True, exist_ok=True)
-    described = _metadata(model, data, run, inputs)
+    described = _metadata(exported, data, run, inputs)
     _write(exported, inputs[:2], path, kind, described)
     difference = _compare(exported, inputs, path, kind)
-    print(
-        f"{path}: {path.stat().st_size / 1e6:,.2f} MB, greatest difference {difference:.1e} over {len(inputs)} {what}"
-    )
+    size = f"{path.stat().st_size / 1e6:,.2f} MB"
+    print(f"{path}: {size}, greatest difference {difference:.1e} over {len(inputs)} {what}")
     if not difference <= TOLERANCE:
         path.unlink()
         raise RunFailure(f"{path} was removed: its outputs differ by more than {TOLERANCE:g} from the module's")
@@ -102,14 +107,16 @@ def _samples(data: Any) -> tuple[Tensor, str]:
         return torch.randn(SAMPLES, *shape, generator=generator), made_up
 
 
-def _metadata(model: Any, data: Any, run: Any, inputs: Tensor) -> dict[str, Any]:
+def _metadata(exported: Exported, data: Any, run: Any, inputs: Tensor) -> dict[str, Any]:
     """Return what somebody needs to know who has the file alone."""
     record = run.read() if (run.directory / "run.json").is_file() else {}
     wanted: dict[str, Any] = {"dtype": str(inputs.dtype).removeprefix("torch."), "shape": ["batch", *inputs.shape[1:]]}
-    if inputs.ndim == 4:
-        how = getattr(data.form, "fit", "stretch")
-        cut = "resize the shorter side and cut out the middle" if how == "crop" else "resize, bending the proportions"
-        wanted["preprocessing"] = f"{'RGB' if inputs.shape[1] == 3 else 'grey'}, values 0 to 255; {cut}; antialiased"
+    model = exported.module
+    if exported.any_size:
+        height, width = inputs.shape[2:]
+        wanted["shape"] = ["batch", inputs.shape[1], "height", "width"]
+        colours = "RGB" if inputs.shape[1] == 3 else "grey"
+        wanted["preprocessing"] = f"{colours}, values 0 to 255, any size; the file makes them {height} x {width}"
     return {
         "inputs": wanted,
         "outputs": (type(model).outputs.__doc__ or "").splitlines()[0],
@@ -121,9 +128,12 @@ def _metadata(model: Any, data: Any, run: Any, inputs: Tensor) -> dict[str, Any]
     }
 
 
-def _write(exported: nn.Module, inputs: Tensor, path: Path, kind: str, described: dict[str, Any]) -> None:
+def _write(exported: Exported, inputs: Tensor, path: Path, kind: str, described: dict[str, Any]) -> None:
     """Write the network for any number of inputs at a time, with its description."""
-    shapes = ({0: torch.export.Dim("batch")},)
+    sizes = {2: torch.export.Dim("height"), 3: torch.export.Dim("width")} if exported.any_size else {}
+    shapes = ({0: torch.export.Dim("batch"), **sizes},)
+    if exported.any_size:  # the size of the samples may be that of the network, which would be taken for the only one
+        inputs = inputs.new_zeros(2, inputs.shape[1], inputs.shape[2] + 5, inputs.shape[3] + 2)
     try:
         with torch.no_grad():
             program = torch.export.export(exported, (inputs,), dynamic_shapes=shapes, strict=False)
@@ -141,22 +151,14 @@ def _write(exported: nn.Module, inputs: Tensor, path: Path, kind: str, described
     onnx.save(content, path)
 
 
-def _compare(exported: nn.Module, inputs: Tensor, path: Path, kind: str) -> float:
+def _compare(exported: Exported, inputs: Tensor, path: Path, kind: str) -> float:
     """Return the greatest difference of the file's outputs in a fresh process to the module's, for many and for one."""
     greatest = 0.0
     with tempfile.TemporaryDirectory() as folder:
+        given, found = Path(folder, "inputs.npy"), Path(folder, "outputs.npy")
+        command = [sys.executable, "-I", "-c", SCRIPT.format(RUN[kind]), str(path.absolute()), str(given), str(found)]
         for batch in (inputs, inputs[:1]):
-            given, found = Path(folder, "inputs.npy"), Path(folder, "outputs.npy")
             np.save(given, batch.numpy())
-            command = [
-                sys.executable,
-                "-I",
-                "-c",
-                SCRIPT.format(RUN[kind]),
-                str(path.absolute()),
-                str(given),
-                str(found),
-            ]
             done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
             if done.returncode:
                 raise RunFailure(f"{path} cannot be run: {done.stderr.strip().splitlines()[-1][:300]}")
@@ -166,7 +168,7 @@ def _compare(exported: nn.Module, inputs: Tensor, path: Path, kind: str) -> floa
     return greatest
 
 
-def _show_latency(exported: nn.Module, inputs: Tensor, path: Path, kind: str) -> None:
+def _show_latency(exported: Exported, inputs: Tensor, path: Path, kind: str) -> None:
     """Print the median time of a batch in milliseconds, for the module and for the file."""
     runs: dict[str, Callable[[Tensor], Any]] = {"eager": exported}
     if kind == "onnx":
