@@ -6,6 +6,7 @@ import inspect
 import re
 import sys
 import traceback
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -99,12 +100,15 @@ def _unknown_option(option: str, path: str, group: str | None, classes: list[str
     if not classes:
         return f"'{option}' is not a key of the configuration{did_you_mean(option, TOP_LEVEL)}"
     module, _, name = classes[0].rpartition(".")
-    try:
-        known = _parameters(getattr(importlib.import_module(module), name))
-    except (ImportError, AttributeError, ValueError):
-        known = []
+    known: list[str] = []
+    advice = ""
+    with suppress(ImportError, AttributeError, ValueError):
+        found = getattr(importlib.import_module(module), name)
+        known = _parameters(found)
+        if any(parameter.kind is parameter.VAR_KEYWORD for parameter in inspect.signature(found).parameters.values()):
+            advice = f"; what it passes on to others stands under dict_kwargs: dict_kwargs: {{{option}: ...}}"
     key = f"{path}.init_args.{option}" if path else option
-    return f"{key}: {classes[0]} takes no '{option}'{did_you_mean(option, known)}"
+    return f"{key}: {classes[0]} takes no '{option}'{did_you_mean(option, known) or advice}"
 
 
 def _wrong_type(report: str, where: str) -> str:

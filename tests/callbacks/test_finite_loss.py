@@ -1,11 +1,15 @@
 import json
 import os
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
+from src.callbacks import FiniteLoss
+from src.errors import RunFailure
 from tests.conftest import DIGITS, ROOT, Train
 
 WORDS = ("--config", DIGITS, "--trainer.max_epochs", "3", "--trainer.limit_train_batches", "6", "--run_name", "a")
@@ -46,6 +50,21 @@ class Layer(nn.Linear):
 
 
 NET = ("--model.net", "tests.callbacks.test_finite_loss.Fragile")
+
+
+def test_losses_are_looked_at_every_so_many_batches() -> None:
+    callback, module, loss = FiniteLoss(), nn.Linear(1, 1), torch.tensor(torch.nan)
+    seen = SimpleNamespace(total_batch_idx=0)
+    strategy = SimpleNamespace(root_device=torch.device("cpu"))
+    trainer: Any = SimpleNamespace(log_every_n_steps=3, fit_loop=seen, num_training_batches=9, world_size=1)
+    trainer.strategy, trainer.default_root_dir = strategy, "logs/a"
+    trainer.lightning_module = SimpleNamespace(automatic_optimization=True)
+    for number in range(2):
+        seen.total_batch_idx = number
+        callback.on_train_batch_end(trainer, module, loss, None, number)
+    seen.total_batch_idx = 2
+    with pytest.raises(RunFailure, match="in batch 0 of epoch 0"):
+        callback.on_train_batch_end(trainer, module, loss, None, 2)
 
 
 @pytest.mark.parametrize(("every", "batch"), [("1", 7), ("4", 7), ("100", 7), ("100", 17)])

@@ -71,15 +71,25 @@ def test_it_names_what_holds_the_training_back(train: Train, tmp_path: Path, mon
     monkeypatch.setattr("torch.cpu._is_avx2_supported", lambda: True)
     large = "src.callbacks.speed_monitor.LARGE_STEP"
     bf16 = ": trainer.precision bf16-mixed made such steps"
-    for able, least, advice in ((True, 1.0, bf16), (True, 1e9, "\n"), (False, 1.0, "\n")):
+    plain = ("--trainer.precision", "32-true")
+    typed = ("--trainer.precision", "bf16-mixed")
+    for able, least, advice, precision in (
+        (True, 1.0, bf16, plain),
+        (True, 1e9, "\n", plain),
+        (False, 1.0, "\n", plain),
+        (True, 1.0, "\n", typed),
+    ):
         monkeypatch.setattr("torch.cpu._is_avx512_bf16_supported", lambda able=able: able)
         monkeypatch.setattr(large, least)
-        name = f"{able}-{least}"
-        result = train("--config", DIGITS, *TEN[:-1], name, *quiet, *net, "--trainer.accelerator", "cpu")
+        name = f"{able}-{least}-{precision[1]}"
+        result = train("--config", DIGITS, *TEN[:-1], name, *quiet, *net, *precision, "--trainer.accelerator", "cpu")
         pattern = rf"\d\d% of the step was the network itself{advice}"
         assert re.search(pattern, result.out), result.out + result.err
-    shares = {tag: values[-1][1] for tag, values in scalars_of_speed(Path("logs/digits/False-1.0")).items()}
+    shares = {tag: values[-1][1] for tag, values in scalars_of_speed(Path("logs/digits/False-1.0-32-true")).items()}
     assert shares["speed/forward"] > 0.5
+    (speed,) = re.findall(r"^([\d,]+) samples/s", result.out, re.MULTILINE)
+    steps = scalars_of_speed(Path(f"logs/digits/{name}"))["speed/samples_per_second"]
+    assert float(speed.replace(",", "")) == pytest.approx(steps[-1][1], rel=0.5)
     parts = ("data", "transfer", "forward", "backward", "optimizer", "other")
     assert sum(shares[f"speed/{part}"] for part in parts) == pytest.approx(1.0, abs=1e-5)
 
@@ -149,6 +159,7 @@ def test_a_trace_and_the_costliest_operations(train: Train, tmp_path: Path) -> N
     steps = {event["name"] for event in trace["traceEvents"] if event["name"].startswith("ProfilerStep#")}
     assert steps == {f"ProfilerStep#{number}" for number in range(11, 16)}
     rows = re.findall(r"^ +(\d+\.\d)% +[\d.]+ ms +(\d+) calls +\S+", result.out, re.MULTILINE)
+    assert "no trace" not in result.out
     assert len(rows) == 10 and [float(share) for share, _ in rows] == sorted((float(s) for s, _ in rows), reverse=True)
     result = train(*profile, *QUICK, "--run_name", "b")
     assert "no trace: it begins after 10 steps" in result.out

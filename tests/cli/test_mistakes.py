@@ -28,6 +28,9 @@ MISTAKES = {
     "--config C --callbacks.bst.monitor val/loss": r"callbacks.bst has no class_path \(did you mean best\?\)",
     "--config C --seed_everything x": "seed_everything: expected bool, int, got x",
     "--config C --run_name a/b": "--run_name must be a plain folder name, got 'a/b'",
+    "--config C --model.net timm.create_model --model.net.model_name resnet18 --model.net.num_classes 3": (
+        r"timm.create_model takes no 'num_classes'; what it passes on .* dict_kwargs: \{num_classes: ...\}"
+    ),
     "--config C --model.net.num_clases 3": r"SmallCNN takes no 'num_clases' \(did you mean num_classes\?\)",
     "--config C --model.bogus 3": "model.init_args.bogus: src.models.ClassifierModule takes no 'bogus'",
     "--config C --model.class_path nope.Model": "model: class_path 'nope.Model': there is no module 'nope'",

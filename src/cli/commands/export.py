@@ -42,9 +42,8 @@ class Exported(nn.Module):
         self.module, self.transforms = module, nn.ModuleList(data.eval_transform)
         self.any_size = inputs.ndim == 4 and inputs.dtype == torch.uint8 and inputs.shape[1] in (1, 3)
         if self.any_size:
-            self.transforms.insert(
-                0, FitBatch((inputs.shape[2], inputs.shape[3]), getattr(data.form, "fit", "stretch") == "crop")
-            )
+            crop = getattr(data.form, "fit", "stretch") == "crop"
+            self.transforms.insert(0, FitBatch((inputs.shape[2], inputs.shape[3]), crop))
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Return the module's outputs, such as probabilities, shape (B, ...)."""
@@ -79,8 +78,8 @@ def export(request: Request) -> int:
     path = Path(options.get("output", Path(options["ckpt_path"]).with_suffix(f".{kind}")))
     path.parent.mkdir(parents=True, exist_ok=True)
     described = _metadata(exported, data, run, inputs)
-    _write(exported, inputs[:2], path, kind, described)
-    difference = _compare(exported, inputs, path, kind)
+    write(exported, inputs[:2], path, kind, described)
+    difference = compare(exported, inputs, path, kind)
     size = f"{path.stat().st_size / 1e6:,.2f} MB"
     print(f"{path}: {size}, greatest difference {difference:.1e} over {len(inputs)} {what}")
     if not difference <= TOLERANCE:
@@ -128,7 +127,7 @@ def _metadata(exported: Exported, data: Any, run: Any, inputs: Tensor) -> dict[s
     }
 
 
-def _write(exported: Exported, inputs: Tensor, path: Path, kind: str, described: dict[str, Any]) -> None:
+def write(exported: Exported, inputs: Tensor, path: Path, kind: str, described: dict[str, Any]) -> None:
     """Write the network for any number of inputs at a time, with its description."""
     sizes = {2: torch.export.Dim("height"), 3: torch.export.Dim("width")} if exported.any_size else {}
     shapes = ({0: torch.export.Dim("batch"), **sizes},)
@@ -151,7 +150,7 @@ def _write(exported: Exported, inputs: Tensor, path: Path, kind: str, described:
     onnx.save(content, path)
 
 
-def _compare(exported: Exported, inputs: Tensor, path: Path, kind: str) -> float:
+def compare(exported: Exported, inputs: Tensor, path: Path, kind: str) -> float:
     """Return the greatest difference of the file's outputs in a fresh process to the module's, for many and for one."""
     greatest = 0.0
     with tempfile.TemporaryDirectory() as folder:

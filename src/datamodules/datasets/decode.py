@@ -62,7 +62,7 @@ def decode_image(path: str, num_channels: int = 3, min_side: int | None = None) 
                 image.draft(MODES[num_channels], (int(image.width * ratio), int(image.height * ratio)))
             return from_pillow(image, num_channels), info
     except DECODING_ERRORS as error:
-        reason = str(error).replace("\n", " ").removeprefix("decode_jpeg, ")
+        reason = str(error).replace("\n", " ").removeprefix("decode_jpeg, ").partition(" <_io.")[0]  # an address
         raise UnreadableImage(f"{path}: cannot be read as an image: {reason[:200]}") from None
 
 

@@ -1,3 +1,5 @@
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -19,9 +21,8 @@ class FitBatch(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Return images of uint8, shape (B, C, *size), from such of any height and width, shape (B, C, H, W)."""
-        height: int | torch.SymInt
-        width: int | torch.SymInt
-        height, width = self.size
+        height: Any = self.size[0]  # while it is exported, an expression
+        width: Any = self.size[1]
         if self.crop:
             short = torch.sym_min(*images.shape[-2:])
             height, width = (torch.sym_max(height * side // short, height) for side in images.shape[-2:])

@@ -1,0 +1,50 @@
+"""Export torchvision's classifiers and compare what the files say: python -m benchmarks.export_networks [NAME ...].
+
+Weights are random, images too; a file runs in a process of its own. Prints a line a network: each format's greatest
+difference to the module's probabilities, or why there is no file.
+"""
+
+import sys
+import tempfile
+import warnings
+from pathlib import Path
+from types import SimpleNamespace
+
+import torch
+import torchvision
+from torch import nn
+from torch.optim import AdamW
+from torchvision.transforms import v2
+
+from src.cli.commands.export import RUN, Exported, compare, write
+from src.errors import RunFailure
+from src.models import ClassifierModule
+
+IMAGES = 2
+
+
+def main(names: list[str]) -> None:
+    """Try these networks, or all of them."""
+    print("| network | onnx | pt2 |\n| --- | --- | --- |")
+    for name in names or torchvision.models.list_models(module=torchvision.models):
+        torch.manual_seed(0)
+        with warnings.catch_warnings(action="ignore"):  # of a coming default
+            net = torchvision.models.get_model(name, num_classes=10)
+        size = 299 if name == "inception_v3" else 224
+        data = SimpleNamespace(eval_transform=[v2.ToDtype(torch.float32, scale=True)], form=None)
+        images = torch.randint(256, (IMAGES, 3, size, size), dtype=torch.uint8)
+        exported = Exported(ClassifierModule(net=net, loss=nn.CrossEntropyLoss(), optimizer=AdamW), data, images).eval()
+        cells = []
+        with tempfile.TemporaryDirectory() as folder:
+            for kind in RUN:
+                path = Path(folder, f"a.{kind}")
+                try:
+                    write(exported, images, path, kind, {})
+                    cells.append(f"{compare(exported, images, path, kind):.0e}")
+                except RunFailure as error:
+                    cells.append(str(error).removeprefix("ClassifierModule "))
+        print(f"| {name} | {' | '.join(cells)} |", flush=True)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
