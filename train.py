@@ -5,6 +5,7 @@ import gc
 import os
 import sys
 import time
+from importlib import import_module
 
 
 def main(words: list[str]) -> int:
@@ -18,7 +19,7 @@ def main(words: list[str]) -> int:
     """
     start = time.time()
     gc.disable()  # nearly all that is made until the training begins stays: looking for garbage would take a second
-    from src.cli.command_line import CommandLine  # imported here: loader workers import this file again
+    from src.cli.command_line import SERIES, CommandLine  # imported here: loader workers import this file again
     from src.cli.request import Request
     from src.errors import UsageError
     from src.runtime.signals import interrupts_leave
@@ -28,10 +29,8 @@ def main(words: list[str]) -> int:
         os.environ.setdefault("MPLBACKEND", "agg")  # figures are drawn for files, not for a window
         with interrupts_leave():  # where a class is swapped, it may be imported
             request = Request.build(line)
-        if line.command == "repeat" and not line.help:
-            from src.cli.commands.repeat import repeat
-
-            return repeat(request)
+        if line.command and line.command in SERIES and not line.help:
+            return getattr(import_module(f"src.cli.commands.{line.command}"), line.command)(request)
         with interrupts_leave():
             from src.cli.session import run  # torch and Lightning take seconds: only when all is well so far
 

@@ -33,6 +33,11 @@ def main(names: list[str]) -> None:
         size = 299 if name == "inception_v3" else 224
         data = SimpleNamespace(eval_transform=[v2.ToDtype(torch.float32, scale=True)], form=None)
         images = torch.randint(256, (IMAGES, 3, size, size), dtype=torch.uint8)
+        for layer in net.modules():  # statistics of these images, or outputs say nothing of what went in
+            if isinstance(layer, nn.BatchNorm2d):
+                layer.momentum = 1.0
+        with torch.no_grad():
+            net.train()(images / 255)
         exported = Exported(ClassifierModule(net=net, loss=nn.CrossEntropyLoss(), optimizer=AdamW), data, images).eval()
         cells = []
         with tempfile.TemporaryDirectory() as folder:

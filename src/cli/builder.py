@@ -1,6 +1,8 @@
 """From a whole configuration to trainer, model and data: Lightning's command line, with one run directory a run."""
 
 import copy
+import json
+import os
 import sys
 import tempfile
 from pathlib import Path
@@ -16,14 +18,14 @@ from lightning.pytorch.utilities.model_helpers import is_overridden
 
 from src.callbacks.init_from import begin_with_trained_weights
 from src.callbacks.start_check import StartCheck
-from src.cli.command_line import COMMANDS, OPTIONS
+from src.cli.command_line import COMMANDS, OPTIONS, TRYING
 from src.cli.config import as_list, place
 from src.cli.parser import Parser, check_functions, mistakes_in_one_line
 from src.cli.request import Request, log_root
 from src.datamodules.base import BaseDataModule
 from src.errors import UsageError
 from src.runs.checkpoint_io import DATA, MODULE, DurableCheckpointIO
-from src.runs.run import Run
+from src.runs.run import TRIAL_VARIABLE, Run
 from src.runs.start import Start
 from src.runs.yaml_files import dump_yaml, load_file, write_yaml
 from src.runtime.launch import is_main_process, job_name, layout
@@ -106,7 +108,7 @@ class CLI(LightningCLI):
     def before_instantiate_classes(self) -> None:
         """Fix the run directory, since loggers and callbacks write into it."""
         request, line = self.request, self.request.line
-        if line.command == "find_batch_size":
+        if line.command in TRYING:
             self.run = Run(Path(tempfile.mkdtemp()))  # what its trials write is of no use to anybody
         elif request.run is not None:
             self.run = request.run
@@ -163,6 +165,10 @@ class CLI(LightningCLI):
         self.start_check.spare = None if self.request.states_monitor else self.best
         config["callbacks"] = [*own, *named.values()]
         describe = LambdaCallback(on_save_checkpoint=lambda *given: given[-1].update(self.described))
+        if self.request.line.trains and TRIAL_VARIABLE in os.environ:
+            from src.callbacks.trial_report import TrialReport
+
+            callbacks = [*callbacks, TrialReport(**json.loads(os.environ[TRIAL_VARIABLE]))]
         trainer = super()._instantiate_trainer(config, [*callbacks, self.start_check, describe])
         return leave_out_idle_work(trainer, self.model)
 

@@ -6,17 +6,23 @@ from dataclasses import dataclass, field
 from src.errors import UsageError, did_you_mean
 
 TRAINING, EVALUATING = (None, "fit"), ("validate", "test", "predict")
-COMMANDS = ("fit", *EVALUATING, "check", "repeat", "replay", "find_batch_size", "merge", "export")
+TRYING = ("find_batch_size", "find_lr")  # commands whose trainings are thrown away
+SERIES = ("repeat", "sweep", "compare")  # commands that train in turn, or look at what was trained
+COMMANDS = ("fit", *EVALUATING, "check", *SERIES, "replay", *TRYING, "merge", "export")
 EXAMPLE = "python train.py --config configs/digits.yaml"
 OPTIONS: dict[str, tuple[str | None, ...]] = {  # that are no part of the configuration, and the commands that take them
-    "run_name": (*TRAINING, *EVALUATING, "repeat"),
+    "run_name": (*TRAINING, *EVALUATING, "repeat", "sweep"),
     "ckpt_path": (*EVALUATING, "merge", "export"),
     "resume": (*TRAINING, "replay"),
     "num_folds": ("repeat",),
-    "num_seeds": ("repeat",),
+    "num_seeds": ("repeat", "sweep"),
+    "num_best": ("sweep",),
+    "sweep": ("sweep",),
+    "sort_by": ("compare",),
+    "mode": ("compare",),
     "batch": ("replay",),
     "input": ("predict",),
-    "output": ("predict", "export"),
+    "output": ("predict", "export", "compare"),
     "calibrate": ("validate",),
     "format": ("export",),
     "latency": ("export",),
@@ -25,7 +31,7 @@ OPTIONS: dict[str, tuple[str | None, ...]] = {  # that are no part of the config
     "draw": ("predict",),
     "flip": ("predict",),
 }
-LEAST = {"num_folds": 2, "num_seeds": 2, "batch": 0, "top_k": 1}  # values of the options that are numbers
+LEAST = {"num_folds": 2, "num_seeds": 2, "num_best": 1, "batch": 0, "top_k": 1}  # of the options that are numbers
 SWITCHES = ("probabilities", "draw", "flip", "calibrate", "latency")  # options that are true or false
 
 
@@ -39,6 +45,7 @@ class CommandLine:
     overrides: list[tuple[str, str]] = field(default_factory=list)  # every other one: changes of the configuration
     help: list[str] = field(default_factory=list)  # that was asked for, as arguments of the parser
     print_config: bool = False  # and stop
+    runs: list[str] = field(default_factory=list)  # to compare: folders and patterns
 
     @classmethod
     def parse(cls, words: list[str]) -> "CommandLine":
@@ -87,6 +94,8 @@ class CommandLine:
             self.help = ["--help"] if word == "-h" else [word]
             if "." in word and not equals and words and not words[0].startswith("-"):
                 self.help.append(words.pop(0))
+        elif self.command == "compare" and not word.startswith("-"):
+            self.runs.append(word)
         elif word == "--print_config":
             self.print_config = True
         elif not re.fullmatch(r"-c|--[A-Za-z_][\w.]*\+?", name):

@@ -16,7 +16,7 @@ HELP = {
     "ckpt_path": "Checkpoint to evaluate, export or merge; of evaluation by default the best of the newest run.",
     "calibrate": "validate: whether to fit a temperature and keep it in the checkpoint.",
     "input": "predict: a folder, a file, a list in a .txt or .csv file, a table, or - for standard input.",
-    "output": "predict: a .csv or .parquet file; export: the file to write.",
+    "output": "predict: a .csv or .parquet file; export: the file to write; compare: a .csv or .md file.",
     "top_k": "predict --input: so many of the likeliest classes.",
     "probabilities": "predict --input: whether to write the probability of each class.",
     "draw": "predict --input: whether to draw masks and boxes over their images.",
@@ -24,7 +24,11 @@ HELP = {
     "format": "export: onnx (default) or pt2.",
     "latency": "export: whether to print how long a batch takes (default).",
     "num_folds": "repeat: train on so many folds.",
-    "num_seeds": "repeat: train with so many seeds.",
+    "num_seeds": "repeat: train with so many seeds; sweep: train the best trials again with so many others.",
+    "num_best": "sweep: how many trials --num_seeds repeats, 3 by default.",
+    "sweep": "sweep: the file that says what to search.",
+    "sort_by": "compare: the metric that decides the order; what the best checkpoint monitors by default.",
+    "mode": "compare: whether min or max of it is best.",
     "batch": "replay: the batch to look into, counted over all epochs from 0.",
 }
 

@@ -17,6 +17,7 @@ import torch
 from src.callbacks.last_checkpoint import device_name
 from src.callbacks.run_notes import note_end
 from src.cli.builder import CLI
+from src.cli.command_line import TRYING
 from src.cli.commands.evaluate import evaluate
 from src.cli.commands.fit import fit_and_test
 from src.cli.console import Console, silence_noise
@@ -69,9 +70,9 @@ def _build_and_run(request: Request, start: float) -> int:
         _collect_garbage()
         stack.callback(cli.run.unlock)
         stack.callback(_leave_process_group)
-        if line.command == "find_batch_size":
+        if line.command in TRYING:
             stack.callback(shutil.rmtree, cli.run.directory, ignore_errors=True)
-        if not is_main_process() or line.command == "find_batch_size":
+        if not is_main_process() or line.command in TRYING:
             status, _ = _guarded(cli)
             if status and not is_main_process() and NAME_VARIABLE in os.environ:
                 _leave_process_group()  # so the others learn of it

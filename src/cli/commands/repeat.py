@@ -2,7 +2,6 @@
 
 import csv
 import statistics
-import subprocess
 import sys
 from datetime import datetime
 from itertools import product
@@ -10,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from src.cli.request import Request, log_root
+from src.cli.series import train_once
 from src.errors import UsageError
 from src.runs.run import Run
 
-TRAIN = Path(__file__).parents[3] / "train.py"
 SHOWN = ("best/", "test")  # the metrics in the table, and the names with which a module of any kind begins them
 
 
@@ -35,8 +34,8 @@ def repeat(request: Request) -> int:
             print(f"{run.directory}: finished before")
         else:
             print(f"\n{run.directory}", flush=True)
-            command = [sys.executable, str(TRAIN), *words, *_settings(changes, line.numbers)]
-            code = subprocess.run([*command, "--run_name", run.directory.name], check=False).returncode
+            command = [*words, *_settings(changes, line.numbers), "--run_name", run.directory.name]
+            code, _ = train_once(command, request.config)
             if code:
                 again = f"the same command goes on from there: --run_name {name}"
                 print(f"run {run.directory.name} failed; {again}", file=sys.stderr)

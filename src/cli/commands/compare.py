@@ -1,0 +1,173 @@
+"""python train.py compare RUN RUN ...: the settings that differ and what came of them."""
+
+import csv
+import glob
+import io
+import math
+import statistics
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from src.cli.request import Request
+from src.errors import UsageError, did_you_mean
+from src.runs.run import Run
+from src.runs.yaml_files import Config, load_file
+
+CHANCE = ("seed_everything", "data.fold")  # runs that differ in these alone are repetitions of one another
+SHOWN = ("best/", "val", "test")  # metrics in the table, by how their names begin
+
+
+@dataclass
+class Row:
+    """One run, or several that differ in seed or fold alone."""
+
+    names: list[str]
+    settings: dict[str, Any]  # without those of `CHANCE`
+    metrics: dict[tuple[Any, ...], dict[str, float]] = field(default_factory=dict)  # by the values of `CHANCE`
+
+    def values(self, name: str) -> dict[tuple[Any, ...], float]:
+        """One metric, by seed and fold."""
+        return {chance: found[name] for chance, found in self.metrics.items() if name in found}
+
+
+def compare(request: Request) -> int:
+    """Print the table, write it if asked for, and say whether the first differs from the others by more than noise."""
+    options = request.line.options
+    runs = find_runs(request.line.runs)
+    rows = group(runs)
+    known = list(dict.fromkeys(name for row in rows for found in row.metrics.values() for name in found))
+    shown = [name for name in known if name.startswith(SHOWN)] or known
+    monitor, mode = _monitored(runs[0])
+    by = options.get("sort_by") or next((n for n in (f"best/{monitor}", monitor, *shown) if n in known), None)
+    if by is None:
+        raise UsageError("none of these runs has metrics; did one of them finish?")
+    if by not in known:
+        raise UsageError(f"--sort_by {by}: no run has it{did_you_mean(by, known)}; they have {', '.join(known)}")
+    highest = options.get("mode", mode if by.endswith(monitor) else "min" if "loss" in by else "max") == "max"
+    rows.sort(key=lambda row: _order(row, by, highest))
+    table = _table(rows, [by, *(name for name in shown if name != by)])
+    _print(table)
+    print(f"\nsorted by {by}, {'highest' if highest else 'lowest'} first")
+    for other in rows[1:]:
+        if text := _difference(rows[0], other, by):
+            print(text)
+    print(f"\ntensorboard --logdir {Path(*runs[0].directory.parts[:-1])}")
+    if path := options.get("output"):
+        _write(table, Path(path))
+    return 0
+
+
+def find_runs(words: list[str]) -> list[Run]:
+    """Return the runs that are meant by folders, patterns, or folders that hold runs; finished or not."""
+    found: dict[Path, Run] = {}
+    for word in words:
+        folders = [Path(name) for name in sorted(glob.glob(word))] or [Path(word)]
+        below = [file.parent for folder in folders for file in sorted(folder.glob("*/run.json"))]
+        runs = [folder for folder in folders if (folder / "run.json").is_file()] + below
+        if not runs:
+            raise UsageError(f"{word}: no run there; write the folders of runs, or of an experiment")
+        found |= {folder.resolve(): Run(folder) for folder in runs}
+    if len(found) < 2:
+        raise UsageError("compare needs two runs at least; write their folders, or that of their experiment")
+    return list(found.values())
+
+
+def group(runs: list[Run]) -> list[Row]:
+    """Put together runs that differ in seed or fold alone."""
+    rows: dict[str, Row] = {}
+    for run in runs:
+        settings = dict(_flat(load_file(str(run.directory / "config.yaml"))))
+        chance = tuple(settings.pop(key, None) for key in CHANCE)
+        record = run.read()
+        metrics = {f"best/{key}": value for key, value in record["best"].items()} | record["metrics"]
+        row = rows.setdefault(repr(sorted(settings.items())), Row([], settings))
+        row.names.append(run.directory.name)
+        row.metrics[chance] = {key: value for key, value in metrics.items() if isinstance(value, int | float)}
+    return list(rows.values())
+
+
+def _flat(node: Any, key: str = "") -> Any:
+    """Yield every setting with the key that one would type."""
+    if isinstance(node, dict):
+        if "class_path" in node:
+            yield key, node["class_path"]
+            node = {**(node.get("init_args") or {}), **(node.get("dict_kwargs") or {})}
+        for name, value in node.items():
+            yield from _flat(value, f"{key}.{name}" if key else str(name))
+    else:
+        yield key, str(node) if isinstance(node, list) else node
+
+
+def _monitored(run: Run) -> tuple[str, str]:
+    config: Config = load_file(str(run.directory / "config.yaml"))
+    best = ((config.get("callbacks") or {}).get("best") or {}).get("init_args") or {}
+    return best.get("monitor") or "val/loss", best.get("mode") or "min"
+
+
+def _order(row: Row, by: str, highest: bool) -> float:
+    values = [value for value in row.values(by).values() if math.isfinite(value)]
+    if not values:
+        return math.inf
+    return -statistics.mean(values) if highest else statistics.mean(values)
+
+
+def _table(rows: list[Row], metrics: list[str]) -> list[dict[str, str]]:
+    """Return what is printed and written: name, the settings that differ, metrics."""
+    keys = list(dict.fromkeys(key for row in rows for key in row.settings))
+    differ = [key for key in keys if len({repr(row.settings.get(key)) for row in rows}) > 1 and key != "experiment"]
+    table = []
+    for row in rows:
+        more = f" and {len(row.names) - 1} more" if len(row.names) > 1 else ""
+        line = {"run": row.names[0] + more} | {key: str(row.settings.get(key, "")) for key in differ}
+        table.append(line | {name: _mean_text(list(row.values(name).values())) for name in metrics})
+    return table
+
+
+def _mean_text(values: list[float]) -> str:
+    if len(values) < 2:
+        return f"{values[0]:.4f}" if values else ""
+    return f"{statistics.mean(values):.4f} ± {statistics.stdev(values):.4f} (n = {len(values)})"
+
+
+def _difference(first: Row, other: Row, by: str) -> str | None:
+    """Say whether two groups differ, by pairs of the same seed and fold; None where there are no two pairs."""
+    one, two = first.values(by), other.values(by)
+    pairs = [(one[chance], two[chance]) for chance in one if chance in two]
+    if len(pairs) < 2:
+        return None
+    from scipy import stats  # takes a second to import
+
+    changes = [a - b for a, b in pairs]
+    if len(set(changes)) == 1:
+        return f"{first.names[0]} - {other.names[0]}: {changes[0]:+.4f} in all {len(pairs)} pairs"
+    p = float(stats.ttest_rel(*zip(*pairs, strict=True)).pvalue)
+    verdict = "more than noise" if p < 0.05 else "may be noise"
+    folds = any(chance[1] is not None for chance in one)
+    paired = "seed and fold; folds share training samples, which makes p too small" if folds else "seed"
+    what = f"{first.names[0]} - {other.names[0]}: {statistics.mean(changes):+.4f}, {verdict}"
+    return f"{what} (t-test paired by {paired}; n = {len(pairs)}, p = {p:.2g})"
+
+
+def _print(table: list[dict[str, str]]) -> None:
+    widths = {key: max(len(key), *(len(row[key]) for row in table)) for key in table[0]}
+    for row in ({key: key for key in widths}, *table):
+        print("  ".join(f"{row[key]:<{width}}" for key, width in widths.items()).rstrip())
+
+
+def _write(table: list[dict[str, str]], path: Path) -> None:
+    names = list(table[0])
+    if path.suffix == ".csv":
+        text = io.StringIO()
+        writer = csv.DictWriter(text, names)
+        writer.writeheader()
+        writer.writerows(table)
+        content = text.getvalue()
+    elif path.suffix == ".md":
+        lines = [names, ["---"] * len(names), *([row[name] for name in names] for row in table)]
+        content = "".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |\n" for line in lines)
+    else:
+        raise UsageError(f"--output must end in .csv or .md, got {path}")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(content, encoding="utf-8")
+    print(path)

@@ -1,0 +1,84 @@
+"""Trainings one after the other, for `repeat` and `sweep`: in this process where that is safe."""
+
+import contextlib
+import gc
+import io
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from src.runs.yaml_files import Config
+
+TRAIN = Path(__file__).parents[2] / "train.py"
+
+
+def train_once(words: list[str], config: Config, quiet: bool = False) -> tuple[int, str]:
+    """Train as `python train.py WORDS` does; return the exit code and, if quiet, what it wrote to stderr.
+
+    A training on one device runs in this process, which saves the seconds of all imports. Others start processes that
+    have to belong to one parent: each gets a process of its own.
+    """
+    if not _needs_one_process(config):
+        out = subprocess.DEVNULL if quiet else None
+        err = subprocess.PIPE if quiet else None
+        done = subprocess.run([sys.executable, str(TRAIN), *words], check=False, stdout=out, stderr=err, text=True)
+        return done.returncode, done.stderr or ""
+    errors = io.StringIO()
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(_typed(words))
+        if quiet:
+            stack.enter_context(contextlib.redirect_stdout(io.StringIO()))
+            stack.enter_context(contextlib.redirect_stderr(errors))
+        code = _train(words)
+    return code, errors.getvalue()
+
+
+def _train(words: list[str]) -> int:
+    from src.cli.command_line import CommandLine
+    from src.cli.request import Request
+    from src.errors import UsageError
+
+    try:
+        request = Request.build(CommandLine.parse(words))
+        from src.cli.session import run  # imports torch and Lightning
+
+        return run(request, time.time())
+    except UsageError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except SystemExit as answered:
+        return int(answered.code or 0)
+    finally:
+        gc.unfreeze()  # what the session keeps from the collector, which would grow with each training
+        gc.collect()
+        if torch := sys.modules.get("torch"):
+            torch.cuda.empty_cache()
+
+
+@contextlib.contextmanager
+def _typed(words: list[str]) -> Iterator[None]:
+    """Let run.json say what would have to be typed for this training alone."""
+    before, sys.argv = sys.argv, ["train.py", *words]
+    try:
+        yield
+    finally:
+        sys.argv = before
+
+
+def _needs_one_process(config: Config) -> bool:
+    """Whether a training takes one device of one machine."""
+    trainer = config.get("trainer") or {}
+    if "WORLD_SIZE" in os.environ or str(trainer.get("num_nodes", 1)) != "1":
+        return False
+    if str(trainer.get("devices", "auto")) == "1":
+        return True
+    if str(trainer.get("devices", "auto")) != "auto":
+        return False
+    if str(trainer.get("accelerator", "auto")) == "cpu":
+        return True  # which is one process unless a number is given
+    import torch
+
+    return torch.cuda.device_count() <= 1
