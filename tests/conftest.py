@@ -117,6 +117,12 @@ def _skip_if_deleted(words: tuple[str, ...]) -> None:
             pytest.skip(f"{Path(word).relative_to(ROOT)} was deleted")
 
 
+def same_weights(*runs: Path) -> bool:
+    """Whether the last checkpoints of two runs hold the same weights bit by bit."""
+    one, two = (torch.load(run / "checkpoints/last.ckpt", weights_only=True)["state_dict"] for run in runs)
+    return list(one) == list(two) and all(torch.equal(one[key], two[key]) for key in one)
+
+
 def write_images(folder: Path, num_images: int, size: tuple[int, int] = (24, 20), suffix: str = "jpg") -> list[Path]:
     """Save smooth pictures of (width, height), each of its own, and return their paths."""
     folder.mkdir(parents=True, exist_ok=True)

@@ -12,6 +12,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from src.cli.parser import mistakes_in_one_line
 from src.errors import UsageError, did_you_mean
 from src.runs.run import Run
 from src.runs.yaml_files import load_file
@@ -150,11 +151,15 @@ class Study:
             grid = {parameter.key: [_text(value) for value in parameter.choices] for parameter in self.search.space}
             sampler["init_args"] = {"search_space": grid} | (sampler.get("init_args") or {})
             self.search.num_trials = min(self.search.num_trials, len(list(itertools.product(*grid.values()))))
+        with mistakes_in_one_line():
+            parts = {
+                "sampler": build(sampler, optuna.samplers.BaseSampler, "sampler"),
+                "pruner": build(self.search.pruner, optuna.pruners.BasePruner, "pruner"),
+            }
         self.optuna = optuna.create_study(
             study_name=self.name,
             storage=open_storage(self.where),
-            sampler=build(sampler, optuna.samplers.BaseSampler, "sampler"),
-            pruner=build(self.search.pruner, optuna.pruners.BasePruner, "pruner"),
+            **parts,
             directions=["maximize" if mode == "max" else "minimize" for mode in self.search.objectives.values()],
             load_if_exists=True,
         )
@@ -203,6 +208,9 @@ class Study:
             if trial.state == RUNNING:
                 with contextlib.suppress(Timeout):
                     lock.acquire()
+                    if self.optuna.get_trials(deepcopy=False)[trial.number].state != RUNNING:  # it has just ended
+                        lock.release()
+                        continue
                     run = self.run_of(trial.number)
                     if run.directory.exists() and not (run.directory / "config.yaml").exists():
                         shutil.rmtree(run.directory)  # its process died before it began

@@ -83,7 +83,7 @@ def _draw(study: Study) -> list[str]:
     several = len(study.search.objectives) > 1
     figures = {"front": drawn.plot_pareto_front} if several else FIGURES
     written = []
-    with SummaryWriter(str(study.directory)) as writer:  # type: ignore[no-untyped-call]
+    with SummaryWriter(str(study.directory)) as writer:
         for name, draw in figures.items():
             with warnings.catch_warnings(action="ignore"):
                 try:

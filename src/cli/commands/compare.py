@@ -34,6 +34,12 @@ class Row:
 def compare(request: Request) -> int:
     """Print the table, write it if asked for, and say whether the first differs from the others by more than noise."""
     options = request.line.options
+    if request.line.files or request.line.overrides:
+        raise UsageError("compare takes runs alone: their folders, patterns, or an experiment's folder")
+    if (wanted := options.get("mode", "min")) not in ("min", "max"):
+        raise UsageError(f"--mode must be min or max, got {wanted}")
+    if (ending := Path(options.get("output", "t.md")).suffix) not in (".csv", ".md"):
+        raise UsageError(f"--output must end in .csv or .md, got {options['output']}")
     runs = find_runs(request.line.runs)
     rows = group(runs)
     known = list(dict.fromkeys(name for row in rows for found in row.metrics.values() for name in found))
@@ -54,7 +60,7 @@ def compare(request: Request) -> int:
             print(text)
     print(f"\ntensorboard --logdir {Path(*runs[0].directory.parts[:-1])}")
     if path := options.get("output"):
-        _write(table, Path(path))
+        _write(table, Path(path), ending)
     return 0
 
 
@@ -115,13 +121,21 @@ def _order(row: Row, by: str, highest: bool) -> float:
 def _table(rows: list[Row], metrics: list[str]) -> list[dict[str, str]]:
     """Return what is printed and written: name, the settings that differ, metrics."""
     keys = list(dict.fromkeys(key for row in rows for key in row.settings))
-    differ = [key for key in keys if len({repr(row.settings.get(key)) for row in rows}) > 1 and key != "experiment"]
+    differ: dict[tuple[str, ...], str] = {}  # by the values in each row; what only repeats another is left out
+    for key in keys:
+        values = tuple(_setting(row.settings.get(key)) for row in rows)
+        if len(set(values)) > 1 and key != "experiment":
+            differ.setdefault(values, key)
     table = []
     for row in rows:
         more = f" and {len(row.names) - 1} more" if len(row.names) > 1 else ""
-        line = {"run": row.names[0] + more} | {key: str(row.settings.get(key, "")) for key in differ}
+        line = {"run": row.names[0] + more} | {key: _setting(row.settings.get(key)) for key in differ.values()}
         table.append(line | {name: _mean_text(list(row.values(name).values())) for name in metrics})
     return table
+
+
+def _setting(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else "" if value is None else str(value)
 
 
 def _mean_text(values: list[float]) -> str:
@@ -155,19 +169,17 @@ def _print(table: list[dict[str, str]]) -> None:
         print("  ".join(f"{row[key]:<{width}}" for key, width in widths.items()).rstrip())
 
 
-def _write(table: list[dict[str, str]], path: Path) -> None:
+def _write(table: list[dict[str, str]], path: Path, ending: str) -> None:
     names = list(table[0])
-    if path.suffix == ".csv":
+    if ending == ".csv":
         text = io.StringIO()
         writer = csv.DictWriter(text, names)
         writer.writeheader()
         writer.writerows(table)
         content = text.getvalue()
-    elif path.suffix == ".md":
+    else:
         lines = [names, ["---"] * len(names), *([row[name] for name in names] for row in table)]
         content = "".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |\n" for line in lines)
-    else:
-        raise UsageError(f"--output must end in .csv or .md, got {path}")
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(content, encoding="utf-8")
     print(path)

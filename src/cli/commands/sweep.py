@@ -65,13 +65,14 @@ def _run_trial(study: Any, trial: Any, request: Request, words: list[str]) -> in
     from optuna.trial import TrialState
 
     run, code, errors = study.run_of(trial.number), 0, ""
-    os.environ[TRIAL_VARIABLE] = study.described(trial)
+    if len(study.search.objectives) == 1:  # several cannot be pruned
+        os.environ[TRIAL_VARIABLE] = study.described(trial)
     try:
         if not run.is_finished:
             words = ["fit", *words, "--run_name", run.directory.name, "--resume", "auto"]
             code, errors = train_once(words, request.config, quiet=True)
     finally:
-        del os.environ[TRIAL_VARIABLE]
+        os.environ.pop(TRIAL_VARIABLE, None)
     if code >= 128:
         return code
     values = metrics_of(run, study.search.objectives) if code == 0 else {}
