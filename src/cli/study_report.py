@@ -91,7 +91,7 @@ def _draw(study: Study) -> list[str]:
                 except (ValueError, RuntimeError):  # too few trials, or one parameter
                     continue
                 figure: Any = (axes.flat[0] if hasattr(axes, "flat") else axes).figure
-                figure.set_size_inches(10, 6)
+                figure.set_size_inches(max(10, 4 * len(study.search.space)), 6)
                 figure.savefig(study.directory / f"{name}.png", dpi=120, bbox_inches="tight")
                 writer.add_figure(f"search/{name}", figure, close=False)
             plt.close(figure)

@@ -199,7 +199,7 @@ def test_two_workers_share_the_trials(tmp_path: Path) -> None:
     ]
     outs = [worker.communicate(timeout=300) for worker in workers]
     assert [worker.returncode for worker in workers] == [0, 0], outs
-    trained = [re.findall(r"^trial +(\d+)", out, re.MULTILINE) for out, _ in outs]
+    trained = [re.findall(r"^trial +(\d+)  ", out, re.MULTILINE) for out, _ in outs]
     assert sorted(trained[0] + trained[1]) == [str(number) for number in range(6)]
     assert all(trained), outs
     assert sum("the best:" in out for out, _ in outs) >= 1
