@@ -24,5 +24,6 @@ __getattr__, __dir__, __all__ = lazy(
     temperature_scaling="TemperatureScaling",
     trace="Trace",
     training_images="TrainingImages",
+    trial_report="TrialReport",
     weight_average="WeightAverage",
 )

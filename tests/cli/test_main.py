@@ -269,7 +269,7 @@ def test_the_best_checkpoint_is_tested_and_ties_go_to_the_earlier(train: Train, 
 def test_help_explains_options_from_the_docstrings(train: Train) -> None:
     result = train("--config", DIGITS, "--help")
     assert result.code == 0
-    commands = "fit|validate|test|predict|check|repeat|replay|find_batch_size|merge|export"
+    commands = "fit|validate|test|predict|check|repeat|sweep|compare|replay|find_batch_size|find_lr|merge|export"
     assert f"usage: train.py [{commands}] --config FILE" in result.out
     assert [name for name in OPTIONS if f"--{name}" not in result.out] == []
     assert "--trainer.max_epochs" in result.out
