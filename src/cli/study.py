@@ -1,4 +1,4 @@
-"""A search as its file describes it, and the study that keeps what came of it."""
+"""The study that keeps what came of a search."""
 
 import contextlib
 import itertools
@@ -6,122 +6,23 @@ import json
 import shutil
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
 
 from src.cli.parser import mistakes_in_one_line
-from src.errors import UsageError, did_you_mean
+from src.cli.search import Search, as_text
+from src.errors import UsageError
 from src.runs.run import Run
-from src.runs.yaml_files import load_file
 
 try:
     import optuna
 except ImportError:
     raise UsageError("sweep needs the package optuna; write pip install -e '.[search]'") from None
 
-KEYS = ("objectives", "space", "num_trials", "sampler", "pruner", "storage")
-SAMPLER = {"class_path": "optuna.samplers.TPESampler", "init_args": {"seed": 0}}
-PRUNER = {"class_path": "optuna.pruners.NopPruner"}
 RUNNING = optuna.trial.TrialState.RUNNING
-
-
-@dataclass
-class Parameter:
-    """One key of the configuration and the values that it may have."""
-
-    key: str
-    choices: list[Any] = field(default_factory=list)
-    low: float | None = None
-    high: float | None = None
-    step: float | None = None
-    log: bool = False
-    when: dict[str, Any] = field(default_factory=dict)  # values that parameters before this one must have
-
-    def __post_init__(self) -> None:
-        where = f"space.{self.key}"
-        if bool(self.choices) == (self.low is not None and self.high is not None):
-            raise UsageError(f"{where} needs choices: [...], or low and high")
-        if self.low is None or self.high is None:
-            return
-        if any(isinstance(value, bool) or not isinstance(value, int | float) for value in (self.low, self.high)):
-            raise UsageError(f"{where}: low and high must be numbers, got {self.low!r} and {self.high!r}")
-        if not self.low < self.high or (self.log and self.low <= 0) or (self.step is not None and self.step <= 0):
-            got = f"got {self.low}, {self.high}, {self.step}"
-            raise UsageError(f"{where}: low must be below high and above 0 if log, step above 0, {got}")
-        if self.log and self.step is not None:
-            raise UsageError(f"{where}: log and step exclude each other")
-
-    def suggest(self, trial: optuna.Trial) -> Any:
-        """Return the trial's value."""
-        if self.choices:
-            texts = [_text(choice) for choice in self.choices]
-            return self.choices[texts.index(trial.suggest_categorical(self.key, texts))]
-        if isinstance(self.low, int) and isinstance(self.high, int) and not isinstance(self.step, float):
-            return trial.suggest_int(self.key, self.low, self.high, step=self.step or 1, log=self.log)
-        return trial.suggest_float(self.key, self.low, self.high, step=self.step, log=self.log)  # type: ignore[arg-type]
-
-    def applies(self, chosen: dict[str, Any]) -> bool:
-        """Whether the parameters before it have the values that it asks for."""
-        return all(key in chosen and chosen[key] == value for key, value in self.when.items())
-
-
-@dataclass
-class Search:
-    """What a file of configs/sweeps says."""
-
-    objectives: dict[str, str]
-    space: list[Parameter]
-    num_trials: int = 20
-    sampler: dict[str, Any] = field(default_factory=lambda: dict(SAMPLER))
-    pruner: dict[str, Any] = field(default_factory=lambda: dict(PRUNER))
-    storage: str | None = None
-
-    @classmethod
-    def read(cls, path: str) -> "Search":
-        """Read and check a file."""
-        content = load_file(path)
-        if unknown := [key for key in content if key not in KEYS]:
-            raise UsageError(f"{path}: '{unknown[0]}' is not one of {', '.join(KEYS)}{did_you_mean(unknown[0], KEYS)}")
-        objectives, space = content.get("objectives"), content.get("space")
-        modes = objectives.values() if isinstance(objectives, dict) else [None]
-        if not objectives or not all(mode in ("min", "max") for mode in modes):
-            got = f"got {objectives}"
-            raise UsageError(f"{path}: objectives must map metrics to min or max, as val/accuracy: max; {got}")
-        if not isinstance(space, dict) or not space:
-            example = "model.optimizer.lr: {low: 1.0e-4, high: 0.1}"
-            raise UsageError(f"{path}: space must map keys to values, as {example}")
-        parameters: list[Parameter] = []
-        for key, item in space.items():
-            known = [name for name in Parameter.__dataclass_fields__ if name != "key"]
-            if not isinstance(item, dict) or (wrong := [name for name in item if name not in known]):
-                got = f"'{wrong[0]}'{did_you_mean(wrong[0], known)}" if isinstance(item, dict) else repr(item)
-                raise UsageError(f"{path}: space.{key} takes {', '.join(known)}; got {got}")
-            parameters.append(Parameter(str(key), **item))
-            if missing := [name for name in parameters[-1].when if name not in [p.key for p in parameters[:-1]]]:
-                raise UsageError(f"{path}: space.{key}.when names {missing[0]}, which is not above it in space")
-        count = content.get("num_trials", 20)
-        if not isinstance(count, int) or count < 1:
-            raise UsageError(f"{path}: num_trials must be at least 1, got {count}")
-        named = {key: content[key] for key in ("sampler", "pruner", "storage") if content.get(key) is not None}
-        for key in ("sampler", "pruner"):
-            if isinstance(named.get(key), str):
-                named[key] = {"class_path": named[key]}
-        if named.get("pruner", PRUNER) != PRUNER and len(objectives) > 1:
-            raise UsageError(f"{path}: a pruner needs one objective; leave it out, or all objectives but one")
-        return cls(objectives, parameters, count, **named)
-
-    def corners(self) -> Iterator[dict[str, Any]]:
-        """Yield few sets of values in which each value that is named occurs, to be checked."""
-        for number in range(max(2, *(len(parameter.choices) for parameter in self.space))):
-            chosen: dict[str, Any] = {}
-            for parameter in self.space:
-                if parameter.applies(chosen):
-                    values = parameter.choices or [parameter.low, parameter.high]
-                    chosen[parameter.key] = values[number % len(values)]
-            yield chosen
 
 
 @dataclass
@@ -141,6 +42,8 @@ class Study:
 
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
+        if (self.directory / "run.json").exists():
+            raise UsageError(f"{self.directory} is a run, not a search; write another --run_name")
         (self.directory / "locks").mkdir(parents=True, exist_ok=True)
         self.name = "/".join(self.directory.parts[-2:])
         self.where = self.search.storage or str(self.directory / "study.log")
@@ -148,18 +51,18 @@ class Study:
         if sampler["class_path"].endswith(".GridSampler") and "search_space" not in (sampler.get("init_args") or {}):
             if ranges := [parameter.key for parameter in self.search.space if not parameter.choices]:
                 raise UsageError(f"GridSampler needs choices, and space.{ranges[0]} is a range; write its values")
-            grid = {parameter.key: [_text(value) for value in parameter.choices] for parameter in self.search.space}
+            grid = {parameter.key: [as_text(value) for value in parameter.choices] for parameter in self.search.space}
             sampler["init_args"] = {"search_space": grid} | (sampler.get("init_args") or {})
             self.search.num_trials = min(self.search.num_trials, len(list(itertools.product(*grid.values()))))
+        self._described = sampler
         with mistakes_in_one_line():
-            parts = {
-                "sampler": build(sampler, optuna.samplers.BaseSampler, "sampler"),
-                "pruner": build(self.search.pruner, optuna.pruners.BasePruner, "pruner"),
-            }
+            pruner = build(self.search.pruner, optuna.pruners.BasePruner, "pruner")
+            built = self._sampler(0)
         self.optuna = optuna.create_study(
             study_name=self.name,
             storage=open_storage(self.where),
-            **parts,
+            sampler=built,
+            pruner=pruner,
             directions=["maximize" if mode == "max" else "minimize" for mode in self.search.objectives.values()],
             load_if_exists=True,
         )
@@ -170,6 +73,15 @@ class Study:
         """Return the run directory of a trial, or of its repetition with another seed."""
         ending = "" if seed is None else f"-seed{seed}"
         return Run(self.directory.with_name(f"{self.directory.name}-{number:03}{ending}"))
+
+    def _sampler(self, number: int) -> optuna.samplers.BaseSampler:
+        """Return the sampler for a trial; processes that all began with one seed would choose the same values."""
+        from src.models.predict import build
+
+        given = dict(self._described.get("init_args") or {})
+        if isinstance(given.get("seed"), int) and not self._described["class_path"].endswith(".QMCSampler"):
+            given["seed"] += number
+        return build(self._described | {"init_args": given}, optuna.samplers.BaseSampler, "sampler")
 
     def check_same(self, words: list[str]) -> None:
         """Refuse to go on with a study that was begun with other settings."""
@@ -217,6 +129,7 @@ class Study:
                     return optuna.trial.Trial(self.optuna, trial._trial_id), lock
         if len(trials) >= self.search.num_trials or self.optuna.user_attrs.get("exhausted"):
             return None, None
+        self.optuna.sampler = self._sampler(len(trials))
         new = self.optuna.ask()
         lock = FileLock(self.directory / "locks" / f"{new.number:03}", timeout=0)
         lock.acquire()
@@ -236,12 +149,3 @@ class Study:
             return list(self.optuna.best_trials)
         sign = -1 if "max" in self.search.objectives.values() else 1
         return sorted(done, key=lambda trial: sign * trial.value)
-
-
-def values_text(chosen: dict[str, Any]) -> list[tuple[str, str]]:
-    """Return values as they would be typed."""
-    return [(key, _text(value)) for key, value in chosen.items()]
-
-
-def _text(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value)

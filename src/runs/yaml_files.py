@@ -25,20 +25,20 @@ MOVED = {  # beginnings of class paths before version 0.2, and what they are now
 }
 
 
-def load_file(path: str) -> Config:
-    """Read one YAML file."""
+def load_file(path: str, option: str = "--config") -> Config:
+    """Read one YAML file, which `option` named."""
     try:
         config: Any = OmegaConf.to_container(OmegaConf.load(path))
     except FileNotFoundError:
         near = did_you_mean(Path(path).stem, [file.stem for file in Path(path).parent.glob("*.yaml")])
-        raise UsageError(f"--config {path}: no such file{near}") from None
+        raise UsageError(f"{option} {path}: no such file{near}") from None
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else "?"
         raise UsageError(f"{path}, line {line}: broken YAML: {error.problem}") from None
     except (OSError, ValueError) as error:  # a folder, not text, a lone word
-        raise UsageError(f"--config {path}: cannot be read as YAML: {error}") from None
+        raise UsageError(f"{option} {path}: cannot be read as YAML: {error}") from None
     if not isinstance(config, dict) or not config:
-        raise UsageError(f"--config {path}: {'empty file' if not config else 'not a mapping of keys to values'}")
+        raise UsageError(f"{option} {path}: {'empty file' if not config else 'not a mapping of keys to values'}")
     return dict(renamed(config))
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from src.cli.request import Request, log_root
+from src.cli.search import Search, values_text
 from src.cli.series import train_once
 from src.errors import UsageError
 from src.runs.run import TRIAL_VARIABLE, Run
@@ -24,9 +25,11 @@ def sweep(request: Request) -> int:
     line = request.line
     if "sweep" not in line.options:
         raise UsageError("sweep needs --sweep FILE, such as configs/sweeps/digits.yaml")
-    from src.cli.study import Search, Study, values_text
+    from src.cli.study import Study
 
     search = Search.read(line.options["sweep"])
+    if len(search.objectives) > 1 and "num_seeds" in line.options:
+        raise UsageError("--num_seeds needs one objective: several have no best trial, but a front")
     words = _words(request)
     _check(search, words)
     name = line.options.get("run_name") or Path(line.options["sweep"]).stem
@@ -93,7 +96,7 @@ def _run_trial(study: Any, trial: Any, request: Request, words: list[str]) -> in
     else:
         study.optuna.tell(trial, list(values.values()))
     _print_trial(study, trial.number, values, reason)
-    return code if code >= 128 else 0
+    return 0
 
 
 def metrics_of(run: Run, objectives: dict[str, str]) -> dict[str, float | None]:
@@ -123,12 +126,8 @@ def _short(value: Any) -> str:
 
 def _repeat(study: Any, request: Request, words: list[str], count: int, num_best: int) -> list[Any]:
     """Train the best trials anew with other seeds, and order them by the mean; their own seed may have been luck."""
-    from src.cli.study import values_text
-
     first = int(request.config.get("seed_everything") or 0)
-    (name, mode), *more = study.search.objectives.items()
-    if more:
-        raise UsageError("--num_seeds needs one objective: several have no best trial, but a front")
+    ((name, mode),) = study.search.objectives.items()
     means: list[tuple[float, Any]] = []
     print(f"\nthe best {num_best} with {count} other seeds: mean and deviation of {name}")
     for trial in study.best[:num_best]:
@@ -138,15 +137,19 @@ def _repeat(study: Any, request: Request, words: list[str], count: int, num_best
             if not run.is_finished:
                 typed = _typed([*values_text(trial.params), ("seed_everything", str(seed))])
                 command = ["fit", *words, *typed, "--run_name", run.directory.name, "--resume", "auto"]
-                code, errors = train_once(command, request.config, quiet=True)
-                if code:
-                    raise UsageError(f"{run.directory} failed: {errors.strip().splitlines()[-1:] or code}")
-            value = metrics_of(run, {name: mode})[name]
+                code, _ = train_once(command, request.config, quiet=True)
+                if code >= 128:
+                    raise KeyboardInterrupt
+            value = metrics_of(run, {name: mode})[name] if run.is_finished else None
             found += [] if value is None else [value]
+        if len(found) < count:
+            print(f"trial {trial.number:>3}  failed with {count - len(found)} of {count} other seeds: it is left out")
+            continue
         mean, deviation = statistics.mean(found), statistics.stdev(found)
         means.append((mean, trial))
         print(f"trial {trial.number:>3}  {mean:.4f} ± {deviation:.4f}  (in the search {trial.value:.4f})", flush=True)
-    return [trial for _, trial in sorted(means, key=lambda item: -item[0] if mode == "max" else item[0])]
+    means.sort(key=lambda item: -item[0] if mode == "max" else item[0])
+    return [trial for _, trial in means] or study.best
 
 
 def _words(request: Request) -> list[str]:
@@ -163,7 +166,6 @@ def _check(search: Any, words: list[str]) -> None:
     from src.cli.builder import CLI
     from src.cli.command_line import CommandLine
     from src.cli.facts import fill_in
-    from src.cli.study import values_text
 
     for chosen in search.corners():
         typed = _typed(values_text(chosen))

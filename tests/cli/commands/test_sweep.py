@@ -58,6 +58,11 @@ def test_the_best_trial_is_a_config_that_gives_the_same_weights(train: Train, tm
     folder = tmp_path / "logs/digits/s"
     assert {file.name for file in folder.glob("*.png")} >= {"history.png", "slices.png", "parallel_coordinates.png"}
     assert list(folder.glob("events.*"))
+    more = SPACE | {"num_trials": 4}
+    (tmp_path / "s.yaml").write_text(yaml.safe_dump(more))
+    result = train(*WORDS, *QUICK)
+    assert result.code == 0 and re.findall(r"^trial +(\d+)  ", result.out, re.MULTILINE) == ["3"]
+    assert len({row["model.optimizer.lr"] for row in trials(tmp_path)}) == 4  # begun again, the sampler goes on
     once_more = train(*WORDS, *QUICK)
     assert once_more.code == 0 and "trial   0" not in once_more.out and "the best:" in once_more.out
     other = train(*WORDS, *QUICK, "--seed_everything", "3")
@@ -130,6 +135,11 @@ def test_mistakes(train: Train, tmp_path: Path) -> None:
         write(tmp_path, **changes)
         result = train(*WORDS, *QUICK, "--run_name", f"r{number}")
         assert result.code and re.search(message, result.err) and "Traceback" not in result.err, (changes, result)
+    result = train("sweep", "--config", DIGITS, "--sweep", "gone.yaml")
+    assert (result.code, result.err) == (2, "error: --sweep gone.yaml: no such file\n")
+    write(tmp_path, objectives={"val/accuracy": "max", "val/loss": "min"})
+    result = train(*WORDS, "--num_seeds", "2")
+    assert (result.code, "--num_seeds needs one objective" in result.err) == (2, True)
     result = train("sweep", "--config", DIGITS)
     assert (result.code, result.err) == (2, "error: sweep needs --sweep FILE, such as configs/sweeps/digits.yaml\n")
 
@@ -202,5 +212,6 @@ def test_two_workers_share_the_trials(tmp_path: Path) -> None:
     trained = [re.findall(r"^trial +(\d+)  ", out, re.MULTILINE) for out, _ in outs]
     assert sorted(trained[0] + trained[1]) == [str(number) for number in range(6)]
     assert all(trained), outs
+    assert len({row["model.optimizer.lr"] for row in trials(tmp_path)}) == 6  # one seed, and no value twice
     assert sum("the best:" in out for out, _ in outs) >= 1
     assert [row["state"] for row in trials(tmp_path)] == ["complete"] * 6
