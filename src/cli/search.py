@@ -46,7 +46,7 @@ class Parameter:
             return self.choices[texts.index(trial.suggest_categorical(self.key, texts))]
         if isinstance(self.low, int) and isinstance(self.high, int) and not isinstance(self.step, float):
             return trial.suggest_int(self.key, self.low, self.high, step=self.step or 1, log=self.log)
-        return trial.suggest_float(self.key, self.low, self.high, step=self.step, log=self.log)  # type: ignore[arg-type]
+        return trial.suggest_float(self.key, self.low, self.high, step=self.step, log=self.log)
 
     def applies(self, chosen: dict[str, Any]) -> bool:
         """Whether the parameters before it have the values that it asks for."""
@@ -115,4 +115,5 @@ def values_text(chosen: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def as_text(value: Any) -> str:
+    """Return a value as it would be typed."""
     return value if isinstance(value, str) else json.dumps(value)

@@ -58,16 +58,17 @@ class Study:
         with mistakes_in_one_line():
             pruner = build(self.search.pruner, optuna.pruners.BasePruner, "pruner")
             built = self._sampler(0)
-        self.optuna = optuna.create_study(
-            study_name=self.name,
-            storage=open_storage(self.where),
-            sampler=built,
-            pruner=pruner,
-            directions=["maximize" if mode == "max" else "minimize" for mode in self.search.objectives.values()],
-            load_if_exists=True,
-        )
-        self.optuna.stop = lambda: self.optuna.set_user_attr("exhausted", True)  # type: ignore[method-assign]
         self._lock = FileLock(self.directory / "locks" / "study")
+        with self._lock:  # a database's tables are made by one process
+            self.optuna = optuna.create_study(
+                study_name=self.name,
+                storage=open_storage(self.where),
+                sampler=built,
+                pruner=pruner,
+                directions=["maximize" if mode == "max" else "minimize" for mode in self.search.objectives.values()],
+                load_if_exists=True,
+            )
+        self.optuna.stop = lambda: self.optuna.set_user_attr("exhausted", True)  # type: ignore[method-assign]
 
     def run_of(self, number: int, seed: int | None = None) -> Run:
         """Return the run directory of a trial, or of its repetition with another seed."""

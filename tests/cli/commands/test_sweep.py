@@ -4,10 +4,14 @@ import csv
 import json
 import os
 import re
+import shutil
 import signal
+import socket
 import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -202,16 +206,53 @@ def test_a_killed_worker_loses_nothing(tmp_path: Path) -> None:
 @pytest.mark.two_processes
 def test_two_workers_share_the_trials(tmp_path: Path) -> None:
     write(tmp_path, num_trials=6)
-    command = [sys.executable, str(ROOT / "train.py"), *WORDS, "--trainer.max_epochs", "2"]
-    workers = [
-        subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        for _ in range(2)
-    ]
-    outs = [worker.communicate(timeout=300) for worker in workers]
-    assert [worker.returncode for worker in workers] == [0, 0], outs
-    trained = [re.findall(r"^trial +(\d+)  ", out, re.MULTILINE) for out, _ in outs]
+    outs = _two_workers(tmp_path)
+    trained = [re.findall(r"^trial +(\d+)  ", out, re.MULTILINE) for out in outs]
     assert sorted(trained[0] + trained[1]) == [str(number) for number in range(6)]
     assert all(trained), outs
     assert len({row["model.optimizer.lr"] for row in trials(tmp_path)}) == 6  # one seed, and no value twice
-    assert sum("the best:" in out for out, _ in outs) >= 1
+    assert sum("the best:" in out for out in outs) >= 1
     assert [row["state"] for row in trials(tmp_path)] == ["complete"] * 6
+
+
+@pytest.fixture
+def postgres() -> Iterator[str]:
+    """The URL of a real server that ends with the test."""
+    pytest.importorskip("psycopg")
+    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/pg_ctl"))
+    if not found:
+        pytest.skip("PostgreSQL is not installed")
+    folder = Path(tempfile.mkdtemp())  # which the server's user may enter
+    folder.chmod(0o777)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    user = ["runuser", "-u", "postgres", "--"] if os.getuid() == 0 else []  # it does not run as root
+    control = [*user, str(found[-1]), "-D", f"{folder}/data"]
+    options = f"-p {port} -k {folder} -c listen_addresses=127.0.0.1"
+    subprocess.run([*control, "-s", "initdb", "-o", "-A trust -U search"], check=True, stdout=subprocess.DEVNULL)
+    subprocess.run([*control, "-s", "-w", "-l", f"{folder}/log", "-o", options, "start"], check=True)
+    yield f"postgresql+psycopg://search@127.0.0.1:{port}/postgres"
+    subprocess.run([*control, "-s", "-m", "immediate", "stop"], check=True)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.mark.two_processes
+def test_a_study_in_postgresql(tmp_path: Path, postgres: str) -> None:
+    write(tmp_path, num_trials=4, storage=postgres, pruner="optuna.pruners.MedianPruner")
+    outs = _two_workers(tmp_path)
+    trained = [re.findall(r"^trial +(\d+)  ", out, re.MULTILINE) for out in outs]
+    assert sorted(trained[0] + trained[1]) == ["0", "1", "2", "3"]
+    (study,) = optuna.get_all_study_summaries(storage=postgres)
+    assert (study.study_name, study.n_trials) == ("digits/s", 4)
+    assert not (tmp_path / "logs/digits/s/study.log").exists()
+
+
+def _two_workers(folder: Path) -> list[str]:
+    """Run the same command twice at a time and return what each printed."""
+    command = [sys.executable, str(ROOT / "train.py"), *WORDS, "--trainer.max_epochs", "2"]
+    pipe = subprocess.PIPE
+    workers = [subprocess.Popen(command, cwd=folder, stdout=pipe, stderr=pipe, text=True) for _ in range(2)]
+    outs = [worker.communicate(timeout=300) for worker in workers]
+    assert [worker.returncode for worker in workers] == [0, 0], outs
+    return [out for out, _ in outs]
