@@ -148,6 +148,9 @@ def _repeat(study: Any, request: Request, words: list[str], count: int, num_best
         mean, deviation = statistics.mean(found), statistics.stdev(found)
         means.append((mean, trial))
         print(f"trial {trial.number:>3}  {mean:.4f} ± {deviation:.4f}  (in the search {trial.value:.4f})", flush=True)
+    runs = " ".join(f"'{study.run_of(trial.number).directory}-seed*'" for _, trial in means[:2])
+    if len(means) > 1:
+        print(f"whether they differ by more than noise: python train.py compare {runs} --sort_by {name} --mode {mode}")
     means.sort(key=lambda item: -item[0] if mode == "max" else item[0])
     return [trial for _, trial in means] or study.best
 
