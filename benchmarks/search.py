@@ -1,7 +1,7 @@
 """A search against its trainings alone: python -m benchmarks.search [processes|overhead].
 
 `processes`: trials of a small network a minute, in one process over a process each.
-`overhead`: the whole command, without its start and its figures, over the trainings themselves in one process.
+`overhead`: from the first trial's start to the last one's end, over the same trainings in one process.
 """
 
 import argparse
@@ -13,10 +13,10 @@ from pathlib import Path
 import yaml
 
 from benchmarks.ours import ROOT, python
-from benchmarks.pairs import compare, record, run_sections
+from benchmarks.pairs import compare, measure, record_ratio, run_sections
 
 TRAIN, DIGITS = str(ROOT / "train.py"), str(ROOT / "configs/digits.yaml")
-RATES = [0.001, 0.003, 0.01, 0.03, 0.1, 0.3]
+RATES = [0.001 * 1.2**number for number in range(18)]
 
 
 def _search(folder: str, num_trials: int) -> list[str]:
@@ -33,7 +33,7 @@ def _search(folder: str, num_trials: int) -> list[str]:
 def processes(options: argparse.Namespace) -> None:
     """Time all trials, with imports."""
     count = 2 if options.quick else len(RATES)
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder:  # the search's start and figures count
 
         def alone() -> None:
             for rate in RATES[:count]:
@@ -47,17 +47,30 @@ def processes(options: argparse.Namespace) -> None:
 
 
 def overhead(options: argparse.Namespace) -> None:
-    """Compare the seconds between the first and the last trial with those that run.json says the trainings took."""
+    """Compare a search with the same trainings one after the other in one process, from the first start to the last end."""
     count = 2 if options.quick else len(RATES)
-    shares = []
-    for _ in range(options.repetitions):
-        with tempfile.TemporaryDirectory() as folder:
-            python(*_search(folder, count))
-            records = [json.loads(path.read_text()) for path in sorted(Path(folder).glob("digits/*/run.json"))]
-            begun, ended = ([_seconds(item[key]) for item in records] for key in ("start", "end"))
-            trained = sum(end - begin for begin, end in zip(begun, ended, strict=True))
-            shares.append((max(ended) - min(begun)) / trained - 1)
-    record("share of a search beside its trainings", "at most 0.02", shares, "")
+    with tempfile.TemporaryDirectory() as folder:
+        loop = f"""
+from train import main
+for rate in {RATES[:count]}:
+    words = ["--config", {DIGITS!r}, "--trainer.max_epochs", "2", "--trainer.default_root_dir", {folder + "/alone"!r}]
+    main(["fit", *words, "--model.optimizer.lr", str(rate)])
+"""
+        ways = {
+            "alone": lambda: _span(folder + "/alone", ["-c", loop]),
+            "searched": lambda: _span(folder + "/searched", _search(folder + "/searched", count)),
+        }
+        measured = measure(options.repetitions, ways)
+    record_ratio("a search over its trainings alone", "at most 1.02", measured, "searched", "alone")
+
+
+def _span(folder: str, words: list[str]) -> float:
+    """Return the seconds from the start of the first new run in a folder to the end of the last."""
+    Path(folder).mkdir(exist_ok=True)
+    before = set(Path(folder).glob("digits/*/run.json"))
+    python(*words)
+    records = [json.loads(path.read_text()) for path in set(Path(folder).glob("digits/*/run.json")) - before]
+    return max(_seconds(item["end"]) for item in records) - min(_seconds(item["start"]) for item in records)
 
 
 def _seconds(text: str) -> float:

@@ -3,6 +3,7 @@
 import contextlib
 import gc
 import io
+import itertools
 import os
 import subprocess
 import sys
@@ -12,6 +13,8 @@ from pathlib import Path
 
 from src.runs.yaml_files import Config
 
+COLLECTS = 10  # trainings after which garbage is looked for, which takes a fifth of a small one
+_ENDED = itertools.count(1)
 TRAIN = Path(__file__).parents[2] / "train.py"
 
 
@@ -53,8 +56,10 @@ def _train(words: list[str]) -> int:
         return int(answered.code or 0)
     finally:
         gc.unfreeze()  # what the session keeps from the collector, which would grow with each training
-        gc.collect()
-        if torch := sys.modules.get("torch"):
+        torch = sys.modules.get("torch")
+        if next(_ENDED) % COLLECTS == 0 or (torch and torch.cuda.is_available()):
+            gc.collect()
+        if torch:
             torch.cuda.empty_cache()
 
 

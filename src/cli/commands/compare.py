@@ -157,7 +157,7 @@ def _difference(first: Row, other: Row, by: str) -> str | None:
         return f"{first.names[0]} - {other.names[0]}: {changes[0]:+.4f} in all {len(pairs)} pairs"
     p = float(stats.ttest_rel(*zip(*pairs, strict=True)).pvalue)
     verdict = "more than noise" if p < 0.05 else "may be noise"
-    folds = any(chance[1] is not None for chance in one)
+    folds = len({chance[1] for chance in one}) > 1
     paired = "seed and fold; folds share training samples, which makes p too small" if folds else "seed"
     what = f"{first.names[0]} - {other.names[0]}: {statistics.mean(changes):+.4f}, {verdict}"
     return f"{what} (t-test paired by {paired}; n = {len(pairs)}, p = {p:.2g})"
