@@ -22,6 +22,7 @@ RATES = [0.001 * 1.2**number for number in range(18)]
 def _search(folder: str, num_trials: int) -> list[str]:
     """Write a search over the learning rate and return its command."""
     path = Path(folder, "s.yaml")
+    path.parent.mkdir(exist_ok=True)
     space = {"model.optimizer.lr": {"choices": RATES[:num_trials]}}
     content = {"objectives": {"val/loss": "min"}, "sampler": "optuna.samplers.BruteForceSampler", "space": space}
     path.write_text(yaml.safe_dump(content), encoding="utf-8")
@@ -47,7 +48,7 @@ def processes(options: argparse.Namespace) -> None:
 
 
 def overhead(options: argparse.Namespace) -> None:
-    """Compare a search with the same trainings one after the other in one process, from the first start to the last end."""
+    """Compare a search with the same trainings in one process, each from its first start to its last end."""
     count = 2 if options.quick else len(RATES)
     with tempfile.TemporaryDirectory() as folder:
         loop = f"""
@@ -66,7 +67,6 @@ for rate in {RATES[:count]}:
 
 def _span(folder: str, words: list[str]) -> float:
     """Return the seconds from the start of the first new run in a folder to the end of the last."""
-    Path(folder).mkdir(exist_ok=True)
     before = set(Path(folder).glob("digits/*/run.json"))
     python(*words)
     records = [json.loads(path.read_text()) for path in set(Path(folder).glob("digits/*/run.json")) - before]
