@@ -35,6 +35,7 @@ def answer(study: Study, ranked: list[Any]) -> None:
     counts = {state.name.lower(): 0 for state in optuna.trial.TrialState}
     for trial in study.optuna.trials:
         counts[trial.state.name.lower()] += 1
+    counts["failed"] = counts.pop("fail")
     print("\n" + ", ".join(f"{number} {state}" for state, number in counts.items() if number))
     title = "none beaten in all objectives" if len(names) > 1 else "the best"
     print(f"{title}:")
@@ -72,10 +73,11 @@ def _importance(study: Study) -> dict[str, float]:
     """Return each parameter's share; empty where too few trials or parameters tell."""
     if len(study.search.objectives) > 1:
         return {}
-    try:
-        return dict(optuna.importance.get_param_importances(study.optuna))
-    except (ValueError, RuntimeError):  # fewer than two trials, or all alike
-        return {}
+    with warnings.catch_warnings(action="error", category=UserWarning):
+        try:
+            return dict(optuna.importance.get_param_importances(study.optuna))
+        except (ValueError, RuntimeError, UserWarning):  # too few trials, or all alike
+            return {}
 
 
 def _draw(study: Study) -> list[str]:

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from src.cli.console import silence_noise
 from src.cli.request import Request, log_root
 from src.cli.search import Search, values_text
 from src.cli.series import train_once
@@ -27,6 +28,7 @@ def sweep(request: Request) -> int:
         raise UsageError("sweep needs --sweep FILE, such as configs/sweeps/digits.yaml")
     from src.cli.study import Study
 
+    silence_noise()
     search = Search.read(line.options["sweep"])
     if len(search.objectives) > 1 and "num_seeds" in line.options:
         raise UsageError("--num_seeds needs one objective: several have no best trial, but a front")
@@ -113,7 +115,7 @@ def _print_trial(study: Any, number: int, values: dict[str, float | None], reaso
     if "pruned" in trial.user_attrs:
         shown += f"  pruned after epoch {trial.user_attrs['pruned'] + 1}"
     if reason:
-        shown = f"failed: {trial.user_attrs['reason'].splitlines()[0][:120]}"
+        shown = f"failed: {trial.user_attrs['reason'].splitlines()[0].partition('. ')[0][:120]}"
     chosen = "  ".join(f"{key.rpartition('.')[2]} {_short(value)}" for key, value in trial.params.items())
     best = study.best
     leader = f"  best so far: {best[0].number}" if len(study.search.objectives) == 1 and best else ""
