@@ -183,7 +183,7 @@ def test_every_search_of_the_project_is_sound(train: Train) -> None:
 def test_a_killed_worker_loses_nothing(tmp_path: Path) -> None:
     write(tmp_path, num_trials=3)
     command = [sys.executable, str(ROOT / "train.py"), *WORDS, "--trainer.max_epochs", "6"]
-    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True, start_new_session=True)
+    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, start_new_session=True)
     last = tmp_path / "logs/digits/s-001/checkpoints/last.ckpt"
     while not last.exists():
         assert process.poll() is None
