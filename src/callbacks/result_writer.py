@@ -44,7 +44,7 @@ class ResultWriter(BasePredictionWriter):
         self._skipped = 0
 
     def begin(self, key: list[str], batch_size: int, trainer: Trainer) -> int:
-        """Open this process's file; return how many inputs, in whole batches, a command that was killed has done."""
+        """Prepare this process's file; return how many inputs, in whole batches, a command that was killed has done."""
         digest = hashlib.sha256("\0".join([*key, str(len(self.sources))]).encode())
         for name in map(str, self.sources):
             digest.update(f"{name}\0".encode(errors="surrogateescape"))
@@ -56,9 +56,17 @@ class ResultWriter(BasePredictionWriter):
         share = max(batch_size // world, 1)
         each = min(counts) // share * share  # of every process
         _keep(self._part, head, each)
-        self._file = self._part.open("a", encoding="utf-8")
         self._skipped = each * world
         return min(self._skipped, len(self.sources))
+
+    def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Open the file."""
+        self._file = self._part.open("a", encoding="utf-8")
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Close it."""
+        if hasattr(self, "_file"):
+            self._file.close()
 
     def write_on_batch_end(
         self, trainer: Any, pl_module: Any, prediction: Any, batch_indices: Any, batch: Any, *numbers: int
