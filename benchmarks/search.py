@@ -8,6 +8,7 @@ import argparse
 import json
 import tempfile
 import time
+from datetime import datetime
 from pathlib import Path
 
 import yaml
@@ -74,8 +75,6 @@ def _span(folder: str, words: list[str]) -> float:
 
 
 def _seconds(text: str) -> float:
-    from datetime import datetime
-
     return datetime.fromisoformat(text).timestamp()
 
 

@@ -117,3 +117,8 @@ def values_text(chosen: dict[str, Any]) -> list[tuple[str, str]]:
 def as_text(value: Any) -> str:
     """Return a value as it would be typed."""
     return value if isinstance(value, str) else json.dumps(value)
+
+
+def short(value: Any) -> str:
+    """Return a value as tables show it."""
+    return f"{value:.4g}" if isinstance(value, float) else "" if value is None else str(value)

@@ -11,11 +11,24 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from src.cli.command_line import CommandLine
+from src.cli.request import Request
+from src.errors import UsageError
 from src.runs.yaml_files import Config
 
 COLLECTS = 10  # trainings after which garbage is looked for, which takes a fifth of a small one
 _ENDED = itertools.count(1)
 TRAIN = Path(__file__).parents[2] / "train.py"
+
+
+def typed(options: list[tuple[str, str]]) -> list[str]:
+    """Return options as the words that one would type."""
+    return [word for key, text in options for word in (f"--{key}", text)]
+
+
+def words_of(line: CommandLine) -> list[str]:
+    """Return the words that go on to every training: files and changes of the configuration."""
+    return typed([*(("config", path) for path in line.files), *line.overrides])
 
 
 def train_once(words: list[str], config: Config, quiet: bool = False) -> tuple[int, str]:
@@ -40,10 +53,6 @@ def train_once(words: list[str], config: Config, quiet: bool = False) -> tuple[i
 
 
 def _train(words: list[str]) -> int:
-    from src.cli.command_line import CommandLine
-    from src.cli.request import Request
-    from src.errors import UsageError
-
     try:
         request = Request.build(CommandLine.parse(words))
         from src.cli.session import run  # imports torch and Lightning

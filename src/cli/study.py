@@ -58,8 +58,8 @@ class Study:
         with mistakes_in_one_line():
             pruner = build(self.search.pruner, optuna.pruners.BasePruner, "pruner")
             built = self._sampler(0)
-        self._lock = FileLock(self.directory / "locks" / "study")
-        with self._lock:  # a database's tables are made by one process
+        self.lock = FileLock(self.directory / "locks" / "study")  # held while trials are chosen, and at the end
+        with self.lock:  # a database's tables are made by one process
             self.optuna = optuna.create_study(
                 study_name=self.name,
                 storage=open_storage(self.where),
@@ -94,15 +94,9 @@ class Study:
         self.optuna.set_user_attr("asked", wanted)
 
     @contextlib.contextmanager
-    def alone(self) -> Iterator[None]:
-        """Keep the other processes of this study from choosing trials meanwhile."""
-        with self._lock:
-            yield
-
-    @contextlib.contextmanager
     def next_trial(self) -> Iterator[tuple[optuna.Trial, dict[str, Any]] | None]:
         """Hold a trial and its values: one whose process died, else a new one; None if there are enough."""
-        with self.alone():
+        with self.lock:
             found, lock = self._claim()
             chosen: dict[str, Any] = {}
             for parameter in self.search.space if found else ():
@@ -115,13 +109,13 @@ class Study:
                 lock.release()
 
     def _claim(self) -> tuple[Any, FileLock | None]:
-        trials = self.optuna.get_trials(deepcopy=False)
+        trials = self.trials
         for trial in trials:
             lock = FileLock(self.directory / "locks" / f"{trial.number:03}", timeout=0)
             if trial.state == RUNNING:
                 with contextlib.suppress(Timeout):
                     lock.acquire()
-                    if self.optuna.get_trials(deepcopy=False)[trial.number].state != RUNNING:  # it has just ended
+                    if self.trials[trial.number].state != RUNNING:  # it has just ended
                         lock.release()
                         continue
                     run = self.run_of(trial.number)
@@ -141,6 +135,11 @@ class Study:
         (metric, *_), pruner = self.search.objectives, self.search.pruner
         names = {"storage": self.where, "study": self.name, "trial_id": trial._trial_id}
         return json.dumps(names | {"metric": metric, "pruner": pruner})
+
+    @property
+    def trials(self) -> list[Any]:
+        """All trials, by number."""
+        return self.optuna.get_trials(deepcopy=False)
 
     @property
     def best(self) -> list[Any]:

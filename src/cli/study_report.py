@@ -12,6 +12,7 @@ import optuna.visualization.matplotlib as drawn
 from torch.utils.tensorboard import SummaryWriter
 
 from src.cli.report import shown_path
+from src.cli.search import short
 from src.cli.study import Study
 
 NUM_SHOWN = 5
@@ -33,7 +34,7 @@ def answer(study: Study, ranked: list[Any]) -> None:
     folder, names = study.directory, list(study.search.objectives)
     _write_trials(study)
     counts = {state.name.lower(): 0 for state in optuna.trial.TrialState}
-    for trial in study.optuna.trials:
+    for trial in study.trials:
         counts[trial.state.name.lower()] += 1
     counts["failed"] = counts.pop("fail")
     print("\n" + ", ".join(f"{number} {state}" for state, number in counts.items() if number))
@@ -41,7 +42,7 @@ def answer(study: Study, ranked: list[Any]) -> None:
     print(f"{title}:")
     for trial in ranked[:NUM_SHOWN]:
         values = "  ".join(f"{name} {value:.4f}" for name, value in zip(names, trial.values, strict=True))
-        chosen = "  ".join(f"--{key} {_short(value)}" for key, value in trial.params.items())
+        chosen = "  ".join(f"--{key} {short(value)}" for key, value in trial.params.items())
         print(f"  {trial.number:>3}  {values}  {chosen}")
     if importance := _importance(study):
         print("importance (share of the variation that a parameter explains):")
@@ -61,7 +62,7 @@ def _write_trials(study: Study) -> None:
     with (study.directory / "trials.csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(["trial", "state", *study.search.objectives, *keys, "reason", "run"])
-        for trial in study.optuna.trials:
+        for trial in study.trials:
             values = trial.values or [""] * len(study.search.objectives)
             chosen = [trial.params.get(key, "") for key in keys]
             run = study.run_of(trial.number).directory
@@ -99,7 +100,3 @@ def _draw(study: Study) -> list[str]:
             plt.close(figure)
             written.append(f"{name}.png")
     return written
-
-
-def _short(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)

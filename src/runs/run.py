@@ -82,6 +82,12 @@ class Run:
         except (OSError, ValueError):
             return False
 
+    @property
+    def metrics(self) -> dict[str, Any]:
+        """The last value of each metric, and as best/<name> that of the best checkpoint."""
+        record = self.read()
+        return {f"best/{key}": value for key, value in record["best"].items()} | record["metrics"]
+
     def lock(self) -> None:
         """Hold the run for this process until it ends, however it ends."""
         try:

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from src.cli.request import Request
+from src.cli.search import short
 from src.errors import UsageError, did_you_mean
 from src.runs.run import Run
-from src.runs.yaml_files import Config, load_file
+from src.runs.yaml_files import load_file
 
 CHANCE = ("seed_everything", "data.fold")  # runs that differ in these alone are repetitions of one another
 SHOWN = ("best/", "val", "test")  # metrics in the table, by how their names begin
@@ -44,7 +45,8 @@ def compare(request: Request) -> int:
     rows = group(runs)
     known = list(dict.fromkeys(name for row in rows for found in row.metrics.values() for name in found))
     shown = [name for name in known if name.startswith(SHOWN)] or known
-    monitor, mode = _monitored(runs[0])
+    monitor = rows[0].settings.get("callbacks.best.monitor") or "val/loss"
+    mode = rows[0].settings.get("callbacks.best.mode") or "min"
     by = options.get("sort_by") or next((n for n in (f"best/{monitor}", monitor, *shown) if n in known), None)
     if by is None:
         raise UsageError("none of these runs has metrics; did one of them finish?")
@@ -85,11 +87,9 @@ def group(runs: list[Run]) -> list[Row]:
     for run in runs:
         settings = dict(_flat(load_file(str(run.directory / "config.yaml"))))
         chance = tuple(settings.pop(key, None) for key in CHANCE)
-        record = run.read()
-        metrics = {f"best/{key}": value for key, value in record["best"].items()} | record["metrics"]
         row = rows.setdefault(repr(sorted(settings.items())), Row([], settings))
         row.names.append(run.directory.name)
-        row.metrics[chance] = {key: value for key, value in metrics.items() if isinstance(value, int | float)}
+        row.metrics[chance] = {key: value for key, value in run.metrics.items() if isinstance(value, int | float)}
     return list(rows.values())
 
 
@@ -105,12 +105,6 @@ def _flat(node: Any, key: str = "") -> Any:
         yield key, str(node) if isinstance(node, list) else node
 
 
-def _monitored(run: Run) -> tuple[str, str]:
-    config: Config = load_file(str(run.directory / "config.yaml"))
-    best = ((config.get("callbacks") or {}).get("best") or {}).get("init_args") or {}
-    return best.get("monitor") or "val/loss", best.get("mode") or "min"
-
-
 def _order(row: Row, by: str, highest: bool) -> float:
     values = [value for value in row.values(by).values() if math.isfinite(value)]
     if not values:
@@ -123,19 +117,15 @@ def _table(rows: list[Row], metrics: list[str]) -> list[dict[str, str]]:
     keys = list(dict.fromkeys(key for row in rows for key in row.settings))
     differ: dict[tuple[str, ...], str] = {}  # by the values in each row; what only repeats another is left out
     for key in keys:
-        values = tuple(_setting(row.settings.get(key)) for row in rows)
+        values = tuple(short(row.settings.get(key)) for row in rows)
         if len(set(values)) > 1 and key != "experiment":
             differ.setdefault(values, key)
     table = []
     for row in rows:
         more = f" and {len(row.names) - 1} more" if len(row.names) > 1 else ""
-        line = {"run": row.names[0] + more} | {key: _setting(row.settings.get(key)) for key in differ.values()}
+        line = {"run": row.names[0] + more} | {key: short(row.settings.get(key)) for key in differ.values()}
         table.append(line | {name: _mean_text(list(row.values(name).values())) for name in metrics})
     return table
-
-
-def _setting(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else "" if value is None else str(value)
 
 
 def _mean_text(values: list[float]) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from src.cli.request import Request, log_root
-from src.cli.series import train_once
+from src.cli.series import train_once, words_of
 from src.errors import UsageError
 from src.runs.run import Run
 
@@ -17,7 +17,7 @@ SHOWN = ("best/", "test")  # the metrics in the table, and the names with which 
 
 
 def repeat(request: Request) -> int:
-    """Train once for each fold and seed, each in a process and a run directory of its own, then print a table.
+    """Train once for each fold and seed, each in a run directory of its own, then print a table.
 
     A run that finished under the same name before is not repeated, so an interrupted series goes on where it was. The
     exit code is 0, or that of the run that failed.
@@ -25,8 +25,7 @@ def repeat(request: Request) -> int:
     line = request.line
     name = line.options.get("run_name") or datetime.now().strftime("%Y%m%d-%H%M%S")
     parent = Path(log_root(request.config), request.config["experiment"])
-    options = [*(("config", path) for path in line.files), *line.overrides]  # go on to every run
-    words = [word for key, text in options for word in (f"--{key}", text)]
+    words = words_of(line)
     rows: list[dict[str, Any]] = []
     for changes in _series(request):
         run = Run(parent / (f"{name}-" + "-".join(f"{key}{value}" for key, value in changes.items())))
@@ -40,9 +39,7 @@ def repeat(request: Request) -> int:
                 again = f"the same command goes on from there: --run_name {name}"
                 print(f"run {run.directory.name} failed; {again}", file=sys.stderr)
                 return code
-        record = run.read()
-        metrics = {f"best/{key}": value for key, value in record["best"].items()} | record["metrics"]
-        shown = {key: value for key, value in metrics.items() if key.startswith(SHOWN) and value is not None}
+        shown = {key: value for key, value in run.metrics.items() if key.startswith(SHOWN) and value is not None}
         rows.append({"run": run.directory.name, **shown})
     table = _with_mean(rows)
     with (parent / f"{name}.csv").open("w", newline="", encoding="utf-8") as file:

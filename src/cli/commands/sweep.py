@@ -11,8 +11,8 @@ from typing import Any
 
 from src.cli.console import silence_noise
 from src.cli.request import Request, log_root
-from src.cli.search import Search, values_text
-from src.cli.series import train_once
+from src.cli.search import Search, short, values_text
+from src.cli.series import train_once, typed, words_of
 from src.errors import UsageError
 from src.runs.run import TRIAL_VARIABLE, Run
 
@@ -32,7 +32,7 @@ def sweep(request: Request) -> int:
     search = Search.read(line.options["sweep"])
     if len(search.objectives) > 1 and "num_seeds" in line.options:
         raise UsageError("--num_seeds needs one objective: several have no best trial, but a front")
-    words = _words(request)
+    words = words_of(line)
     _check(search, words)
     name = line.options.get("run_name") or Path(line.options["sweep"]).stem
     study = Study(search, Path(log_root(request.config), request.config["experiment"], name))
@@ -43,19 +43,19 @@ def sweep(request: Request) -> int:
             if claimed is None:
                 break
             trial, chosen = claimed
-            code = _run_trial(study, trial, request, [*words, *_typed(values_text(chosen))])
+            code = _run_trial(study, trial, request, [*words, *typed(values_text(chosen))])
             if code >= 128:  # stopped: the trial goes on when the command is started again
                 print(f"stopped; the same command goes on: --run_name {name}")
                 return code
     from src.cli.study_report import answer
 
-    with study.alone():
-        running = [trial for trial in study.optuna.get_trials(deepcopy=False) if not trial.state.is_finished()]
+    with study.lock:
+        running = [trial for trial in study.trials if not trial.state.is_finished()]
         if running:
             print(f"{len(running)} trials still run elsewhere; the last to end names the best")
             return 0
         if not study.best:
-            reasons = [trial.user_attrs.get("reason", "") for trial in study.optuna.trials]
+            reasons = [trial.user_attrs.get("reason", "") for trial in study.trials]
             print(f"error: no trial came to its end; the first says: {reasons[0] if reasons else ''}", file=sys.stderr)
             return 1
         ranked = study.best
@@ -89,7 +89,7 @@ def _run_trial(study: Any, trial: Any, request: Request, words: list[str]) -> in
         reason = said or (lines or [f"exit code {code}"])[-1]
     elif missing:
         reason = f"{missing[0]} was not logged, or is not finite; logged: {', '.join(run.read()['metrics'])}"
-    fresh = study.optuna.trials[trial.number]
+    fresh = study.trials[trial.number]
     if reason:
         trial.set_user_attr("reason", reason.removeprefix("error: "))
         study.optuna.tell(trial, state=TrialState.FAIL)
@@ -110,20 +110,16 @@ def metrics_of(run: Run, objectives: dict[str, str]) -> dict[str, float | None]:
 
 
 def _print_trial(study: Any, number: int, values: dict[str, float | None], reason: str) -> None:
-    trial = study.optuna.trials[number]
+    trial = study.trials[number]
     shown = "  ".join(f"{name} {value:.4f}" for name, value in values.items() if value is not None)
     if "pruned" in trial.user_attrs:
         shown += f"  pruned after epoch {trial.user_attrs['pruned'] + 1}"
     if reason:
         shown = f"failed: {trial.user_attrs['reason'].splitlines()[0].partition('. ')[0][:120]}"
-    chosen = "  ".join(f"{key.rpartition('.')[2]} {_short(value)}" for key, value in trial.params.items())
+    chosen = "  ".join(f"{key.rpartition('.')[2]} {short(value)}" for key, value in trial.params.items())
     best = study.best
     leader = f"  best so far: {best[0].number}" if len(study.search.objectives) == 1 and best else ""
     print(f"trial {number:>3}  {shown}  ({chosen}){leader}", flush=True)
-
-
-def _short(value: Any) -> str:
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
 def _repeat(study: Any, request: Request, words: list[str], count: int, num_best: int) -> list[Any]:
@@ -137,8 +133,8 @@ def _repeat(study: Any, request: Request, words: list[str], count: int, num_best
         for seed in range(first + 1, first + 1 + count):
             run = study.run_of(trial.number, seed)
             if not run.is_finished:
-                typed = _typed([*values_text(trial.params), ("seed_everything", str(seed))])
-                command = ["fit", *words, *typed, "--run_name", run.directory.name, "--resume", "auto"]
+                changes = typed([*values_text(trial.params), ("seed_everything", str(seed))])
+                command = ["fit", *words, *changes, "--run_name", run.directory.name, "--resume", "auto"]
                 code, _ = train_once(command, request.config, quiet=True)
                 if code >= 128:
                     raise KeyboardInterrupt
@@ -157,15 +153,6 @@ def _repeat(study: Any, request: Request, words: list[str], count: int, num_best
     return [trial for _, trial in means] or study.best
 
 
-def _words(request: Request) -> list[str]:
-    """Return what goes on to every trial."""
-    return _typed([*(("config", path) for path in request.line.files), *request.line.overrides])
-
-
-def _typed(options: list[tuple[str, str]]) -> list[str]:
-    return [word for key, text in options for word in (f"--{key}", text)]
-
-
 def _check(search: Any, words: list[str]) -> None:
     """Let the parser see the values of the search before the first trial."""
     from src.cli.builder import CLI
@@ -173,11 +160,11 @@ def _check(search: Any, words: list[str]) -> None:
     from src.cli.facts import fill_in
 
     for chosen in search.corners():
-        typed = _typed(values_text(chosen))
-        request = Request.build(CommandLine.parse(["fit", *words, *typed, "--print_config"]))
+        tried = typed(values_text(chosen))
+        request = Request.build(CommandLine.parse(["fit", *words, *tried, "--print_config"]))
         request.config = fill_in(request.config)
         try:
             with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(SystemExit):
                 CLI(request)
         except UsageError as error:
-            raise UsageError(f"with {' '.join(typed)}: {error}") from None
+            raise UsageError(f"with {' '.join(tried)}: {error}") from None

@@ -19,7 +19,12 @@ def write_run(name: str, seed: int, accuracy: float | None, lr: float = 0.1, fol
         "experiment": "digits",
         "model": {"class_path": "src.models.ClassifierModule", "init_args": {"optimizer": optimizer}},
         "data": {"class_path": "src.datamodules.DigitsDataModule", "init_args": {"fold": fold}},
-        "callbacks": {"best": {"init_args": {"monitor": "val/accuracy", "mode": "max"}}},
+        "callbacks": {
+            "best": {
+                "class_path": "lightning.pytorch.callbacks.ModelCheckpoint",
+                "init_args": {"monitor": "val/accuracy", "mode": "max"},
+            }
+        },
     }
     (folder / "config.yaml").write_text(yaml.safe_dump(config))
     metrics = {"val/accuracy": accuracy, "train/loss": 1.0, "test/loss": 0.5 + seed}
