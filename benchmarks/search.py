@@ -53,6 +53,7 @@ def overhead(options: argparse.Namespace) -> None:
     count = 2 if options.quick else len(RATES)
     with tempfile.TemporaryDirectory() as folder:
         loop = f"""
+import src.cli.session  # imports before the first start, as a search does
 from train import main
 for rate in {RATES[:count]}:
     words = ["--config", {DIGITS!r}, "--trainer.max_epochs", "2", "--trainer.default_root_dir", {folder + "/alone"!r}]

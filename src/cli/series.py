@@ -44,7 +44,7 @@ def train_once(words: list[str], config: Config, quiet: bool = False) -> tuple[i
         return done.returncode, done.stderr or ""
     errors = io.StringIO()
     with contextlib.ExitStack() as stack:
-        stack.enter_context(_typed(words))
+        stack.enter_context(_as_typed(words))
         if quiet:
             stack.enter_context(contextlib.redirect_stdout(io.StringIO()))
             stack.enter_context(contextlib.redirect_stderr(errors))
@@ -53,6 +53,7 @@ def train_once(words: list[str], config: Config, quiet: bool = False) -> tuple[i
 
 
 def _train(words: list[str]) -> int:
+    gc.disable()  # until the session enables it, as in train.py
     try:
         request = Request.build(CommandLine.parse(words))
         from src.cli.session import run  # imports torch and Lightning
@@ -64,6 +65,7 @@ def _train(words: list[str]) -> int:
     except SystemExit as answered:
         return int(answered.code or 0)
     finally:
+        gc.enable()
         gc.unfreeze()  # what the session keeps from the collector, which would grow with each training
         torch = sys.modules.get("torch")
         if next(_ENDED) % COLLECTS == 0 or (torch and torch.cuda.is_available()):
@@ -73,7 +75,7 @@ def _train(words: list[str]) -> int:
 
 
 @contextlib.contextmanager
-def _typed(words: list[str]) -> Iterator[None]:
+def _as_typed(words: list[str]) -> Iterator[None]:
     """Let run.json say what would have to be typed for this training alone."""
     before, sys.argv = sys.argv, ["train.py", *words]
     try:
