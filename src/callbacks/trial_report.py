@@ -53,5 +53,9 @@ def open_storage(where: str) -> Any:
     from optuna.storages.journal import JournalFileBackend
 
     if "://" in where:
-        return optuna.storages.RDBStorage(where)
+        from sqlalchemy.pool import (
+            NullPool,  # no connection is left open: a server has a hundred, an array more workers
+        )
+
+        return optuna.storages.RDBStorage(where, engine_kwargs={"poolclass": NullPool})
     return optuna.storages.JournalStorage(JournalFileBackend(where))

@@ -19,6 +19,7 @@ import pytest
 import torch
 import yaml
 
+from src.callbacks.trial_report import open_storage
 from src.cli.series import _needs_one_process
 from tests.conftest import DIGITS, QUICK, ROOT, Train, same_weights
 
@@ -243,7 +244,7 @@ def test_a_study_in_postgresql(tmp_path: Path, postgres: str) -> None:
     outs = _two_workers(tmp_path)
     trained = [re.findall(r"^trial +(\d+)  ", out, re.MULTILINE) for out in outs]
     assert sorted(trained[0] + trained[1]) == ["0", "1", "2", "3"]
-    (study,) = optuna.get_all_study_summaries(storage=postgres)
+    (study,) = optuna.get_all_study_summaries(open_storage(postgres))
     assert (study.study_name, study.n_trials) == ("digits/s", 4)
     assert not (tmp_path / "logs/digits/s/study.log").exists()
 
