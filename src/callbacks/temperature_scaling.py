@@ -21,7 +21,7 @@ class TemperatureScaling(Callback):
         keep: Gets the number at the end.
 
     Raises:
-        UsageError: If the module is no classifier, or several processes validate.
+        UsageError: If the module is no classifier, several processes validate, or no answer is wrong.
     """
 
     def __init__(self, keep: Callable[[float], None]) -> None:
@@ -51,6 +51,9 @@ class TemperatureScaling(Callback):
     def on_validation_end(self, trainer: Trainer, pl_module: Any) -> None:
         """Fit, say what it changed, and draw both diagrams."""
         logits, targets = torch.cat(self._logits), torch.cat(self._targets)
+        if bool((logits.argmax(dim=1) == targets).all()):
+            found = f"all {len(targets)} validation samples are answered right, so the best one is 0"
+            raise UsageError(f"--calibrate true cannot tell a temperature: {found}; validate on more samples")
         pl_module.temperature = fitted_temperature(logits, targets)
         said = []
         for name, scaled in (("before", logits), ("after", logits / pl_module.temperature)):

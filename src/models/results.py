@@ -3,7 +3,7 @@
 import base64
 import io
 from colorsys import hsv_to_rgb
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from html import escape
 from typing import Any
 
@@ -17,7 +17,7 @@ class ClassResult:
 
     label: str
     probability: float
-    probabilities: dict[str, float]  # of all classes, in the order of their numbers
+    probabilities: dict[str, float] = field(repr=False)  # of all classes, in the order of their numbers
 
     def top(self, k: int) -> list[tuple[str, float]]:
         """Return the k likeliest classes and their probabilities, the likeliest first."""

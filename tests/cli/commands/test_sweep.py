@@ -102,6 +102,31 @@ def test_pruned_trials_stop_early(train: Train, tmp_path: Path) -> None:
     assert checkpoint["global_step"] == 2  # of one epoch
 
 
+def test_the_sampler_is_any_of_optuna(train: Train, tmp_path: Path) -> None:
+    pytest.importorskip("cmaes")
+    sampler = {"class_path": "optuna.samplers.CmaEsSampler", "init_args": {"seed": 0, "n_startup_trials": 1}}
+    space = {"model.optimizer.lr": SPACE["space"]["model.optimizer.lr"], "model.net.dropout": {"low": 0.0, "high": 0.5}}
+    write(tmp_path, sampler=sampler, space=space)
+    result = train(*WORDS, *QUICK)
+    assert (result.code, result.err) == (0, ""), result.err
+    assert [row["state"] for row in trials(tmp_path)] == ["complete"] * 3
+    study = optuna.load_study(study_name="digits/s", storage=open_storage("logs/digits/s/study.log"))
+    assert any("cma:" in key for trial in study.trials for key in trial.system_attrs)  # it chose, not chance
+
+
+@pytest.mark.two_processes
+def test_processes_that_train_together_are_pruned_together(tmp_path: Path) -> None:
+    pruner = {"class_path": "optuna.pruners.ThresholdPruner", "init_args": {"lower": 2.0}}  # no accuracy is so high
+    write(tmp_path, pruner=pruner, num_trials=1)
+    two = ("--trainer.accelerator", "cpu", "--trainer.devices", "2", "--trainer.max_epochs", "3", *QUICK[2:])
+    command = [sys.executable, str(ROOT / "train.py"), *WORDS, *two]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 1 and "no trial came to its end" in done.stderr, done.stderr
+    assert "pruned after epoch 1" in done.stdout
+    record = json.loads((tmp_path / "logs/digits/s-000/run.json").read_text())
+    assert (record["exit_status"], record["hardware"]["num_devices"]) == (0, 2), record
+
+
 def test_several_objectives_have_a_front(train: Train, tmp_path: Path) -> None:
     write(tmp_path, objectives={"val/accuracy": "max", "val/loss": "min"}, sampler="optuna.samplers.TPESampler")
     result = train(*WORDS, *QUICK)
