@@ -163,12 +163,14 @@ class CLI(LightningCLI):
             config["use_distributed_sampler"] = False  # it brings its own samplers
         self.best = named.get("best")
         self.start_check.spare = None if self.request.states_monitor else self.best
-        config["callbacks"] = [*own, *named.values()]
         describe = LambdaCallback(on_save_checkpoint=lambda *given: given[-1].update(self.described))
         if self.request.line.trains and TRIAL_VARIABLE in os.environ:
-            from src.callbacks.trial_report import TrialReport
+            named.pop("figures", None)  # a third of a small trial, and nobody looks at those of a hundred
+            if report := json.loads(os.environ[TRIAL_VARIABLE]):
+                from src.callbacks.trial_report import TrialReport
 
-            callbacks = [*callbacks, TrialReport(**json.loads(os.environ[TRIAL_VARIABLE]))]
+                callbacks = [*callbacks, TrialReport(**report)]
+        config["callbacks"] = [*own, *named.values()]
         trainer = super()._instantiate_trainer(config, [*callbacks, self.start_check, describe])
         return leave_out_idle_work(trainer, self.model)
 

@@ -2,7 +2,6 @@
 
 import contextlib
 import itertools
-import json
 import shutil
 import warnings
 from collections.abc import Iterator
@@ -130,11 +129,16 @@ class Study:
         lock.acquire()
         return new, lock
 
-    def described(self, trial: optuna.Trial) -> str:
-        """Return what a training needs to know of its trial, for `TrialReport`."""
-        (metric, *_), pruner = self.search.objectives, self.search.pruner
+    def described(self, trial: optuna.Trial) -> dict[str, Any] | None:
+        """Return what a training needs to know of its trial, for `TrialReport`; None with several objectives.
+
+        Optuna prunes by one only.
+        """
+        if len(self.search.objectives) > 1:
+            return None
+        (metric,), pruner = self.search.objectives, self.search.pruner
         names = {"storage": self.where, "study": self.name, "trial_id": trial._trial_id}
-        return json.dumps(names | {"metric": metric, "pruner": pruner})
+        return names | {"metric": metric, "pruner": pruner}
 
     @property
     def trials(self) -> list[Any]:

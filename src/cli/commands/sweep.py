@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import json
 import math
 import os
 import statistics
@@ -70,8 +71,7 @@ def _run_trial(study: Any, trial: Any, request: Request, words: list[str]) -> in
     from optuna.trial import TrialState
 
     run, code, errors = study.run_of(trial.number), 0, ""
-    if len(study.search.objectives) == 1:  # several cannot be pruned
-        os.environ[TRIAL_VARIABLE] = study.described(trial)
+    os.environ[TRIAL_VARIABLE] = json.dumps(study.described(trial))
     try:
         if not run.is_finished:
             words = ["fit", *words, "--run_name", run.directory.name, "--resume", "auto"]
