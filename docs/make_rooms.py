@@ -1,13 +1,13 @@
 """Draw the rooms of src/ from what they import, as a house: a room imports only from the floors below it.
 
-python docs/make_rooms.py     writes docs/images/rooms.svg; a test sees that it is up to date
+python -m docs.make_rooms     writes docs/images/rooms.svg; a test sees that it is up to date
 """
 
 import ast
 from html import escape
-from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+from src.cli.closure import ROOT, imports_of
+
 PICTURE = ROOT / "docs" / "images" / "rooms.svg"
 OUTSIDE = {  # beside src/, on the roof
     "train.py": "Machinery: the one command.",
@@ -16,14 +16,6 @@ OUTSIDE = {  # beside src/, on the roof
 }
 WIDTH, HEIGHT, GAP, TOP = 920, 66, 10, 44
 YOURS, MACHINERY = "#d7f0dc", "#e6e8ec"
-
-
-def imports_of(file: Path) -> list[str]:
-    """Return the modules of src that a file imports, also within functions."""
-    nodes = list(ast.walk(ast.parse(file.read_text(encoding="utf-8"))))
-    names = [node.module or "" for node in nodes if isinstance(node, ast.ImportFrom)]
-    names += [alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names]
-    return [name for name in names if name.startswith("src.")]
 
 
 def imports() -> dict[str, set[str]]:

@@ -11,42 +11,12 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from importlib import import_module
 from pathlib import Path
-from typing import Any
 
-from docs.make_rooms import ROOT, imports_of
+from src.cli.closure import ROOT, files_of, imports_of, needed
 
 KEPT = "digits"  # what the tests of everything else train
 YOURS = ("src/models/", "src/datamodules/")
-
-
-def modules_of(path: str) -> set[str]:
-    """Return the files that an import path of src/ names: its module, or that which a lazy package takes it from."""
-    parts = path.split(".")
-    for count in range(len(parts), 1, -1):
-        name = ".".join(parts[:count])
-        if (file := ROOT / f"{name.replace('.', '/')}.py").is_file():
-            return {str(file.relative_to(ROOT))}
-        if (ROOT / name.replace(".", "/")).is_dir() and count < len(parts):
-            found: Any = getattr(import_module(name), parts[count], None)
-            return modules_of(f"{found.__module__}.{parts[count]}") if hasattr(found, "__module__") else set()
-    return set()
-
-
-def closure(files: set[str]) -> set[str]:
-    """Return files of src/ with all that they import."""
-    found, left = set[str](), set(files)
-    while left:
-        found.add(file := left.pop())
-        left |= {name for path in imports_of(ROOT / file) for name in modules_of(path)} - found
-    return found
-
-
-def needed(config: Path) -> set[str]:
-    """Return all files of src/ that the class paths of a configuration need."""
-    paths = re.findall(r"\bsrc(?:\.\w+)+", config.read_text(encoding="utf-8"))
-    return closure({file for path in paths for file in modules_of(path)})
 
 
 def only_of(config: Path) -> list[str]:
@@ -55,7 +25,7 @@ def only_of(config: Path) -> list[str]:
     kept = {file for other in [*others, ROOT / "src/defaults.yaml"] for file in needed(other)}
     own = {file for file in needed(config) - kept if file.startswith(YOURS)}
     files = {str(file.relative_to(ROOT)) for file in (ROOT / "src").rglob("*.py")}
-    used = {name for file in files - own for path in imports_of(ROOT / file) for name in modules_of(path)}
+    used = {name for file in files - own for name in files_of(imports_of(ROOT / file))}
     return sorted(own - used)
 
 

@@ -2,12 +2,13 @@
 
 import re
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from src.errors import UsageError, did_you_mean
 
 TRAINING, EVALUATING = (None, "fit"), ("validate", "test", "predict")
 TRYING = ("find_batch_size", "find_lr")  # commands whose trainings are thrown away
-SERIES = ("repeat", "sweep", "compare")  # commands that train in turn, or look at what was trained
+SERIES = ("repeat", "sweep", "compare", "new", "add", "update")  # commands that do without a trainer of their own
 COMMANDS = ("fit", *EVALUATING, "check", *SERIES, "replay", *TRYING, "merge", "export")
 EXAMPLE = "python train.py --config configs/digits.yaml"
 OPTIONS: dict[str, tuple[str | None, ...]] = {  # that are no part of the configuration, and the commands that take them
@@ -26,12 +27,17 @@ OPTIONS: dict[str, tuple[str | None, ...]] = {  # that are no part of the config
     "calibrate": ("validate",),
     "format": ("export",),
     "latency": ("export",),
+    "task": ("new",),
+    "like": ("new",),
+    "from": ("add", "update"),
     "top_k": ("predict",),
     "probabilities": ("predict",),
     "draw": ("predict",),
     "flip": ("predict",),
 }
 LEAST = {"num_folds": 2, "num_seeds": 2, "num_best": 1, "batch": 0, "top_k": 1}  # of the options that are numbers
+WORDS = ("compare", "new", "add", "update")  # commands that take words without an option
+HERE = Path(__file__).parent
 SWITCHES = ("probabilities", "draw", "flip", "calibrate", "latency")  # options that are true or false
 
 
@@ -45,7 +51,7 @@ class CommandLine:
     overrides: list[tuple[str, str]] = field(default_factory=list)  # every other one: changes of the configuration
     help: list[str] = field(default_factory=list)  # that was asked for, as arguments of the parser
     print_config: bool = False  # and stop
-    runs: list[str] = field(default_factory=list)  # to compare: folders and patterns
+    words: list[str] = field(default_factory=list)  # without an option: runs to compare, what to make or to add
 
     @classmethod
     def parse(cls, words: list[str]) -> "CommandLine":
@@ -58,6 +64,9 @@ class CommandLine:
             if line.command not in COMMANDS:
                 near = did_you_mean(line.command, COMMANDS)
                 raise UsageError(f"unknown command '{line.command}'{near}; write one of {', '.join(COMMANDS)}")
+            if line.command not in EVALUATING and not (HERE / "commands" / f"{line.command}.py").exists():
+                how = f"python train.py add --from TEMPLATE {line.command}"
+                raise UsageError(f"this project was made without {line.command}; bring it in: {how}")
         while words:
             line._take(words)
         for key, text in line.options.items() if not line.help or line.files else ():
@@ -94,8 +103,8 @@ class CommandLine:
             self.help = ["--help"] if word == "-h" else [word]
             if "." in word and not equals and words and not words[0].startswith("-"):
                 self.help.append(words.pop(0))
-        elif self.command == "compare" and not word.startswith("-"):
-            self.runs.append(word)
+        elif self.command in WORDS and not word.startswith("-"):
+            self.words.append(word)
         elif word == "--print_config":
             self.print_config = True
         elif not re.fullmatch(r"-c|--[A-Za-z_][\w.]*\+?", name):

@@ -29,6 +29,9 @@ HELP = {
     "sweep": "sweep: the file that says what to search.",
     "sort_by": "compare: the metric that decides the order; what the best checkpoint monitors by default.",
     "mode": "compare: whether min or max of it is best.",
+    "task": "new: the name of a new task, whose files are written out of those of --like.",
+    "like": "new: a task that there is, such as classifier.",
+    "from": "add, update: a clone of the template.",
     "batch": "replay: the batch to look into, counted over all epochs from 0.",
 }
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from src.cli.command_line import EXAMPLE, CommandLine
+from src.cli.command_line import EXAMPLE, WORDS, CommandLine
 from src.cli.config import apply_overrides, left_to_data, merge, resolve, state
 from src.errors import UsageError, did_you_mean
 from src.runs.run import Run
@@ -29,7 +29,7 @@ class Request:
     @classmethod
     def build(cls, line: CommandLine) -> "Request":
         """Read and merge all files and overrides, and find the run where one is evaluated or continued."""
-        if line.command in ("merge", "export", "compare") or (line.help and not line.files):
+        if line.command in ("merge", "export", *WORDS) or (line.help and not line.files):
             return cls(line, {})
         files = [(path, load_file(path)) for path in line.files]
         keys = [re.sub(r"\.(class_path|init_args)\b", "", key) for key, _ in line.overrides]

@@ -41,7 +41,7 @@ def compare(request: Request) -> int:
         raise UsageError(f"--mode must be min or max, got {wanted}")
     if (ending := Path(options.get("output", "t.md")).suffix) not in (".csv", ".md"):
         raise UsageError(f"--output must end in .csv or .md, got {options['output']}")
-    runs = find_runs(request.line.runs)
+    runs = find_runs(request.line.words)
     rows = group(runs)
     known = list(dict.fromkeys(name for row in rows for found in row.metrics.values() for name in found))
     shown = [name for name in known if name.startswith(SHOWN)] or known

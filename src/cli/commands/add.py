@@ -1,0 +1,24 @@
+"""python train.py add --from TEMPLATE configs/X.yaml: bring a task or a command of the template into this project."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+from src.cli.request import Request
+from src.errors import UsageError
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+def add(request: Request) -> int:
+    """Let the template bring in configs and commands, with what they need; git merges."""
+    line = request.line
+    template = Path(line.options.get("from", ""))
+    if "from" not in line.options or not (template / "src/cli/grow.py").is_file():
+        raise UsageError(f"{line.command} needs --from FOLDER, a clone of the template")
+    if template.resolve() == ROOT:
+        raise UsageError(f"this is the template itself; {line.command} belongs to a project that `new` made")
+    if line.command == "add" and not line.words:
+        raise UsageError("add needs a config or a command of the template, such as configs/detection.yaml or export")
+    command = [sys.executable, "-m", "src.cli.grow", str(ROOT), *line.words]
+    return subprocess.run(command, cwd=template, check=False).returncode
