@@ -2,7 +2,6 @@
 
 import json
 import math
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,6 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from lightning.pytorch import Callback
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from src.runs.sharded import merged
@@ -20,32 +18,6 @@ FOLDER = str(ROOT / "configs" / "image_folder.yaml")
 LIMITS = ("--trainer.max_epochs", "3", "--trainer.limit_train_batches", "7", "--trainer.limit_val_batches", "2")
 SHORT = (*LIMITS, *PLAIN)
 NET = ("--model.net.layers", "[4, M, 8]", "--model.net.dropout", "0.3", "--trainer.log_every_n_steps", "1")
-
-
-class Bomb(Callback):
-    """Fails where the variable BOMB says: HOOK:NUMBER, a batch counted over all epochs, else an epoch."""
-
-    def _explode(self, trainer: Any, hook: str, number: int) -> None:
-        if os.environ.get("BOMB") == f"{hook}:{number}" and not trainer.sanity_checking:
-            raise KeyError("bomb")
-
-    def on_train_batch_start(self, trainer: Any, *_: Any) -> None:
-        self._explode(trainer, "batch", trainer.fit_loop.total_batch_idx)
-
-    def on_train_epoch_start(self, trainer: Any, *_: Any) -> None:
-        self._explode(trainer, "epoch_start", trainer.current_epoch)
-
-    def on_validation_start(self, trainer: Any, *_: Any) -> None:
-        self._explode(trainer, "validation_start", trainer.current_epoch)
-
-    def on_validation_end(self, trainer: Any, *_: Any) -> None:
-        self._explode(trainer, "validation_end", trainer.current_epoch)
-
-    def on_train_epoch_end(self, trainer: Any, *_: Any) -> None:
-        self._explode(trainer, "epoch_end", trainer.current_epoch)
-
-    def on_test_start(self, trainer: Any, *_: Any) -> None:
-        self._explode(trainer, "test_start", trainer.current_epoch)
 
 
 def state(run: Path) -> dict[str, Any]:
@@ -97,7 +69,7 @@ def scalars(run: Path, but: str = "speed/") -> dict[str, list[tuple[int, float]]
     return {tag: [(event.step, event.value) for event in events.Scalars(tag)] for tag in tags}
 
 
-BOMB = "--callbacks.bomb=tests.test_exact_resume.Bomb"
+BOMB = "--callbacks.bomb=tests.bomb.Bomb"
 
 
 UNDISTURBED: dict[Any, Path] = {}  # runs of this process, by what was typed and what stands in the files

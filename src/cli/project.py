@@ -108,8 +108,10 @@ class Project:
         return not foreign and files_of(sorted(names)) <= self.modules
 
     def _helpers(self, test: Path) -> set[str]:
-        found = re.findall(r"^\s*from (tests[\w.]*) import", test.read_text(encoding="utf-8"), re.MULTILINE)
-        return {f"{name.replace('.', '/')}.py" for name in found} - {"tests.py"}
+        """Return the modules of tests/ that a test imports, or names as a class path."""
+        found = re.findall(r"\btests\.(?:[a-z]\w*\.)*[a-z]\w*", test.read_text(encoding="utf-8"))
+        paths = {f"{name.replace('.', '/')}.py" for name in found}
+        return {path for path in paths if (ROOT / path).is_file()}
 
     def write(self, folder: Path) -> None:
         """Write all files into a folder, which may hold an earlier state of them."""

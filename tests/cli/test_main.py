@@ -14,7 +14,7 @@ import yaml
 from lightning.pytorch import Trainer
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from src.cli.command_line import OPTIONS
+from src.cli.command_line import COMMANDS, OPTIONS
 from src.cli.request import DEFAULTS
 from src.runs.yaml_files import load_file
 from tests.conftest import DIGITS, QUICK, ROOT, Train
@@ -269,8 +269,7 @@ def test_the_best_checkpoint_is_tested_and_ties_go_to_the_earlier(train: Train, 
 def test_help_explains_options_from_the_docstrings(train: Train) -> None:
     result = train("--config", DIGITS, "--help")
     assert result.code == 0
-    commands = "fit|validate|test|predict|check|repeat|sweep|compare|replay|find_batch_size|find_lr|merge|export"
-    assert f"usage: train.py [{commands}] --config FILE" in result.out
+    assert f"usage: train.py [{'|'.join(COMMANDS)}] --config FILE" in result.out
     assert [name for name in OPTIONS if f"--{name}" not in result.out] == []
     assert "--trainer.max_epochs" in result.out
     assert "Samples in one step, over all devices together." in " ".join(result.out.split())

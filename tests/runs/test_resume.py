@@ -21,7 +21,7 @@ from tests.conftest import DIGITS, PLAIN, Train
 
 LIMITS = ("--trainer.max_epochs", "2", "--trainer.limit_train_batches", "4", "--trainer.limit_val_batches", "2")
 SHORT = (*LIMITS, *PLAIN)
-STEPS = ("--callbacks.last.every_n_steps", "1", "--callbacks.bomb=tests.test_exact_resume.Bomb")
+STEPS = ("--callbacks.last.every_n_steps", "1", "--callbacks.bomb=tests.bomb.Bomb")
 COMMAND = ("--config", DIGITS, *SHORT, *STEPS, "--run_name", "a")
 
 

@@ -241,7 +241,7 @@ def test_an_exception_keeps_the_last_good_checkpoint(
     train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("BOMB", "batch:30")
-    words = (*WORDS, "--callbacks.bomb=tests.test_exact_resume.Bomb", "--run_name", "a")
+    words = (*WORDS, "--callbacks.bomb=tests.bomb.Bomb", "--run_name", "a")
     result = train(*words)
     assert result.code == 1
     assert "KeyError: 'bomb'" in result.err and "Traceback" in result.err
