@@ -45,7 +45,7 @@ def grow(folder: Path, words: list[str]) -> int:
     if done.returncode:
         print("resolve the conflicts, then git commit; or git merge --abort", file=sys.stderr)
         return 1
-    print(project.described())
+    print(project.described(folder))
     return 0
 
 

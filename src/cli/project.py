@@ -171,9 +171,9 @@ class Project:
             commands=", ".join(["fit", "validate", "test", "predict", *self.commands]),
         )  # fmt: skip
 
-    def described(self) -> str:
-        """Say what it has and what stays behind."""
-        here, whole = num_lines(ROOT / name for name in self.modules), num_lines((ROOT / "src").rglob("*.py"))
+    def described(self, folder: Path) -> str:
+        """Say what it has, in its folder, and what stays behind."""
+        here, whole = (num_lines((root / "src").rglob("*.py")) for root in (folder, ROOT))
         configs = {path.stem for path in (ROOT / "configs").glob("*.yaml")} - {Path(name).stem for name in self.configs}
         commands = [path.stem for path in sorted((ROOT / "src/cli/commands").glob("*.py")) if path.stem in COMMANDS]
         behind = [name for name in commands if f"src/cli/commands/{name}.py" not in self.modules]

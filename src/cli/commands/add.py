@@ -1,5 +1,6 @@
 """python train.py add --from TEMPLATE configs/X.yaml: bring a task or a command of the template into this project."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -20,5 +21,6 @@ def add(request: Request) -> int:
         raise UsageError(f"this is the template itself; {line.command} belongs to a project that `new` made")
     if line.command == "add" and not line.words:
         raise UsageError("add needs a config or a command of the template, such as configs/detection.yaml or export")
-    command = [sys.executable, "-m", "src.cli.grow", str(ROOT), *line.words]
+    words = [os.path.relpath(word, template) if Path(word).is_relative_to(template) else word for word in line.words]
+    command = [sys.executable, "-m", "src.cli.grow", str(ROOT), *words]
     return subprocess.run(command, cwd=template, check=False).returncode

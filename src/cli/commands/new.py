@@ -49,7 +49,7 @@ def new(request: Request) -> int:
         if there:
             folder.mkdir()
         raise
-    print(f"{folder}\n{project.described()}")
+    print(f"{folder}\n{project.described(folder)}")
     for path in project.own:
         print(f"to fill in: {path}")
     print(f"\ncd {line.words[0]} && python train.py --config {project.own[0] if task else configs[0]}")
