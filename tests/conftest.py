@@ -113,8 +113,9 @@ def train_process(tmp_path: Path) -> Train:
 
 def _skip_if_deleted(words: tuple[str, ...]) -> None:
     """Skip what needs the config of a task that a cloner has deleted."""
-    if words[0] in set(COMMANDS) - {*EVALUATING} and not (ROOT / f"src/cli/commands/{words[0]}.py").exists():
-        pytest.skip(f"this project was made without {words[0]}")
+    for word in {*words[:1]} & {*COMMANDS} - {*EVALUATING}:
+        if not (ROOT / f"src/cli/commands/{word}.py").exists():
+            pytest.skip(f"this project was made without {word}")
     for word in words:
         if word.startswith(f"{ROOT}/configs/") and not Path(word).exists():
             pytest.skip(f"{Path(word).relative_to(ROOT)} was deleted")

@@ -14,8 +14,8 @@ from torchvision.models import get_weight, squeezenet1_1
 
 from src.callbacks import InitFrom
 from src.models import load_model
+from tests.bomb import Bomb
 from tests.conftest import DIGITS, QUICK, Train
-from tests.test_exact_resume import Bomb
 
 START = ("--callbacks.init_from", "src.callbacks.InitFrom", "--callbacks.init_from.path", "first.ckpt")
 STILL = ("--model.scheduler", "null", "--model.optimizer", "torch.optim.SGD", "--model.optimizer.lr", "0")
