@@ -17,6 +17,7 @@ from benchmarks.ours import ROOT, python
 from benchmarks.pairs import compare, measure, record_ratio, run_sections
 
 TRAIN, DIGITS = str(ROOT / "train.py"), str(ROOT / "configs/digits.yaml")
+PLAIN = ["--trainer.max_epochs", "2", "--callbacks.figures", "null"]  # trials of a search draw none
 RATES = [0.001 * 1.2**number for number in range(18)]
 
 
@@ -39,7 +40,7 @@ def processes(options: argparse.Namespace) -> None:
 
         def alone() -> None:
             for rate in RATES[:count]:
-                words = ["fit", "--config", DIGITS, "--trainer.max_epochs", "2", "--trainer.default_root_dir", folder]
+                words = ["fit", "--config", DIGITS, *PLAIN, "--trainer.default_root_dir", folder]
                 python(TRAIN, *words, "--model.optimizer.lr", str(rate))
 
         compare(
@@ -56,7 +57,7 @@ def overhead(options: argparse.Namespace) -> None:
 import src.cli.session  # imports before the first start, as a search does
 from train import main
 for rate in {RATES[:count]}:
-    words = ["--config", {DIGITS!r}, "--trainer.max_epochs", "2", "--trainer.default_root_dir", {folder + "/alone"!r}]
+    words = ["--config", {DIGITS!r}, *{PLAIN}, "--trainer.default_root_dir", {folder + "/alone"!r}]
     main(["fit", *words, "--model.optimizer.lr", str(rate)])
 """
         ways = {

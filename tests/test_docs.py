@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from docs.make_rooms import ROOT  # no test of a project that was made out of this one: that has no docs
 from src.cli.command_line import CommandLine
-from tests.conftest import ROOT
 
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
