@@ -122,7 +122,7 @@ def test_mistakes(train: Train, tmp_path: Path) -> None:
             "new",
             "p",
             "--config",
-            f"{ROOT}/configs/digit.yaml",
+            f"{ROOT}/src/../configs/digit.yaml",
         ): "configs/digit.yaml is no config of the template",
         ("new", "p", "exprt", "--config", DIGITS): "exprt is no command to bring in (did you mean export?)",
         ("new", "p", "--config", DIGITS, "--task", "b"): "--task and --like belong together",
