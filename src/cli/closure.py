@@ -9,6 +9,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PATH = re.compile(r"\bsrc(?:\.\w+)+")
 
 
+@cache
 def imports_of(file: Path) -> list[str]:
     """Return the paths of src that a Python file imports, names included, also within functions."""
     nodes = list(ast.walk(ast.parse(file.read_text(encoding="utf-8"))))
@@ -27,6 +28,7 @@ def handed_out(package: Path) -> dict[str, str]:
     return {name: str(module) for module, value in words for name in str(ast.literal_eval(value)).split()}
 
 
+@cache
 def file_of(path: str) -> str | None:
     """Return the file of the module that an import path of src/ leads to; None if there is none.
 
