@@ -53,9 +53,8 @@ def open_storage(where: str) -> Any:
     from optuna.storages.journal import JournalFileBackend
 
     if "://" in where:
-        from sqlalchemy.pool import (
-            NullPool,  # no connection is left open: a server has a hundred, an array more workers
-        )
+        from sqlalchemy.pool import NullPool
 
+        # no connection is left open: a server has a hundred, an array may have more workers
         return optuna.storages.RDBStorage(where, engine_kwargs={"poolclass": NullPool})
     return optuna.storages.JournalStorage(JournalFileBackend(where))

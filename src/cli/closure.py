@@ -10,14 +10,19 @@ PATH = re.compile(r"\bsrc(?:\.\w+)+")
 
 
 @cache
-def imports_of(file: Path) -> list[str]:
-    """Return the paths of src that a Python file imports, names included, also within functions."""
+def imported(file: Path) -> list[str]:
+    """Return the paths that a Python file imports, names included, also within functions."""
     nodes = list(ast.walk(ast.parse(file.read_text(encoding="utf-8"))))
     found = [alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names]
     for node in nodes:
-        if isinstance(node, ast.ImportFrom) and node.module and node.module != "src":
+        if isinstance(node, ast.ImportFrom) and node.module:
             found += [f"{node.module}.{alias.name}" for alias in node.names]
-    return [name for name in found if name.startswith("src.")]
+    return found
+
+
+def imports_of(file: Path) -> list[str]:
+    """Return those paths of them that lead into src/; `lazy`, which stands in src/__init__.py, is no room's."""
+    return [name for name in imported(file) if name.startswith("src.") and name != "src.lazy"]
 
 
 @cache

@@ -8,7 +8,8 @@ from src.errors import UsageError, did_you_mean
 
 TRAINING, EVALUATING = (None, "fit"), ("validate", "test", "predict")
 TRYING = ("find_batch_size", "find_lr")  # commands whose trainings are thrown away
-SERIES = ("repeat", "sweep", "compare", "new", "add", "update")  # commands that do without a trainer of their own
+WORDS = ("compare", "new", "add", "update")  # commands that take words without an option
+SERIES = ("repeat", "sweep", *WORDS)  # commands that do without a trainer of their own
 COMMANDS = ("fit", *EVALUATING, "check", *SERIES, "replay", *TRYING, "merge", "export")
 EXAMPLE = "python train.py --config configs/digits.yaml"
 OPTIONS: dict[str, tuple[str | None, ...]] = {  # that are no part of the configuration, and the commands that take them
@@ -30,7 +31,6 @@ OPTIONS: dict[str, tuple[str | None, ...]] = {  # that are no part of the config
     **dict.fromkeys(("top_k", "probabilities", "draw", "flip"), ("predict",)),
 }
 LEAST = {"num_folds": 2, "num_seeds": 2, "num_best": 1, "batch": 0, "top_k": 1}  # of the options that are numbers
-WORDS = ("compare", "new", "add", "update")  # commands that take words without an option
 HERE = Path(__file__).parent
 SWITCHES = ("probabilities", "draw", "flip", "calibrate", "latency")  # options that are true or false
 

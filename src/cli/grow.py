@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 from src.cli.project import SUBJECT, Project, git, version
@@ -18,10 +19,8 @@ def grow(folder: Path, words: list[str]) -> int:
     if git(folder, "status", "--porcelain", "--untracked-files=no"):
         raise UsageError(f"{folder} has changes that are not committed; commit them first, so that git can merge")
     configs = [word for word in words if word.endswith(".yaml")]
-    project = Project(
-        project.name, sorted({*project.configs, *configs}),
-        sorted({*project.commands, *words} - {*configs}), own=project.own,
-    )  # fmt: skip
+    commands = sorted({*project.commands, *words} - {*configs})
+    project = replace(project, configs=sorted({*project.configs, *configs}), commands=commands)
     base = git(folder, "log", "--all", f"--grep=^{SUBJECT}", "-1", "--format=%H")
     if not base:
         raise UsageError(f"{folder} has no commit that begins with '{SUBJECT}': git cannot tell what changed since")

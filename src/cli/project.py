@@ -1,6 +1,5 @@
 """A project of its own out of this template: what it consists of, and how it grows; see the commands new and add."""
 
-import ast
 import functools
 import importlib.metadata
 import re
@@ -12,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from src.cli.closure import PATH, ROOT, closure, files_of, imports_of, needed
+from src.cli.closure import PATH, ROOT, closure, files_of, imported, imports_of, needed
 from src.cli.command_line import COMMANDS
 from src.cli.skeleton import skeleton
 from src.errors import UsageError, did_you_mean
@@ -140,8 +139,10 @@ class Project:
     def _pyproject(self) -> str:
         """Return this project's pyproject.toml with another name and without the packages that only others need."""
         text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
-        everywhere = _names([str(path.relative_to(ROOT)) for path in (ROOT / "src").rglob("*.py")])
-        here = _names([file for file in self.modules if file.endswith(".py")])
+        everywhere, here = (
+            {name.partition(".")[0] for path in paths if path.suffix == ".py" for name in imported(path)}
+            for paths in ((ROOT / "src").rglob("*.py"), [ROOT / name for name in self.modules])
+        )
         said = "".join((ROOT / name).read_text(encoding="utf-8") for name in (*self.chosen, *self.modules))
         lines = []
         for line in text.splitlines():
@@ -183,6 +184,7 @@ class Project:
         )
 
 
+@functools.cache
 def version() -> str:
     """Return the version of this template, with the commit where git knows it."""
     content = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
@@ -207,18 +209,6 @@ def git(folder: Path, *words: str) -> str:
     if done.returncode:
         raise UsageError(f"git {words[0]} failed in {folder}: {(done.stderr or done.stdout).strip()}")
     return done.stdout.strip()
-
-
-def _names(files: list[str]) -> set[str]:
-    """Return the packages that Python files import."""
-    found = set[str]()
-    for file in files:
-        for node in ast.walk(ast.parse((ROOT / file).read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Import):
-                found |= {alias.name.partition(".")[0] for alias in node.names}
-            elif isinstance(node, ast.ImportFrom) and node.module:
-                found.add(node.module.partition(".")[0])
-    return found
 
 
 @functools.cache

@@ -3,8 +3,9 @@
 import re
 from pathlib import Path
 
-from src.cli.closure import PATH, ROOT, file_of
+from src.cli.closure import PATH, ROOT, file_of, files_of
 from src.errors import UsageError, did_you_mean
+from src.runs.yaml_files import load_file
 
 MARKS = {  # in the order in which they are filled in: file, the line before which the mark stands, what belongs there
     "src/datamodules/{task}.py": [(r"def load_splits\(", "your samples and targets")],
@@ -28,46 +29,44 @@ def skeleton(task: str, like: str, configs: list[str]) -> dict[str, str]:
     Raises:
         UsageError: If there is no such module, or no config trains it.
     """
-    source = ROOT / "src/models" / f"{like}.py"
-    known = [
-        path.stem
-        for path in (ROOT / "src/models").glob("*.py")
-        if (ROOT / f"tests/models/test_{path.stem}.py").exists()
-    ]
-    if like not in known or like == "base":
-        raise UsageError(f"--like {like} is no task{did_you_mean(like, known)}; there are {', '.join(sorted(known))}")
-    (old,) = re.findall(r"^class (\w+Module)\b", source.read_text(encoding="utf-8"), re.MULTILINE)
-    name = "".join(part.capitalize() for part in task.split("_"))
-    for config in configs:
-        text = (ROOT / config).read_text(encoding="utf-8")
-        if f"src/models/{like}.py" in {file_of(path) for path in PATH.findall(text)}:
-            break
-    else:
+    tasks = _tasks()
+    if like not in tasks:
+        raise UsageError(f"--like {like} is no task{did_you_mean(like, tasks)}; there are {', '.join(sorted(tasks))}")
+    source, old = ROOT / f"src/models/{like}.py", tasks[like]
+    trained = [name for name in configs if str(source.relative_to(ROOT)) in files_of(PATH.findall(_text(ROOT / name)))]
+    if not trained:
         raise UsageError(f"none of the configs trains {old}; add --config with one that does")
-    (data,) = re.findall(r"^data:\n  class_path: (\S+)$", text, re.MULTILINE)
+    config = ROOT / trained[0]
+    data = load_file(str(config))["data"]["class_path"]
     old_data = data.rpartition(".")[2]
-    renamed = {
-        old: f"{name}Module",
-        old_data: f"{name}DataModule",
-        f"configs/{Path(config).name}": f"configs/{task}.yaml",
-    }
+    title = "".join(part.capitalize() for part in task.split("_"))
+    new, new_data = f"{title}Module", f"{title}DataModule"
     texts = {
-        f"src/models/{task}.py": source.read_text(encoding="utf-8"),
-        f"src/datamodules/{task}.py": (ROOT / str(file_of(data))).read_text(encoding="utf-8"),
-        f"configs/{task}.yaml": f"# python train.py --config configs/{task}.yaml\n" + re.sub(r"\A(?:#.*\n)+", "", text),
-        f"tests/models/test_{task}.py": (ROOT / f"tests/models/test_{like}.py").read_text(encoding="utf-8"),
+        f"src/models/{task}.py": _text(source),
+        f"src/datamodules/{task}.py": _text(ROOT / str(file_of(data))),
+        f"configs/{task}.yaml": f"# python train.py --config configs/{task}.yaml\n"
+        + re.sub(r"\A(?:#.*\n)+", "", _text(config)),
+        f"tests/models/test_{task}.py": _text(ROOT / f"tests/models/test_{like}.py"),
     }
     for path, text in texts.items():
-        for package, title, module in (
-            ("models", old, f"{name}Module"),
-            ("datamodules", old_data, f"{name}DataModule"),
-        ):
-            text = text.replace(f"src.{package}.{title}", f"src.{package}.{task}.{module}")
-            text = text.replace(f"from src.{package} import {title}", f"from src.{package}.{task} import {module}")
-        for before, after in renamed.items():
-            text = re.sub(rf"(?<!\w){re.escape(before)}(?!\w)", after, text)
-        texts[path] = text
+        for package, before, after in (("models", old, new), ("datamodules", old_data, new_data)):
+            text = text.replace(f"src.{package}.{before}", f"src.{package}.{task}.{after}")
+            text = text.replace(f"from src.{package} import {before}", f"from src.{package}.{task} import {after}")
+            text = re.sub(rf"(?<!\w){before}(?!\w)", after, text)
+        texts[path] = re.sub(rf"(?<!\w){re.escape(config.name)}", f"{task}.yaml", text)
     return _marked(texts, task)
+
+
+def _tasks() -> dict[str, str]:
+    """Return the module class of each task that has a test, by its file's name."""
+    tested = {path.stem.removeprefix("test_") for path in (ROOT / "tests/models").glob("test_*.py")} - {"base"}
+    files = [path for path in (ROOT / "src/models").glob("*.py") if path.stem in tested]
+    found = {path.stem: re.findall(r"^class (\w+Module)\b", _text(path), re.MULTILINE) for path in files}
+    return {name: classes[0] for name, classes in found.items() if classes}
+
+
+def _text(path: Path) -> str:
+    return path.read_text(encoding="utf-8")
 
 
 def _marked(texts: dict[str, str], task: str) -> dict[str, str]:

@@ -35,12 +35,9 @@ def new(request: Request) -> int:
     there = folder.exists()
     try:
         project.write(folder)
-        subprocess.run(
-            [sys.executable, "-m", "ruff", "check", "--fix", "-q", "."], cwd=folder, check=False, capture_output=True
-        )
-        subprocess.run(
-            [sys.executable, "-m", "ruff", "format", "-q", "."], cwd=folder, check=False, capture_output=True
-        )
+        for words in (["check", "--fix"], ["format"]):  # where ruff is there: new names may change the order of imports
+            ruff = [sys.executable, "-m", "ruff", *words, "--quiet", "."]
+            subprocess.run(ruff, cwd=folder, check=False, capture_output=True)
         git(folder, "init", "--quiet", "--initial-branch=main")
         git(folder, "add", "--all")
         git(folder, "commit", "--quiet", "-m", f"{SUBJECT}, version {version()}")
