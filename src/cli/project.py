@@ -120,7 +120,7 @@ class Project:
             if name.endswith("__init__.py"):
                 (folder / name).write_text(self._handed_out(Path(name)), encoding="utf-8")
         if self.task:
-            texts = skeleton(self.task[0], self.task[1], self.configs)
+            texts = skeleton(self.task[0], self.task[1], self.configs, self._covers)
             self.own = sorted(texts)
             for name, text in texts.items():
                 (folder / name).parent.mkdir(parents=True, exist_ok=True)

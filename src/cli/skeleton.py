@@ -1,6 +1,7 @@
 """A new task written out of a living one: names replaced, and what to fill in marked."""
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 from src.cli.closure import PATH, ROOT, file_of, files_of
@@ -10,7 +11,7 @@ from src.runs.yaml_files import load_file
 MARKS = {  # in the order in which they are filled in: file, the line before which the mark stands, what belongs there
     "src/datamodules/{task}.py": [(r"def load_splits\(", "your samples and targets")],
     "src/models/{task}.py": [
-        (r"def step\(", "loss, predictions and targets of one batch"),
+        (r"def (?:training_)?step\(", "loss, predictions and targets of one batch"),
         (r"def (?:outputs|predict_step)\(", "what the network says of new inputs"),
     ],
     "configs/{task}.yaml": [(r"net:", "network, loss and metrics")],
@@ -18,13 +19,26 @@ MARKS = {  # in the order in which they are filled in: file, the line before whi
 }
 
 
-def skeleton(task: str, like: str, configs: list[str]) -> dict[str, str]:
+TEST = '''"""What must hold for {task}."""
+
+from tests.conftest import QUICK, ROOT, Train
+
+
+def test_it_trains(train: Train) -> None:
+    result = train("fit", "--config", str(ROOT / "configs/{task}.yaml"), *QUICK)
+    assert result.code == 0, result.err
+'''
+
+
+def skeleton(task: str, like: str, configs: list[str], covers: Callable[[Path], bool]) -> dict[str, str]:
     """Return the files of a new task by their paths.
 
     Args:
         task: Its name, such as `angle`.
         like: The module of src/models/ that it is made like, such as `classifier`.
         configs: Paths of configs; the first that trains the living task is the pattern of the new one.
+        covers: Whether the project has all that a test needs: that of the living task is copied then, else a short one
+            is written.
 
     Raises:
         UsageError: If there is no such module, or no config trains it.
@@ -36,7 +50,7 @@ def skeleton(task: str, like: str, configs: list[str]) -> dict[str, str]:
     trained = [name for name in configs if str(source.relative_to(ROOT)) in files_of(PATH.findall(_text(ROOT / name)))]
     if not trained:
         raise UsageError(f"none of the configs trains {old}; add --config with one that does")
-    config = ROOT / trained[0]
+    config, test = ROOT / trained[0], Path(f"tests/models/test_{like}.py")
     data = load_file(str(config))["data"]["class_path"]
     old_data = data.rpartition(".")[2]
     title = "".join(part.capitalize() for part in task.split("_"))
@@ -46,7 +60,7 @@ def skeleton(task: str, like: str, configs: list[str]) -> dict[str, str]:
         f"src/datamodules/{task}.py": _text(ROOT / str(file_of(data))),
         f"configs/{task}.yaml": f"# python train.py --config configs/{task}.yaml\n"
         + re.sub(r"\A(?:#.*\n)+", "", _text(config)),
-        f"tests/models/test_{task}.py": _text(ROOT / f"tests/models/test_{like}.py"),
+        f"tests/models/test_{task}.py": _text(ROOT / test) if covers(test) else TEST.format(task=task),
     }
     for path, text in texts.items():
         for package, before, after in (("models", old, new), ("datamodules", old_data, new_data)):
@@ -70,14 +84,11 @@ def _text(path: Path) -> str:
 
 
 def _marked(texts: dict[str, str], task: str) -> dict[str, str]:
-    """Number the places to fill in."""
-    number, total = 0, sum(len(marks) for marks in MARKS.values())
-    for pattern, marks in MARKS.items():
-        path = pattern.format(task=task)
-        for line, what in marks:
-            number += 1
-            found = re.search(rf"^( *){line}", texts[path], re.MULTILINE)
-            if found:
-                mark = f"{found[1]}# FILL IN {number} of {total}: {what}\n"
-                texts[path] = texts[path][: found.start()] + mark + texts[path][found.start() :]
+    """Number the places to fill in; not every task has all of them."""
+    places = [(path.format(task=task), line, what) for path, marks in MARKS.items() for line, what in marks]
+    places = [(path, rf"(?m)^( *)(?={line})", what) for path, line, what in places]
+    places = [place for place in places if re.search(place[1], texts[place[0]])]
+    for number, (path, start, what) in enumerate(places, start=1):
+        mark = rf"\1# FILL IN {number} of {len(places)}: {what}\n\1"
+        texts[path] = re.sub(start, mark, texts[path], count=1)
     return texts

@@ -74,6 +74,31 @@ def test_a_new_task_trains_and_passes_before_the_first_edit(train: Train, tmp_pa
 
 
 @pytest.mark.long
+@pytest.mark.parametrize(
+    ("like", "config"),
+    [
+        ("multilabel", "multilabel"),
+        ("regressor", "diabetes"),
+        ("segmenter", "segmentation"),
+        ("detector", "detection"),
+        ("gan", "gan"),
+        ("language_model", "gpt"),
+        ("vae", "vae"),
+    ],
+)
+def test_a_task_is_made_like_any_other(train: Train, tmp_path: Path, like: str, config: str) -> None:
+    result = train("new", "p", "--config", f"{ROOT}/configs/{config}.yaml", "--task", "angle", "--like", like)
+    assert result.code == 0, result.err
+    marks = [
+        mark for path in (tmp_path / "p").rglob("*angle*") for mark in re.findall(r"FILL IN (\d)", path.read_text())
+    ]
+    assert sorted(marks) == [str(number) for number in range(1, len(marks) + 1)] and len(marks) >= 3
+    words = [sys.executable, "-m", "pytest", "-q", "-n", "0", "tests/models/test_angle.py"]
+    done = subprocess.run(words, cwd=tmp_path / "p", capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.long
 def test_a_project_grows_and_follows_the_template(train: Train, tmp_path: Path) -> None:
     template, project = tmp_path / "template", tmp_path / "p"
     shutil.copytree(ROOT, template, ignore=COPIED)
