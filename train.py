@@ -1,4 +1,5 @@
 """Train a model, or evaluate one: python train.py [fit|validate|test|predict|...] --config configs/digits.yaml."""
+# PYTHON_ARGCOMPLETE_OK
 
 import atexit
 import gc
@@ -9,14 +10,11 @@ from importlib import import_module
 
 
 def main(words: list[str]) -> int:
-    """Run one command.
+    """Run the command that was typed; return 0, 1 for a failure, 2 for a mistake in what was typed or configured."""
+    if "_ARGCOMPLETE" in os.environ:  # a shell asks what could come next
+        from src.cli.complete import complete
 
-    Args:
-        words: What was typed after `train.py`.
-
-    Returns:
-        The exit code: 0 if all went well, 2 for a mistake in what was typed or configured, 1 for a failure.
-    """
+        complete()
     start = time.time()
     gc.disable()  # nearly all that is made until the training begins stays: looking for garbage would take a second
     from src.cli.command_line import SERIES, CommandLine  # imported here: loader workers import this file again

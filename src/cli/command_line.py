@@ -10,7 +10,7 @@ TRAINING, EVALUATING = (None, "fit"), ("validate", "test", "predict")
 TRYING = ("find_batch_size", "find_lr")  # commands whose trainings are thrown away
 WORDS = ("compare", "new", "add", "update")  # commands that take words without an option
 SERIES = ("repeat", "sweep", *WORDS)  # commands that do without a trainer of their own
-COMMANDS = ("fit", *EVALUATING, "check", *SERIES, "replay", *TRYING, "merge", "export")
+COMMANDS = ("fit", *EVALUATING, "check", *SERIES, "replay", *TRYING, "merge", "export", "schema")
 EXAMPLE = "python train.py --config configs/digits.yaml"
 OPTIONS: dict[str, tuple[str | None, ...]] = {  # that are no part of the configuration, and the commands that take them
     "run_name": (*TRAINING, *EVALUATING, "repeat", "sweep"),
@@ -23,7 +23,7 @@ OPTIONS: dict[str, tuple[str | None, ...]] = {  # that are no part of the config
     **dict.fromkeys(("sort_by", "mode"), ("compare",)),
     "batch": ("replay",),
     "input": ("predict",),
-    "output": ("predict", "export", "compare"),
+    "output": ("predict", "export", "compare", "schema"),
     "calibrate": ("validate",),
     **dict.fromkeys(("format", "latency"), ("export",)),
     **dict.fromkeys(("task", "like"), ("new",)),

@@ -16,7 +16,7 @@ HELP = {
     "ckpt_path": "Checkpoint to evaluate, export or merge; of evaluation by default the best of the newest run.",
     "calibrate": "validate: whether to fit a temperature and keep it in the checkpoint.",
     "input": "predict: a folder, a file, a list in a .txt or .csv file, a table, or - for standard input.",
-    "output": "predict: a .csv or .parquet file; export: the file to write; compare: a .csv or .md file.",
+    "output": "predict: a .csv or .parquet file; export: the file to write; schema: too; compare: a .csv or .md file.",
     "top_k": "predict --input: so many of the likeliest classes.",
     "probabilities": "predict --input: whether to write the probability of each class.",
     "draw": "predict --input: whether to draw masks and boxes over their images.",

@@ -24,7 +24,7 @@ BESIDE = (
     "LICENSE",
     ".github/workflows/tests.yml",
 )
-GROWS = ("add", "update")  # commands that every project has, beside those that train and evaluate
+GROWS = ("add", "update", "schema")  # commands that every project has, beside those that train and evaluate
 SUBJECT = "From the template"  # how the commits begin that hold what the template alone would make
 
 

@@ -29,7 +29,7 @@ class Request:
     @classmethod
     def build(cls, line: CommandLine) -> "Request":
         """Read and merge all files and overrides, and find the run where one is evaluated or continued."""
-        if line.command in ("merge", "export", *WORDS) or (line.help and not line.files):
+        if line.command in ("merge", "export", "schema", *WORDS) or (line.help and not line.files):
             return cls(line, {})
         files = [(path, load_file(path)) for path in line.files]
         keys = [re.sub(r"\.(class_path|init_args)\b", "", key) for key, _ in line.overrides]

@@ -42,7 +42,7 @@ def run(request: Request, start: float) -> int:
     silence_noise()
     keep_freed_memory()
     command = request.line.command
-    if command in ("check", "merge", "export") and not request.line.help:  # which build nothing and make no run
+    if command in ("check", "merge", "export", "schema") and not request.line.help:  # which make no run
         _collect_garbage()
         try:
             return _module_of(command)(request)

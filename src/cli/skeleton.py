@@ -18,6 +18,7 @@ MARKS = {  # in the order in which they are filled in: file, the line before whi
     "tests/models/test_{task}.py": [(r"(?:def test_|@pytest)", "what must hold for your task")],
 }
 
+MODELINE = "# yaml-language-server: $schema=schema.json"  # where editors find what a configuration may hold
 
 TEST = '''"""What must hold for {task}."""
 
@@ -58,7 +59,7 @@ def skeleton(task: str, like: str, configs: list[str], covers: Callable[[Path], 
     texts = {
         f"src/models/{task}.py": _text(source),
         f"src/datamodules/{task}.py": _text(ROOT / str(file_of(data))),
-        f"configs/{task}.yaml": f"# python train.py --config configs/{task}.yaml\n"
+        f"configs/{task}.yaml": f"# python train.py --config configs/{task}.yaml\n{MODELINE}\n"
         + re.sub(r"\A(?:#.*\n)+", "", _text(config)),
         f"tests/models/test_{task}.py": _text(ROOT / test) if covers(test) else TEST.format(task=task),
     }
