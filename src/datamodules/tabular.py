@@ -29,11 +29,13 @@ class TabularDataModule(BaseDataModule):
     target_std: list[float] | None = None
 
     def sources(self, given: Any) -> Any:
-        """Return the rows of a CSV table, or whatever else was given one by one."""
-        if isinstance(given, str | Path) and Path(given).suffix.lower() in (".csv", ".tsv") and self.columns:
-            chunks = read_csv(str(given), self.columns)
-            rows = [np.stack([to_numbers(str(given), k, chunk[k]) for k in self.columns], axis=1) for chunk in chunks]
-            return np.concatenate([np.empty((0, len(self.columns))), *rows])
+        """Return the rows of a CSV table, all its columns where no names are known, or what was given one by one."""
+        if isinstance(given, str | Path) and Path(given).suffix.lower() in (".csv", ".tsv"):
+            chunks = [
+                {k: chunk[k] for k in self.columns or chunk} for chunk in read_csv(str(given), self.columns or ())
+            ]
+            rows = [np.stack([to_numbers(str(given), *column) for column in chunk.items()], axis=1) for chunk in chunks]
+            return np.concatenate(rows) if rows else []
         several = isinstance(given, list | tuple | np.ndarray | Tensor) and len(given) and not np.isscalar(given[0])
         return list(given) if several else [given]
 

@@ -88,7 +88,7 @@ def sources_of(given: str, data: Any) -> Sequence[Any]:
     if path.suffix.lower() == ".txt":
         with path.open(encoding="utf-8") as file:
             return Names(pack_names(line.rstrip("\n") for line in file if line.strip()))
-    if path.suffix.lower() in (".csv", ".tsv") and not data.columns:
+    if path.suffix.lower() in (".csv", ".tsv") and not data.columns and len(data.input_shape or ()) != 1:
         from src.datamodules.datasets.tables import read_csv
 
         return Names(pack_names(name for chunk in read_csv(given, ["path"]) for name in chunk["path"]))
