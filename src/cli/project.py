@@ -126,7 +126,7 @@ class Project:
                 (folder / name).parent.mkdir(parents=True, exist_ok=True)
                 (folder / name).write_text(text, encoding="utf-8")
         (folder / "pyproject.toml").write_text(self._pyproject(), encoding="utf-8")
-        (folder / "README.md").write_text(self._readme(), encoding="utf-8")
+        (folder / "README.md").write_text(self._readme(folder), encoding="utf-8")
 
     def _handed_out(self, package: Path) -> str:
         """Return a package without the names of modules that stay behind."""
@@ -162,9 +162,9 @@ class Project:
         table = "".join(f"{key} = {_toml(value)}\n" for key, value in stated.items())
         return f"{text}\n[tool.template]  # what was taken over; python train.py update and add read it\n{table}"
 
-    def _readme(self) -> str:
+    def _readme(self, folder: Path) -> str:
         configs = [name for name in (*self.own, *self.chosen) if name.endswith(".yaml") and "overlays" not in name]
-        trains = "\n".join(f"python train.py --config {name}" for name in configs)
+        trains = "\n".join(command_of((ROOT if name in self.chosen else folder) / name) for name in configs)
         overlays = ", ".join(Path(name).stem for name in self.chosen if "overlays" in name)
         text = (ROOT / "src/cli/project_readme.md").read_text(encoding="utf-8")
         return text.format(
@@ -182,6 +182,11 @@ class Project:
             f"src/: {here} lines of Python, and {len(self.tests)} files of tests (the template's src/: {whole})\n"
             f"left out: the configs {', '.join(sorted(configs))}; the commands {', '.join(behind)}"
         )
+
+
+def command_of(config: Path) -> str:
+    """Return the command that a config begins with."""
+    return config.read_text(encoding="utf-8").partition("\n")[0].removeprefix("# ")
 
 
 @functools.cache

@@ -59,8 +59,7 @@ def skeleton(task: str, like: str, configs: list[str], covers: Callable[[Path], 
     texts = {
         f"src/models/{task}.py": _text(source),
         f"src/datamodules/{task}.py": _text(ROOT / str(file_of(data))),
-        f"configs/{task}.yaml": f"# python train.py --config configs/{task}.yaml\n{MODELINE}\n"
-        + re.sub(r"\A(?:#.*\n)+", "", _text(config)),
+        f"configs/{task}.yaml": re.sub(r"\A(#.*\n)(?:#.*\n)*", rf"\1{MODELINE}\n", _text(config)),
         f"tests/models/test_{task}.py": _text(ROOT / test) if covers(test) else TEST.format(task=task),
     }
     for path, text in texts.items():

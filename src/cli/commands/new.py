@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from src.cli.closure import ROOT
-from src.cli.project import SUBJECT, Project, git, version
+from src.cli.project import SUBJECT, Project, command_of, git, version
 from src.cli.request import Request
 from src.errors import UsageError
 
@@ -49,7 +49,7 @@ def new(request: Request) -> int:
     print(f"{folder}\n{project.described(folder)}")
     for path in project.own:
         print(f"to fill in: {path}")
-    print(f"\ncd {line.words[0]} && python train.py --config {project.own[0] if task else configs[0]}")
+    print(f"\ncd {line.words[0]} && {command_of(folder / (project.own[0] if task else configs[0]))}")
     return 0
 
 
