@@ -1,19 +1,17 @@
 import time
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
-import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
-from torchmetrics import Metric
+from torchmetrics import Metric, MetricCollection
 from torchmetrics.classification import MulticlassPrecisionRecallCurve, MultilabelPrecisionRecallCurve
 
 from src.callbacks.helpers.media import never_fatal, send, steps_so_far, writers
 from src.callbacks.helpers.mistakes import Mistakes
 from src.models.base import BaseModule
 from src.models.evaluation_sets import set_names
+from src.models.metrics.late_updates import LateUpdates
 
 MANY_CLASSES = 25  # above, numbers and names would not be readable
 
@@ -37,7 +35,7 @@ class EvaluationFigures(Callback):
         self.every_n_minutes, self.num_mistakes = every_n_minutes, num_mistakes
         self._sets: list[str] = []  # of the last validation or test
         self._mistakes: dict[str, Mistakes] = {}  # by set
-        self._metrics: dict[str, dict[str, Metric]] = {}  # by set
+        self._metrics: dict[str, LateUpdates] = {}  # by set
         self._drawn = time.monotonic()
         self._waiting = False  # whether the last validation has not been drawn
 
@@ -51,9 +49,8 @@ class EvaluationFigures(Callback):
         for name in self._sets:
             if name not in self._metrics:
                 offered = pl_module.figure_metrics(count) if isinstance(pl_module, BaseModule) else {}
-                self._metrics[name] = {key: metric.to(pl_module.device) for key, metric in offered.items()}
-            for metric in self._metrics[name].values():
-                metric.reset()
+                self._metrics[name] = LateUpdates(MetricCollection(dict(offered)).to(pl_module.device))
+            self._metrics[name].reset()
             self._mistakes[name] = Mistakes(self.num_mistakes)
 
     on_test_epoch_start = on_validation_epoch_start
@@ -63,9 +60,7 @@ class EvaluationFigures(Callback):
     ) -> None:
         """Count one batch."""
         if isinstance(outputs, dict) and {"predictions", "targets"} <= outputs.keys():
-            with _any_order():
-                for metric in self._metrics[self._sets[dataloader_idx]].values():
-                    metric.update(outputs["predictions"], outputs["targets"])
+            self._metrics[self._sets[dataloader_idx]].update(outputs["predictions"], outputs["targets"])
             self._mistakes[self._sets[dataloader_idx]].update(batch, outputs["predictions"], outputs["targets"])
 
     on_test_batch_end = on_validation_batch_end
@@ -91,10 +86,10 @@ class EvaluationFigures(Callback):
 
     def _draw(self, trainer: Trainer, module: LightningModule, stage: str) -> None:
         """Compute on all ranks, draw on the first."""
-        metrics = self._metrics[stage]
+        metrics = self._metrics[stage].metrics
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # a process may have had no sample, but must join in all the same
-            values = {name: metric.compute() for name, metric in metrics.items()}
+            values = self._metrics[stage].compute()
         if not trainer.is_global_zero or not trainer.loggers:
             return
         step = steps_so_far(trainer)
@@ -109,18 +104,6 @@ class EvaluationFigures(Callback):
         with never_fatal(f"mistakes/{stage}"):
             if figure := self._mistakes[stage].draw(trainer, module, self._names):
                 send(trainer, f"mistakes/{stage}", figure, step)
-
-
-@contextmanager
-def _any_order() -> Iterator[None]:
-    """Count without deterministic algorithms: whole numbers are the same, and torchmetrics takes 20 times as long."""
-    enabled = torch.are_deterministic_algorithms_enabled()
-    warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
-    torch.use_deterministic_algorithms(False)
-    try:
-        yield
-    finally:
-        torch.use_deterministic_algorithms(enabled, warn_only=warn_only)
 
 
 def _plot(metric: Metric, value: Any, names: list[str]) -> Any:

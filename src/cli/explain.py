@@ -3,8 +3,12 @@
 import errno
 import importlib
 import inspect
+import os
 import re
+import signal
+import subprocess
 import sys
+import time
 import traceback
 from contextlib import suppress
 from pathlib import Path
@@ -15,10 +19,15 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException  # 
 from lightning.pytorch.utilities.memory import is_oom_error
 
 from src.cli.parser import MISTAKES
+from src.cli.report import shown_path
 from src.errors import RunFailure, UsageError, did_you_mean
+from src.runs.run import NAME_VARIABLE
+from src.runtime.launch import is_main_process
+from src.runtime.signals import Stopped
 
 TOP_LEVEL = ("experiment", "seed_everything", "trainer", "callbacks", "model", "data")  # keys of a configuration
 
+PARENT_SECONDS = 20  # that a process which failed waits for the one that started it
 PEER_GONE = re.compile("Connection (closed|reset) by peer|Socket Timeout|Broken pipe")
 NO_SPACE = "no space left on the disk; make room, then continue with --resume"
 OUT_OF_MEMORY = """out of memory ({}). Take fewer samples at a time and keep the batch by accumulating: halve
@@ -52,6 +61,31 @@ def explain(error: BaseException, started: bool, in_group: bool) -> tuple[int, s
         code = 2
     print(f"error: {message}", file=sys.stderr)
     return code, message
+
+
+def say_stopped(stopped: Stopped, directory: Path | None) -> int:
+    """Say how to go on, ask SLURM to start the job again where it announced the end, and return the exit code.
+
+    `directory` is that of a run that can be continued, None for a command that is just started again.
+    """
+    if not is_main_process():
+        # of a process that Lightning started it would take any other code for a crash, and kill all others
+        return 0 if NAME_VARIABLE in os.environ else stopped.exit_code
+    if stopped.signum == getattr(signal, "SIGUSR1", None):
+        job = os.environ.get("SLURM_ARRAY_JOB_ID")
+        job = f"{job}_{os.environ['SLURM_ARRAY_TASK_ID']}" if job else os.environ["SLURM_JOB_ID"]
+        done = subprocess.run(["scontrol", "requeue", job], check=False)
+        print(f"job {job}: " + ("will be started again" if done.returncode == 0 else "scontrol could not requeue it"))
+    if directory is not None:
+        print(f"{stopped}; continue with: python train.py --resume {shown_path(directory)}")
+    return stopped.exit_code
+
+
+def outlast(parent: int) -> None:
+    """Let the process that started this one end first: Lightning would kill it as soon as it sees this one fail."""
+    limit = time.monotonic() + PARENT_SECONDS
+    while os.getppid() == parent and time.monotonic() < limit:
+        time.sleep(0.05)
 
 
 def describe(error: BaseException) -> str:

@@ -5,8 +5,6 @@ import errno
 import gc
 import os
 import shutil
-import signal
-import subprocess
 import sys
 import time
 from importlib import import_module
@@ -22,15 +20,13 @@ from src.cli.commands.evaluate import evaluate
 from src.cli.commands.fit import fit_and_test
 from src.cli.console import Console, silence_noise
 from src.cli.facts import fill_in
-from src.cli.report import closing, headline, shown_path
+from src.cli.report import closing, headline
 from src.cli.request import Request
 from src.errors import RunFailure
 from src.runs.run import NAME_VARIABLE
 from src.runtime.launch import is_main_process
 from src.runtime.memory import keep_freed_memory
 from src.runtime.signals import STOP, Stopped
-
-PARENT_SECONDS = 20  # that a process which failed waits for the one that started it
 
 
 def run(request: Request, start: float) -> int:
@@ -75,8 +71,10 @@ def _build_and_run(request: Request, start: float) -> int:
         if not is_main_process() or line.command in TRYING:
             status, _ = _guarded(cli)
             if status and not is_main_process() and NAME_VARIABLE in os.environ:
+                from src.cli.explain import outlast
+
                 _leave_process_group()  # so the others learn of it
-                _outlast(os.getppid())
+                outlast(os.getppid())
             return status
         if request.run is None:
             (cli.run.directory / "config.yaml").write_text(cli.config_text, encoding="utf-8")
@@ -108,27 +106,12 @@ def _guarded(cli: CLI) -> tuple[int, str | None]:
         else:
             _module_of(command)(cli)
         return 0, None
-    except Stopped as stopped:
-        return _stop(cli, stopped), str(stopped)
     except BaseException as error:
-        from src.cli.explain import explain
+        from src.cli.explain import explain, say_stopped
 
+        if isinstance(error, Stopped):
+            return say_stopped(error, cli.run.directory if cli.request.line.trains else None), str(error)
         return explain(error, cli.start_check.started, _in_group())
-
-
-def _stop(cli: CLI, stopped: Stopped) -> int:
-    """Say how to go on, ask SLURM to start the job again where it announced the end, and return the exit code."""
-    if not is_main_process():
-        # of a process that Lightning started it would take any other code for a crash, and kill all others
-        return 0 if NAME_VARIABLE in os.environ else stopped.exit_code
-    if stopped.signum == getattr(signal, "SIGUSR1", None):
-        job = os.environ.get("SLURM_ARRAY_JOB_ID")
-        job = f"{job}_{os.environ['SLURM_ARRAY_TASK_ID']}" if job else os.environ["SLURM_JOB_ID"]
-        done = subprocess.run(["scontrol", "requeue", job], check=False)
-        print(f"job {job}: " + ("will be started again" if done.returncode == 0 else "scontrol could not requeue it"))
-    if cli.request.line.trains:
-        print(f"{stopped}; continue with: python train.py --resume {shown_path(cli.run.directory)}")
-    return stopped.exit_code
 
 
 def _module_of(command: str) -> Any:
@@ -146,13 +129,6 @@ def _leave_process_group() -> None:
     """End gloo's threads, which otherwise now and then abort a process that is exiting; for NCCL Lightning does it."""
     if _in_group() and torch.distributed.get_backend() == "gloo":
         torch.distributed.destroy_process_group()
-
-
-def _outlast(parent: int) -> None:
-    """Let the process that started this one end first: Lightning would kill it as soon as it sees this one fail."""
-    limit = time.monotonic() + PARENT_SECONDS
-    while os.getppid() == parent and time.monotonic() < limit:
-        time.sleep(0.05)
 
 
 def _in_group() -> bool:

@@ -18,6 +18,7 @@ from torchmetrics import Metric, MetricCollection
 
 from src.models.checks import check_names, check_parts
 from src.models.evaluation_sets import set_names
+from src.models.metrics.late_updates import LateUpdates
 from src.models.metrics.running_mean import RunningMean
 from src.optim.parameters import Factories, build_optimizer
 from src.optim.schedulers import build_scheduler, steps_per_batch
@@ -86,10 +87,9 @@ class BaseModule(LightningModule):
         self.train_metrics = used.clone(prefix="train/")
         self.val_metrics = collection.clone(prefix="val/")
         self.test_metrics = collection.clone(prefix="test/")
-        self._more_metrics: dict[str, MetricCollection] = {}  # of further validation and test sets
+        self._late: dict[str, LateUpdates] = {}  # the metrics of each set that was met
         self._grouping = decay_norm_and_bias, layer_decay
         self._means: defaultdict[str, RunningMean] = defaultdict(RunningMean)  # of the loss, by set
-        self._shapes: dict[str, Any] = {}  # of what the metrics of each set got
 
     def __setattr__(self, name: str, value: Any) -> None:
         """Set an attribute; the running hook's name, set 40 times a step, without the checks of nn.Module."""
@@ -175,62 +175,44 @@ class BaseModule(LightningModule):
 
     def sums(self) -> dict[str, Any]:
         """Return what this process has summed up of the running training epoch, on the CPU."""
-        metrics = self.train_metrics.items(keep_base=True, copy_state=False)
-        states = {name: (metric.metric_state, metric.update_count) for name, metric in metrics}
-        return {"loss": self._means["train"].state(), "metrics": apply_to_collection(states, Tensor, Tensor.cpu)}
+        return {"loss": self._means["train"].state(), **self._updates("train").state()}
 
     def load_sums(self, sums: dict[str, Any]) -> None:
         """Go on from what `sums` returned."""
         self._means["train"].load(sums["loss"], self.device)
-        for name, metric in self.train_metrics.items(keep_base=True, copy_state=False):
-            states, metric._update_count = sums["metrics"][name]
-            for attribute, value in apply_to_collection(states, Tensor, Tensor.to, self.device).items():
-                setattr(metric, attribute, value)
+        self._updates("train").load(sums, self.device)
 
     def _shared_step(self, batch: Any, name: str) -> dict[str, Any]:
         loss, predictions, targets = self.step(batch)
         predictions = apply_to_collection(predictions, Tensor, Tensor.detach)
         self._means[name].update(loss.detach(), len(targets))
-        metrics = self._metrics(name)
-        if name not in self._shapes:
-            self._shapes[name] = apply_to_collection((predictions, targets), Tensor, Tensor.to, "meta")
-        try:
-            metrics.update(predictions, targets)
-        except Exception as error:  # whatever a metric says of what it cannot take
-            from src.models.misfit import misfit
-
-            given = predictions, targets
-            raise misfit(metrics, given, error, lambda metric: metric.clone().update(*given)) from error
+        self._updates(name).update(predictions, targets)
         return {"loss": loss, "predictions": predictions, "targets": targets}
 
-    def _metrics(self, name: str) -> MetricCollection:
-        """Return the metrics of the training, or of a validation or test set."""
-        stage = name.partition("/")[0]
-        metrics: MetricCollection = self._more_metrics.get(name, getattr(self, f"{stage}_metrics"))
-        if name != stage and name not in self._more_metrics:
-            metrics = self._more_metrics[name] = metrics.clone(prefix=f"{name}/")
-            metrics.reset()
-        return metrics
+    def _updates(self, name: str) -> LateUpdates:
+        """Return what gives its metrics to the training, or to a validation or test set."""
+        if name not in self._late:
+            stage = name.partition("/")[0]
+            metrics: MetricCollection = getattr(self, f"{stage}_metrics")
+            self._late[name] = LateUpdates(metrics if name == stage else metrics.clone(prefix=f"{name}/"))
+            if name != stage:
+                self._late[name].metrics.reset()
+        return self._late[name]
 
     def _names(self, name: str) -> list[str]:
         """Return the full names of all that is logged of one set."""
-        return [f"{name}/loss", *map(str, self._metrics(name).keys())]
+        return [f"{name}/loss", *map(str, self._updates(name).metrics.keys())]
 
     def _results(self, name: str) -> dict[str, Tensor]:
         """Return what is logged of the metrics of one set at the end of an epoch."""
-        metrics = self._metrics(name)
-        try:
-            return dict(metrics.compute())
-        except Exception as error:  # some notice only now what they could not take
-            from src.models.misfit import misfit
-
-            raise misfit(metrics, self._shapes.get(name), error, lambda metric: metric.compute()) from error
+        return self._updates(name).compute()
 
     def _log_epoch(self, sets: list[str]) -> None:
         """Log the means over all samples of all ranks, and start anew."""
         values: dict[str, Tensor] = {}
         for name in sets:
-            values |= {f"{name}/loss": self._means[name].compute(self.trainer.strategy.reduce), **self._results(name)}
-            self._metrics(name).reset()
+            loss = self._means[name].compute(self.trainer.strategy.reduce)
+            values |= {f"{name}/loss": loss, **self._results(name)}
             self._means[name].reset()
+            self._updates(name).reset()
         self.log_dict(values, sync_dist=isinstance(self.trainer.strategy, ParallelStrategy))

@@ -61,7 +61,7 @@ class DetectorModule(BaseModule):
 
     def _names(self, name: str) -> list[str]:
         names = super()._names(name)
-        if any(isinstance(metric, MeanAveragePrecision) for metric in self._metrics(name).values()):
+        if any(isinstance(metric, MeanAveragePrecision) for metric in self._updates(name).metrics.values()):
             names += [f"{name}/{value}" for value in PRECISIONS if f"{name}/{value}" not in names]
         return names
 

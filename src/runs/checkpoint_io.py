@@ -1,7 +1,6 @@
 import io
 import os
 import pickle
-import re
 from collections import OrderedDict
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 from src.errors import RunFailure
 from src.runs.files import is_sharded, replace
 
+PLAIN = (str, int, float, bool, type(None))
 MODULE, DATA = "module", "data"  # where a checkpoint holds class_path and init_args of its module and its data
 
 
@@ -40,7 +40,7 @@ class DurableCheckpointIO(TorchCheckpointIO):
         except BaseException as error:
             temporary.unlink(missing_ok=True)
             if isinstance(error, OSError | RuntimeError):  # torch's zip writer turns one into the other
-                from src.runs.full_disk import explain
+                from src.runs.unsaved import explain
 
                 raise RunFailure(explain(error, checkpoint, target)) from error
             raise
@@ -63,23 +63,30 @@ def read_checkpoint(path: str | Path, map_location: Any = "cpu") -> dict[str, An
 
 def check_plain(content: dict[str, Any]) -> None:
     """Raise a RunFailure if a checkpoint holds more than tensors and plain data, such as a NumPy array."""
-    for key, value in content.items():
-        buffer = io.BytesIO()
-        try:
-            torch.save(_without_tensors(value), buffer)
-            buffer.seek(0)
-            torch.load(buffer, weights_only=True)
-        except (pickle.UnpicklingError, pickle.PicklingError, AttributeError, TypeError) as error:
-            found = re.search(r"GLOBAL (\S+)", str(error))
-            raise RunFailure(
-                f"'{key}' in the checkpoint holds {found[1] if found else error}, which could not be read back safely; "
-                "let on_save_checkpoint and state_dict give tensors, numbers, texts, lists and dictionaries"
-            ) from None
+    if unsafe(content) is not None:
+        from src.runs.unsaved import name_unsafe
+
+        raise RunFailure(name_unsafe(content)) from None
 
 
-def _without_tensors(node: Any) -> Any:
+def unsafe(content: Any) -> Exception | None:
+    """Return what reading back would raise, None if nothing; only what is not plain at first sight is tried out."""
+    if not (odd := _odd(content)):
+        return None
+    buffer = io.BytesIO()
+    try:
+        torch.save(odd, buffer)
+        buffer.seek(0)
+        torch.load(buffer, weights_only=True)
+    except (pickle.UnpicklingError, pickle.PicklingError, AttributeError, TypeError) as error:
+        return error
+    return None
+
+
+def _odd(node: Any) -> list[Any]:
+    """Return what is neither a tensor nor plain data."""
+    if type(node) in (dict, OrderedDict):
+        return _odd([*node.keys(), *node.values()])
     if type(node) in (list, tuple):
-        return [_without_tensors(item) for item in node]
-    if isinstance(node, dict) and type(node) in (dict, OrderedDict):
-        return {key: _without_tensors(value) for key, value in node.items()}
-    return None if isinstance(node, torch.Tensor) else node
+        return [odd for item in node for odd in _odd(item)]
+    return [] if type(node) in PLAIN or isinstance(node, torch.Tensor) else [node]

@@ -24,6 +24,7 @@ from src.models.load import load_model
 from src.runs.find import run_of_checkpoint
 
 TOLERANCE = 1e-4  # greatest difference to the module's own outputs
+ONNX_BYTES = 2**31 - 2**20  # of weights, at most: protobuf's limit
 SAMPLES, SIZES, ROUNDS = 64, (1, 64), 21
 RUN = {  # in a process that finds nothing of this project
     "onnx": "import onnxruntime; f = onnxruntime.InferenceSession(sys.argv[1], providers=['CPUExecutionProvider'])\n"
@@ -129,6 +130,10 @@ def _metadata(exported: Exported, data: Any, run: Any, inputs: Tensor) -> dict[s
 
 def write(exported: Exported, inputs: Tensor, path: Path, kind: str, described: dict[str, Any]) -> None:
     """Write the network for any number of inputs at a time, with its description."""
+    num_bytes = sum(value.nbytes for value in exported.state_dict().values())
+    if kind == "onnx" and num_bytes > ONNX_BYTES:
+        wide = f"{num_bytes / 1e9:.2f} GB of weights, and an .onnx file holds at most {ONNX_BYTES / 1e9:.2f}"
+        raise RunFailure(f"{type(exported.module).__name__} has {wide}; write --format pt2")
     sizes = {2: torch.export.Dim("height"), 3: torch.export.Dim("width")} if exported.any_size else {}
     shapes = ({0: torch.export.Dim("batch"), **sizes},)
     if exported.any_size:  # the size of the samples may be that of the network, which would be taken for the only one

@@ -2,7 +2,8 @@ from src import lazy
 
 __getattr__, __dir__, __all__ = lazy(
     __name__,
-    collate="KeepLists PadSequences",
+    keep_lists="KeepLists",
+    pad_sequences="PadSequences",
     cutout="Cutout",
     per_image="RandomCrop RandomFlip RandomShift",
     per_sample="PerSample",

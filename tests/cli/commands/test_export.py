@@ -118,6 +118,9 @@ def test_what_differs_is_removed_and_what_is_not_there_is_made_up(
     failed = train("export", "--ckpt_path", str(path), "--format", "pt2")
     assert failed.code == 1 and "best.pt2 was removed: its outputs differ by more than -1" in failed.err
     assert not path.with_suffix(".pt2").exists()
+    monkeypatch.setattr("src.cli.commands.export.ONNX_BYTES", 1000)  # a network of 2 GB takes minutes to export
+    failed = train("export", "--ckpt_path", str(path), "--format", "onnx")
+    assert failed.code == 1 and "and an .onnx file holds at most 0.00; write --format pt2" in failed.err
 
 
 @pytest.mark.parametrize("task", ["detection", "gpt", "gan", "vae"])

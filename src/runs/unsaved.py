@@ -1,8 +1,24 @@
+"""Why a checkpoint could not be written. Only loaded when one could not."""
+
+import re
 import shutil
 from pathlib import Path
 from typing import Any
 
 import torch
+
+from src.runs.checkpoint_io import unsafe
+
+
+def name_unsafe(content: dict[str, Any]) -> str:
+    """Say what in a checkpoint could not be read back."""
+    errors = {key: unsafe(value) for key, value in content.items()}
+    key, error = next((key, error) for key, error in errors.items() if error is not None)
+    found = re.search(r"GLOBAL (\S+)", str(error))
+    return (
+        f"'{key}' in the checkpoint holds {found[1] if found else error}, which could not be read back safely; "
+        "let on_save_checkpoint and state_dict give tensors, numbers, texts, lists and dictionaries"
+    )
 
 
 def explain(error: Exception, checkpoint: dict[str, Any], target: Path) -> str:
