@@ -1,6 +1,6 @@
 """Kill real trainings at random instants, continue them until they are done, and compare how they end.
 
-python -m benchmarks.kill [--kills N] [--seed S]
+python -m benchmarks.kill [--kills N] [--seed S] [--background]
 
 Each run is `train.py ... --resume auto`, again and again, until it ends by itself. In between it is killed: at any
 time, during start-up, while a checkpoint is being written, or by the death of a loader's worker; with SIGKILL, SIGTERM
@@ -30,6 +30,7 @@ from PIL import Image
 ROOT = Path(__file__).resolve().parent.parent
 SIGNALS = (signal.SIGKILL, signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 WAYS = ("any time", "any time", "any time", "start-up", "while saving", "a worker")
+BACKGROUND = "{class_path: src.runs.checkpoint_io.DurableCheckpointIO, init_args: {background_mb: 0}}"
 COMMON = ["--trainer.max_epochs", "8", "--callbacks.last.every_n_steps", "3", "--trainer.val_check_interval", "0.5"]
 
 
@@ -147,11 +148,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=10)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--background", action="store_true", help="write checkpoints while the training goes on")
     options = parser.parse_args()
     generator, counts, runs, wrong = random.Random(options.seed), Counter[str](), 0, 0
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         todo = jobs(folder)
+        for job in todo:
+            job.words += ["--trainer.plugins+", BACKGROUND] if options.background else []
         for job in todo:
             start = time.monotonic()
             if job.start(folder, "whole").wait() != 0:

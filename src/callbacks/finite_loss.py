@@ -8,7 +8,6 @@ from torch.distributed.tensor import DTensor
 from torch.optim import Optimizer
 
 from src.callbacks.helpers.batch import loss_of
-from src.errors import RunFailure
 
 MOST_KEPT = 1000  # losses
 
@@ -101,13 +100,9 @@ class FiniteLoss(Callback):
             self._fail(trainer, "the loss became NaN or infinite in", numbers[int(finite.argmin())])
 
     def _fail(self, trainer: Trainer, what: str, number: int) -> None:
-        epoch, batch = divmod(number, max(int(trainer.num_training_batches), 1))
-        clipping = ", trainer.gradient_clip_val 1.0" if trainer.lightning_module.automatic_optimization else ""
-        raise RunFailure(
-            f"{what} batch {batch} of epoch {epoch} (batch {number} of the run, all counted from 0). What was saved "
-            f"before is sound. A lower learning rate{clipping} or callbacks.finite.skip true may help. To find samples "
-            f"and layer: python train.py replay --resume {trainer.default_root_dir} --batch {number}"
-        )
+        from src.callbacks.helpers.not_finite import not_finite
+
+        raise not_finite(trainer, what, number)
 
 
 def _all_finite(tensors: list[Tensor], device: torch.device) -> bool:

@@ -49,9 +49,7 @@ class LastCheckpoint(Checkpoint):
     ) -> None:
         often = (1 if every_n_steps is None else every_n_steps, 1 if every_n_minutes is None else every_n_minutes)
         if every_n_epochs < 0 or num_older < 0 or often[0] < 1 or often[1] <= 0:
-            wanted = (
-                "every_n_epochs and num_older must be at least 0, every_n_steps at least 1, every_n_minutes above 0"
-            )
+            wanted = "every_n_epochs and num_older must be at least 0, every_n_steps 1, every_n_minutes above 0"
             got = f"{every_n_epochs}, {num_older}, {every_n_steps}, {every_n_minutes}"
             raise ValueError(f"LastCheckpoint: {wanted}; got {got}")
         self.path = Path(dirpath) / "last.ckpt"
@@ -147,6 +145,7 @@ class LastCheckpoint(Checkpoint):
             if trainer.is_global_zero:
                 for logger in trainer.loggers:
                     getattr(getattr(logger, "experiment", None), "flush", lambda: None)()
+                getattr(trainer.strategy.checkpoint_io, "wait", lambda: None)()  # what is still being written
                 self._rotate()
             self._point = point
             try:

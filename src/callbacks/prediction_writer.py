@@ -1,5 +1,4 @@
 import csv
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -7,8 +6,6 @@ import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import BasePredictionWriter
 from torch import Tensor
-
-from src.errors import UsageError
 
 
 class PredictionWriter(BasePredictionWriter):
@@ -32,7 +29,9 @@ class PredictionWriter(BasePredictionWriter):
         self, trainer: Any, pl_module: Any, prediction: Any, batch_indices: Any, batch: Any, *numbers: int
     ) -> None:
         """Keep one batch's rows."""
-        columns = _columns({"prediction": prediction} if isinstance(prediction, Tensor) else prediction)
+        from src.callbacks.helpers.prediction_table import columns_of  # few runs predict
+
+        columns = columns_of({"prediction": prediction} if isinstance(prediction, Tensor) else prediction)
         self._names = list(columns)
         indices = [int(index) for index in batch_indices or ()]
         self._rows += [list(row) for row in zip(indices, *(c.tolist() for c in columns.values()), strict=True)]
@@ -44,35 +43,13 @@ class PredictionWriter(BasePredictionWriter):
             parts = [None] * trainer.world_size
             torch.distributed.all_gather_object(parts, self._rows)
         if trainer.is_global_zero:
+            from src.callbacks.helpers.prediction_table import with_names
+
             rows = sorted(row for part in parts for row in part)
-            names, rows = _with_names(["index", *self._names], rows, getattr(trainer, "datamodule", None))
+            names, rows = with_names(["index", *self._names], rows, getattr(trainer, "datamodule", None))
             with self.path.open("w", newline="", encoding="utf-8") as file:
                 writer = csv.writer(file)
                 writer.writerow(names)
                 writer.writerows(rows)
             print(f"predictions: {self.path}")
         self._rows = []
-
-
-def _with_names(names: list[str], rows: list[list[Any]], data: Any) -> tuple[list[str], list[list[Any]]]:
-    """Add the columns that need the datamodule."""
-    splits, classes = getattr(data, "splits", {}), getattr(data, "class_names", None)
-    samples: Any = splits.get(getattr(data, "predicted", "test"))
-    if rows and hasattr(samples, "name") and samples.name(0) is not None:
-        names, rows = [*names, "file"], [[*row, samples.name(row[0])] for row in rows]
-    if classes and "prediction" in names:
-        place = names.index("prediction")
-        names, rows = [*names, "class"], [[*row, classes[row[place]]] for row in rows]
-    return names, rows
-
-
-def _columns(prediction: Any) -> dict[str, Tensor]:
-    if not isinstance(prediction, Mapping):
-        raise UsageError(f"predict_step must return a mapping of names to tensors, got {type(prediction).__name__}")
-    columns: dict[str, Tensor] = {}
-    for name, values in prediction.items():
-        if not isinstance(values, Tensor) or values.ndim not in (1, 2):
-            raise UsageError(f"predict_step's '{name}' must be a tensor of shape (B,) or (B, K), got {values!r:.80}")
-        parts = {name: values} if values.ndim == 1 else {f"{name}_{k}": values[:, k] for k in range(values.shape[1])}
-        columns |= parts
-    return columns

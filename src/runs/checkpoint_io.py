@@ -2,6 +2,7 @@ import io
 import os
 import pickle
 from collections import OrderedDict
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
@@ -21,35 +22,64 @@ class DurableCheckpointIO(TorchCheckpointIO):
     A file is written beside its target, flushed to the disk and renamed. Lightning's own way goes through $TMPDIR and
     can destroy the file it replaces (Lightning issues 19970 and 21253).
 
+    Args:
+        background_mb: A checkpoint of at least so many MB is copied on the CPU and written while the training goes on,
+            up to two at a time; null for never. Reading, the next save but one and the end of a training wait for it.
+
     Raises:
         RunFailure: If the disk is full; the old file stays as it was.
     """
+
+    def __init__(self, background_mb: float | None = 32.0) -> None:
+        super().__init__()
+        self.background_mb = background_mb
+        self._writes: list[Future[None]] = []
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None) -> None:
         """Replace the file at `path` by the checkpoint in one step."""
         check_plain(checkpoint)
         target = Path(os.path.realpath(path))
-        target.parent.mkdir(parents=True, exist_ok=True)
-        temporary = target.with_name(f"{target.name}.tmp")
-        try:
-            with temporary.open("wb") as file:
-                torch.save(checkpoint, file)
-                file.flush()
-                os.fsync(file.fileno())
-            replace(temporary, target)
-        except BaseException as error:
-            temporary.unlink(missing_ok=True)
-            if isinstance(error, OSError | RuntimeError):  # torch's zip writer turns one into the other
-                from src.runs.unsaved import explain
+        if self.background_mb is None or num_bytes(checkpoint) < 1e6 * self.background_mb:
+            self.wait()
+            write(checkpoint, target)
+        else:
+            from src.runs.background import begin
 
-                raise RunFailure(explain(error, checkpoint, target)) from error
-            raise
+            self.wait(but=1)
+            self._writes.append(begin(checkpoint, target))
+
+    def wait(self, but: int = 0) -> None:
+        """Wait until all is written, or all but so many."""
+        while len(self._writes) > but:
+            self._writes.pop(0).result()
+
+    teardown = wait
 
     def load_checkpoint(
         self, path: str | Path, map_location: Any | None = None, weights_only: bool | None = None
     ) -> dict[str, Any]:
         """Read a checkpoint, tensors and plain data only, onto the CPU."""
+        self.wait()
         return read_checkpoint(path, map_location or "cpu")
+
+
+def write(checkpoint: dict[str, Any], target: Path) -> None:
+    """Replace a file by a checkpoint in one step."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.with_name(f"{target.name}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            torch.save(checkpoint, file)
+            file.flush()
+            os.fsync(file.fileno())
+        replace(temporary, target)
+    except BaseException as error:
+        temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError | RuntimeError):  # torch's zip writer turns one into the other
+            from src.runs.unsaved import explain
+
+            raise RunFailure(explain(error, checkpoint, target)) from error
+        raise
 
 
 def read_checkpoint(path: str | Path, map_location: Any = "cpu") -> dict[str, Any]:
@@ -67,6 +97,14 @@ def check_plain(content: dict[str, Any]) -> None:
         from src.runs.unsaved import name_unsafe
 
         raise RunFailure(name_unsafe(content)) from None
+
+
+def num_bytes(node: Any) -> int:
+    """Return the bytes of all tensors in a checkpoint."""
+    if isinstance(node, torch.Tensor):
+        return node.nbytes
+    items = node.values() if isinstance(node, dict) else node if isinstance(node, list | tuple) else ()
+    return sum(map(num_bytes, items))
 
 
 def unsafe(content: Any) -> Exception | None:

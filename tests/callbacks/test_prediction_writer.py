@@ -1,12 +1,12 @@
 import pytest
 import torch
 
-from src.callbacks.prediction_writer import _columns
+from src.callbacks.helpers.prediction_table import columns_of
 from src.errors import UsageError
 
 
 def test_columns_of_one_and_of_two_dimensions() -> None:
-    columns = _columns({"a": torch.tensor([1, 2]), "b": torch.tensor([[3, 4], [5, 6]])})
+    columns = columns_of({"a": torch.tensor([1, 2]), "b": torch.tensor([[3, 4], [5, 6]])})
     assert {name: values.tolist() for name, values in columns.items()} == {"a": [1, 2], "b_0": [3, 5], "b_1": [4, 6]}
 
 
@@ -16,4 +16,4 @@ def test_columns_of_one_and_of_two_dimensions() -> None:
 )
 def test_what_makes_no_table_is_refused(prediction: object, message: str) -> None:
     with pytest.raises(UsageError, match=message):
-        _columns(prediction)
+        columns_of(prediction)

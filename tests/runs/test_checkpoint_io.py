@@ -4,16 +4,18 @@ import resource
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from src.errors import RunFailure
-from src.runs.checkpoint_io import DurableCheckpointIO
-from tests.conftest import DIGITS, ROOT, Train
+from src.runs.checkpoint_io import DurableCheckpointIO, write
+from tests.conftest import DIGITS, PLAIN, ROOT, Train, same_weights
 
 
 def test_what_is_saved_is_loaded_and_nothing_is_left_beside_it(tmp_path: Path) -> None:
@@ -38,27 +40,99 @@ def test_a_link_stays_a_link(tmp_path: Path) -> None:
 WRITER = """
 import sys, torch
 from src.runs.checkpoint_io import DurableCheckpointIO
-number = 0
+number, writer = 0, DurableCheckpointIO({})
+tensors = {{str(k): torch.zeros(250_000) for k in range(8)}}
 while True:
     number += 1
-    tensors = {str(k): torch.full((250_000,), number) for k in range(8)}
-    DurableCheckpointIO().save_checkpoint(tensors, sys.argv[1])
+    for tensor in tensors.values():
+        tensor.fill_(number)
+    writer.save_checkpoint(tensors, sys.argv[1])
     print(number, flush=True)
 """
 
 
 @pytest.mark.kills
-def test_a_process_killed_while_it_writes_leaves_a_whole_file(tmp_path: Path) -> None:
+@pytest.mark.parametrize("background_mb", ["0", "None"])
+def test_a_process_killed_while_it_writes_leaves_a_whole_file(tmp_path: Path, background_mb: str) -> None:
     path = tmp_path / "x.ckpt"
     for kill in range(5):
-        command = [sys.executable, "-c", WRITER, str(path)]
+        command = [sys.executable, "-c", WRITER.format(background_mb), str(path)]
         with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
             assert process.stdout is not None
-            process.stdout.readline()
+            for _ in range(3):  # the first is written by then
+                process.stdout.readline()
             time.sleep(0.01 * kill)  # somewhere in a later write
             process.send_signal(signal.SIGKILL)
         values = {int(v) for tensor in torch.load(path, weights_only=True).values() for v in tensor.unique()}
         assert len(values) == 1
+
+
+def test_what_is_written_in_the_background_is_what_was_saved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    writer, path, order = DurableCheckpointIO(background_mb=0), tmp_path / "x.ckpt", list[str]()
+    may_write = threading.Event()
+
+    def slow(checkpoint: dict[str, Any], target: Path) -> None:
+        may_write.wait(30)
+        order.append(target.name)
+        write(checkpoint, target)
+
+    monkeypatch.setattr("src.runs.background.write", slow)
+    weight, states = torch.zeros(100_000), {"count": 1}
+    content = {"state_dict": {"a": weight, "tied": weight.view(10, -1)}, "states": states}
+    writer.save_checkpoint(content, path)
+    weight.fill_(1.0)  # the training goes on
+    states["count"] = 2
+    writer.save_checkpoint(content, tmp_path / "y.ckpt")
+    assert not path.exists()
+    third = threading.Thread(target=writer.save_checkpoint, args=(content, path))
+    third.start()
+    third.join(0.2)
+    assert third.is_alive()  # two are on their way, so the third waits
+    may_write.set()
+    third.join()
+    writer.wait()
+    assert order == ["x.ckpt", "y.ckpt", "x.ckpt"]
+    weight.fill_(2.0)
+    for name, value in (("x", 1.0), ("y", 1.0)):
+        found = torch.load(tmp_path / f"{name}.ckpt", weights_only=True)
+        assert set(found["state_dict"]["a"].tolist()) == {value} and found["states"] == {"count": 2}
+    writer.save_checkpoint(content, path)
+    found = writer.load_checkpoint(path)  # which waits
+    assert found["state_dict"]["tied"].shape == (10, 10_000) and set(found["state_dict"]["a"].tolist()) == {2.0}
+    assert sorted(item.name for item in tmp_path.iterdir()) == ["x.ckpt", "y.ckpt"]
+
+
+def test_the_first_state_is_kept_as_it_was(tmp_path: Path) -> None:
+    writer, weight = DurableCheckpointIO(background_mb=0.1), torch.zeros(100_000)
+    tied = {"a": weight, "b": weight.detach(), "small": torch.zeros(3, requires_grad=True)}
+    writer.save_checkpoint(tied, tmp_path / "x.ckpt")
+    weight.fill_(1.0)
+    writer.teardown()
+    found = torch.load(tmp_path / "x.ckpt", weights_only=True)
+    assert not found["a"].any() and found["a"].data_ptr() == found["b"].data_ptr()
+    assert (tmp_path / "x.ckpt").stat().st_size < 500_000  # both names lead to one tensor, as in the network
+
+
+def test_what_prevented_a_write_in_the_background_is_told(tmp_path: Path) -> None:
+    writer, folder = DurableCheckpointIO(background_mb=0), tmp_path / "no"
+    folder.touch()  # a file where a folder should be
+    writer.save_checkpoint({"a": torch.zeros(10)}, folder / "x.ckpt")
+    with pytest.raises((RunFailure, OSError)):
+        writer.teardown()
+    writer.teardown()  # told once
+
+
+@pytest.mark.long
+def test_a_training_that_saves_in_the_background_is_the_same(train: Train, tmp_path: Path) -> None:
+    words = ("fit", "--config", DIGITS, "--trainer.max_epochs", "3", "--callbacks.last.every_n_steps", "2", *PLAIN)
+    plugin = "{class_path: src.runs.checkpoint_io.DurableCheckpointIO, init_args: {background_mb: 0}}"
+    for name, more in {"a": (), "b": ("--trainer.plugins+", plugin)}.items():
+        result = train(*words, "--run_name", name, *more)
+        assert result.code == 0, result.err
+    assert same_weights(tmp_path / "logs/digits/a", tmp_path / "logs/digits/b")
+    folders = [sorted(p.name for p in (tmp_path / f"logs/digits/{name}/checkpoints").iterdir()) for name in "ab"]
+    assert folders[0] == folders[1]
+    assert train("test", "--config", DIGITS, "--run_name", "b").code == 0
 
 
 def test_a_full_disk_leaves_the_old_file_whole(tmp_path: Path) -> None:

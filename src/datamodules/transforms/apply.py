@@ -42,14 +42,6 @@ def _typed(images: Any, targets: Any) -> tuple[Any, Any]:
         return images, targets
     if not isinstance(targets, list) or not all(isinstance(target, dict) for target in targets):
         return images, targets
-    images = [tv_tensors.Image(image) for image in images]
-    typed = []
-    for image, target in zip(images, targets, strict=True):
-        kinds: dict[str, Any] = dict(target)
-        if "boxes" in kinds and not isinstance(kinds["boxes"], tv_tensors.TVTensor):
-            size: Any = tuple(image.shape[-2:])
-            kinds["boxes"] = tv_tensors.BoundingBoxes(kinds["boxes"], format="XYXY", canvas_size=size)
-        if "masks" in kinds and not isinstance(kinds["masks"], tv_tensors.TVTensor):
-            kinds["masks"] = tv_tensors.Mask(kinds["masks"])
-        typed.append(kinds)
-    return images, typed
+    from src.datamodules.transforms.typed_targets import typed_targets  # of detectors
+
+    return typed_targets(images, targets)
