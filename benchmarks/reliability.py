@@ -20,7 +20,7 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 from torch import nn
 
 from benchmarks.data import MadeUpMNIST, floats
-from benchmarks.pairs import compare
+from benchmarks.pairs import compare, measure, record_ratio, seconds
 from src.callbacks import FiniteLoss, LastCheckpoint
 from src.cli.console import silence_noise
 from src.datamodules import VisionDataModule
@@ -29,6 +29,11 @@ from src.models import ClassifierModule
 from src.models.networks import MLP
 from src.runs.checkpoint_io import DurableCheckpointIO
 from src.runs.resume import read_start
+
+LOOP = {  # what is read of a training's counters
+    "epoch_loop.state_dict": {"_batches_that_stepped": 1},
+    "epoch_loop.batch_progress": {"current": {"ready": 0}},
+}
 
 
 def epoch(callbacks: list[Callback], net: Callable[[], nn.Module] | None = None, **options: Any) -> Callable[[], None]:
@@ -61,16 +66,26 @@ def main() -> None:
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "x.ckpt")
-        content = {"state_dict": {"a": torch.randn(2**28)}, "loops": {}, "optimizer_states": [], "global_step": 1}
+        content = {"state_dict": {"a": torch.randn(2**28)}, "loops": {"fit_loop": LOOP}, "optimizer_states": []}
         compare(
             "saving 1 GiB", "no slower than Lightning's", 5,
-            ours=lambda: DurableCheckpointIO().save_checkpoint(content, path),
+            ours=lambda: DurableCheckpointIO(background_mb=None).save_checkpoint(content, path),
             lightnings=lambda: TorchCheckpointIO().save_checkpoint(content, path),
         )  # fmt: skip
+
+        def stands_still(writer: DurableCheckpointIO) -> float:
+            taken = seconds(lambda: writer.save_checkpoint(content, path))
+            writer.wait()
+            return taken
+
+        writers = {"in the background": DurableCheckpointIO(), "at once": DurableCheckpointIO(background_mb=None)}
+        still = measure(5, {name: partial(stands_still, writer) for name, writer in writers.items()})
+        what = "how long a training stands still for 1 GiB, in the background over at once"
+        record_ratio(what, "at most 0.33", still, *writers)
         print(f"checking 1 GiB whole: {min(timeit.repeat(lambda: read_start(path), number=1, repeat=3)):.2f} s")
         device, count = torch.device("cpu"), 100_000
-        seconds = timeit.timeit(lambda: seed_batch(device, 0, 0, 0, 1), number=count)
-        print(f"seeding a batch: {seconds / count * 1e6:.1f} microseconds")
+        taken = timeit.timeit(lambda: seed_batch(device, 0, 0, 0, 1), number=count)
+        print(f"seeding a batch: {taken / count * 1e6:.1f} microseconds")
         protection: list[Callback] = [FiniteLoss(), LastCheckpoint(folder, every_n_epochs=0)]  # saves once, at the end
         ways = {
             "plain": epoch([], logger=False, enable_checkpointing=False),

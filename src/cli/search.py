@@ -11,6 +11,7 @@ from src.runs.yaml_files import load_file
 KEYS = ("objectives", "space", "num_trials", "sampler", "pruner", "storage")
 SAMPLER = {"class_path": "optuna.samplers.TPESampler", "init_args": {"seed": 0}}
 PRUNER = {"class_path": "optuna.pruners.NopPruner"}
+MANY = 4  # choices, each of which costs a quarter of a second to check
 
 
 @dataclass
@@ -99,13 +100,17 @@ class Search:
         return cls(objectives, parameters, count, **named)
 
     def corners(self) -> Iterator[dict[str, Any]]:
-        """Yield few sets of values in which each value that is named occurs, to be checked."""
-        for number in range(max(2, *(len(parameter.choices) for parameter in self.space))):
+        """Yield few sets of values in which each that is named occurs, of many numbers the ends, to be checked."""
+        tried = {parameter.key: parameter.choices or [parameter.low, parameter.high] for parameter in self.space}
+        asked = {key for parameter in self.space for key in parameter.when}
+        for key, values in tried.items():
+            if len(values) > MANY and key not in asked and all(type(value) in (int, float) for value in values):
+                tried[key] = [min(values), max(values)]
+        for number in range(max(2, *map(len, tried.values()))):
             chosen: dict[str, Any] = {}
             for parameter in self.space:
                 if parameter.applies(chosen):
-                    values = parameter.choices or [parameter.low, parameter.high]
-                    chosen[parameter.key] = values[number % len(values)]
+                    chosen[parameter.key] = tried[parameter.key][number % len(tried[parameter.key])]
             yield chosen
 
 

@@ -20,6 +20,7 @@ import torch
 import yaml
 
 from src.callbacks.trial_report import open_storage
+from src.cli.search import Parameter, Search
 from src.cli.series import _needs_one_process
 from tests.conftest import DIGITS, QUICK, ROOT, Train, same_weights
 
@@ -144,6 +145,22 @@ def test_a_grid_ends_by_itself_and_its_best_is_repeated_with_other_seeds(train: 
     runs = [tmp_path / f"logs/digits/s-00{number}-seed{seed}" for seed in (1, 2)]
     values = [json.loads((run / "run.json").read_text())["metrics"]["val/accuracy"] for run in runs]
     assert float(mean) == pytest.approx(sum(values) / 2, abs=1e-4)
+
+
+def test_every_named_value_is_checked_but_of_many_numbers_the_ends() -> None:
+    space = [
+        Parameter("lr", low=0.1, high=1.0),
+        Parameter("width", choices=[8, 64, 16, 32, 128, 4]),
+        Parameter("kind", choices=["a", "b", "c", "d", "e"]),
+        Parameter("depth", choices=[1, 2, 3, 4, 5]),
+        Parameter("more", choices=[True, False], when={"depth": 3}),
+    ]
+    corners = list(Search({"x": "min"}, space).corners())
+    assert len(corners) == 5
+    assert {chosen["width"] for chosen in corners} == {4, 128}
+    assert {chosen["kind"] for chosen in corners} == set("abcde")
+    assert {chosen["depth"] for chosen in corners} == {1, 2, 3, 4, 5}  # another depends on it
+    assert [chosen["depth"] for chosen in corners if "more" in chosen] == [3]
 
 
 def test_mistakes(train: Train, tmp_path: Path) -> None:
