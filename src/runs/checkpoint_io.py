@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from lightning.pytorch.plugins.io import TorchCheckpointIO
+from torch.utils._pytree import tree_leaves
 
 from src.errors import RunFailure
 from src.runs.files import is_sharded, replace
@@ -39,7 +40,8 @@ class DurableCheckpointIO(TorchCheckpointIO):
         """Replace the file at `path` by the checkpoint in one step."""
         check_plain(checkpoint)
         target = Path(os.path.realpath(path))
-        if self.background_mb is None or num_bytes(checkpoint) < 1e6 * self.background_mb:
+        num_bytes = sum(leaf.nbytes for leaf in tree_leaves(checkpoint) if isinstance(leaf, torch.Tensor))
+        if self.background_mb is None or num_bytes < 1e6 * self.background_mb:
             self.wait()
             write(checkpoint, target)
         else:
@@ -47,6 +49,11 @@ class DurableCheckpointIO(TorchCheckpointIO):
 
             self.wait(but=1)
             self._writes.append(begin(checkpoint, target))
+
+    def remove_checkpoint(self, path: str | Path) -> None:
+        """Remove a checkpoint, also one that is still being written."""
+        self.wait()
+        super().remove_checkpoint(path)
 
     def wait(self, but: int = 0) -> None:
         """Wait until all is written, or all but so many."""
@@ -97,14 +104,6 @@ def check_plain(content: dict[str, Any]) -> None:
         from src.runs.unsaved import name_unsafe
 
         raise RunFailure(name_unsafe(content)) from None
-
-
-def num_bytes(node: Any) -> int:
-    """Return the bytes of all tensors in a checkpoint."""
-    if isinstance(node, torch.Tensor):
-        return node.nbytes
-    items = node.values() if isinstance(node, dict) else node if isinstance(node, list | tuple) else ()
-    return sum(map(num_bytes, items))
 
 
 def unsafe(content: Any) -> Exception | None:

@@ -5,7 +5,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from src.runs.checkpoint_io import num_bytes, unsafe
+from src.runs.checkpoint_io import unsafe
 
 
 def name_unsafe(content: dict[str, Any]) -> str:
@@ -21,7 +21,8 @@ def name_unsafe(content: dict[str, Any]) -> str:
 
 def explain(error: Exception, checkpoint: dict[str, Any], target: Path) -> str:
     """Say why a checkpoint could not be written: most likely, how much room it needs and how much there is."""
-    needed, free = num_bytes(checkpoint) / 1e6, shutil.disk_usage(target.parent).free / 1e6
+    num_bytes = sum(leaf.nbytes for leaf in tree_leaves(checkpoint) if isinstance(leaf, torch.Tensor))
+    needed, free = num_bytes / 1e6, shutil.disk_usage(target.parent).free / 1e6
     reason = f" ({error})" if free > needed else ""  # else it is the room, whatever the zip writer says
     kept = "; the one before it is still there" if target.exists() else ""
     return (

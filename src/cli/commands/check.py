@@ -48,9 +48,8 @@ def check(request: Request) -> int:
     report.notes += [left_out] if (left_out := getattr(datamodule, "left_out", "")) else []
     for title, lines in (("notes", report.notes), ("problems", report.problems)):
         if lines:
-            print(
-                f"\n{len(lines)} {title if len(lines) > 1 else title[:-1]}:" + "".join(f"\n  {line}" for line in lines)
-            )
+            title = title if len(lines) > 1 else title[:-1]
+            print(f"\n{len(lines)} {title}:" + "".join(f"\n  {line}" for line in lines))
     print("\nno problems" if not report.problems else "")
     return 1 if report.problems else 0
 

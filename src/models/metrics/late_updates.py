@@ -34,7 +34,7 @@ class LateUpdates:
         if self._given is None:
             self._given = apply_to_collection((predictions, targets), Tensor, Tensor.to, "meta")
         both = self._may_wait and isinstance(predictions, Tensor) and isinstance(targets, Tensor)
-        if self._first or not both or not 0 < predictions.ndim <= predictions.numel() <= LARGEST:
+        if self._first or not both or not predictions.ndim or predictions.numel() > LARGEST:
             self._hand_over()
             self._first = False
             self._update(predictions, targets)
