@@ -5,6 +5,9 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import torch
+from torch.utils._pytree import tree_leaves
+
 from src.runs.checkpoint_io import unsafe
 
 
