@@ -27,7 +27,6 @@ class NormMonitor(Callback):
         tensors = {"gradient": gradients, "weight": [weight.detach() for weight in weights]}
         norms = {name: torch.nn.utils.get_total_norm(values) for name, values in tensors.items()}
         number = f"_{trainer.optimizers.index(optimizer)}" if len(trainer.optimizers) > 1 else ""
-        values = {
-            f"norm/{name}{number}": float(n.full_tensor() if isinstance(n, DTensor) else n) for name, n in norms.items()
-        }
+        whole = {name: norm.full_tensor() if isinstance(norm, DTensor) else norm for name, norm in norms.items()}
+        values = {f"norm/{name}{number}": float(norm) for name, norm in whole.items()}
         send_scalars(trainer, values, steps_so_far(trainer))

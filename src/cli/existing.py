@@ -2,6 +2,7 @@
 
 import sys
 from pathlib import Path
+from typing import Any
 
 from src.cli.command_line import CommandLine
 from src.cli.config import apply_overrides, merge
@@ -62,3 +63,18 @@ def stop_if_finished(request: Request) -> None:
     if all(len({str(trainer.get(name, UNLIMITED[name])) for trainer in trainers}) == 1 for name in UNLIMITED):
         print(f"{request.run.directory} is finished; nothing is left to do")
         sys.exit(0)
+
+
+def show_at_its_step(trainer: Any, path: str | None) -> None:
+    """Let what is logged of an evaluation stand at the step at which its checkpoint was saved, not at 0."""
+    if path is None:
+        return
+    import torch
+
+    from src.runs.sharded import read_plain
+
+    found: Any = read_plain(Path(path)) if Path(path).is_dir() else torch.load(path, mmap=True, weights_only=True)
+    if loops := found.get("loops", {}).get("fit_loop"):
+        step = loops["epoch_loop.state_dict"]["_batches_that_stepped"]
+        between = "exact" in found  # two steps, where the next counts already; validations are shown at the one before
+        trainer.fit_loop.epoch_loop._batches_that_stepped = step - between

@@ -25,7 +25,7 @@ from src.callbacks.helpers.undisturbed import undisturbed
 from src.datamodules.datasets import ArrayDataset
 from src.models.classifier import ClassifierModule
 from src.models.metrics.reliability_diagram import ReliabilityDiagram
-from tests.conftest import DIGITS, QUICK, ROOT, Train
+from tests.conftest import DIGITS, PLAIN, QUICK, ROOT, Train
 from tests.test_exact_resume import scalars
 
 TEN = ("--trainer.max_epochs", "1", "--trainer.limit_train_batches", "10", "--run_name", "a")
@@ -326,3 +326,15 @@ def test_the_loss_of_a_step_is_that_of_its_batch_when_gradients_accumulate(train
     losses = [value for _, value in curves["train/loss_step"]]
     assert len(losses) == 20
     assert sum(losses) / 20 == pytest.approx(curves["train/loss"][-1][1], rel=1e-4)
+
+
+def test_an_evaluation_is_shown_at_the_step_of_its_checkpoint(train: Train, tmp_path: Path) -> None:
+    words = ("--config", DIGITS, "--run_name", "a")
+    fit = ("--trainer.limit_train_batches", "3", "--trainer.max_epochs", "2", *PLAIN)
+    assert train("fit", *words, *fit).code == 0
+    assert train("validate", *words, "--ckpt_path", "logs/digits/a/checkpoints/last.ckpt").code == 0
+    assert train("test", *words).code == 0
+    found = EventAccumulator(str(tmp_path / "logs/digits/a")).Reload()
+    validated = [event.step for event in found.Scalars("val/loss")]
+    assert len(validated) == 3 and validated[-1] == validated[-2] == 5  # counted from 0
+    assert next(event.step for event in found.Scalars("test/loss")) in validated[:2]  # that of best.ckpt

@@ -12,10 +12,7 @@ class NothingToDo(UsageError):
 
 
 def evaluate(cli: CLI, stage: str, path: str | None) -> None:
-    """Run the stage validate, test or predict with a checkpoint, or with the weights as they are.
-
-    What was logged stands in `cli.metrics` and `cli.results` then.
-    """
+    """Run validate, test or predict with a checkpoint, or weights as they are; set `cli.metrics` and `cli.results`."""
     trainer, module, datamodule = cli.trainer, cli.model, cli.datamodule
     if "input" in cli.request.line.options:
         from src.cli.commands.answer import serve_input
@@ -23,6 +20,10 @@ def evaluate(cli: CLI, stage: str, path: str | None) -> None:
         serve_input(cli)
     elif missing := _missing(cli, stage):
         raise NothingToDo(missing)
+    if cli.request.line.evaluates:
+        from src.cli.existing import show_at_its_step
+
+        show_at_its_step(trainer, path)
     if cli.request.line.options.get("calibrate") == "true":
         from src.cli.commands.calibrate import add_calibration
 
