@@ -75,6 +75,5 @@ def show_at_its_step(trainer: Any, path: str | None) -> None:
 
     found: Any = read_plain(Path(path)) if Path(path).is_dir() else torch.load(path, mmap=True, weights_only=True)
     if loops := found.get("loops", {}).get("fit_loop"):
-        step = loops["epoch_loop.state_dict"]["_batches_that_stepped"]
-        between = "exact" in found  # two steps, where the next counts already; validations are shown at the one before
-        trainer.fit_loop.epoch_loop._batches_that_stepped = step - between
+        steps = loops["epoch_loop.state_dict"]["_batches_that_stepped"]  # the last of which is number steps - 1
+        trainer.fit_loop.epoch_loop._batches_that_stepped = max(steps - 1, 0)
