@@ -139,12 +139,11 @@ def photos(options: argparse.Namespace) -> None:
 
 
 def write_photos(root: Path, size: tuple[int, int], source: str | None, count: int = 96) -> None:
-    """Save JPEG files of about `size` in two class folders, photographs enlarged or reduced to it, or made up."""
+    """Save JPEG files of about `size` in two class folders, photographs brought to it (again and again), or made up."""
     paths = [path for path in sorted(Path(source or "").rglob("*.*")) if path.suffix.lower() in (".jpg", ".jpeg")]
-    paths = paths[:count] if source else []
-    for number in range(len(paths) or count):
-        if paths:
-            image = Image.open(io.BytesIO(paths[number].read_bytes())).convert("RGB")
+    for number in range(count):
+        if source:
+            image = Image.open(io.BytesIO(paths[number % len(paths)].read_bytes())).convert("RGB")
         else:
             noise = np.random.default_rng(number).integers(0, 256, (60, 80, 3), dtype=np.uint8)
             image = Image.fromarray(noise)

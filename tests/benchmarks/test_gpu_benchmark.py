@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from benchmarks import gpu
+from benchmarks import gpu, gpu_files
 
 TINY = ["--net", "resnet18", "--image_size", "32", "--batch_size", "4", "--num_images", "16", "--warmup", "1"]
 SHORT = [*TINY, "--steps", "2", "--repetitions", "1"]
@@ -60,3 +60,23 @@ def test_batches_have_the_layout_that_was_asked_for() -> None:
 def test_nothing_is_measured_without_a_gpu(capsys: pytest.CaptureFixture[str]) -> None:
     gpu.main([])
     assert capsys.readouterr().out == "skipped: there is no CUDA device\n"
+
+
+def test_files_reach_the_device_in_every_way(capsys: pytest.CaptureFixture[str]) -> None:
+    words = [
+        "--device",
+        "cpu",
+        "--net",
+        "shufflenet_v2_x0_5",
+        "--image_size",
+        "32",
+        "--num_files",
+        "16",
+        "--steps",
+        "1",
+    ]
+    gpu_files.main([*words, "--batch_size", "4", "--warmup", "1", "--num_workers", "1", "--repetitions", "1"])
+    printed = capsys.readouterr().out
+    for way in ("on the device", "folder, prepared", "folder, decoded anew", "DataLoader with Pillow"):
+        assert float(re.findall(rf"^shufflenet_v2_x0_5, {way} +([\d.,]+) images/s", printed, re.MULTILINE)[0]) > 0
+    assert "folder, prepared: share of images on the device" in printed and "goal: at least 0.9" in printed
