@@ -25,8 +25,8 @@ def begin(checkpoint: dict[str, Any], target: Path) -> Future[None]:
         if tensor.layout is not torch.strided:
             return tensor.detach().clone()
         key = tensor.data_ptr(), tensor.dtype, tensor.shape, tensor.stride(), tensor.device
-        if key not in copies:  # without blocking, a GPU's tensors are copied to pinned memory, ten times as fast
-            copies[key] = tensor.detach().to("cpu", non_blocking=True, copy=True)
+        if key not in copies:  # without blocking, CUDA copies to pinned memory, ten times as fast; it is waited for
+            copies[key] = tensor.detach().to("cpu", non_blocking=tensor.is_cuda, copy=True)
         return copies[key]
 
     content = apply_to_collection(checkpoint, Tensor, copied)
