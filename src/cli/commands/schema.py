@@ -22,7 +22,7 @@ FILE = Path(src.__file__).parents[1] / "configs/schema.json"
 LIBRARIES = (  # whose classes are listed, beside those that are imported anyway
     *("torch.nn", "torch.optim", "torch.optim.lr_scheduler", "torch.optim.swa_utils", "torch.utils.data"),
     *("torchvision.datasets", "torchvision.models.detection", "torchvision.models.segmentation"),
-    *("torchvision.transforms.v2", "torchmetrics.classification", "torchmetrics.detection", "torchmetrics.image"),
+    *("torchvision.transforms.v2", "torchmetrics.classification", "torchmetrics.image"),
 )
 INNER = re.compile(r"(^|\.)_|datapipe|^numpy\.|^torch\.(ao|export|fx|jit)\.")  # nobody names these in a configuration
 REFERENCE: Schema = {"type": "string", "pattern": r"\$\{"}  # a value that stands elsewhere
