@@ -36,10 +36,11 @@ def schema(request: Request) -> int:
     """
     if not (folder := Path(request.line.options.get("output", FILE)).parent).is_dir():
         raise UsageError(f"--output: {folder} is no folder")
-    for name in (*LIBRARIES, *(module.name for module in pkgutil.walk_packages(src.__path__, "src."))):
+    ours = [module.name for module in pkgutil.walk_packages(src.__path__, "src.")]
+    for name in (*LIBRARIES, *(name for name in ours if not name.startswith("src.cli."))):
         try:
             importlib.import_module(name)
-        except Exception as error:  # a package that is not installed, or a module that is being written
+        except Exception as error:  # of a package that is not installed, or a module that is being written
             print(f"left out {name}: {type(error).__name__}: {error}")
     _Parsing(request)
     return 0
