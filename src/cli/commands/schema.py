@@ -13,6 +13,7 @@ from lightning.pytorch.cli import LightningArgumentParser
 
 import src
 from src.cli.builder import CLI
+from src.cli.config import import_path
 from src.cli.request import Request
 from src.errors import UsageError
 
@@ -69,7 +70,7 @@ class _Generator(ParserJsonschema):
     def subclass_def(self, class_type: type, action: Any) -> Schema:
         """Describe a class: its path, a path and arguments, or only arguments, for the class in a file before."""
         known = [] if issubclass(class_type, type) else get_all_subclass_paths(class_type)  # metaclasses raise there
-        known = [path for path in known if not INNER.search(path)]
+        known = [path for path in known if not INNER.search(path) and import_path(path) is not None]
         modules = sorted({path.rpartition(".")[0] for path in known})
         other = [f"{module}.{name}" for module in modules for name in _makers(module, class_type)]
         elsewhere = {"type": "string", "not": {"pattern": f"^({'|'.join(map(re.escape, modules))})\\.[^.]*$"}}
