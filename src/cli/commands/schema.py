@@ -3,6 +3,7 @@ import json
 import pkgutil
 import re
 import sys
+import warnings
 from pathlib import Path
 from types import FunctionType
 from typing import Any
@@ -51,7 +52,8 @@ class _Parsing(CLI):
     """Writes the schema of its parser where others parse, and stops."""
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
-        whole = _loosened(_Generator().generate(parser))  # type: ignore[no-untyped-call]
+        with warnings.catch_warnings(action="ignore"):  # of what libraries have and advise against
+            whole = _loosened(_Generator().generate(parser))  # type: ignore[no-untyped-call]
         whole["$defs"]["reference"] = REFERENCE
         file = Path(self.request.line.options.get("output", FILE))
         file.write_text(json.dumps(whole, separators=(",", ":")), encoding="utf-8")
