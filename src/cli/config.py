@@ -12,7 +12,7 @@ import yaml
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from src.errors import UsageError
+from src.errors import UsageError, did_you_mean
 from src.runs.yaml_files import Config, escape, renamed
 
 PATH_KEYS = ("save_dir", "dirpath")  # where loggers and callbacks write: relative to the run directory
@@ -133,7 +133,10 @@ def _default_of(config: Config, target: str) -> Any:
     for key in parents[:-1]:
         node = node.get(key) if isinstance(node, dict) else None
     path = node.get("class_path") if isinstance(node, dict) else node
-    parameter = inspect.signature(found).parameters.get(name) if (found := import_path(path)) is not None else None
+    if (found := import_path(path)) is None and isinstance(path, str) and "." in path:
+        near = did_you_mean(path.rpartition(".")[2], dir(import_path(path.rpartition(".")[0])))
+        raise UsageError(f"there is no {path}{near}")
+    parameter = inspect.signature(found).parameters.get(name) if found is not None else None
     default = parameter.default if parameter is not None and parents[-1:] == ["init_args"] else None
     return default if isinstance(default, int | float | str) else None
 

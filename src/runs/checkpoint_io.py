@@ -13,7 +13,6 @@ from torch.utils._pytree import tree_leaves
 from src.errors import RunFailure
 from src.runs.files import is_sharded, replace
 
-PLAIN = (str, int, float, bool, type(None))
 MODULE, DATA = "module", "data"  # where a checkpoint holds class_path and init_args of its module and its data
 
 
@@ -126,4 +125,4 @@ def _odd(node: Any) -> list[Any]:
         return _odd([*node.keys(), *node.values()])
     if type(node) in (list, tuple):
         return [odd for item in node for odd in _odd(item)]
-    return [] if type(node) in PLAIN or isinstance(node, torch.Tensor) else [node]
+    return [] if isinstance(node, torch.Tensor) or type(node) in (str, int, float, bool, type(None)) else [node]

@@ -101,6 +101,7 @@ MISTAKES = {
     "--config C --model.net os.system": "model.init_args.net: os.system is not a Module; write the class_path of one",
     "--config C --model.loss os.getcwd": "model.init_args.loss: os.getcwd is not a Module",
     "--config C --model.scheduler_interval day": "scheduler_interval: expected 'step', 'epoch' or null, got day",
+    "--config C --model.optimizer torch.optim.AdamV": r"there is no torch\.optim\.AdamV \(did you mean Adam",
     "--config C --model.train_metrics perhaps": "model.init_args.train_metrics: expected bool, got perhaps",
     "--config C --model.metrics accuracy": "model.init_args.metrics: expected dict",
     "--config C --model.metrics.loss torchmetrics.MeanMetric": "'loss' is logged already; choose another name",
