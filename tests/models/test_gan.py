@@ -56,7 +56,8 @@ def test_it_learns_more_than_each_pixel_by_itself(train: Train, tmp_path: Path) 
 
 
 @pytest.mark.kills
-def test_killed_in_the_middle_it_ends_as_if_nothing_had_happened(tmp_path: Path) -> None:
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
+def test_stopped_in_the_middle_it_ends_as_if_nothing_had_happened(tmp_path: Path, how: signal.Signals) -> None:
     """A real process is stopped within an epoch; both networks and both optimizers come out the same."""
     command = [sys.executable, str(ROOT / "train.py"), "fit", "--config", CONFIG, *SMALL, "--trainer.max_epochs", "4"]
     command += ["--callbacks.last.every_n_steps", "2", "--callbacks.progress.line_seconds", "0.01", "--run_name"]
@@ -66,11 +67,11 @@ def test_killed_in_the_middle_it_ends_as_if_nothing_had_happened(tmp_path: Path)
     with subprocess.Popen([*command, "killed"], cwd=tmp_path, stdout=subprocess.DEVNULL) as process:
         for _ in range(6000):
             if log.exists() and re.search(r"epoch 2/4  batch (?:[5-9]|1\d)/20", log.read_text()):
-                process.kill()
+                process.send_signal(how)
                 killed = True
                 break
             time.sleep(0.01)
-    assert killed and process.returncode == -signal.SIGKILL
+    assert killed and process.returncode == (-how if how == signal.SIGKILL else 128 + how)
     again = [sys.executable, str(ROOT / "train.py"), "--resume", "logs/gan/killed"]
     resumed = subprocess.run(again, cwd=tmp_path, capture_output=True, text=True, timeout=600)
     assert resumed.returncode == 0, resumed.stderr

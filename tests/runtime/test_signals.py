@@ -74,12 +74,8 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.kills
-@pytest.mark.parametrize(("signum", "code", "words"), [
-    (signal.SIGTERM, 143, ()),
-    (signal.SIGHUP, 129, ()),
-    (signal.SIGINT, 130, ("--data.num_workers", "2")),
-    (signal.SIGTERM, 143, ("--trainer.accumulate_grad_batches", "3")),
-])  # fmt: skip
+@pytest.mark.parametrize(("signum", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGHUP, 129)])
+@pytest.mark.parametrize("words", [(), ("--data.num_workers", "2"), ("--trainer.accumulate_grad_batches", "3")])
 def test_the_step_is_finished_and_saved(
     begin: Begin, train_process: Train, tmp_path: Path, signum: int, code: int, words: tuple[str, ...]
 ) -> None:
