@@ -9,6 +9,7 @@ from torchmetrics.classification import MulticlassPrecisionRecallCurve, Multilab
 
 from src.callbacks.helpers.media import never_fatal, send, steps_so_far, writers
 from src.callbacks.helpers.mistakes import Mistakes
+from src.callbacks.helpers.undisturbed import any_order
 from src.models.base import BaseModule
 from src.models.evaluation_sets import set_names
 from src.models.metrics.late_updates import LateUpdates
@@ -60,7 +61,8 @@ class EvaluationFigures(Callback):
     ) -> None:
         """Count one batch."""
         if isinstance(outputs, dict) and {"predictions", "targets"} <= outputs.keys():
-            self._metrics[self._sets[dataloader_idx]].update(outputs["predictions"], outputs["targets"])
+            with any_order():
+                self._metrics[self._sets[dataloader_idx]].update(outputs["predictions"], outputs["targets"])
             self._mistakes[self._sets[dataloader_idx]].update(batch, outputs["predictions"], outputs["targets"])
 
     on_test_batch_end = on_validation_batch_end
@@ -87,8 +89,7 @@ class EvaluationFigures(Callback):
     def _draw(self, trainer: Trainer, module: LightningModule, stage: str) -> None:
         """Compute on all ranks, draw on the first."""
         metrics = self._metrics[stage].metrics
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # a process may have had no sample, but must join in all the same
+        with any_order(), warnings.catch_warnings(action="ignore"):  # of a process without a sample, which must join in
             values = self._metrics[stage].compute()
         if not trainer.is_global_zero or not trainer.loggers:
             return

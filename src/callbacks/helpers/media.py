@@ -21,8 +21,7 @@ COLORS = ("red", "lime", "blue", "yellow", "magenta", "cyan", "orange", "purple"
 def never_fatal(name: str) -> Iterator[None]:
     """A figure is not worth a training, nor a warning that nobody can act on."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with warnings.catch_warnings(action="ignore"):
             yield
     except Exception as error:
         print(f"the figure {name} could not be drawn: {type(error).__name__}: {error}")

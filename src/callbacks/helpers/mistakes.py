@@ -6,7 +6,6 @@ import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning_utilities.core.apply_func import apply_to_collection
 from torch import Tensor, nn
-from torchvision.ops import box_iou
 
 from src.callbacks.helpers.batch import inputs_of
 from src.callbacks.helpers.media import denormalize, draw_target
@@ -75,9 +74,9 @@ class Mistakes:
 def _judge(predictions: Any, targets: Any) -> tuple[Tensor, Any]:
     """Return how bad each answer is, shape (B,), 0 for right, and the answers."""
     if not isinstance(predictions, Tensor):
-        sure = [{key: value[found["scores"] > 0.5] for key, value in found.items()} for found in predictions]
-        pairs = zip(sure, targets, strict=True)
-        return torch.tensor([_unmatched(answer, target) for answer, target in pairs]), sure
+        from src.callbacks.helpers.boxes import judge_boxes  # of detectors
+
+        return judge_boxes(predictions, targets)
     if predictions.ndim == 4:
         answers = predictions.argmax(dim=1)
         return ((answers != targets) & (targets != IGNORED)).float().mean(dim=(1, 2)), answers
@@ -85,16 +84,6 @@ def _judge(predictions: Any, targets: Any) -> tuple[Tensor, Any]:
         confidence, answers = torch.softmax(predictions.float(), dim=1).max(dim=1)
         return torch.where(answers != targets, confidence, 0.0), answers
     return torch.zeros(len(targets)), targets  # neither classes, masks nor boxes
-
-
-def _unmatched(answer: dict[str, Tensor], target: dict[str, Tensor]) -> float:
-    """Return the share of boxes, of truth and answer, that half overlap no box of the same class of the other."""
-    total = len(answer["boxes"]) + len(target["boxes"])
-    if not len(answer["boxes"]) or not len(target["boxes"]):
-        return float(total > 0)
-    overlap = box_iou(answer["boxes"], target["boxes"]) > 0.5
-    overlap &= answer["labels"][:, None] == target["labels"][None]
-    return 1.0 - int(overlap.any(dim=0).sum() + overlap.any(dim=1).sum()) / total
 
 
 def _saliency(module: Any, images: Tensor, answer: Tensor) -> Tensor:
