@@ -78,11 +78,13 @@ def test_a_new_task_trains_and_passes_before_the_first_edit(train: Train, tmp_pa
 @pytest.mark.parametrize(
     ("like", "config"),
     [
+        ("multilabel", "multilabel"),
         ("regressor", "diabetes"),
         ("segmenter", "segmentation"),
         ("detector", "detection"),
         ("gan", "gan"),
         ("language_model", "gpt"),
+        ("vae", "vae"),
     ],
 )
 def test_a_task_is_made_like_any_other(train: Train, tmp_path: Path, like: str, config: str) -> None:
