@@ -274,26 +274,39 @@ def report(options: argparse.Namespace, times: dict[str, list[float]], peak: flo
         print(f"ours over {other}: {statistics.median(ratios):.3f}x ({spread}); goal: at least {goal}")
 
 
-def main(words: list[str] | None = None) -> None:
-    """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def arguments(description: str | None, net: str, steps: int, repetitions: int) -> argparse.ArgumentParser:
+    """Return a parser with what the benchmarks on a GPU share; all but the description are defaults."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", default="cuda")
-    parser.add_argument("--net", default="resnet50", help="a classification network of torchvision")
+    parser.add_argument("--net", default=net, help="a classification network of torchvision")
     parser.add_argument("--image_size", type=int, default=224)
-    parser.add_argument("--num_images", type=int, default=2048)
     parser.add_argument("--batch_size", type=int, default=256)
     parser.add_argument("--warmup", type=int, default=10, help="steps before the clock starts")
-    parser.add_argument("--steps", type=int, default=40, help="steps that are timed")
-    parser.add_argument("--repetitions", type=int, default=5)
+    parser.add_argument("--steps", type=int, default=steps, help="steps that are timed")
+    parser.add_argument("--repetitions", type=int, default=repetitions)
+    return parser
+
+
+def has_device(device: torch.device) -> bool:
+    """Say so if a CUDA device is asked for and there is none; else silence what would stand between the results."""
+    if device.type == "cuda" and not torch.cuda.is_available():
+        print("skipped: there is no CUDA device")
+        return False
+    silence_noise()
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    return True
+
+
+def main(words: list[str] | None = None) -> None:
+    """Measure and print."""
+    parser = arguments(__doc__, "resnet50", steps=40, repetitions=5)
+    parser.add_argument("--num_images", type=int, default=2048)
     parser.add_argument("--compile", action=argparse.BooleanOptionalAction, default=True)
     parser.add_argument("--ladder", action=argparse.BooleanOptionalAction, default=True)
     options = parser.parse_args(words)
     device = torch.device(options.device)
-    if device.type == "cuda" and not torch.cuda.is_available():
-        print("skipped: there is no CUDA device")
+    if not has_device(device):
         return
-    silence_noise()
-    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     # where bfloat16 is emulated, its products are far below what float32 reaches
     peak = _measure_peak(device, "bf16" if has_bf16(device) else "32-true")
     report(options, measure(options, device), peak)

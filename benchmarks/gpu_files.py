@@ -7,7 +7,6 @@ usual DataLoader with Pillow. Images a second, and each way's share of the first
 """
 
 import argparse
-import logging
 import tempfile
 from collections.abc import Callable
 from functools import partial
@@ -25,11 +24,10 @@ from torchvision.models import get_model
 from torchvision.transforms import v2
 
 from benchmarks.data import MEAN, STD, floats, write_photos
-from benchmarks.gpu import Clock, Flags, ResidentData, default_callbacks
+from benchmarks.gpu import Clock, Flags, ResidentData, arguments, default_callbacks, has_device
 from benchmarks.ours import hidden
 from benchmarks.pairs import measure, record
 from src.callbacks import ChannelsLast
-from src.cli.console import silence_noise
 from src.datamodules import ImageFolderDataModule
 from src.models import ClassifierModule
 from src.runtime.precision import has_bf16
@@ -61,24 +59,14 @@ def speed(options: argparse.Namespace, device: torch.device, data: Any) -> float
 
 def main(words: list[str] | None = None) -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--device", default="cuda")
-    parser.add_argument("--net", default="resnet18", help="a classification network of torchvision")
-    parser.add_argument("--image_size", type=int, default=224)
+    parser = arguments(__doc__, "resnet18", steps=60, repetitions=3)
     parser.add_argument("--photos", help="folder of JPEGs to copy from; without it pictures of 500x375 are made up")
     parser.add_argument("--num_files", type=int, default=20_000)
-    parser.add_argument("--batch_size", type=int, default=256)
     parser.add_argument("--num_workers", type=int, default=16)
-    parser.add_argument("--warmup", type=int, default=10, help="steps before the clock starts")
-    parser.add_argument("--steps", type=int, default=60, help="steps that are timed")
-    parser.add_argument("--repetitions", type=int, default=3)
     options = parser.parse_args(words)
     device = torch.device(options.device)
-    if device.type == "cuda" and not torch.cuda.is_available():
-        print("skipped: there is no CUDA device")
+    if not has_device(device):
         return
-    silence_noise()
-    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     FAST.set()
     shape = (min(options.num_files, 4 * options.batch_size), 3, options.image_size, options.image_size)
     resident = torch.randint(256, shape, dtype=torch.uint8, device=device)

@@ -136,12 +136,8 @@ def mlp(options: argparse.Namespace) -> None:
     what = "step of 784-256-10, (ours with accuracy - raw) / (style - raw)"
     record(what, "at most 0.333", shares, "x", f"bar of the style: {BAR}")
     for name in ("bare", "ours, accuracy", "style"):
-        record(
-            f"between two epochs, {name}",
-            "at most 10" if name.startswith("ours") else "",
-            [value * 1e3 for value in between[name][1:]],
-            "ms",
-        )
+        goal = "at most 10" if name.startswith("ours") else ""
+        record(f"between two epochs, {name}", goal, [value * 1e3 for value in between[name][1:]], "ms")
 
 
 def resnet(options: argparse.Namespace) -> None:

@@ -6,6 +6,7 @@ from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
+SCHEMA = ROOT / "configs/schema.json"  # of configurations, for editors and shells
 PATH = re.compile(r"\bsrc(?:\.\w+)+")
 
 

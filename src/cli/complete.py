@@ -10,12 +10,11 @@ from typing import Any
 import argcomplete
 from argcomplete.completers import FilesCompleter
 
+from src.cli.closure import SCHEMA
 from src.cli.command_line import COMMANDS, OPTIONS, SWITCHES
-from src.cli.request import DEFAULTS, merged
+from src.cli.request import merged
 from src.errors import UsageError
 from src.runs.yaml_files import load_file
-
-SCHEMA = DEFAULTS.parents[1] / "configs/schema.json"
 
 
 def complete() -> None:

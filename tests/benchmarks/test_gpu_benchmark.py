@@ -63,19 +63,9 @@ def test_nothing_is_measured_without_a_gpu(capsys: pytest.CaptureFixture[str]) -
 
 
 def test_files_reach_the_device_in_every_way(capsys: pytest.CaptureFixture[str]) -> None:
-    words = [
-        "--device",
-        "cpu",
-        "--net",
-        "shufflenet_v2_x0_5",
-        "--image_size",
-        "32",
-        "--num_files",
-        "16",
-        "--steps",
-        "1",
-    ]
-    gpu_files.main([*words, "--batch_size", "4", "--warmup", "1", "--num_workers", "1", "--repetitions", "1"])
+    words = ["--device", "cpu", "--net", "shufflenet_v2_x0_5", "--image_size", "32", "--num_files", "16"]
+    sizes = ["--batch_size", "4", "--warmup", "1", "--steps", "1", "--num_workers", "1", "--repetitions", "1"]
+    gpu_files.main([*words, *sizes])
     printed = capsys.readouterr().out
     for way in ("on the device", "folder, prepared", "folder, decoded anew", "DataLoader with Pillow"):
         assert float(re.findall(rf"^shufflenet_v2_x0_5, {way} +([\d.,]+) images/s", printed, re.MULTILINE)[0]) > 0

@@ -14,13 +14,13 @@ from lightning.pytorch.cli import LightningArgumentParser
 
 import src
 from src.cli.builder import CLI
+from src.cli.closure import SCHEMA
 from src.cli.config import import_path
 from src.cli.request import Request
 from src.errors import UsageError
 
 Schema = dict[str, Any]
 
-FILE = Path(src.__file__).parents[1] / "configs/schema.json"
 LIBRARIES = (  # whose classes are listed, beside those that are imported anyway
     *("torch.nn", "torch.optim", "torch.optim.lr_scheduler", "torch.optim.swa_utils", "torch.utils.data"),
     *("torchvision.datasets", "torchvision.models.detection", "torchvision.models.segmentation"),
@@ -36,7 +36,7 @@ def schema(request: Request) -> int:
     It knows the classes of this project, torch, torchvision, torchmetrics and Lightning, their arguments and what
     these mean. Arguments that a class requires may be missing, since an overlay or the command line can bring them.
     """
-    if not (folder := Path(request.line.options.get("output", FILE)).parent).is_dir():
+    if not (folder := _output(request).parent).is_dir():
         raise UsageError(f"--output: {folder} is no folder")
     ours = [module.name for module in pkgutil.walk_packages(src.__path__, "src.")]
     for name in (*LIBRARIES, *(name for name in ours if not name.startswith("src.cli."))):
@@ -48,6 +48,10 @@ def schema(request: Request) -> int:
     return 0
 
 
+def _output(request: Request) -> Path:
+    return Path(request.line.options.get("output", SCHEMA))
+
+
 class _Parsing(CLI):
     """Writes the schema of its parser where others parse, and stops."""
 
@@ -55,7 +59,7 @@ class _Parsing(CLI):
         with warnings.catch_warnings(action="ignore"):  # of what libraries have and advise against
             whole = _loosened(_Generator().generate(parser))  # type: ignore[no-untyped-call]
         whole["$defs"]["reference"] = REFERENCE
-        file = Path(self.request.line.options.get("output", FILE))
+        file = _output(self.request)
         file.write_text(json.dumps(whole, separators=(",", ":")), encoding="utf-8")
         print(f"{file}: editors with a YAML language server complete and check configurations with it")
         sys.exit(0)
