@@ -12,7 +12,7 @@ import yaml
 from jsonargparse import set_dumper
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint, LambdaCallback, ModelCheckpoint, ProgressBar
-from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, instantiate_class
 from lightning.pytorch.plugins.io import CheckpointIO
 from lightning.pytorch.utilities.model_helpers import is_overridden
 
@@ -166,10 +166,7 @@ class CLI(LightningCLI):
         describe = LambdaCallback(on_save_checkpoint=lambda *given: given[-1].update(self.described))
         if self.request.line.trains and TRIAL_VARIABLE in os.environ:
             named.pop("figures", None)  # a third of a small trial, and nobody looks at those of a hundred
-            if report := json.loads(os.environ[TRIAL_VARIABLE]):
-                from src.callbacks.trial_report import TrialReport
-
-                callbacks = [*callbacks, TrialReport(**report)]
+            callbacks = [*callbacks, *(instantiate_class((), item) for item in json.loads(os.environ[TRIAL_VARIABLE]))]
         config["callbacks"] = [*own, *named.values()]
         trainer = super()._instantiate_trainer(config, [*callbacks, self.start_check, describe])
         return leave_out_idle_work(trainer, self.model)

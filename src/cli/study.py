@@ -129,16 +129,17 @@ class Study:
         lock.acquire()
         return new, lock
 
-    def described(self, trial: optuna.Trial) -> dict[str, Any] | None:
-        """Return what a training needs to know of its trial, for `TrialReport`; None with several objectives.
+    def callbacks(self, trial: optuna.Trial) -> list[dict[str, Any]]:
+        """Return what a training of a trial gets besides, by class path; nothing with several objectives.
 
         Optuna prunes by one only.
         """
         if len(self.search.objectives) > 1:
-            return None
+            return []
         (metric,), pruner = self.search.objectives, self.search.pruner
         names = {"storage": self.where, "study": self.name, "trial_id": trial._trial_id}
-        return names | {"metric": metric, "pruner": pruner}
+        arguments = names | {"metric": metric, "pruner": pruner}
+        return [{"class_path": "src.callbacks.TrialReport", "init_args": arguments}]
 
     @property
     def trials(self) -> list[Any]:

@@ -23,7 +23,7 @@ from src.runs.files import is_checkpoint
 PACKAGES = ("torch", "torchvision", "lightning", "torchmetrics", "jsonargparse", "numpy")
 RUNNING = {"end": None, "exit_status": None, "error": None}  # what is known at the end
 NAME_VARIABLE = "TRAIN_RUN_NAME"  # tells the processes that rank 0 starts which run they belong to
-TRIAL_VARIABLE = "TRAIN_TRIAL"  # tells a training that it is a trial: arguments of TrialReport as JSON, or null
+TRIAL_VARIABLE = "TRAIN_TRIAL"  # tells a training that it is a trial: the callbacks that it gets, as JSON
 
 
 class Run:

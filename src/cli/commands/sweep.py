@@ -71,7 +71,7 @@ def _run_trial(study: Any, trial: Any, request: Request, words: list[str]) -> in
     from optuna.trial import TrialState
 
     run, code, errors = study.run_of(trial.number), 0, ""
-    os.environ[TRIAL_VARIABLE] = json.dumps(study.described(trial))
+    os.environ[TRIAL_VARIABLE] = json.dumps(study.callbacks(trial))
     try:
         if not run.is_finished:
             words = ["fit", *words, "--run_name", run.directory.name, "--resume", "auto"]
