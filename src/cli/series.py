@@ -3,7 +3,6 @@
 import contextlib
 import gc
 import io
-import itertools
 import os
 import subprocess
 import sys
@@ -16,8 +15,8 @@ from src.cli.request import Request
 from src.errors import UsageError
 from src.runs.yaml_files import Config
 
-COLLECTS = 10  # trainings after which garbage is looked for, which takes a fifth of a small one
-_ENDED = itertools.count(1)
+COLLECTED_AFTER = 30.0  # seconds without a look for garbage, which takes 0.3: a small training lasts not much longer
+_collected = time.monotonic()
 TRAIN = Path(__file__).parents[2] / "train.py"
 
 
@@ -68,10 +67,17 @@ def _train(words: list[str]) -> int:
         gc.enable()
         gc.unfreeze()  # what the session keeps from the collector, which would grow with each training
         torch = sys.modules.get("torch")
-        if next(_ENDED) % COLLECTS == 0 or (torch and torch.cuda.is_available()):
-            gc.collect()
+        _collect(torch is not None and torch.cuda.is_available())
         if torch:
             torch.cuda.empty_cache()
+
+
+def _collect(at_once: bool) -> None:
+    """Free what trainings leave behind, seldom after small ones; on a GPU at once, whose memory the next one needs."""
+    global _collected
+    if at_once or time.monotonic() - _collected > COLLECTED_AFTER:
+        gc.collect()
+        _collected = time.monotonic()
 
 
 @contextlib.contextmanager
