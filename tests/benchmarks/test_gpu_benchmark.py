@@ -2,11 +2,13 @@
 
 import re
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import torch
 
-from benchmarks import gpu, gpu_files
+from benchmarks import gpu, gpu_cifar, gpu_files
+from tests.conftest import write_images
 
 TINY = ["--net", "resnet18", "--image_size", "32", "--batch_size", "4", "--num_images", "16", "--warmup", "1"]
 SHORT = [*TINY, "--steps", "2", "--repetitions", "1"]
@@ -70,3 +72,16 @@ def test_files_reach_the_device_in_every_way(capsys: pytest.CaptureFixture[str])
     for way in ("on the device", "folder, prepared", "folder, decoded anew", "DataLoader with Pillow"):
         assert float(re.findall(rf"^shufflenet_v2_x0_5, {way} +([\d.,]+) images/s", printed, re.MULTILINE)[0]) > 0
     assert "folder, prepared: share of images on the device" in printed and "goal: at least 0.9" in printed
+
+
+def test_the_fast_recipe_and_ours_train(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    for split in ("train", "test"):
+        for name in "ab":
+            write_images(tmp_path / split / name, 24, size=(32, 32))
+    words = ["--device", "cpu", "--root", str(tmp_path), "--batch_size", "16", "--epochs", "4", "--repetitions", "1"]
+    gpu_cifar.main(words)
+    printed = capsys.readouterr().out
+    for way in ("recipe", "ours"):
+        assert float(re.findall(rf"^CIFAR-10, {way}: seconds +([\d.]+) s", printed, re.MULTILINE)[0]) > 0
+        assert 0 <= float(re.findall(rf"^CIFAR-10, {way}: test accuracy +([\d.]+)", printed, re.MULTILINE)[0]) <= 1
+    assert "CIFAR-10, ours over the recipe" in printed and "goal: at most 1.5" in printed

@@ -3,6 +3,7 @@ from src import lazy
 __getattr__, __dir__, __all__ = lazy(
     __name__,
     changes="Init initialized parametrized",
+    fast_cnn="FastCNN",
     gpt="GPT",
     mlp="MLP",
     rescaled="Rescaled",
