@@ -10,6 +10,7 @@ from torchmetrics.classification import MulticlassPrecisionRecallCurve, Multilab
 from src.callbacks.helpers.media import never_fatal, send, steps_so_far, writers
 from src.callbacks.helpers.mistakes import Mistakes
 from src.callbacks.helpers.undisturbed import any_order
+from src.errors import UsageError
 from src.models.base import BaseModule
 from src.models.evaluation_sets import set_names
 from src.models.metrics.late_updates import LateUpdates
@@ -61,9 +62,14 @@ class EvaluationFigures(Callback):
     ) -> None:
         """Count one batch."""
         if isinstance(outputs, dict) and {"predictions", "targets"} <= outputs.keys():
-            with any_order():
-                self._metrics[self._sets[dataloader_idx]].update(outputs["predictions"], outputs["targets"])
-            self._mistakes[self._sets[dataloader_idx]].update(batch, outputs["predictions"], outputs["targets"])
+            name, given = self._sets[dataloader_idx], (outputs["predictions"], outputs["targets"])
+            try:
+                with any_order():
+                    self._metrics[name].update(*given)
+            except UsageError as error:  # such as a network with more outputs than the data has classes
+                print(f"figures are left out: {str(error).removeprefix('model.metrics.')}")
+                self._metrics[name] = LateUpdates(MetricCollection({}))
+            self._mistakes[name].update(batch, *given)
 
     on_test_batch_end = on_validation_batch_end
 

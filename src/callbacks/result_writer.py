@@ -160,17 +160,25 @@ class ResultWriter(BasePredictionWriter):
     def _write_coco(self, parts: list[Path], module: Any) -> None:
         """Write the boxes as results in COCO's format: corner, width and height."""
         names = list(module.class_names or [])
-        entries, images = [], []
-        for row in _merged(parts):
-            images.append({"id": row["index"], "file_name": str(self.sources[row["index"]])})
-            result = row.get("result", {"boxes": [], "labels": [], "scores": []})
-            for (x1, y1, x2, y2), label, score in zip(result["boxes"], result["labels"], result["scores"], strict=True):
-                category = names.index(label) if label in names else int(label)
-                box = {"image_id": row["index"], "category_id": category, "bbox": [x1, y1, x2 - x1, y2 - y1]}
-                entries.append(box | {"score": score})
-        categories = [{"id": number, "name": name} for number, name in enumerate(names)]
-        content = {"images": images, "annotations": entries, "categories": categories}
-        self.path.with_suffix(".coco.json").write_text(json.dumps(content), encoding="utf-8")
+
+        def boxes() -> Iterator[dict[str, Any]]:
+            for row in _merged(parts):
+                found = row.get("result", {"boxes": [], "labels": [], "scores": []})
+                rows = zip(found["boxes"], found["labels"], found["scores"], strict=True)
+                for (x1, y1, x2, y2), label, score in rows:
+                    category = names.index(label) if label in names else int(label)
+                    box = {"image_id": row["index"], "category_id": category, "bbox": [x1, y1, x2 - x1, y2 - y1]}
+                    yield box | {"score": score}
+
+        images = ({"id": row["index"], "file_name": str(self.sources[row["index"]])} for row in _merged(parts))
+        categories = ({"id": number, "name": name} for number, name in enumerate(names))
+        lists = {"images": images, "annotations": boxes(), "categories": categories}
+        with self.path.with_suffix(".coco.json").open("w", encoding="utf-8") as file:  # all of it may be too much
+            for name, items in lists.items():
+                file.write(f'{"{" if items is images else ", "}"{name}": [')
+                file.writelines(f"{', ' if place else ''}{json.dumps(item)}" for place, item in enumerate(items))
+                file.write("]")
+            file.write("}")
 
 
 def _whole_rows(part: Path, head: str) -> int:

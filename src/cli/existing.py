@@ -1,7 +1,6 @@
 """Requests about a run that exists: to go on with it, or to evaluate it."""
 
 import sys
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -70,12 +69,8 @@ def show_at_its_step(trainer: Any, path: str | None) -> None:
     """Let what is logged of an evaluation stand at the step at which its checkpoint was saved, not at 0."""
     if path is None:
         return
-    import torch
-
     from src.runs.sharded import read_plain
 
-    whole = partial(torch.load, map_location="cpu", mmap=True, weights_only=True)  # it may come from a GPU
-    found: Any = read_plain(Path(path)) if Path(path).is_dir() else whole(path)
-    if loops := found.get("loops", {}).get("fit_loop"):
+    if loops := read_plain(Path(path)).get("loops", {}).get("fit_loop"):
         steps = loops["epoch_loop.state_dict"]["_batches_that_stepped"]  # the last of which is number steps - 1
         trainer.fit_loop.epoch_loop._batches_that_stepped = max(steps - 1, 0)

@@ -74,9 +74,11 @@ def read_parts(folder: Path, tensors: dict[str, Tensor] | None = None) -> dict[s
     return tensors
 
 
-def read_plain(folder: Path) -> dict[str, Any]:
-    """Return what is no tensor."""
-    return torch.load(folder / PLAIN, map_location="cpu", weights_only=True)
+def read_plain(path: Path) -> dict[str, Any]:
+    """Return what is no tensor; of a checkpoint in one file all, but tensors are read only when they are used."""
+    if path.is_dir():
+        return torch.load(path / PLAIN, map_location="cpu", weights_only=True)
+    return torch.load(path, map_location="cpu", mmap=True, weights_only=True)
 
 
 def merged(folder: Path) -> dict[str, Any]:

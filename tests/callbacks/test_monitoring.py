@@ -178,6 +178,16 @@ def test_a_figure_that_fails_does_not_end_the_training(train: Train, monkeypatch
     assert "test/accuracy" in result.out
 
 
+def test_a_network_with_more_outputs_than_classes_trains_without_figures(train: Train) -> None:
+    words = ("--model.net.num_classes", "12", "--model.metrics", "null")
+    result = train("fit", "--config", DIGITS, *words, *TEN)
+    assert (result.code, result.err) == (0, "")
+    assert (
+        result.out.count("figures are left out: accuracy_by_class: MulticlassAccuracy cannot take predictions of") == 1
+    )
+    assert "mistakes/val" in EventAccumulator("logs/digits/a").Reload().Tags()["images"]
+
+
 def test_many_classes_are_drawn_without_names_and_in_little_time(
     train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

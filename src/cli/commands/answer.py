@@ -17,7 +17,7 @@ from src.datamodules.datasets.names import pack_names, unpack_name
 from src.datamodules.datasets.outside import serve_outside
 from src.errors import UsageError, no_such_file
 from src.models.predict import answers_of, know_inputs
-from src.runs.checkpoint_io import read_checkpoint
+from src.runs.sharded import read_plain
 
 
 class Names(Sequence[str]):
@@ -55,7 +55,7 @@ def serve_input(cli: CLI) -> None:
         raise UsageError(f"--input needs data that derives from BaseDataModule, got {type(data).__name__}")
     if options["input"] == "-" and cli.trainer.world_size > 1:
         raise UsageError("--input - is read by one process; write a file for several, or --trainer.devices 1")
-    know_inputs(data, read_checkpoint(str(cli.request.ckpt_path)))
+    know_inputs(data, read_plain(Path(str(cli.request.ckpt_path))))
     sources = sources_of(options["input"], data)
     if not len(sources):
         raise UsageError(f"--input {options['input']}: nothing in it")
