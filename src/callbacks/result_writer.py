@@ -5,6 +5,7 @@ import heapq
 import json
 import os
 from collections.abc import Iterator, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -34,11 +35,8 @@ class ResultWriter(BasePredictionWriter):
         super().__init__(write_interval="batch")
         if path.suffix.lower() not in (".csv", ".parquet"):
             raise UsageError(f"--output must end in .csv or .parquet, got {path}")
-        if path.suffix.lower() == ".parquet":
-            try:
-                import pyarrow  # noqa: F401  # an optional package
-            except ImportError:
-                raise UsageError(f"--output {path} needs the package pyarrow; write pip install pyarrow") from None
+        if path.suffix.lower() == ".parquet" and find_spec("pyarrow") is None:
+            raise UsageError(f"--output {path} needs the package pyarrow; write pip install pyarrow")
         self.path, self.sources = path, sources
         self.top_k, self.probabilities, self.draw = top_k, probabilities, draw
         self._skipped = 0
@@ -94,7 +92,7 @@ class ResultWriter(BasePredictionWriter):
         if not trainer.is_global_zero:
             return
         parts = [self._part.with_suffix(f".part{number}") for number in range(trainer.world_size)]
-        columns = self._columns(parts)
+        columns = next((list(row["result"]) for row in _merged(parts) if "result" in row), [])
         table = self.path if self.path.suffix.lower() == ".csv" else self.path.with_name(f"{self.path.name}.csv")
         temporary = table.with_name(f"{table.name}.tmp")
         with temporary.open("w", newline="", encoding="utf-8") as file:
@@ -112,9 +110,6 @@ class ResultWriter(BasePredictionWriter):
         for part in self.path.parent.glob(f"{glob.escape(self.path.name)}.part*"):
             part.unlink()
         print(f"predictions: {self.path}")
-
-    def _columns(self, parts: list[Path]) -> list[str]:
-        return next((list(row["result"]) for row in _merged(parts) if "result" in row), [])
 
     def _row(self, result: Any, name: str) -> dict[str, Any]:
         """Return the columns of one result."""

@@ -13,6 +13,8 @@ from src.runs.find import newest_run, run_of_checkpoint
 from src.runs.run import Run
 from src.runs.yaml_files import Config, escape, load_file
 
+OWN_MEANS = "what {} logs of this epoch's training covers only the batches from here on"
+NOT_EXACT = "the result will not be bit by bit the same"
 UNLIMITED = {"max_epochs": None, "max_steps": -1}  # what a training's length is where nobody says
 
 
@@ -74,3 +76,24 @@ def show_at_its_step(trainer: Any, path: str | None) -> None:
     if loops := read_plain(Path(path)).get("loops", {}).get("fit_loop"):
         steps = loops["epoch_loop.state_dict"]["_batches_that_stepped"]  # the last of which is number steps - 1
         trainer.fit_loop.epoch_loop._batches_that_stepped = max(steps - 1, 0)
+
+
+def continued(cli: Any) -> list[str]:
+    """Say from where a run continues, and what will not be as it would have been."""
+    start = cli.start
+    if start.path is None:
+        return ["no checkpoint yet: the run starts from the beginning"]
+    from src.callbacks.last_checkpoint import device_name
+    from src.cli.report import shown_path
+    from src.models.base import BaseModule
+
+    lines = [f"continues from {shown_path(start.path)}, step {start.step:,}", *cli.remarks]
+    if start.within_epoch and not isinstance(cli.model, BaseModule):
+        lines.append(OWN_MEANS.format(type(cli.model).__name__))
+    if not start.exact:
+        lines.append(f"this checkpoint was saved within an epoch's end: {NOT_EXACT}")
+    if start.world_size != cli.trainer.world_size:
+        lines.append(f"{start.world_size} processes saved it, {cli.trainer.world_size} continue: {NOT_EXACT}")
+    if start.device not in ("", device_name(cli.trainer)):
+        lines.append(f"it was saved on {start.device}: {NOT_EXACT}")
+    return lines

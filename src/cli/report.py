@@ -3,15 +3,11 @@
 import os
 from pathlib import Path
 
-from src.callbacks.last_checkpoint import device_name
 from src.cli.builder import CLI
 from src.datamodules.base import BaseDataModule
-from src.models.base import BaseModule
 
 SHARED_STORE = """torchrun may hang when it starts the group again, since all attempts share one store (pytorch issue
 167288); to prevent it, start torchrun with TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1"""
-OWN_MEANS = "what {} logs of this epoch's training covers only the batches from here on"
-NOT_EXACT = "the result will not be bit by bit the same"
 OWN_LOADERS = "{} brings its own loaders: a run that is stopped can go on, but not bit by bit as it would have"
 
 
@@ -31,24 +27,9 @@ def headline(cli: CLI) -> str:
         shared = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
         restarts = os.environ.get("TORCHELASTIC_MAX_RESTARTS", "0") != "0"
         return "\n".join([begin, *inexact, *([SHARED_STORE] if shared and restarts else [])])
-    return "\n".join([begin, *inexact, *_continued(cli)])
+    from src.cli.existing import continued
 
-
-def _continued(cli: CLI) -> list[str]:
-    """Say from where a run continues, and what will not be as it would have been."""
-    start = cli.start
-    if start.path is None:
-        return ["no checkpoint yet: the run starts from the beginning"]
-    lines = [f"continues from {shown_path(start.path)}, step {start.step:,}", *cli.remarks]
-    if start.within_epoch and not isinstance(cli.model, BaseModule):
-        lines.append(OWN_MEANS.format(type(cli.model).__name__))
-    if not start.exact:
-        lines.append(f"this checkpoint was saved within an epoch's end: {NOT_EXACT}")
-    if start.world_size != cli.trainer.world_size:
-        lines.append(f"{start.world_size} processes saved it, {cli.trainer.world_size} continue: {NOT_EXACT}")
-    if start.device not in ("", device_name(cli.trainer)):
-        lines.append(f"it was saved on {start.device}: {NOT_EXACT}")
-    return lines
+    return "\n".join([begin, *inexact, *continued(cli)])
 
 
 def closing(cli: CLI, seconds: float) -> str:

@@ -10,7 +10,7 @@ import torch
 from src.errors import UsageError
 from src.runs.files import recover
 from src.runs.start import Start
-from src.runs.yaml_files import Config
+from src.runs.yaml_files import Config, flatten
 
 FREE = re.compile(  # changes that leave the training as it is
     r"data\.init_args\.(num_workers|storage|cache_dir|cache_limit_gb)$|"
@@ -81,7 +81,7 @@ def read_start(path: Path) -> Start:
 def check_same(stored: Config, wanted: Config) -> list[str]:
     """Refuse changes to a run's configuration that the training depends on; return remarks about the others."""
     remarks, refused = [], []
-    before, after = _flatten(stored), _flatten(wanted)
+    before, after = flatten(stored), flatten(wanted)
     spans_all = any(re.match(r"model\..*scheduler.*\.total_steps$", key) and before[key] is None for key in before)
     for key in sorted(before.keys() | after.keys()):
         old, new = before.get(key), after.get(key)
@@ -107,13 +107,3 @@ def check_same(stored: Config, wanted: Config) -> list[str]:
             f"the run cannot continue with other settings; leave them as they are or start a new run:{listed}{more}"
         )
     return remarks
-
-
-def _flatten(node: Any, prefix: str = "") -> dict[str, Any]:
-    """Return every value with its dotted key; lists count as values unless they hold mappings."""
-    if isinstance(node, list) and any(isinstance(item, dict) for item in node):
-        node = dict(enumerate(node))
-    if not isinstance(node, dict) or not node:
-        return {prefix: node}
-    parts = [_flatten(value, f"{prefix}.{key}" if prefix else str(key)) for key, value in node.items()]
-    return {key: value for part in parts for key, value in part.items()}

@@ -76,9 +76,8 @@ def read_parts(folder: Path, tensors: dict[str, Tensor] | None = None) -> dict[s
 
 def read_plain(path: Path) -> dict[str, Any]:
     """Return what is no tensor; of a checkpoint in one file all, but tensors are read only when they are used."""
-    if path.is_dir():
-        return torch.load(path / PLAIN, map_location="cpu", weights_only=True)
-    return torch.load(path, map_location="cpu", mmap=True, weights_only=True)
+    file = path / PLAIN if path.is_dir() else path
+    return torch.load(file, map_location="cpu", mmap=file is path, weights_only=True)
 
 
 def merged(folder: Path) -> dict[str, Any]:

@@ -82,3 +82,13 @@ def escape(node: Any) -> Any:
     if isinstance(node, list):
         return [escape(item) for item in node]
     return re.sub(r"(\\*)\$\{", r"\1\1\\${", node) if isinstance(node, str) else node
+
+
+def flatten(node: Any, prefix: str = "") -> dict[str, Any]:
+    """Return every value with its dotted key; lists count as values unless they hold mappings."""
+    if isinstance(node, list) and any(isinstance(item, dict) for item in node):
+        node = dict(enumerate(node))
+    if not isinstance(node, dict) or not node:
+        return {prefix: node}
+    parts = [flatten(value, f"{prefix}.{key}" if prefix else str(key)) for key, value in node.items()]
+    return {key: value for part in parts for key, value in part.items()}

@@ -63,12 +63,7 @@ def serve_input(cli: CLI) -> None:
     switches = {name: options.get(name) == "true" for name in ("probabilities", "draw")}
     writer = ResultWriter(path, sources, cli.request.line.numbers.get("top_k", 1), **switches)
     written = Path(str(cli.request.ckpt_path)).stat().st_mtime_ns  # another checkpoint may stand there by now
-    key = [
-        cli.config_text,
-        str(written),
-        *(f"{k}={v}" for k, v in sorted(options.items())),
-        str(cli.trainer.world_size),
-    ]
+    key = [cli.config_text, f"{written} {cli.trainer.world_size}", *(f"{k}={v}" for k, v in sorted(options.items()))]
     serve_outside(data, sources[writer.begin(key, data.batch_size, cli.trainer) :])
     module.class_names = getattr(data, "class_names", None)
     module.predict_step = partial(_answer, module, options.get("flip") == "true")

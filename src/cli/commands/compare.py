@@ -4,6 +4,7 @@ import csv
 import glob
 import io
 import math
+import re
 import statistics
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,9 +14,10 @@ from src.cli.request import Request
 from src.cli.search import short
 from src.errors import UsageError, did_you_mean
 from src.runs.run import Run
-from src.runs.yaml_files import load_file
+from src.runs.yaml_files import flatten, load_file
 
 CHANCE = ("seed_everything", "data.fold")  # runs that differ in these alone are repetitions of one another
+OMITTED = re.compile(r"\.(class_path|init_args|dict_kwargs)\b")  # which one need not type
 SHOWN = ("best/", "val", "test")  # metrics in the table, by how their names begin
 
 
@@ -85,24 +87,13 @@ def group(runs: list[Run]) -> list[Row]:
     """Put together runs that differ in seed or fold alone."""
     rows: dict[str, Row] = {}
     for run in runs:
-        settings = dict(_flat(load_file(str(run.directory / "config.yaml"))))
+        known = flatten(load_file(str(run.directory / "config.yaml"))).items()
+        settings = {OMITTED.sub("", key): str(v) if isinstance(v, list) else v for key, v in known if v != {}}
         chance = tuple(settings.pop(key, None) for key in CHANCE)
         row = rows.setdefault(repr(sorted(settings.items())), Row([], settings))
         row.names.append(run.directory.name)
         row.metrics[chance] = {key: value for key, value in run.metrics.items() if isinstance(value, int | float)}
     return list(rows.values())
-
-
-def _flat(node: Any, key: str = "") -> Any:
-    """Yield every setting with the key that one would type."""
-    if isinstance(node, dict):
-        if "class_path" in node:
-            yield key, node["class_path"]
-            node = {**(node.get("init_args") or {}), **(node.get("dict_kwargs") or {})}
-        for name, value in node.items():
-            yield from _flat(value, f"{key}.{name}" if key else str(name))
-    else:
-        yield key, str(node) if isinstance(node, list) else node
 
 
 def _order(row: Row, by: str, highest: bool) -> float:
