@@ -164,7 +164,8 @@ def test_every_scheduler(interrupted: Callable[..., list[str]], tmp_path: Path, 
     kind, arguments = SCHEDULERS[name]
     scheduler = {"class_path": f"torch.optim.lr_scheduler.{kind}", "init_args": arguments}
     (tmp_path / "scheduler.yaml").write_text(yaml.safe_dump({"model": {"init_args": {"scheduler": scheduler}}}))
-    interrupted(DIGITS, "--config", "scheduler.yaml", *SHORT, *NET, *STEPS, bombs=(bomb,))
+    shown = interrupted(DIGITS, "--config", "scheduler.yaml", *SHORT, *NET, *STEPS, bombs=(bomb,))
+    assert "continues from" in shown[-1]
 
 
 EMA = {"class_path": "lightning.pytorch.callbacks.EMAWeightAveraging", "init_args": {"decay": 0.9}}
@@ -202,7 +203,8 @@ CASES: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("case", CASES)
 def test_it_holds_with(interrupted: Callable[..., list[str]], tmp_path: Path, case: str, bomb: str) -> None:
     (tmp_path / "case.yaml").write_text(yaml.safe_dump(CASES[case]))
-    interrupted(DIGITS, *SHORT, *NET, *STEPS, "--config", "case.yaml", bombs=(bomb,))
+    shown = interrupted(DIGITS, *SHORT, *NET, *STEPS, "--config", "case.yaml", bombs=(bomb,))
+    assert "continues from" in shown[-1] or "no checkpoint yet" in shown[-1]  # within the first window
 
 
 @pytest.mark.kills
@@ -254,4 +256,5 @@ def test_two_processes(train_process: Train, tmp_path: Path, monkeypatch: pytest
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_on_a_gpu_with_deterministic(interrupted: Callable[..., list[str]]) -> None:
     gpu = ("--trainer.accelerator", "gpu", "--trainer.devices", "1", "--trainer.deterministic", "true")
-    interrupted(DIGITS, *SHORT, *NET, *STEPS, *gpu, bombs=("batch:5", "batch:12"))
+    shown = interrupted(DIGITS, *SHORT, *NET, *STEPS, *gpu, bombs=("batch:5", "batch:12"))
+    assert "continues from" in shown[-1]

@@ -53,4 +53,5 @@ CASES: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("case", CASES)
 def test_it_continues_exactly(interrupted: Callable[..., list[str]], tmp_path: Path, case: str, bomb: str) -> None:
     (tmp_path / "case.yaml").write_text(yaml.safe_dump(CASES[case]))
-    interrupted(DIGITS, *SHORT, *NET, *STEPS, "--config", "case.yaml", bombs=(bomb,))
+    shown = interrupted(DIGITS, *SHORT, *NET, *STEPS, "--config", "case.yaml", bombs=(bomb,))
+    assert "continues from" in shown[-1]
