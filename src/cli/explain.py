@@ -21,6 +21,7 @@ from lightning.pytorch.utilities.memory import is_oom_error
 from src.cli.parser import MISTAKES
 from src.cli.report import shown_path
 from src.errors import RunFailure, UsageError, did_you_mean
+from src.models.misfit import refused_by
 from src.runs.run import NAME_VARIABLE
 from src.runtime.launch import is_main_process
 from src.runtime.signals import Stopped
@@ -40,10 +41,11 @@ KEY = re.compile(r"Parser key \"([\w.]+)\"(?: element (\d+))?")
 CLASS = re.compile(r"(?:given class_path |class_path=)'([\w.]+)'")
 
 
-def explain(error: BaseException, started: bool, in_group: bool) -> tuple[int, str]:
+def explain(error: BaseException, cli: Any, in_group: bool) -> tuple[int, str]:
     """Print what ended a command; return the exit code, 2 for a mistake or 1 for a failure, and the message.
 
-    An error before the first batch has `started` is a wrong setting; `in_group`, another process may have ended first.
+    An error before the first batch is a wrong setting, and so is a first batch that does not fit; `in_group`, another
+    process may have ended first.
     """
     message, code = describe(error), 1
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
@@ -55,10 +57,12 @@ def explain(error: BaseException, started: bool, in_group: bool) -> tuple[int, s
     elif not isinstance(error, RunFailure):
         # Lightning refuses some settings only after the first batch, such as a metric that nobody logs
         refused = isinstance(error, MisconfigurationException) or "conditioned on metric" in str(error)
-        if not isinstance(error, UsageError) and ((started and not refused) or not isinstance(error, MISTAKES)):
+        bug = (cli.start_check.started and not refused) or not isinstance(error, MISTAKES)
+        said = refused_by(cli.model, error)
+        if not isinstance(error, UsageError) and bug and not (said and cli.trainer.global_step == 0):
             traceback.print_exception(error)
             return 1, message
-        code = 2
+        message, code = said or message, 2
     print(f"error: {message}", file=sys.stderr)
     return code, message
 

@@ -111,7 +111,7 @@ def _guarded(cli: CLI) -> tuple[int, str | None]:
 
         if isinstance(error, Stopped):
             return say_stopped(error, cli.run.directory if cli.request.line.trains else None), str(error)
-        return explain(error, cli.start_check.started, _in_group())
+        return explain(error, cli, _in_group())
 
 
 def _module_of(command: str) -> Any:

@@ -1,12 +1,17 @@
+import traceback
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+import torch
 import torchmetrics.classification
 from lightning.pytorch.utilities.memory import is_oom_error
-from torch import Tensor
+from torch import Tensor, nn
 from torchmetrics import Metric, MetricCollection
 
 from src.errors import UsageError
+
+REFUSALS = (RuntimeError, ValueError, IndexError, TypeError, AssertionError)  # of torch, for what does not fit
 
 
 def misfit(metrics: MetricCollection, given: Any, error: Exception, probe: Callable[[Metric], Any]) -> Exception:
@@ -24,6 +29,33 @@ def misfit(metrics: MetricCollection, given: Any, error: Exception, probe: Calla
             advice = _advice(kind, predictions, targets)
             return UsageError(f"model.metrics.{name}: {kind} cannot take {got}{advice} ({said})")
     return error
+
+
+def refused_by(module: nn.Module, error: BaseException) -> str | None:
+    """Say which layer or loss of a module could not take what it got; None where torch refused nothing within one."""
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    within_torch = bool(frames) and "torch" in Path(frames[-1].f_code.co_filename).parts
+    if not within_torch or type(error) not in REFUSALS or is_oom_error(error):
+        return None
+    names = {id(part): name for name, part in module.named_modules() if name}
+    calls = [frame.f_locals for frame in frames if frame.f_code.co_name == "_call_impl"]
+    found = [call for call in calls if id(call["self"]) in names]
+    if not found:
+        return None
+    layer, given = found[-1]["self"], found[-1]["args"]
+    got = " and ".join(_typed_shape(item) for item in given)
+    said, advice = str(error).strip().partition("\n")[0][:300].rstrip("."), ""
+    if any(getattr(item, "dtype", None) == torch.uint8 for item in given):
+        how = "torchvision.transforms.v2.ToDtype, dtype torch.float32 and scale true"
+        advice = f"; images are whole numbers: begin data.train_transform and data.eval_transform with {how}"
+    elif "out of bounds" in said and len(given) == 2:
+        advice = f"; for {given[0].shape[1]} outputs labels go from 0 to {given[0].shape[1] - 1}: look at num_classes"
+    return f"model.{names[id(layer)]}: {type(layer).__name__} cannot take {got}: {said}{advice}"
+
+
+def _typed_shape(item: Any) -> str:
+    is_tensor = isinstance(item, Tensor)
+    return f"{str(item.dtype).removeprefix('torch.')} {tuple(item.shape)}" if is_tensor else type(item).__name__
 
 
 def _shape(values: Any) -> str:
