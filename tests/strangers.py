@@ -1,6 +1,8 @@
 """Modules and data that derive from nothing of this project, in the shapes in which people bring them."""
 
 import json
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -178,3 +180,22 @@ class Numpy(Tested):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["history"] = np.arange(3)
+
+
+class Layers(nn.Sequential):
+    """A network whose defaults are objects, as people write them."""
+
+    def __init__(
+        self,
+        width: int = 8,
+        depth: int = 1,
+        norm: Callable[[int], nn.Module] = partial(nn.LayerNorm, eps=0.5),  # noqa: B008
+        act: nn.Module = nn.Tanh(),  # noqa: B008
+    ) -> None:
+        inner = [layer for _ in range(depth) for layer in (nn.Linear(width, width), norm(width), act)]
+        super().__init__(nn.Flatten(), nn.Linear(64, width), *inner, nn.Linear(width, 10))
+
+
+def two_layers(**kwargs: Any) -> Layers:
+    """Choose one argument, and hand the others on."""
+    return Layers(depth=2, **kwargs)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from src.cli.config import import_path
+from src.runs.class_paths import import_path
 
 FIRST = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=0.1)
 DATA: dict[str, Any] = {"batch_size": 1, "num_workers": 0, "num_classes": 1, "val_fraction": 0.0, "test_fraction": 0.0}

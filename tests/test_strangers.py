@@ -11,7 +11,8 @@ import yaml
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch.utils._pytree import tree_leaves
 
-from tests.conftest import ROOT, Result, Train
+from src.models import load_model
+from tests.conftest import DIGITS, ROOT, Result, Train
 
 TO_FLOAT = "{class_path: torchvision.transforms.v2.ToDtype, init_args: {dtype: torch.float32, scale: true}}"
 DATA = f"""
@@ -238,3 +239,33 @@ def test_hparams_hold_for_it(run: Train) -> None:
     assert "_hparams_/session_start_info" in EventAccumulator("logs/plain/a").Reload().Tags()["tensors"]
     config = yaml.safe_load(Path("logs/plain/a/config.yaml").read_text())
     assert config["model"]["init_args"] == {"what": "nothing"}
+
+
+@pytest.mark.parametrize("net", ["Layers", "two_layers"])
+def test_defaults_that_no_configuration_can_hold_come_back_after_the_training(train: Train, net: str) -> None:
+    """A network with objects as defaults, and a builder that chooses an argument: trained, continued, used."""
+    words = (
+        "--model.net",
+        f"tests.strangers.{net}",
+        "--model.net.width",
+        "12",
+        "--run_name",
+        "a",
+        "--model.scheduler",
+        "null",
+    )
+    result = train("fit", "--config", DIGITS, *words, "--trainer.max_epochs", "1")
+    assert (result.code, result.err) == (0, "")
+    config = yaml.safe_load(Path("logs/digits/a/config.yaml").read_text())
+    stated = config["model"]["init_args"]["net"]
+    more = {"depth": 1, "act": {"class_path": "torch.nn.Tanh"}} if net == "Layers" else {}
+    assert stated == {"class_path": f"tests.strangers.{net}", "init_args": {"width": 12, **more}}
+    stated["init_args"]["act"] = {"class_path": "torch.nn.Tanh"}  # as older versions wrote it for both
+    Path("logs/digits/a/config.yaml").write_text(yaml.safe_dump(config))
+    result = train("fit", "--config", DIGITS, *words, "--trainer.max_epochs", "2", "--resume", "auto")
+    assert (result.code, result.err) == (0, "")
+    assert "continues from" in result.out
+    result = train("validate", "--config", DIGITS, "--run_name", "a")
+    assert (result.code, result.err) == (0, "")
+    module: Any = load_model("logs/digits/a/checkpoints/last.ckpt")
+    assert [layer.eps for layer in module.net if isinstance(layer, torch.nn.LayerNorm)] == [0.5] * (1 if more else 2)

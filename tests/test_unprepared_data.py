@@ -145,10 +145,10 @@ MISFITS = {  # what is typed, and what the error says
     "--model.net.in_channels 3": r"model.net.features.0: Conv2d cannot take float32 \(64, 1, 8, 8\): .*have 3 channels",
     "--model.net.num_classes 5 --model.metrics null": r"model.loss: CrossEntropyLoss cannot take float32 \(64, 5\) and "
     r"int64 \(64,\): Target \d is out of bounds; for 5 outputs labels go from 0 to 4: look at num_classes",
-    "--data.train_transform [] --data.eval_transform []": r"Conv2d cannot take uint8 .*; images are whole numbers: begin "
-    r"data.train_transform and data.eval_transform with torchvision.transforms.v2.ToDtype, dtype torch.float32",
-    "--model.loss torch.nn.BCEWithLogitsLoss": r"model.loss: BCEWithLogitsLoss cannot take float32 \(64, 10\) and int64",
-    "--model.net torchvision.models.vit_b_32 --model.net.image_size 32": "VisionTransformer cannot take .*: Wrong image",
+    "--data.train_transform [] --data.eval_transform []": r"Conv2d cannot take uint8 .*; images are whole numbers: "
+    r"begin data.train_transform and data.eval_transform with torchvision.transforms.v2.ToDtype, dtype torch.float32",
+    "--model.loss torch.nn.BCEWithLogitsLoss": r"BCEWithLogitsLoss cannot take float32 \(64, 10\) and int64",
+    "--model.net torchvision.models.vit_b_32 --model.net.image_size 32": "VisionTransformer cannot take .*: Wrong",
     "--model.net.layers [8,M,M,M,M] --trainer.num_sanity_val_steps 0": r"MaxPool2d cannot take float32 \(64, 8, 1, 1\)",
 }
 
@@ -175,9 +175,7 @@ class Breaking(torch.nn.Linear):
         return super().forward(images.flatten(1))
 
 
-@pytest.mark.parametrize(
-    ("outputs", "said"), [("11", "RuntimeError: a mistake"), ("10", "mat1 and mat2|in_features|8x8")]
-)
+@pytest.mark.parametrize(("outputs", "said"), [("11", "Error: a mistake"), ("10", "mat1 and mat2")])
 def test_own_code_that_fails_and_a_late_batch_keep_their_traceback(train: Train, outputs: str, said: str) -> None:
     net = ("--model.net", "tests.test_unprepared_data.Breaking", "--model.net.in_features", "64")
     words = ("--model.net.out_features", outputs, "--trainer.num_sanity_val_steps", "0")

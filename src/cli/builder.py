@@ -25,6 +25,7 @@ from src.cli.request import Request, log_root
 from src.datamodules.base import BaseDataModule
 from src.errors import UsageError
 from src.runs.checkpoint_io import DATA, MODULE, DurableCheckpointIO
+from src.runs.class_paths import drop_defaults
 from src.runs.run import TRIAL_VARIABLE, Run
 from src.runs.start import Start
 from src.runs.yaml_files import dump_yaml, load_file, write_yaml
@@ -86,6 +87,7 @@ class CLI(LightningCLI):
 
             print_help(parser, line.help, request.config)
         self.config = parser.parse_object(request.config)
+        drop_defaults(self.config, request.config)
         self.config.experiment = request.config["experiment"]  # also where it is called null
         _check_numbers(self.config, line.trains)
         check_functions(self.config.as_dict())
@@ -102,6 +104,7 @@ class CLI(LightningCLI):
             from src.runs.resume import LENGTHS, check_same  # only where a run continues
 
             stored = load_file(str(request.run.directory / "config.yaml"))
+            drop_defaults(stored, request.config)  # older runs state them
             self.remarks = check_same(stored, yaml.safe_load(self.config_text))
             self.extends = any(stored["trainer"][key.split(".")[1]] != self.config[key] for key in LENGTHS)
 

@@ -1,7 +1,6 @@
 """From words typed to one plain dictionary. Nothing heavy is imported here, so these mistakes are found at once."""
 
 import copy
-import importlib
 import inspect
 import os
 import re
@@ -13,6 +12,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from src.errors import UsageError, did_you_mean
+from src.runs.class_paths import import_path
 from src.runs.yaml_files import Config, escape, renamed
 
 PATH_KEYS = ("save_dir", "dirpath")  # where loggers and callbacks write: relative to the run directory
@@ -139,15 +139,6 @@ def _default_of(config: Config, target: str) -> Any:
     parameter = inspect.signature(found).parameters.get(name) if found is not None else None
     default = parameter.default if parameter is not None and parents[-1:] == ["init_args"] else None
     return default if isinstance(default, int | float | str) else None
-
-
-def import_path(path: Any) -> Any:
-    """Return what stands at an import path, None if there is nothing; the parser tells why."""
-    module, _, name = path.rpartition(".") if isinstance(path, str) else ("", "", "")
-    try:
-        return getattr(importlib.import_module(module), name, None)
-    except Exception:  # a module may raise anything; an empty path is a ValueError
-        return None
 
 
 def as_list(value: Any) -> list[Any]:

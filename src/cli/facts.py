@@ -5,6 +5,7 @@ from lightning.pytorch import LightningDataModule
 from src.cli.config import DATA_REFERENCE, left_to_data, state
 from src.cli.parser import Parser, check_functions, mistakes_in_one_line
 from src.errors import UsageError
+from src.runs.class_paths import drop_defaults
 from src.runs.yaml_files import Config
 
 KEPT = ("class_names",)  # stated in a run's config.yaml although nothing refers to it: their order is the network's
@@ -22,6 +23,7 @@ def build_data(config: Config) -> LightningDataModule:
     parser = Parser()
     parser.add_subclass_arguments(LightningDataModule, "data")
     parsed = parser.parse_object({"data": data})
+    drop_defaults(parsed, {"data": data})
     check_functions(parsed.as_dict())
     with mistakes_in_one_line():
         datamodule: LightningDataModule = parser.instantiate_classes(parsed).data

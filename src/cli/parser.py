@@ -10,8 +10,8 @@ from typing import Any, NoReturn
 from lightning.pytorch.cli import LightningArgumentParser
 from lightning.pytorch.utilities.exceptions import MisconfigurationException  # type: ignore[attr-defined]
 
-from src.cli.config import import_path
 from src.errors import UsageError
+from src.runs.class_paths import import_path
 
 # What a constructor, or the setup before the first batch, raises for a value that cannot be.
 MISTAKES = (ValueError, RuntimeError, AssertionError, OSError, ImportError, MisconfigurationException)

@@ -10,6 +10,7 @@ from lightning.pytorch import LightningDataModule, LightningModule
 from torch import Tensor
 
 from src.errors import UsageError
+from src.runs.class_paths import drop_defaults
 
 
 @dataclass
@@ -93,4 +94,6 @@ def build(description: Mapping[str, Any], base: type, where: Any) -> Any:
         raise ValueError(f"{where} names {name}, which is no {base.__name__}; it was not called")
     parser = ArgumentParser(exit_on_error=False)
     parser.add_subclass_arguments(base, "built", fail_untyped=False)
-    return parser.instantiate_classes(parser.parse_object({"built": dict(description)})).built
+    parsed = parser.parse_object({"built": dict(description)})
+    drop_defaults(parsed, {"built": description})
+    return parser.instantiate_classes(parsed).built

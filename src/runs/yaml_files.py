@@ -16,6 +16,7 @@ MOVED = {  # beginnings of class paths before version 0.2, and what they are now
     "src.strategies.": "src.runtime.fsdp.",
     "src.datamodules.collates.": "src.datamodules.transforms.",
     "src.datamodules.batches.": "src.datamodules.transforms.",
+    "src.datamodules.transforms.per_image.": "src.datamodules.transforms.",
     "src.models.SumOfTerms": "src.models.losses.SumOfTerms",
     "src.models.loss_terms.": "src.models.losses.",
     "src.models.elbo.": "src.models.losses.",

@@ -195,24 +195,27 @@ def test_runs_begun_in_one_second_get_names_of_their_own(train: Train, tmp_path:
 
 
 def test_a_failure_in_training_is_recorded(train: Train, tmp_path: Path) -> None:
-    result = train("--config", DIGITS, *QUICK, "--run_name", "a", "--model.net.in_channels", "3")
+    broken = ("--model.net", "tests.test_unprepared_data.Breaking", "--model.net.in_features", "64")
+    result = train("--config", DIGITS, *QUICK, "--run_name", "a", *broken, "--model.net.out_features", "11")
     assert result.code == 1
     assert "Traceback" in result.err
     record = read_run(tmp_path / "logs/digits/a")
     assert record["exit_status"] == 1
-    assert "expected input" in record["error"]
+    assert "a mistake" in record["error"]
     assert "Traceback" in (tmp_path / "logs/digits/a/train.log").read_text()
 
 
 @pytest.mark.two_processes
-@pytest.mark.parametrize(("words", "code"), [((), 0), (("--model.net.in_channels", "3"), 1)])
+@pytest.mark.parametrize(("words", "code"), [((), 0), (("--callbacks.broken", "polite.Broken"), 1)])
 def test_the_process_ends_only_when_all_others_have_said_goodbye(
     tmp_path: Path, words: tuple[str, ...], code: int
 ) -> None:
     """It ends without taking the interpreter apart, which would call `__del__` of what is still there."""
     farewell = "class Late:\n    def __del__(self): print('taken apart', flush=True)\n\nlate = Late()\n"
     handler = "import atexit\natexit.register(print, 'goodbye')\n"
-    (tmp_path / "polite.py").write_text(f"{handler}from lightning.pytorch import Callback as Polite\n{farewell}")
+    broken = "class Broken(Polite):\n    def on_train_batch_end(self, *_): raise RuntimeError('broken')\n\n"
+    polite = f"{handler}from lightning.pytorch import Callback as Polite\n{broken}{farewell}"
+    (tmp_path / "polite.py").write_text(polite)
     command = [sys.executable, str(ROOT / "train.py"), "fit", "--config", DIGITS, *QUICK, *words]
     command += ["--callbacks.polite", "polite.Polite"]
     environment = os.environ | {"PYTHONPATH": str(tmp_path)}

@@ -15,9 +15,9 @@ from lightning.pytorch.cli import LightningArgumentParser
 import src
 from src.cli.builder import CLI
 from src.cli.closure import SCHEMA
-from src.cli.config import import_path
 from src.cli.request import Request
 from src.errors import UsageError
+from src.runs.class_paths import import_path
 
 Schema = dict[str, Any]
 

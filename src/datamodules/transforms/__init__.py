@@ -5,7 +5,9 @@ __getattr__, __dir__, __all__ = lazy(
     keep_lists="KeepLists",
     pad_sequences="PadSequences",
     cutout="Cutout",
-    per_image="RandomCrop RandomFlip RandomShift",
     per_sample="PerSample",
+    random_crop="RandomCrop",
+    random_flip="RandomFlip",
     random_resized_crop="RandomResizedCrop",
+    random_shift="RandomShift",
 )

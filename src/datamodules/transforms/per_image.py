@@ -3,7 +3,7 @@
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
@@ -31,87 +31,13 @@ class PerImage(v2.Transform):
         return tv_tensors.wrap(changed, like=inpt) if isinstance(inpt, tv_tensors.TVTensor) else changed
 
 
-class RandomFlip(PerImage):
-    """Mirror each image left to right, or leave it, by its own coin.
-
-    Args:
-        p: Probability of mirroring, in [0, 1].
-    """
-
-    def __init__(self, p: float = 0.5) -> None:
-        super().__init__()
-        if not 0 <= p <= 1:
-            raise ValueError(f"RandomFlip: p must be in [0, 1], got {p}")
-        self.p = p
-
-    def draw(self, images: Tensor) -> dict[str, Any]:
-        """Draw a coin for every image."""
-        return {"flip": torch.rand(len(images), device=images.device) < self.p}
-
-    def change(self, images: Tensor, drawn: dict[str, Any]) -> Tensor:
-        """Flip."""
-        chosen = torch.arange(len(images), device=images.device) + len(images) * drawn["flip"]
-        return torch.cat([images, images.flip(-1)]).index_select(0, chosen)  # faster than torch.where
-
-
-class RandomCrop(PerImage):
-    """Cut a square out of each image at its own random place.
-
-    Args:
-        size: Height and width of the square in pixels, at least 1 and at most the images' own.
-    """
-
-    def __init__(self, size: int) -> None:
-        super().__init__()
-        if size < 1:
-            raise ValueError(f"RandomCrop: size must be at least 1, got {size}")
-        self.size = size
-
-    def draw(self, images: Tensor) -> dict[str, Any]:
-        """Draw a corner for every image."""
-        height, width = images.shape[-2:]
-        if self.size > min(height, width):
-            raise ValueError(f"RandomCrop: size must be at most that of the images, {height}x{width}, got {self.size}")
-        return draw_corners(images, height - self.size + 1, width - self.size + 1)
-
-    def change(self, images: Tensor, drawn: dict[str, Any]) -> Tensor:
-        """Crop."""
-        return _cut(images, drawn, self.size, self.size)
-
-
-class RandomShift(PerImage):
-    """Shift each image by its own random offset; what comes in at the edge is filled.
-
-    The same as padding and then cropping at a random place (torchvision's RandomCrop with padding).
-
-    Args:
-        pixels: Largest shift in each direction, at least 1.
-        fill: Value of the new pixels, in the images' own range.
-    """
-
-    def __init__(self, pixels: int, fill: float = 0) -> None:
-        super().__init__()
-        if pixels < 1:
-            raise ValueError(f"RandomShift: pixels must be at least 1, got {pixels}")
-        self.pixels, self.fill = pixels, fill
-
-    def draw(self, images: Tensor) -> dict[str, Any]:
-        """Draw an offset for every image."""
-        return draw_corners(images, 2 * self.pixels + 1, 2 * self.pixels + 1)
-
-    def change(self, images: Tensor, drawn: dict[str, Any]) -> Tensor:
-        """Shift."""
-        padded = nn.functional.pad(images, [self.pixels] * 4, value=self.fill)
-        return _cut(padded, drawn, *images.shape[-2:])
-
-
 def draw_corners(images: Tensor, rows: int, columns: int) -> dict[str, Any]:
     """Draw a row below `rows` and a column below `columns` for every image: two tensors of shape (B,)."""
     count, device = (len(images),), images.device
     return {"top": torch.randint(rows, count, device=device), "left": torch.randint(columns, count, device=device)}
 
 
-def _cut(images: Tensor, corners: dict[str, Any], height: int, width: int) -> Tensor:
+def cut(images: Tensor, corners: dict[str, Any], height: int, width: int) -> Tensor:
     """Return a window of each image of shape (B, ..., H, W), all of one size, each at its own corner.
 
     Each row of a window is `width` values of the flattened images from some place on. Selecting rows copies them whole,
