@@ -21,6 +21,7 @@ data:
   init_args: {{train_transform: [{TO_FLOAT}], eval_transform: [{TO_FLOAT}]}}
 trainer: {{max_epochs: 2, limit_train_batches: 6, accelerator: cpu, log_every_n_steps: 2}}
 """
+TWO = ("--model.scheduler", "null", "--trainer.max_epochs", "2", "--trainer.limit_train_batches", "4")
 BORING = "lightning.pytorch.demos.boring_classes"
 
 
@@ -269,3 +270,20 @@ def test_defaults_that_no_configuration_can_hold_come_back_after_the_training(tr
     assert (result.code, result.err) == (0, "")
     module: Any = load_model("logs/digits/a/checkpoints/last.ckpt")
     assert [layer.eps for layer in module.net if isinstance(layer, torch.nn.LayerNorm)] == [0.5] * (1 if more else 2)
+
+
+CALLBACKS = {  # of Lightning: a default is a torch.device, and keys are numbers
+    "StochasticWeightAveraging": ("swa_lrs", "0.01"),
+    "GradientAccumulationScheduler": ("scheduling", "{0: 1, 1: 2}"),
+}
+
+
+@pytest.mark.parametrize("name", CALLBACKS)
+def test_callbacks_of_lightning_come_back_when_a_run_goes_on(train: Train, name: str) -> None:
+    argument, value = CALLBACKS[name]
+    words = ("--callbacks.own", f"lightning.pytorch.callbacks.{name}", f"--callbacks.own.{argument}", value)
+    result = train("fit", "--config", DIGITS, *words, *TWO, "--run_name", "a")
+    assert (result.code, result.err) == (0, "")
+    result = train("--resume", "logs/digits/a", "--trainer.max_epochs", "3")
+    assert (result.code, result.err) == (0, "")
+    assert re.search(r"continues from .*epoch [34]/", result.out, re.DOTALL)  # SWA adds one

@@ -75,7 +75,7 @@ def place(node: Any, directory: Path) -> None:
             place(item, directory)
     elif hasattr(node, "items"):
         for key, value in list(node.items()):  # a Namespace lists its nested keys too, dotted
-            if key.rpartition(".")[2] in PATH_KEYS and isinstance(value, str | os.PathLike):
+            if str(key).rpartition(".")[2] in PATH_KEYS and isinstance(value, str | os.PathLike):
                 node[key] = str(directory / value)
             else:
                 place(value, directory)

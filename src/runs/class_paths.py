@@ -2,8 +2,12 @@
 
 import importlib
 import inspect
+import os
 from argparse import Namespace
+from enum import Enum
 from typing import Any
+
+PLAIN = (bool, int, float, str, list, tuple, set, dict, Namespace, Enum, os.PathLike)
 
 
 def import_path(path: Any) -> Any:
@@ -44,4 +48,4 @@ def _mapping(node: Any) -> dict[Any, Any]:
 def _is_writable(value: Any) -> bool:
     """Whether a value is plain, or a class or function that an import path leads to."""
     path = f"{getattr(value, '__module__', '')}.{getattr(value, '__qualname__', '')}"
-    return not callable(value) or import_path(path) is value
+    return value is None or isinstance(value, PLAIN) or import_path(path) is value
