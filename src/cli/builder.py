@@ -16,7 +16,6 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, instant
 from lightning.pytorch.plugins.io import CheckpointIO
 from lightning.pytorch.utilities.model_helpers import is_overridden
 
-from src.callbacks.init_from import begin_with_trained_weights
 from src.callbacks.start_check import StartCheck
 from src.cli.command_line import COMMANDS, OPTIONS, TRYING
 from src.cli.config import as_list, place
@@ -144,8 +143,11 @@ class CLI(LightningCLI):
                     )
                 settle_precision(self.trainer, self.config.trainer.precision, self.config.tf32)
                 settle_strategy(self.trainer, self.model, self.config.trainer.sync_batchnorm)
-                begins = self.start.path is None and not self.request.line.evaluates
-                begin_with_trained_weights(self.trainer, self.model, begins)
+                if "src.callbacks.init_from" in sys.modules:  # the configuration, or a class of it, asked for it
+                    from src.callbacks.init_from import begin_with_trained_weights
+
+                    begins = self.start.path is None and not self.request.line.evaluates
+                    begin_with_trained_weights(self.trainer, self.model, begins)
         except BaseException:
             if self.request.run is None and is_main_process():
                 self.run.discard()

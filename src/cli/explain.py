@@ -35,6 +35,7 @@ OUT_OF_MEMORY = """out of memory ({}). Take fewer samples at a time and keep the
 data.batch_size and set trainer.accumulate_grad_batches 2; python train.py find_batch_size --config C finds out what
 fits. Or write trainer.precision bf16-mixed, smaller images, a smaller network"""
 
+REMADE = "Lightning makes a loader anew, with the names of its arguments: write DataLoader(dataset, batch_size=...)"
 LISTS = {"SequentialLR": "SequentialSchedulers", "ChainedScheduler": "ChainedSchedulers"}  # ours take factories
 
 KEY = re.compile(r"Parser key \"([\w.]+)\"(?: element (\d+))?")
@@ -62,7 +63,7 @@ def explain(error: BaseException, cli: Any, in_group: bool) -> tuple[int, str]:
         if not isinstance(error, UsageError) and bug and not (said and cli.trainer.global_step == 0):
             traceback.print_exception(error)
             return 1, message
-        message, code = said or message, 2
+        message, code = said or (REMADE if "can be passed to its parent's `" in message else message), 2
     print(f"error: {message}", file=sys.stderr)
     return code, message
 
