@@ -9,9 +9,13 @@ from typing import Any
 import numpy as np
 import torch
 from lightning.pytorch import LightningDataModule, LightningModule
+from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.optim import Optimizer
 from torch.utils.data import DataLoader, TensorDataset
+from torchmetrics import MaxMetric
+from torchmetrics.classification import MulticlassAccuracy
 
 
 class Trained(LightningModule):
@@ -206,3 +210,52 @@ class Layers(nn.Sequential):
 def two_layers(**kwargs: Any) -> Layers:
     """Choose one argument, and hand the others on."""
     return Layers(depth=2, **kwargs)
+
+
+class HydraStyle(LightningModule):
+    """As people write it for the leading Hydra template."""
+
+    def __init__(self, net: nn.Module, optimizer: Optimizer, scheduler: Any = None, compile: bool = False) -> None:
+        super().__init__()
+        self.save_hyperparameters(logger=False)
+        self.net, self.make_optimizer, self.make_scheduler = net, optimizer, scheduler
+        self.val_acc, self.val_acc_best = MulticlassAccuracy(10), MaxMetric()
+
+    def forward(self, images: Tensor) -> Tensor:
+        outputs: Tensor = self.net(images)
+        return outputs
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        loss = F.cross_entropy(self(batch[0]), batch[1])
+        self.log("train/loss", loss, on_step=False, on_epoch=True, prog_bar=True)
+        return loss
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        self.val_acc(self(batch[0]), batch[1])
+        self.log("val/acc", self.val_acc, on_step=False, on_epoch=True, prog_bar=True)
+
+    def on_validation_epoch_end(self) -> None:
+        self.val_acc_best(self.val_acc.compute())
+        self.log("val/acc_best", self.val_acc_best.compute(), sync_dist=True, prog_bar=True)
+
+    def setup(self, stage: str) -> None:
+        if self.hparams["compile"] and stage == "fit":
+            self.net = torch.compile(self.net)  # type: ignore[assignment]
+
+    def configure_optimizers(self) -> Any:
+        optimizer = self.make_optimizer(params=self.trainer.model.parameters())  # type: ignore
+        scheduler = self.make_scheduler(optimizer=optimizer)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "monitor": "val/acc"}}
+
+
+class HydraStyleChanged(HydraStyle):
+    """With what docs/coming-from.md says."""
+
+    def __init__(
+        self,
+        net: nn.Module,
+        optimizer: OptimizerCallable,
+        scheduler: LRSchedulerCallable | None = None,
+        compile: bool = False,
+    ) -> None:
+        super().__init__(net, optimizer, scheduler, compile)  # type: ignore[arg-type]

@@ -279,6 +279,33 @@ def test_a_loader_whose_arguments_have_no_names_is_told_what_to_write(run: Train
     assert "write DataLoader(dataset, batch_size=...)" in result.err
 
 
+HYDRA = """
+model:
+  class_path: tests.strangers.HydraStyle
+  init_args:
+    net: {class_path: src.models.networks.MLP, init_args: {in_features: 64, num_classes: 10, hidden: [16]}}
+    optimizer: {class_path: torch.optim.Adam, init_args: {lr: 0.01}}
+    scheduler: {class_path: torch.optim.lr_scheduler.ReduceLROnPlateau, init_args: {mode: max, patience: 1}}
+callbacks: {best: {init_args: {monitor: val/acc_best, mode: max}}}
+"""
+
+
+def test_a_module_of_the_hydra_template_is_told_what_to_change(train: Train, tmp_path: Path) -> None:
+    (tmp_path / "plain.yaml").write_text(DATA + HYDRA)
+    result = train("fit", "--config", "plain.yaml", "--run_name", "a")
+    assert (result.code, len(result.err.splitlines())) == (2, 1)
+    assert (
+        "model.init_args.optimizer: torch.optim.Adam needs params, which only your module has: annotate" in result.err
+    )
+    assert "lightning.pytorch.cli.OptimizerCallable" in result.err
+    (tmp_path / "plain.yaml").write_text(DATA + HYDRA.replace("HydraStyle", "HydraStyleChanged"))
+    result = train("--config", "plain.yaml", "--run_name", "a")
+    assert (result.code, result.err) == (0, "")
+    result = train("--config", "plain.yaml", "--run_name", "a", "--resume", "auto", "--trainer.max_epochs", "3")
+    assert (result.code, result.err) == (0, "")
+    assert "continues from" in result.out and "val/acc_best" in record()["metrics"]
+
+
 CALLBACKS = {  # of Lightning: a default is a torch.device, and keys are numbers
     "StochasticWeightAveraging": ("swa_lrs", "0.01"),
     "GradientAccumulationScheduler": ("scheduling", "{0: 1, 1: 2}"),

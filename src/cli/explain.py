@@ -38,6 +38,8 @@ fits. Or write trainer.precision bf16-mixed, smaller images, a smaller network""
 REMADE = "Lightning makes a loader anew, with the names of its arguments: write DataLoader(dataset, batch_size=...)"
 LISTS = {"SequentialLR": "SequentialSchedulers", "ChainedScheduler": "ChainedSchedulers"}  # ours take factories
 
+FACTORIES = {"params": "OptimizerCallable", "optimizer": "LRSchedulerCallable"}  # by what the made ones need
+
 KEY = re.compile(r"Parser key \"([\w.]+)\"(?: element (\d+))?")
 CLASS = re.compile(r"(?:given class_path |class_path=)'([\w.]+)'")
 
@@ -129,6 +131,9 @@ def shorten(report: str) -> str:
         before = report[: found.start()]
         place = len(CLASS.findall(before)) - (not before.endswith("callable class: "))  # a factory's is named later
         owner = classes[place] if classes else "the configuration"
+        if found[1] in FACTORIES:
+            how = f"annotate this argument as lightning.pytorch.cli.{FACTORIES[found[1]]}, and call it"
+            return f"{where}{owner} needs {found[1]}, which only your module has: {how}"
         return f"{where}{owner} needs {found[1]}; write a value for it"
     return _wrong_type(report, where)
 
