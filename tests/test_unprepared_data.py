@@ -133,11 +133,11 @@ def test_a_scheduler_over_data_without_a_length_wants_steps(train: Train) -> Non
 
 METRICS = {
     "torchmetrics.classification.BinaryAUROC": (
-        r"model.metrics.x: BinaryAUROC cannot take predictions of shape \(64, 10\) and targets of shape \(64,\); "
+        r"model.metrics.x: BinaryAUROC cannot take predictions of float32 \(64, 10\) and targets of int64 \(64,\); "
         r"take torchmetrics.classification.MulticlassAUROC, num_classes 10 \("
     ),
     "torchmetrics.classification.BinaryAccuracy": "take torchmetrics.classification.MulticlassAccuracy",
-    "torchmetrics.MeanSquaredError": r"model.metrics.x: MeanSquaredError cannot take predictions of shape \(64, 10\)",
+    "torchmetrics.MeanSquaredError": r"model.metrics.x: MeanSquaredError cannot take predictions of float32 \(64, 10\)",
 }
 
 

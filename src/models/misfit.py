@@ -43,7 +43,7 @@ def refused_by(module: nn.Module, error: BaseException) -> str | None:
     if not found:
         return None
     layer, given = found[-1]["self"], found[-1]["args"]
-    got = " and ".join(_typed_shape(item) for item in given)
+    got = " and ".join(_shape(item) for item in given)
     said, advice = str(error).strip().partition("\n")[0][:300].rstrip("."), ""
     if any(getattr(item, "dtype", None) == torch.uint8 for item in given):
         how = "torchvision.transforms.v2.ToDtype, dtype torch.float32 and scale true"
@@ -53,13 +53,9 @@ def refused_by(module: nn.Module, error: BaseException) -> str | None:
     return f"model.{names[id(layer)]}: {type(layer).__name__} cannot take {got}: {said}{advice}"
 
 
-def _typed_shape(item: Any) -> str:
-    is_tensor = isinstance(item, Tensor)
-    return f"{str(item.dtype).removeprefix('torch.')} {tuple(item.shape)}" if is_tensor else type(item).__name__
-
-
-def _shape(values: Any) -> str:
-    return f"shape {tuple(values.shape)}" if isinstance(values, Tensor) else type(values).__name__
+def _shape(item: Any) -> str:
+    kind = str(item.dtype).removeprefix("torch.") if isinstance(item, Tensor) else type(item).__name__
+    return f"{kind} {tuple(item.shape)}" if isinstance(item, Tensor) else kind
 
 
 def _advice(kind: str, predictions: Any, targets: Any) -> str:

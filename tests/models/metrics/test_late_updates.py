@@ -90,7 +90,5 @@ def test_how_many_updates_there_are() -> None:
 
 def test_a_batch_that_does_not_fit_is_named() -> None:
     late = LateUpdates(MetricCollection({"accuracy": MulticlassAccuracy(3)}))
-    with pytest.raises(
-        Exception, match=r"model\.metrics\.accuracy: MulticlassAccuracy cannot take predictions of shape"
-    ):
+    with pytest.raises(Exception, match=r"model\.metrics\.accuracy: MulticlassAccuracy cannot take predictions of "):
         late.update(torch.zeros(4, 5), torch.zeros(3, dtype=torch.long))
