@@ -67,7 +67,8 @@ class EvaluationFigures(Callback):
                 with any_order():
                     self._metrics[name].update(*given)
             except UsageError as error:  # such as a network with more outputs than the data has classes
-                print(f"figures are left out: {str(error).removeprefix('model.metrics.')}")
+                if trainer.is_global_zero:
+                    print(f"figures are left out: {str(error).removeprefix('model.metrics.')}")
                 self._metrics[name] = LateUpdates(MetricCollection({}))
             self._mistakes[name].update(batch, *given)
 

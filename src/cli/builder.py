@@ -86,10 +86,10 @@ class CLI(LightningCLI):
 
             print_help(parser, line.help, request.config)
         self.config = parser.parse_object(request.config)
-        drop_defaults(self.config, request.config)
         self.config.experiment = request.config["experiment"]  # also where it is called null
         _check_numbers(self.config, line.trains)
         check_functions(self.config.as_dict())
+        drop_defaults(self.config, request.config)
         content = _plain(parser, self.config)
         self.config_text = write_yaml(content)
         data = dict(content.get("data") or {})

@@ -23,8 +23,8 @@ def build_data(config: Config) -> LightningDataModule:
     parser = Parser()
     parser.add_subclass_arguments(LightningDataModule, "data")
     parsed = parser.parse_object({"data": data})
-    drop_defaults(parsed, {"data": data})
     check_functions(parsed.as_dict())
+    drop_defaults(parsed, {"data": data})
     with mistakes_in_one_line():
         datamodule: LightningDataModule = parser.instantiate_classes(parsed).data
     datamodule.wanted = names  # type: ignore[attr-defined]

@@ -35,7 +35,8 @@ def refused_by(module: nn.Module, error: BaseException) -> str | None:
     """Say which layer or loss of a module could not take what it got; None where torch refused nothing within one."""
     frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
     within_torch = bool(frames) and "torch" in Path(frames[-1].f_code.co_filename).parts
-    if not within_torch or type(error) not in REFUSALS or is_oom_error(error):
+    of_device = is_oom_error(error) or any(word in str(error) for word in ("CUDA", "cuDNN", "CUBLAS"))
+    if not within_torch or type(error) not in REFUSALS or of_device:
         return None
     names = {id(part): name for name, part in module.named_modules() if name}
     calls = [frame.f_locals for frame in frames if frame.f_code.co_name == "_call_impl"]

@@ -69,7 +69,7 @@ class _Whitening(nn.Module):
         with torch.autocast(images.device.type, enabled=False):
             patches = functional.unfold(images.float(), 2).transpose(0, 1).flatten(1)  # (C * 4, number of patches)
             covariance = patches @ patches.T / patches.shape[1]
-            if torch.distributed.is_initialized():
+            if torch.distributed.is_available() and torch.distributed.is_initialized():
                 torch.distributed.all_reduce(covariance)
                 covariance /= torch.distributed.get_world_size()
             values, vectors = torch.linalg.eigh(covariance)
