@@ -42,6 +42,9 @@ def repeat(request: Request) -> int:
         shown = {key: value for key, value in run.metrics.items() if key.startswith(SHOWN) and value is not None}
         rows.append({"run": run.directory.name, **shown})
     table = _with_mean(rows)
+    if len(table[0]) == 1:
+        print("\nno metric of a validation or test is in all of these runs")
+        return 0
     with (parent / f"{name}.csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, list(table[0]))
         writer.writeheader()

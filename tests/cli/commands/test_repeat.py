@@ -38,6 +38,16 @@ def test_folds_and_seeds_are_averaged_and_finished_runs_not_repeated(train_proce
     assert list(csv.DictReader((runs / "cv.csv").read_text().splitlines())) == rows
 
 
+def test_runs_that_log_nothing_are_no_empty_table(train: Train, tmp_path: Path) -> None:
+    boring = "lightning.pytorch.demos.boring_classes.Boring"
+    content = f"model: {boring}Model\ndata: {boring}DataModule\ntrainer: {{max_steps: 1, accelerator: cpu}}\n"
+    (tmp_path / "boring.yaml").write_text(content)
+    result = train("repeat", "--config", "boring.yaml", "--num_seeds", "2", "--run_name", "a")
+    assert result.code == 0, result.err
+    assert result.out.endswith("\nno metric of a validation or test is in all of these runs\n")
+    assert not list(tmp_path.rglob("*.csv"))
+
+
 @pytest.mark.long
 def test_a_run_that_fails_ends_the_series_with_its_code(train_process: Train) -> None:
     result = train_process("repeat", "--config", DIGITS, "--num_seeds", "2", "--data.val_fraction", "2")
