@@ -24,6 +24,7 @@ MOVED = {  # beginnings of class paths before version 0.2, and what they are now
     "src.models.reliability_diagram.": "src.models.metrics.",
     "src.models.changes.": "src.models.networks.",
 }
+UNWRITTEN = "Unable to serialize instance "  # stands where a default was that jsonargparse could not write
 
 
 def load_file(path: str, option: str = "--config") -> Config:
@@ -44,9 +45,9 @@ def load_file(path: str, option: str = "--config") -> Config:
 
 
 def renamed(node: Any) -> Any:
-    """Return values with class paths of older versions replaced by those of today."""
+    """Return values with class paths of older versions replaced by today's, without what they could not write."""
     if isinstance(node, dict):
-        return {key: renamed(value) for key, value in node.items()}
+        return {k: renamed(v) for k, v in node.items() if not (isinstance(v, str) and v.startswith(UNWRITTEN))}
     if isinstance(node, list):
         return [renamed(item) for item in node]
     old = next((old for old in MOVED if node.startswith(old)), None) if isinstance(node, str) else None
