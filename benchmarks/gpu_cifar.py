@@ -115,34 +115,41 @@ def windows(padded: Tensor, pad: int) -> Tensor:
     return images
 
 
+def resident(pictures: Pictures, device: torch.device, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """Return normalised images and their classes, on the device."""
+    images = torch.as_tensor(pictures.data, device=device).permute(0, 3, 1, 2).to(dtype) / 255
+    mean, std = (torch.tensor(values, device=device, dtype=dtype).view(3, 1, 1) for values in (MEAN, STD))
+    images = ((images - mean) / std).contiguous(memory_format=torch.channels_last)
+    return images, torch.tensor(pictures.targets, device=device)
+
+
 def recipe(options: argparse.Namespace, device: torch.device) -> tuple[float, float]:
     """Train and evaluate by the recipe; return the seconds and the accuracy."""
     dtype = torch.float16 if device.type == "cuda" else torch.bfloat16
     torch.backends.cudnn.benchmark = True
-
-    def resident(train: bool) -> tuple[Tensor, Tensor]:
-        pictures = Pictures(options.root, train, options.num_images)
-        images = torch.as_tensor(pictures.data, device=device).permute(0, 3, 1, 2).to(dtype) / 255
-        mean, std = (torch.tensor(values, device=device, dtype=dtype).view(3, 1, 1) for values in (MEAN, STD))
-        images = ((images - mean) / std).contiguous(memory_format=torch.channels_last)
-        return images, torch.tensor(pictures.targets, device=device)
-
-    (images, labels), (test_images, test_labels) = resident(True), resident(False)
+    pictures = (Pictures(options.root, training, options.num_images) for training in (True, False))
+    (images, labels), test = (resident(part, device, dtype) for part in pictures)
     begin = time.perf_counter()
-    batch, epochs = options.batch_size, options.epochs or 9.9
     net = network(device, dtype)
     whiten(net[0], images[:5000])
+    train(net, images, labels, options.batch_size, options.epochs or 9.9)
+    accuracy = evaluate(net, *test)
+    return time.perf_counter() - begin, accuracy
+
+
+def optimizer_of(net: nn.Sequential, batch: int) -> torch.optim.SGD:
+    """Return the optimizer: of the summed loss, with a rate of their own for the norms' biases."""
     scale = 1024 * (1 + 1 / (1 - MOMENTUM))
     rate, decay = 11.5 / scale, DECAY * batch / scale
     biases = [layer.bias for layer in net.modules() if isinstance(layer, Norm)]
     others = [p for p in net.parameters() if p.requires_grad and not any(p is bias for bias in biases)]
-    optimizer = torch.optim.SGD(
-        [
-            {"params": biases, "lr": 64 * rate, "weight_decay": decay / (64 * rate)},
-            {"params": others, "lr": rate, "weight_decay": decay / rate},
-        ],
-        momentum=MOMENTUM, nesterov=True,
-    )  # fmt: skip
+    groups = [(biases, 64 * rate), (others, rate)]
+    described = [{"params": members, "lr": lr, "weight_decay": decay / lr} for members, lr in groups]
+    return torch.optim.SGD(described, momentum=MOMENTUM, nesterov=True)
+
+
+def train(net: nn.Sequential, images: Tensor, labels: Tensor, batch: int, epochs: float) -> None:
+    """Train, with Lookahead (arXiv:1907.08610) from the fourth epoch on."""
     per_epoch = len(images) // batch
     num_steps = math.ceil(per_epoch * epochs)
     peak = int(0.23 * num_steps)
@@ -152,17 +159,20 @@ def recipe(options: argparse.Namespace, device: torch.device) -> tuple[float, fl
             return 0.2 + 0.8 * step / peak
         return 1 - 0.93 * (step - peak) / max(num_steps - peak, 1)
 
+    optimizer = optimizer_of(net, batch)
     scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, height)
+    device = images.device
     flipped = torch.where(torch.rand(len(images), 1, 1, 1, device=device) < 0.5, images.flip(-1), images)
     padded = functional.pad(flipped, (2, 2, 2, 2), "reflect")
-    slow: list[Tensor] | None = None
+    slow: list[Tensor] = []
     step = 0
     for epoch in range(math.ceil(epochs)):
         net[0].bias.requires_grad = epoch < 3
         net.train()
         moved = windows(padded, 2)
         moved = moved.flip(-1) if epoch % 2 else moved
-        for chosen in torch.randperm(len(images), device=device)[: per_epoch * batch].view(-1, batch):
+        order = torch.randperm(len(images), device=device)[: per_epoch * batch].view(-1, batch)
+        for chosen in order[: num_steps - step]:
             logits = net(moved[chosen]) / 9
             loss = functional.cross_entropy(logits, labels[chosen], label_smoothing=SMOOTHING, reduction="sum")
             optimizer.zero_grad()
@@ -170,31 +180,31 @@ def recipe(options: argparse.Namespace, device: torch.device) -> tuple[float, fl
             optimizer.step()
             scheduler.step()
             step += 1
-            state = [value for value in net.state_dict().values() if value.is_floating_point()]
             if epoch >= 3 and step % 5 == 0:
-                if slow is None:
-                    slow = [value.clone() for value in state]
-                share = 1 - 0.95**5 * (step / num_steps) ** 3
-                for old, new in zip(slow, state, strict=True):
-                    new.copy_(old.lerp_(new, share))
-            if step >= num_steps:
-                break
-        if slow is not None:
-            for old, new in zip(slow, state, strict=True):
-                new.copy_(old)
+                slow = look_ahead(net, slow, 1 - 0.95**5 * (step / num_steps) ** 3)
+        if slow:
+            look_ahead(net, slow, 0.0)
+
+
+def look_ahead(net: nn.Sequential, slow: list[Tensor], share: float) -> list[Tensor]:
+    """Move slow weights, at first the net's, by a share towards the net's, and these to them; return the slow ones."""
+    state = [value for value in net.state_dict().values() if value.is_floating_point()]
+    slow = slow or [value.clone() for value in state]
+    for old, new in zip(slow, state, strict=True):
+        new.copy_(old.lerp_(new, share))
+    return slow
+
+
+def evaluate(net: nn.Sequential, images: Tensor, labels: Tensor) -> float:
+    """Return the accuracy, of six views of each image."""
     net.eval()
     right = 0
     with torch.no_grad():
-        for part, wanted in zip(test_images.split(2000), test_labels.split(2000), strict=True):
+        for part, wanted in zip(images.split(2000), labels.split(2000), strict=True):
             wide = functional.pad(part, (1, 1, 1, 1), "reflect")
-            views = [
-                part,
-                part,
-                wide[..., :32, :32],
-                wide[..., 2:, 2:],
-            ]  # the image counts as much as both others
+            views = [part, part, wide[..., :32, :32], wide[..., 2:, 2:]]  # the image counts as much as both others
             right += int((sum(net(v) + net(v.flip(-1)) for v in views).argmax(1) == wanted).sum())
-    return time.perf_counter() - begin, right / len(test_images)
+    return right / len(images)
 
 
 def ours(options: argparse.Namespace, device: torch.device) -> tuple[float, float]:
@@ -235,9 +245,9 @@ def main(words: list[str] | None = None) -> None:
         return
     reached: dict[str, list[float]] = {"recipe": [], "ours": []}
 
-    def timed(name: str, train: Callable[..., tuple[float, float]]) -> Callable[[], float]:
+    def timed(name: str, way: Callable[..., tuple[float, float]]) -> Callable[[], float]:
         def run() -> float:
-            taken, accuracy = train(options, device)
+            taken, accuracy = way(options, device)
             reached[name].append(accuracy)
             return taken
 
