@@ -77,9 +77,13 @@ def compare(name: str, goal: str, repetitions: int, **ways: Callable[[], object]
     Returns:
         The median ratio.
     """
-    timed = {way: lambda work=work: seconds(work) for way, work in ways.items()}
     first, second = ways
-    return record_ratio(name, goal, measure(repetitions, timed), second, first)
+    return record_ratio(name, goal, measure_seconds(repetitions, ways), second, first)
+
+
+def measure_seconds(repetitions: int, ways: dict[str, Callable[[], object]]) -> dict[str, list[float]]:
+    """Time all ways in turn; see `measure`."""
+    return measure(repetitions, {way: lambda work=work: seconds(work) for way, work in ways.items()})
 
 
 def record_ratio(name: str, goal: str, measured: dict[str, list[float]], over: str, under: str) -> float:

@@ -15,7 +15,7 @@ from pathlib import Path
 import yaml
 
 from benchmarks.ours import ROOT, item, python, write_config
-from benchmarks.pairs import compare, measure, record, record_ratio, run_sections, seconds
+from benchmarks.pairs import compare, measure_seconds, record, record_ratio, run_sections
 
 TRAIN, DIGITS = str(ROOT / "train.py"), str(ROOT / "configs/digits.yaml")
 NEEDED = (  # the libraries behind the classes of digits.yaml and defaults.yaml, and the command line
@@ -45,7 +45,7 @@ def first_step(options: argparse.Namespace) -> None:
             "first step": lambda: python(*words, "--callbacks.first", "benchmarks.clock.FirstStep"),
             "whole": lambda: python(*words),
         }
-        times = measure(options.repetitions, {name: lambda work=work: seconds(work) for name, work in ways.items()})
+        times = measure_seconds(options.repetitions, ways)
     record_ratio("first training step on digits over imports", "at most 1.3", times, "first step", "imports")
     record_ratio("digits command over imports", "at most 1.6", times, "whole", "imports")
 
