@@ -19,7 +19,7 @@ from lightning.pytorch.utilities.model_helpers import is_overridden
 from src.callbacks.start_check import StartCheck
 from src.cli.command_line import COMMANDS, OPTIONS, TRYING
 from src.cli.config import as_list, place
-from src.cli.parser import Parser, check_functions, mistakes_in_one_line
+from src.cli.parser import Parser, mistakes_in_one_line, parse_config
 from src.cli.request import Request, log_root
 from src.datamodules.base import BaseDataModule
 from src.errors import UsageError
@@ -85,11 +85,9 @@ class CLI(LightningCLI):
             from src.cli.help import print_help
 
             print_help(parser, line.help, request.config)
-        self.config = parser.parse_object(request.config)
+        self.config = parse_config(parser, request.config)
         self.config.experiment = request.config["experiment"]  # also where it is called null
         _check_numbers(self.config, line.trains)
-        check_functions(self.config.as_dict())
-        drop_defaults(self.config, request.config)
         content = _plain(parser, self.config)
         self.config_text = write_yaml(content)
         data = dict(content.get("data") or {})

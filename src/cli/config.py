@@ -63,9 +63,14 @@ def override(config: Config, key: str, text: str) -> None:
 def apply_overrides(config: Config, overrides: list[tuple[str, str]]) -> Config:
     """Return a copy of `config` with every typed (key, value) set; a class is set before its arguments."""
     config = copy.deepcopy(config)
-    for key, text in sorted(overrides, key=lambda item: len([k for k in item[0].split(".") if k not in CLASS_KEYS])):
+    for key, text in sorted(overrides, key=lambda item: short_key(item[0]).count(".")):
         override(config, key, renamed(text))
     return config
+
+
+def short_key(key: str) -> str:
+    """Return a key as one may type it, without what only tells a class from its arguments."""
+    return ".".join(part for part in key.split(".") if part not in CLASS_KEYS)
 
 
 def place(node: Any, directory: Path) -> None:

@@ -37,7 +37,6 @@ fits. Or write trainer.precision bf16-mixed, smaller images, a smaller network""
 
 REMADE = "Lightning makes a loader anew, with the names of its arguments: write DataLoader(dataset, batch_size=...)"
 LISTS = {"SequentialLR": "SequentialSchedulers", "ChainedScheduler": "ChainedSchedulers"}  # ours take factories
-
 FACTORIES = {"params": "OptimizerCallable", "optimizer": "LRSchedulerCallable"}  # by what the made ones need
 
 KEY = re.compile(r"Parser key \"([\w.]+)\"(?: element (\d+))?")
@@ -57,15 +56,17 @@ def explain(error: BaseException, cli: Any, in_group: bool) -> tuple[int, str]:
         message = OUT_OF_MEMORY.format(message.splitlines()[0][:200])
     elif in_group and PEER_GONE.search(message) and not isinstance(error, RunFailure):
         message = "another process of this run ended; its own message says why"
+    elif "can be passed to its parent's `" in message:
+        message, code = REMADE, 2
     elif not isinstance(error, RunFailure):
         # Lightning refuses some settings only after the first batch, such as a metric that nobody logs
         refused = isinstance(error, MisconfigurationException) or "conditioned on metric" in str(error)
-        bug = (cli.start_check.started and not refused) or not isinstance(error, MISTAKES)
-        said = refused_by(cli.model, error)
-        if not isinstance(error, UsageError) and bug and not (said and cli.trainer.global_step == 0):
+        misfit = refused_by(cli.model, error) if cli.trainer.global_step == 0 else None
+        setting = isinstance(error, MISTAKES) and (refused or not cli.start_check.started)
+        if not (isinstance(error, UsageError) or misfit or setting):
             traceback.print_exception(error)
             return 1, message
-        message, code = said or (REMADE if "can be passed to its parent's `" in message else message), 2
+        message, code = misfit or message, 2
     print(f"error: {message}", file=sys.stderr)
     return code, message
 

@@ -3,9 +3,8 @@
 from lightning.pytorch import LightningDataModule
 
 from src.cli.config import DATA_REFERENCE, left_to_data, state
-from src.cli.parser import Parser, check_functions, mistakes_in_one_line
+from src.cli.parser import Parser, mistakes_in_one_line, parse_config
 from src.errors import UsageError
-from src.runs.class_paths import drop_defaults
 from src.runs.yaml_files import Config
 
 KEPT = ("class_names",)  # stated in a run's config.yaml although nothing refers to it: their order is the network's
@@ -22,9 +21,7 @@ def build_data(config: Config) -> LightningDataModule:
     data["init_args"] = {key: value for key, value in data["init_args"].items() if key not in waiting | names}
     parser = Parser()
     parser.add_subclass_arguments(LightningDataModule, "data")
-    parsed = parser.parse_object({"data": data})
-    check_functions(parsed.as_dict())
-    drop_defaults(parsed, {"data": data})
+    parsed = parse_config(parser, {"data": data})
     with mistakes_in_one_line():
         datamodule: LightningDataModule = parser.instantiate_classes(parsed).data
     datamodule.wanted = names  # type: ignore[attr-defined]

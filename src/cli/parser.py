@@ -11,7 +11,8 @@ from lightning.pytorch.cli import LightningArgumentParser
 from lightning.pytorch.utilities.exceptions import MisconfigurationException  # type: ignore[attr-defined]
 
 from src.errors import UsageError
-from src.runs.class_paths import import_path
+from src.runs.class_paths import drop_defaults, import_path
+from src.runs.yaml_files import Config
 
 # What a constructor, or the setup before the first batch, raises for a value that cannot be.
 MISTAKES = (ValueError, RuntimeError, AssertionError, OSError, ImportError, MisconfigurationException)
@@ -58,6 +59,14 @@ def mistakes_in_one_line() -> Iterator[None]:
 
             raise UsageError(describe(cause)) from error
         raise
+
+
+def parse_config(parser: LightningArgumentParser, config: Config) -> Any:
+    """Return a configuration checked and with all defaults, but for those that it cannot hold; see `drop_defaults`."""
+    parsed = parser.parse_object(config)
+    check_functions(parsed.as_dict())
+    drop_defaults(parsed, config)
+    return parsed
 
 
 def check_functions(node: Any, key: str = "") -> None:

@@ -1,12 +1,11 @@
 """One command with all it needs: the configuration and the run it is about. Nothing heavy is imported here."""
 
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from src.cli.command_line import EXAMPLE, WORDS, CommandLine
-from src.cli.config import apply_overrides, left_to_data, merge, resolve, state
+from src.cli.config import apply_overrides, left_to_data, merge, resolve, short_key, state
 from src.errors import UsageError, did_you_mean
 from src.runs.run import Run
 from src.runs.yaml_files import Config, escape, load_file
@@ -32,7 +31,7 @@ class Request:
         if line.command in ("merge", "export", "schema", *WORDS) or (line.help and not line.files):
             return cls(line, {})
         files = [(path, load_file(path)) for path in line.files]
-        keys = [re.sub(r"\.(class_path|init_args)\b", "", key) for key, _ in line.overrides]
+        keys = [short_key(key) for key, _ in line.overrides]
         monitors = [_monitor_of(content) for path, content in files if not saved_by(Path(path))]
         request = cls(line, {}, states_monitor=MONITOR in keys or any(monitors))
         named = line.command == "replay" or line.options.get("resume", "auto") != "auto"

@@ -13,9 +13,8 @@ from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 from torchvision.models import get_model_builder, list_models
 
-from src.cli.parser import Parser, check_functions
+from src.cli.parser import Parser, parse_config
 from src.optim import build_optimizer
-from src.runs.class_paths import drop_defaults
 
 BY_NAME = "shufflenet_"  # reached by get_model alone: a default is a class whose arguments the parser would want
 SIZES = {"alexnet": 64, "inception_v3": 75, "quantized_inception_v3": 75, "maxvit_t": 224, "vit_h_14": 28}
@@ -61,9 +60,7 @@ def build(net: dict[str, Any]) -> LightningModule:
     sgd = {"class_path": "torch.optim.SGD", "init_args": {"lr": 0.01}}
     arguments = {"net": net, "loss": "torch.nn.CrossEntropyLoss", "optimizer": sgd}
     config = {"model": {"class_path": "src.models.ClassifierModule", "init_args": arguments}}
-    parsed = parser.parse_object(config)
-    drop_defaults(parsed, config)
-    check_functions(parsed.as_dict())
+    parsed = parse_config(parser, config)
     module: LightningModule = parser.instantiate_classes(parsed).model
     return module
 

@@ -4,12 +4,12 @@ import csv
 import glob
 import io
 import math
-import re
 import statistics
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from src.cli.config import short_key
 from src.cli.request import Request
 from src.cli.search import short
 from src.errors import UsageError, did_you_mean
@@ -17,7 +17,6 @@ from src.runs.run import Run
 from src.runs.yaml_files import flatten, load_file
 
 CHANCE = ("seed_everything", "data.fold")  # runs that differ in these alone are repetitions of one another
-OMITTED = re.compile(r"\.(class_path|init_args|dict_kwargs)\b")  # which one need not type
 SHOWN = ("best/", "val", "test")  # metrics in the table, by how their names begin
 
 
@@ -88,7 +87,7 @@ def group(runs: list[Run]) -> list[Row]:
     rows: dict[str, Row] = {}
     for run in runs:
         known = flatten(load_file(str(run.directory / "config.yaml"))).items()
-        settings = {OMITTED.sub("", key): str(v) if isinstance(v, list) else v for key, v in known if v != {}}
+        settings = {short_key(key): str(v) if isinstance(v, list) else v for key, v in known if v != {}}
         chance = tuple(settings.pop(key, None) for key in CHANCE)
         row = rows.setdefault(repr(sorted(settings.items())), Row([], settings))
         row.names.append(run.directory.name)
