@@ -54,6 +54,13 @@ class Tested(Validated):
         self.log("test_acc", (self(batch[0]).argmax(1) == batch[1]).float().mean())
 
 
+class Worse(Trained):
+    """Lightning's usual name for the loss of a validation, which rises."""
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        self.log("val_loss", float(self.current_epoch))
+
+
 class Silent(Trained):
     """A validation that logs nothing."""
 

@@ -2,17 +2,19 @@
 
 import json
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 import yaml
+from lightning.pytorch.cli import LightningCLI
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch.utils._pytree import tree_leaves
 
 from src.models import load_model
-from tests.conftest import DIGITS, ROOT, Result, Train
+from tests.conftest import DIGITS, PLAIN, ROOT, Result, Train
 
 TO_FLOAT = "{class_path: torchvision.transforms.v2.ToDtype, init_args: {dtype: torch.float32, scale: true}}"
 DATA = f"""
@@ -215,6 +217,16 @@ def test_a_metric_of_its_own_is_monitored(run: Train, train: Train) -> None:
 
 
 @pytest.mark.parametrize("words", [(), ("--trainer.num_sanity_val_steps", "0")])
+def test_val_loss_is_monitored_unasked(run: Train, train: Train, words: tuple[str, ...]) -> None:
+    result = run("Worse", *words)
+    assert (result.code, "no best checkpoint" in result.out) == (0, False)
+    assert record()["best"] == {"val_loss": 0.0}
+    assert train("--resume", "logs/plain/a", "--trainer.max_epochs", "5").code == 0
+    assert record()["best"] == {"val_loss": 0.0}  # it is remembered
+    assert record()["metrics"]["val_loss"] == 4.0
+
+
+@pytest.mark.parametrize("words", [(), ("--trainer.num_sanity_val_steps", "0")])
 def test_its_plateau_steps_after_validations(run: Train, words: tuple[str, ...]) -> None:
     rare = ("--trainer.check_val_every_n_epoch", "2", "--trainer.max_epochs", "7")
     result = run("Plateau", *rare, *words)
@@ -223,6 +235,23 @@ def test_its_plateau_steps_after_validations(run: Train, words: tuple[str, ...])
     assert checkpoint["optimizer_states"][0]["param_groups"][0]["lr"] == 0.1 / 8
     shown = ["valid_acc" in line for line in result.out.splitlines() if line.startswith("epoch ")]
     assert shown == [False, True, False, True, False, True, False]
+
+
+def test_a_file_that_lightning_cli_wrote(
+    train: Train, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("JSONARGPARSE_DEPRECATION_WARNINGS", "off")  # what Lightning calls
+    words = ["fit", f"--model={BORING}.BoringModel", f"--data={BORING}.BoringDataModule", "--print_config"]
+    monkeypatch.setattr(sys, "argv", ["main.py", *words, "--trainer.max_epochs=1"])
+    with pytest.raises(SystemExit):
+        LightningCLI(subclass_mode_model=True, subclass_mode_data=True)
+    Path("own.yaml").write_text(capsys.readouterr().out)
+    assert "ckpt_path: null" in Path("own.yaml").read_text()
+    result = train("--config", "own.yaml", "--run_name", "a", *PLAIN)
+    assert (result.code, Path("logs/own/a/run.json").is_file()) == (0, True), result.err
+    Path("own.yaml").write_text("model: {lr: 0.1}")  # LightningCLI(MyModule) names no class
+    wanted = "error: model has no class_path; write that of a LightningModule, and its arguments under init_args\n"
+    assert train("--config", "own.yaml").err == wanted
 
 
 def test_own_loaders_overfit_and_replay(run: Train, train: Train) -> None:

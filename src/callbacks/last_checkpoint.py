@@ -115,7 +115,7 @@ class LastCheckpoint(Checkpoint):
             return
         name, keys, *rest = np.random.get_state(legacy=True)
         own: dict[str, Any] = {"python": random.getstate(), "numpy": (name, np.asarray(keys).tolist(), *rest)}
-        own["sums"] = pl_module.sums() if isinstance(pl_module, BaseModule) else None
+        own["sums"] = pl_module.metric_state() if isinstance(pl_module, BaseModule) else None
         ranks: list[Any] = [own]
         if trainer.world_size > 1:
             ranks = [None] * trainer.world_size

@@ -86,19 +86,23 @@ class SpeedMonitor(Callback):
     def advice(self, trainer: Trainer) -> str:
         """Name the part that takes most and, where one is known to help, the setting to change."""
         assert self._timer is not None
-        shares, ours = self._timer.shares(), isinstance(trainer.datamodule, BaseDataModule)  # type: ignore[attr-defined]
+        shares, data = self._timer.shares(), trainer.datamodule  # type: ignore[attr-defined]
         workers = getattr(trainer.train_dataloader, "num_workers", 0)
         bf16 = trainer.precision == "32-true" and has_bf16(trainer.strategy.root_device)
-        more = ", or prepare the cache (data.storage cache)" if workers else ""
+        more = ", or prepare the cache (data.storage cache)" if workers and hasattr(data, "storage") else ""
+        how = f"raise data.num_workers from {workers}{more}"
+        if getattr(getattr(data, "splits", {}).get("train"), "serves_batches", False):  # it lies in memory
+            how = "leave data.num_workers out" if workers else "a larger data.batch_size needs fewer batches"
         causes = (  # part, share from which it is the cause, what to say, what to change
-            ("data", 0.25, "waited for data", f"raise data.num_workers from {workers}{more}"),
+            ("data", 0.25, "waited for data", how),
             ("transfer", 0.3, "went into batch transforms", "fewer or simpler data.train_transform"),
             ("optimizer", 0.35, "went into the optimizer", "a larger data.batch_size needs fewer of its steps"),
             ("other", 0.35, "was neither data nor network", "a larger data.batch_size needs fewer steps"),
         )
         for name, least, what, how in causes:
             if shares[name] > least:
-                return f"{shares[name]:.0%} of the step {what}" + (f": {how}" if ours else "")
+                advice = f": {how}" if isinstance(data, BaseDataModule) else ""
+                return f"{shares[name]:.0%} of the step {what}{advice}"
         how = f": trainer.precision bf16-mixed {BF16_GAIN}" if bf16 and self._step_flops >= LARGE_STEP else ""
         return f"{shares['forward'] + shares['backward']:.0%} of the step was the network itself{how}"
 

@@ -1,5 +1,6 @@
 import contextlib
 import sys
+from collections.abc import Collection
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -44,6 +45,7 @@ class StartCheck(Callback):
         self.started, validates, known = True, _validates(trainer), set(self.seen)
         if is_ours := isinstance(pl_module, BaseModule):
             known.update(pl_module.metric_names("train"), pl_module.metric_names("val") if validates else ())
+        self.adopt_monitor(known)
         for owner, monitor in _monitors(trainer):
             # what another's module logs in training is not known, and without a sanity validation nothing is
             unsure = (not is_ours and not monitor.startswith("val")) or (not known and validates)
@@ -70,6 +72,7 @@ class StartCheck(Callback):
         """Note what validation logs, and look for a monitor that nothing was known of at the start."""
         self.seen |= new_values(trainer.callback_metrics, self._before).keys()
         if trainer.state.fn == "fit" and not trainer.sanity_checking:
+            self.adopt_monitor(self.seen)
             self._fresh, monitor = True, getattr(self.spare, "monitor", None)
             if monitor is not None and monitor not in trainer.callback_metrics:
                 self._refuse(trainer, pl_module, self.spare, monitor, self.seen)
@@ -81,6 +84,12 @@ class StartCheck(Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on from what `state_dict` returned."""
         self.seen, self._fresh = set(state_dict["seen"]), state_dict["fresh"]
+
+    def adopt_monitor(self, known: Collection[str]) -> None:
+        """Let the checkpoint that can be spared monitor val_loss where that is logged and val/loss is not."""
+        near = str(getattr(self.spare, "monitor", None)).replace("/", "_")
+        if near in known and self.spare.monitor not in known:
+            self.spare.monitor = near
 
     def _refuse(self, trainer: Trainer, module: LightningModule, owner: Any, monitor: str, known: set[str]) -> None:
         """Stop, or go on without the checkpoints that can be spared."""

@@ -66,7 +66,8 @@ class CommandLine:
         for key, text in line.options.items() if not line.help or line.files else ():
             if line.command not in OPTIONS[key]:
                 takers = ", ".join(command for command in OPTIONS[key] if command)
-                raise UsageError(f"{line.command or 'fit'} takes no --{key}; it belongs to {takers}")
+                how = "; a training goes on with --resume auto" if line.trains and key == "ckpt_path" else ""
+                raise UsageError(f"{line.command or 'fit'} takes no --{key}; it belongs to {takers}{how}")
             if key in LEAST and (not text.isdigit() or int(text) < LEAST[key]):
                 raise UsageError(f"--{key} must be a number of at least {LEAST[key]}, got {text}")
             if key in SWITCHES and text not in ("true", "false"):

@@ -18,11 +18,13 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.utilities.exceptions import MisconfigurationException  # type: ignore[attr-defined]
 from lightning.pytorch.utilities.memory import is_oom_error
 
+from src.cli.config import short_key
 from src.cli.parser import MISTAKES
 from src.cli.report import shown_path
 from src.errors import RunFailure, UsageError, did_you_mean
 from src.models.misfit import refused_by
 from src.runs.run import NAME_VARIABLE
+from src.runs.yaml_files import Config, flatten
 from src.runtime.launch import is_main_process
 from src.runtime.signals import Stopped
 
@@ -107,8 +109,8 @@ def describe(error: BaseException) -> str:
     return f"{message}\n({type(error).__name__} in {Path(frame.filename).name}, line {frame.lineno})"
 
 
-def shorten(report: str) -> str:
-    """Say what is wrong, what was received and what to write, from what jsonargparse reports."""
+def shorten(report: str, config: Config) -> str:
+    """Say what is wrong, what was received and what to write, from what jsonargparse reports of a configuration."""
     path = ".init_args.".join(match[1] for match in KEY.finditer(report))
     classes = CLASS.findall(report)
     where = f"{path}: " if path else ""
@@ -117,7 +119,8 @@ def shorten(report: str) -> str:
             return f"{where}{name} takes built schedulers, which no configuration can hold; write src.optim.{ours}"
     if found := re.search(r"(?:Group '([\w.]+)' does not accept option|Option) '([\w.+]+)'", report):
         group, option = found[1], found[2]
-        return _unknown_option(option, path, group, classes[len(CLASS.findall(report[: found.start()])) - 1 :])
+        own = classes[len(CLASS.findall(report[: found.start()])) - 1 :]
+        return _unknown_option(option, path, group, own, config)
     if found := re.search(r"module '([\w.]+)' has no attribute '(\w+)'", report):
         near = did_you_mean(found[2], dir(importlib.import_module(found[1])))
         return f"{where}there is no {found[1]}.{found[2]}{near}"
@@ -139,11 +142,12 @@ def shorten(report: str) -> str:
     return _wrong_type(report, where)
 
 
-def _unknown_option(option: str, path: str, group: str | None, classes: list[str]) -> str:
+def _unknown_option(option: str, path: str, group: str | None, classes: list[str], config: Config) -> str:
     if group == "trainer":
         return f"trainer.{option} is not an option of Trainer{did_you_mean(option, _parameters(Trainer))}"
     if not classes:
-        return f"'{option}' is not a key of the configuration{did_you_mean(option, TOP_LEVEL)}"
+        near = did_you_mean(option, TOP_LEVEL) or _elsewhere("", option, config)
+        return f"'{option}' is not a key of the configuration{near}"
     module, _, name = classes[0].rpartition(".")
     known: list[str] = []
     advice = ""
@@ -153,7 +157,16 @@ def _unknown_option(option: str, path: str, group: str | None, classes: list[str
         if any(parameter.kind is parameter.VAR_KEYWORD for parameter in inspect.signature(found).parameters.values()):
             advice = f"; what it passes on to others stands under dict_kwargs: dict_kwargs: {{{option}: ...}}"
     key = f"{path}.init_args.{option}" if path else option
-    return f"{key}: {classes[0]} takes no '{option}'{did_you_mean(option, known) or advice}"
+    near = did_you_mean(option, known) or advice or _elsewhere(short_key(path), option, config)
+    return f"{key}: {classes[0]} takes no '{option}'{near}"
+
+
+def _elsewhere(path: str, option: str, config: Config) -> str:
+    """Return " (did you mean x?)" for a key further below a path that ends in an option, or an empty string."""
+    keys = [*map(short_key, flatten(config)), *(f"trainer.{name}" for name in _parameters(Trainer))]
+    wrong = f"{path}.{option}".removeprefix(".")
+    near = [re.match(rf"{path}.*?\.{option}(?=\.|$)", key) for key in keys if not f"{key}.".startswith(f"{wrong}.")]
+    return next((f" (did you mean {match[0]}?)" for match in near if match), "")
 
 
 def _wrong_type(report: str, where: str) -> str:
@@ -161,6 +174,8 @@ def _wrong_type(report: str, where: str) -> str:
     keys = list(KEY.finditer(report))
     inner = report[keys[-1].start() :] if keys else report
     got = r"(.*?)(?:\. Got value: Namespace.*)?$"
+    if found := re.search(r"Given value: {'class_path': '(\w+)'}", inner):
+        return f"{where}'{found[1]}' is no import path; write one such as torchvision.models.resnet18"
     if found := re.search(r"Subtypes: \[(.*)\](?:.|\n)*?Given value: " + got, inner, re.MULTILINE):
         return f"{where}expected {_readable(found[1])}, got {found[2][:200]}"
     if found := re.search(r"Expected an? (.*?)\. Got value: " + got, inner, re.MULTILINE):

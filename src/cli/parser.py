@@ -23,6 +23,8 @@ BATCHES |= {"overfit_batches", "val_check_interval"}
 class Parser(LightningArgumentParser):
     """Lightning's parser, with errors as one short message."""
 
+    given: Config  # the configuration that is parsed
+
     def add_lightning_class_args(self, *args: Any, **kwargs: Any) -> list[str]:
         """Let whole numbers of batches stay so, since 1.0 means all; typing may hand out float before int for both.
 
@@ -41,7 +43,7 @@ class Parser(LightningArgumentParser):
             super().error(message, ex)
         from src.cli.explain import shorten
 
-        raise UsageError(shorten(message))
+        raise UsageError(shorten(message, getattr(self, "given", {})))
 
 
 @contextlib.contextmanager
@@ -63,6 +65,7 @@ def mistakes_in_one_line() -> Iterator[None]:
 
 def parse_config(parser: LightningArgumentParser, config: Config) -> Any:
     """Return a configuration checked and with all defaults, but for those that it cannot hold; see `drop_defaults`."""
+    parser.given = config  # type: ignore[attr-defined]
     parsed = parser.parse_object(config)
     check_functions(parsed.as_dict())
     drop_defaults(parsed, config)

@@ -13,6 +13,7 @@ from src.runtime.launch import is_elastic, is_restart, job_name
 
 DEFAULTS = Path(__file__).parents[1] / "defaults.yaml"
 MONITOR = "callbacks.best.monitor"
+UNUSED = ("optimizer", "lr_scheduler", "ckpt_path", "weights_only")  # null in the files that LightningCLI writes
 
 
 @dataclass
@@ -54,7 +55,7 @@ class Request:
         config = apply_overrides(merged(files), self.line.overrides)
         config.setdefault("experiment", escape(experiment_of(*files[0])))
         root = log_root(config)
-        _check_callbacks(config)
+        _check_classes(config)
         self.config = resolved(config)
         asked = "resume" in self.line.options or is_restart()
         if self.line.trains and (asked or is_elastic()):  # torchrun counts the restarts of each node alone
@@ -67,7 +68,7 @@ class Request:
 def log_root(config: Config) -> str:
     """Return the folder that holds all experiments."""
     trainer = config.get("trainer")
-    root = trainer.get("default_root_dir") if isinstance(trainer, dict) else None
+    root = trainer.get("default_root_dir") or "logs" if isinstance(trainer, dict) else None
     if not isinstance(root, str):
         got = f"got {root!r} from trainer: {trainer!r:.60}"
         raise UsageError(f"trainer.default_root_dir must be a folder's name, {got}")
@@ -79,7 +80,7 @@ def merged(files: list[tuple[str, Config]]) -> Config:
     config = load_file(str(DEFAULTS))
     for _, content in files:
         config = merge(config, content)
-    return config
+    return {key: value for key, value in config.items() if value is not None or key not in UNUSED}
 
 
 def resolved(config: Config) -> Config:
@@ -90,8 +91,11 @@ def resolved(config: Config) -> Config:
     return config
 
 
-def _check_callbacks(config: Config) -> None:
-    """Refuse callbacks that are only half described, most likely by a misspelt name."""
+def _check_classes(config: Config) -> None:
+    """Refuse a module, data and callbacks that are only half described; a callback's name may be misspelt."""
+    for name, kind in (("model", "LightningModule"), ("data", "LightningDataModule")):
+        if isinstance(config.get(name), dict) and "class_path" not in config[name]:
+            raise UsageError(f"{name} has no class_path; write that of a {kind}, and its arguments under init_args")
     callbacks = config.get("callbacks")
     for name, item in callbacks.items() if isinstance(callbacks, dict) else ():
         if isinstance(item, dict) and "class_path" not in item:

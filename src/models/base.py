@@ -173,14 +173,14 @@ class BaseModule(LightningModule):
         epochs = self.trainer.max_epochs
         return math.inf if epochs in (None, -1) else epochs
 
-    def sums(self) -> dict[str, Any]:
-        """Return what this process has summed up of the running training epoch, on the CPU."""
+    def metric_state(self) -> dict[str, Any]:
+        """Return the metric state of the running training epoch on this process, on the CPU."""
         return {"loss": self._means["train"].state(), **self._updates("train").state()}
 
-    def load_sums(self, sums: dict[str, Any]) -> None:
-        """Go on from what `sums` returned."""
-        self._means["train"].load(sums["loss"], self.device)
-        self._updates("train").load(sums, self.device)
+    def load_metric_state(self, state: dict[str, Any]) -> None:
+        """Go on from what `metric_state` returned."""
+        self._means["train"].load(state["loss"], self.device)
+        self._updates("train").load(state, self.device)
 
     def _shared_step(self, batch: Any, name: str) -> dict[str, Any]:
         loss, predictions, targets = self.step(batch)

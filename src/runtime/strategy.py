@@ -6,8 +6,10 @@ from src.errors import UsageError
 
 
 def settle_strategy(trainer: Trainer, module: LightningModule, sync_batchnorm: bool) -> None:
-    """Let DDP wait for some gradients only where a module optimizes by hand, and check `trainer.sync_batchnorm`."""
+    """Let DDP wait for some gradients only where a module optimizes by hand; refuse what does not work."""
     strategy = trainer.strategy
+    if getattr(strategy, "_start_method", "popen") not in ("popen", None):
+        raise UsageError("trainer.strategy: a copied process cannot take over the run's lock and signals; write ddp")
     if isinstance(strategy, DDPStrategy) and not module.automatic_optimization:
         strategy._ddp_kwargs["find_unused_parameters"] = True  # each backward pass has gradients for some only
     works = strategy.root_device.type != "cpu" and isinstance(strategy, DDPStrategy)

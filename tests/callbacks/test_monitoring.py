@@ -64,7 +64,13 @@ def test_it_names_what_holds_the_training_back(train: Train, tmp_path: Path, mon
     with monkeypatch.context() as patched:
         patched.setattr(ArrayDataset, "__getitems__", lambda *keys: time.sleep(0.05) or fast(*keys))
         result = train("--config", DIGITS, *TEN, *quiet)
-    assert re.search(r"samples/s; \d\d% of the step waited for data: raise data.num_workers from 0", result.out)
+        assert re.search(r"samples/s; \d\d% of the step waited for data: a larger data.batch_size", result.out)
+        patched.setattr(ArrayDataset, "serves_batches", False)
+        patched.setattr(ArrayDataset, "__getitems__", None)
+        one = ArrayDataset.__getitem__
+        patched.setattr(ArrayDataset, "__getitem__", lambda *key: time.sleep(0.001) or one(*key))
+        result = train("--config", DIGITS, *TEN[:-1], "files", *quiet, "--data.num_workers", "0")
+    assert re.search(r"\d\d% of the step waited for data: raise data.num_workers from 0\n", result.out), result.out
     result = train("--config", DIGITS, "--config", "transform.yaml", *TEN[:-1], "b", *quiet)
     assert re.search(r"\d\d% of the step went into batch transforms", result.out), result.out + result.err
     net = ("--model.net", "tests.callbacks.test_monitoring.SlowNet")

@@ -20,7 +20,7 @@ def go_on(trainer: Trainer, state: dict[str, Any]) -> None:
         name, keys, *rest = own["numpy"]
         np.random.set_state((name, np.array(keys, dtype=np.uint32), *rest))
         if isinstance(module := trainer.lightning_module, BaseModule):
-            module.load_sums(own["sums"])
+            module.load_metric_state(own["sums"])
     trainer._logger_connector._callback_metrics.update({k: torch.tensor(v) for k, v in state["metrics"].items()})
     fit_loop: Any = trainer.fit_loop
     loop = fit_loop.epoch_loop

@@ -13,6 +13,7 @@ def fit(cli: CLI) -> None:
     loggers = [logger for logger in trainer.loggers if isinstance(logger, TensorBoardLogger)]
     if start.path is not None:
         trainer.num_sanity_val_steps = 0
+        cli.start_check.adopt_monitor(start.metrics)  # the state of the best checkpoint goes by its name
     if cli.request.run is not None:
         trainer.should_stop = start.finished and not cli.extends  # only the test was missing
         for logger in loggers:  # steps that are done again would else be shown twice

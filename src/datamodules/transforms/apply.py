@@ -1,11 +1,15 @@
 """Transforms of a batch: how they are applied, and those that take the batch apart into samples."""
 
+import inspect
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 from torch import Tensor, nn
-from torch.utils._pytree import tree_map
+from torch.utils._pytree import tree_any, tree_map
 from torchvision import tv_tensors
+
+from src.errors import UsageError
 
 
 def apply_transforms(transforms: Sequence[nn.Module], batch: Any) -> Any:
@@ -26,11 +30,25 @@ def apply_transforms(transforms: Sequence[nn.Module], batch: Any) -> Any:
     alone = not isinstance(batch, tuple | list)
     parts: Any = (batch,) if alone else _typed(*batch) if len(batch) == 2 else batch
     for transform in transforms:
+        if not alone and _takes_images_alone(type(transform)):  # type: ignore[arg-type]
+            if tree_any(lambda leaf: isinstance(leaf, tv_tensors.TVTensor), list(parts[1:])):
+                advice = "take one of torchvision.transforms.v2"
+                raise UsageError(f"{type(transform).__name__} changes images without their masks or boxes; {advice}")
+            parts = transform(parts[0]), *parts[1:]
+            continue
         result = transform(*parts)
         parts = result if isinstance(result, tuple | list) and not alone else (result,)
     if not all(type(part) is Tensor for part in parts):
         parts = tree_map(lambda x: x.as_subclass(Tensor) if isinstance(x, tv_tensors.TVTensor) else x, tuple(parts))
     return parts[0] if alone else parts
+
+
+@cache
+def _takes_images_alone(kind: Any) -> bool:
+    """Whether a transform has no argument for targets, as kornia's, and those of torchvision before v2."""
+    _, *arguments = inspect.signature(kind.forward).parameters.values()
+    further = arguments[1].name == "params" if len(arguments) > 1 else True  # so kornia calls what was drawn
+    return further and arguments[0].kind is not inspect.Parameter.VAR_POSITIONAL
 
 
 def _typed(images: Any, targets: Any) -> tuple[Any, Any]:

@@ -3,11 +3,12 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
-from torchvision import tv_tensors
+from torchvision import transforms, tv_tensors
 from torchvision.transforms import v2
 
 from src.datamodules.transforms import PerSample
 from src.datamodules.transforms.apply import apply_transforms
+from src.errors import UsageError
 
 
 class See(nn.Module):
@@ -78,3 +79,20 @@ def test_mixed_batches_have_soft_targets(mix: nn.Module) -> None:
     assert targets.shape == (8, 4)
     assert torch.allclose(targets.sum(dim=1), torch.ones(8))
     assert ((targets > 0).sum(dim=1) == 2).any()
+
+
+class Drawn(nn.Module):
+    """A transform in the manner of kornia's: its second argument is what was drawn."""
+
+    def forward(self, input: torch.Tensor, params: Any = None, **flags: Any) -> torch.Tensor:
+        assert params is None
+        return input + 1
+
+
+@pytest.mark.parametrize("transform", [transforms.Normalize([0.5], [0.5]), nn.Sequential(nn.ReLU()), Drawn()])
+def test_a_transform_without_an_argument_for_targets_gets_images_alone(transform: nn.Module) -> None:
+    images, targets = torch.rand(4, 1, 6, 6), torch.arange(4)
+    changed, same = apply_transforms([transform], (images, targets))
+    assert torch.equal(changed, transform(images)) and torch.equal(same, targets)
+    with pytest.raises(UsageError, match=rf"{type(transform).__name__} changes images without their masks or boxes"):
+        apply_transforms([transform], (images, torch.zeros(4, 6, 6, dtype=torch.long)))
