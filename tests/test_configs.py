@@ -24,6 +24,7 @@ REFUSED = {  # what does not go together, and why
     ("cifar10_fast", "fsdp"): "WeightAverage needs whole weights, but FSDP shards them; take trainer.strategy ddp",
     ("cifar10_fast", "early_stopping"): "EarlyStopping monitors 'val/loss', which ClassifierModule does not log",
 }
+SMALLER = {"cifar10_fast": ("--model.net.widths", "[8, 8, 8]")}  # a batch of 1,024 takes seconds
 METRICS = {"gan": "test/frechet_distance"}  # of those whose module has no loss in the test
 
 
@@ -88,7 +89,7 @@ def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Path], li
             return []
         write, option, name = DATA[config.stem]
         write(tmp_path / "data")
-        return [f"--data.{option}", str(tmp_path / "data" / name)]
+        return [f"--data.{option}", str(tmp_path / "data" / name), *SMALLER.get(config.stem, ())]
 
     return prepare
 

@@ -57,14 +57,17 @@ def test_it_learns_more_than_each_pixel_by_itself(train: Train, tmp_path: Path) 
 
 @pytest.mark.kills
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
-def test_stopped_in_the_middle_it_ends_as_if_nothing_had_happened(tmp_path: Path, how: signal.Signals) -> None:
+def test_stopped_in_the_middle_it_ends_as_if_nothing_had_happened(
+    train: Train, tmp_path: Path, how: signal.Signals
+) -> None:
     """A real process is stopped within an epoch; both networks and both optimizers come out the same."""
-    command = [sys.executable, str(ROOT / "train.py"), "fit", "--config", CONFIG, *SMALL, "--trainer.max_epochs", "4"]
-    command += ["--callbacks.last.every_n_steps", "2", "--callbacks.progress.line_seconds", "0.01", "--run_name"]
-    whole = subprocess.run([*command, "whole"], cwd=tmp_path, capture_output=True, text=True, timeout=600)
-    assert whole.returncode == 0, whole.stderr
+    words = ["fit", "--config", CONFIG, *SMALL, "--trainer.max_epochs", "4"]
+    words += ["--callbacks.last.every_n_steps", "2", "--callbacks.progress.line_seconds", "0.01", "--run_name"]
+    whole = train(*words, "whole")
+    assert whole.code == 0, whole.err
+    command = [sys.executable, str(ROOT / "train.py"), *words, "killed"]
     log, killed = tmp_path / "logs/gan/killed/train.log", False
-    with subprocess.Popen([*command, "killed"], cwd=tmp_path, stdout=subprocess.DEVNULL) as process:
+    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL) as process:
         for _ in range(6000):
             if log.exists() and re.search(r"epoch 2/4  batch (?:[5-9]|1\d)/20", log.read_text()):
                 process.send_signal(how)
@@ -72,10 +75,9 @@ def test_stopped_in_the_middle_it_ends_as_if_nothing_had_happened(tmp_path: Path
                 break
             time.sleep(0.01)
     assert killed and process.returncode == (-how if how == signal.SIGKILL else 128 + how)
-    again = [sys.executable, str(ROOT / "train.py"), "--resume", "logs/gan/killed"]
-    resumed = subprocess.run(again, cwd=tmp_path, capture_output=True, text=True, timeout=600)
-    assert resumed.returncode == 0, resumed.stderr
-    step = int(re.findall(r"last.ckpt, step (\d+)", resumed.stdout)[0])
+    resumed = train("--resume", "logs/gan/killed")
+    assert resumed.code == 0, resumed.err
+    step = int(re.findall(r"last.ckpt, step (\d+)", resumed.out)[0])
     assert 20 < step < 60 and step % 20
     ends = [
         torch.load(tmp_path / f"logs/gan/{name}/checkpoints/last.ckpt", weights_only=True)

@@ -68,7 +68,9 @@ def flip(path: Path) -> None:
 
 @pytest.mark.two_processes
 @pytest.mark.parametrize("optimizer", ["torch.optim.AdamW", "torch.optim.SGD"])
-def test_goes_to_one_process_and_back(train_process: Train, monkeypatch: pytest.MonkeyPatch, optimizer: str) -> None:
+def test_goes_to_one_process_and_back(
+    train: Train, train_process: Train, monkeypatch: pytest.MonkeyPatch, optimizer: str
+) -> None:
     """Two share the weights, then one has them all, then two again; as if one had trained throughout."""
     net = (
         "--model.net",
@@ -82,14 +84,14 @@ def test_goes_to_one_process_and_back(train_process: Train, monkeypatch: pytest.
     Path("still.yaml").write_text(STILL)
     words = ("--config", "still.yaml", *SHORT, *net, "--model.optimizer", optimizer, "--model.optimizer.lr", "0.01")
     one = ("--trainer.devices", "1", "--trainer.strategy", "auto")
-    plain = train_process("--config", DIGITS, *TWO[:2], *words, "--run_name", "plain")
+    plain = train("--config", DIGITS, *TWO[:2], *words, "--run_name", "plain")
     assert plain.code == 0, plain.err
     begun = ("--config", DIGITS, "--config", OVERLAY, *TWO, *BLOCKS[:2], *words, BOMB)
     begun += ("--callbacks.checkpointing", "null")
     monkeypatch.setenv("BOMB", "batch:5")
     assert "bomb" in train_process(*begun, "--run_name", "a").err
     monkeypatch.setenv("BOMB", "batch:11")
-    alone = train_process("--resume", "logs/digits/a", *one)
+    alone = train("--resume", "logs/digits/a", *one)
     assert "bomb" in alone.err and of("a").is_file()
     assert "2 processes saved it, 1 continue" in alone.out
     monkeypatch.delenv("BOMB")

@@ -77,7 +77,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize(("signum", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGHUP, 129)])
 @pytest.mark.parametrize("words", [(), ("--data.num_workers", "2"), ("--trainer.accumulate_grad_batches", "3")])
 def test_the_step_is_finished_and_saved(
-    begin: Begin, train_process: Train, tmp_path: Path, signum: int, code: int, words: tuple[str, ...]
+    begin: Begin, train: Train, tmp_path: Path, signum: int, code: int, words: tuple[str, ...]
 ) -> None:
     process = begin(*words)
     os.killpg(process.pid, signum)  # as Ctrl-C in a terminal: to the loader's workers too
@@ -93,11 +93,11 @@ def test_the_step_is_finished_and_saved(
     window = 3 if "--trainer.accumulate_grad_batches" in words else 1
     batches = saved["loops"]["fit_loop"]["epoch_loop.batch_progress"]["current"]["completed"]
     assert batches % window == 0
-    assert train_process("--resume", "logs/digits/a").code == 0
+    assert train("--resume", "logs/digits/a").code == 0
 
 
 @pytest.mark.kills
-def test_a_closed_terminal_stops_it_in_good_order(train_process: Train, tmp_path: Path) -> None:
+def test_a_closed_terminal_stops_it_in_good_order(train: Train, tmp_path: Path) -> None:
     ours, its = pty.openpty()
 
     def attach() -> None:
@@ -117,7 +117,7 @@ def test_a_closed_terminal_stops_it_in_good_order(train_process: Train, tmp_path
     run = tmp_path / "logs/digits/a"
     assert json.loads((run / "run.json").read_text())["error"] == "stopped by SIGHUP"
     assert "stopped by SIGHUP; continue with: python train.py --resume logs/digits/a" in (run / "train.log").read_text()
-    assert train_process("--resume", "logs/digits/a").code == 0
+    assert train("--resume", "logs/digits/a").code == 0
 
 
 @pytest.mark.kills
@@ -149,13 +149,13 @@ def test_an_answer_that_nobody_reads_ends_quietly(tmp_path: Path) -> None:
 
 @pytest.mark.kills
 def test_stopped_and_continued_it_ends_as_the_undisturbed_run(
-    begin: Begin, train_process: Train, tmp_path: Path, whole: Path
+    begin: Begin, train: Train, tmp_path: Path, whole: Path
 ) -> None:
     for signum in (signal.SIGTERM, signal.SIGINT):
         process = begin("--resume", "auto", epochs=2 if signum == signal.SIGTERM else 20)
         process.send_signal(signum)
         assert finish(process)[0] == 128 + signum
-    result = train_process(*WORDS, "--run_name", "a", "--resume", "auto")
+    result = train(*WORDS, "--run_name", "a", "--resume", "auto")
     assert result.code == 0, result.err
     compare(whole, tmp_path / "logs/digits/a")
 
@@ -208,7 +208,7 @@ def test_a_signal_during_start_up_stops_at_once(tmp_path: Path, when: str, signu
 def test_two_processes_stop_together_whichever_is_asked(
     begin: Begin, train_process: Train, tmp_path: Path, rank: int
 ) -> None:
-    process = begin(*TWO)
+    process = begin(*TWO, "--trainer.max_epochs", "12")
     children = subprocess.run(["pgrep", "-P", str(process.pid), "-f", "train.py"], capture_output=True, text=True)
     os.kill(process.pid if rank == 0 else int(children.stdout.split()[0]), signal.SIGTERM)
     status, output = finish(process)
