@@ -69,7 +69,8 @@ def in_the_world(words: list[str]) -> list[str]:
     """Return a command with what the reader replaces, in fewer steps."""
     words = [WORLD.get(word, word) for word in words]
     words = [FEWER.get(before.removeprefix("--"), word) for before, word in zip(["", *words], words, strict=False)]
-    file = "text.txt" if "configs/gpt.yaml" in words else "table.npz"
+    files = {"configs/gpt.yaml": "text.txt", "configs/diabetes.yaml": "prices.csv"}
+    file = next((file for config, file in files.items() if config in words), "table.npz")
     words = [file if word == "FILE" else word for word in words]
     line = CommandLine.parse(words)
     if line.command in (None, "fit", "repeat", "sweep") and not line.help and not line.print_config:
@@ -100,6 +101,7 @@ def world(train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Trai
     write_fashion_mnist(folder / "data")
     write_arrays(folder / "arrays")
     (folder / "arrays/a.npz").rename(folder / "table.npz")
+    (folder / "prices.csv").write_text("area,price\n" + "".join(f"{i},{i * i}.5\n" for i in range(40)))
     (folder / "rows.csv").write_text(",".join(f"input_{i}" for i in range(7)) + "\n" + ",".join("1234567") + "\n")
     data = {
         "digits": [],

@@ -22,8 +22,8 @@ class ArrayDataModule(TabularDataModule):
 
     An .npz or .pt file holds arrays by name, a folder one `<name>.npy` each: `inputs` and `targets` and, if wanted,
     `groups` (samples of one group never come apart in a split) and `weights` (for weighted sampling). In a table each
-    column that is none of these is a feature. Integer or text targets are classes, others are values; whole numbers are
-    classes too where the configuration has to do with classes, such as 1.0 in a table.
+    column with a name that is none of these is a feature. Integer or text targets are classes, others are values; whole
+    numbers are classes too where the configuration has to do with classes, such as 1.0 in a table.
 
     Args:
         train: The training samples; a validation split is taken from them if `val` is left out, and a test split if
@@ -73,7 +73,10 @@ class ArrayDataModule(TabularDataModule):
         found = _read_arrays(path)
         for name in (self.inputs, *self._target_names):
             if name not in found:
-                raise UsageError(f"{path}: no array '{name}'{did_you_mean(name, found)}; it has {', '.join(found)}")
+                how = f"write --data.{'inputs' if name == self.inputs else 'targets'} NAME"
+                raise UsageError(
+                    f"{path}: no array '{name}'{did_you_mean(name, found)}; it has {', '.join(found)}; {how}"
+                )
         inputs, targets = torch.as_tensor(found[self.inputs]), self._join([found[name] for name in self._target_names])
         if inputs.dtype == torch.uint8:
             inputs = channels_first(inputs)
@@ -83,9 +86,9 @@ class ArrayDataModule(TabularDataModule):
 
     def _read_table(self, path: str, classes: list[str] | None) -> ArrayDataset:
         names = self._target_names
-        chunks = list(read_csv(path, names))
+        chunks = list(read_csv(path, names, "; write --data.targets NAME"))
         cells = {name: [cell for chunk in chunks for cell in chunk[name]] for name in (chunks[0] if chunks else ())}
-        self.columns = [name for name in cells if name not in (*names, *EXTRA)]
+        self.columns = [name for name in cells if name and name not in (*names, *EXTRA)]  # others number the rows
         features = [to_numbers(path, name, cells[name]) for name in self.columns]
         if not features:
             raise UsageError(f"{path}: a table needs rows, and a column beside {', '.join(names)}")

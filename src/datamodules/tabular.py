@@ -53,6 +53,9 @@ class TabularDataModule(BaseDataModule):
             std = targets.double().std(dim=0, correction=0)
             found |= {"target_mean": targets.double().mean(dim=0).tolist()}
             found |= {"target_std": std.where(std > 0, 1.0).tolist()}
+            if "num_classes" in self.wanted:
+                how = "take configs/diabetes.yaml with --data src.datamodules.ArrayDataModule"
+                raise UsageError(f"the configuration is for classes, and the targets are values; {how}")
         return super().facts_of(train) | found
 
 

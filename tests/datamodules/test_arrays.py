@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from src.datamodules import ArrayDataModule
+from src.errors import UsageError
 
 RANDOM = np.random.default_rng(0)
 ARRAYS = {"inputs": RANDOM.random((60, 5)), "targets": np.arange(60) % 3}
@@ -98,7 +99,7 @@ def test_values_are_no_classes(tmp_path: Path) -> None:
         (None, r"gone.npz: no such file"),
         ({"x.npz": b"not a zip"}, r"x.npz: cannot be read; write an .npz, .pt or .csv file"),
         ({"x.pt": b""}, r"x.pt: cannot be read; write an .npz"),
-        ({"x.csv": b"a,b\n1,2\n"}, r"x.csv: no column 'targets'; its header is a, b"),
+        ({"x.csv": b"a,b\n1,2\n"}, r"x.csv: no column 'targets'; its header is a, b; write --data.targets NAME"),
         ({"x.csv": b"a,targets\n1,2\nx,3\n"}, r"x.csv, line 3, column 'a': expected a finite number, got 'x'; write"),
         ({"x.csv": b"a,targets\n1,2\n,3\n"}, r"x.csv, line 3, column 'a': the cell is empty; fill it in"),
         ({"x.csv": b"targets\n1\n"}, r"x.csv: a table needs rows, and a column beside targets"),
@@ -115,8 +116,24 @@ def test_files_that_cannot_be_read(tmp_path: Path, content: dict[str, bytes] | N
 def test_arrays_of_other_names(tmp_path: Path) -> None:
     path = save(tmp_path / "a.npz", {"x_train": ARRAYS["inputs"], "y_train": ARRAYS["targets"]})
     assert len(load(path, inputs="x_train", targets="y_train").splits["train"]) == 60  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match=r"a.npz: no array 'inputs'; it has x_train, y_train"):
+    with pytest.raises(ValueError, match=r"no array 'inputs'; it has x_train, y_train; write --data.inputs NAME"):
         load(path)
+    with pytest.raises(ValueError, match=r"a.npz: no array 'targets'; it has .*; write --data.targets NAME"):
+        load(path, inputs="x_train")
+
+
+def test_numbers_of_rows_are_no_feature(tmp_path: Path) -> None:
+    (tmp_path / "pandas.csv").write_text(",a,targets\n" + "".join(f"{i},7,x{i % 2}\n" for i in range(40)))
+    data = load(str(tmp_path / "pandas.csv"))
+    assert data.columns == ["a"] and set(data.splits["train"].inputs.flatten().tolist()) == {7.0}  # type: ignore[attr-defined]
+
+
+def test_values_for_a_configuration_of_classes(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("a,targets\n" + "".join(f"{i},{i}.5\n" for i in range(40)))
+    data = ArrayDataModule(train=str(tmp_path / "a.csv"))
+    data.wanted = {"num_classes"}
+    with pytest.raises(UsageError, match="the targets are values; take configs/diabetes.yaml with --data"):
+        data.facts()
 
 
 def test_a_pickle_is_refused(tmp_path: Path) -> None:

@@ -86,6 +86,8 @@ def read_table(path: str, classes: list[str] | None) -> dict[str, ArrayDataset]:
     names = join_names(parts.pop("path"))
     columns = {name: np.concatenate(values) for name, values in parts.items() if values}
     order = classes or sorted(codes["label"], key=lambda label: (not label.isdigit(), label.zfill(20)))
+    if len(order) < 2:
+        raise UsageError(f"{path}: at least two classes are needed, column 'label' has only '{order[0]}'")
     places = {label: place for place, label in enumerate(order)}
     if unknown := [label for label in codes["label"] if label not in places]:
         raise UsageError(

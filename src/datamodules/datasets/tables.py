@@ -13,11 +13,11 @@ CHUNK = 100_000  # rows that are Python objects at one time
 DECIMAL_COMMA = re.compile(r"^\s*([-+]?\d*),(\d+(?:[eE][-+]?\d+)?)\s*$")
 
 
-def read_csv(path: str, required: Sequence[str]) -> Iterator[dict[str, tuple[str, ...]]]:
+def read_csv(path: str, required: Sequence[str], advice: str = "") -> Iterator[dict[str, tuple[str, ...]]]:
     """Yield the columns of a table with a header, some rows at a time; empty lines are passed over.
 
     Cells are separated by what separates those of the header: a comma, a semicolon or a tab. Where it is no comma,
-    numbers may have a decimal comma. The file is UTF-8 and has at least the columns `required`.
+    numbers may have a decimal comma. The file is UTF-8 and has at least the columns `required`, or `advice` is given.
     """
     try:
         with open(path, newline="", encoding="utf-8-sig") as file:
@@ -29,7 +29,8 @@ def read_csv(path: str, required: Sequence[str]) -> Iterator[dict[str, tuple[str
             for name in required:
                 if name not in header:
                     found = ", ".join(header) or "nothing"
-                    raise UsageError(f"{path}: no column '{name}'{did_you_mean(name, header)}; its header is {found}")
+                    near = did_you_mean(name, header)
+                    raise UsageError(f"{path}: no column '{name}'{near}; its header is {found}{advice}")
             whole = (_checked(path, reader.line_num, row, header) for row in reader if row)
             while rows := list(islice(whole, CHUNK)):
                 if separator != ",":
