@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import IterableDataset
 
+from src.datamodules import VisionDataModule
 from tests.conftest import DIGITS, QUICK, ROOT, Train, write_images
 
 ARRAYS = str(ROOT / "configs" / "arrays.yaml")
@@ -145,7 +147,7 @@ MISFITS = {  # what is typed, and what the error says
     "--model.net.in_channels 3": r"model.net.features.0: Conv2d cannot take float32 \(64, 1, 8, 8\): .*have 3 channels",
     "--model.net.num_classes 5 --model.metrics null": r"model.loss: CrossEntropyLoss cannot take float32 \(64, 5\) and "
     r"int64 \(64,\): Target \d is out of bounds; for 5 outputs labels go from 0 to 4: look at num_classes",
-    "--data.train_transform [] --data.eval_transform []": r"Conv2d cannot take uint8 .*; images are whole numbers: "
+    "--data.train_transform [] --data.eval_transform []": r"Conv2d cannot take uint8 .*; "
     r"begin data.train_transform and data.eval_transform with torchvision.transforms.v2.ToDtype, dtype torch.float32",
     "--model.loss torch.nn.BCEWithLogitsLoss": r"BCEWithLogitsLoss cannot take float32 \(64, 10\) and int64",
     "--model.net torchvision.models.vit_b_32 --model.net.image_size 32": "VisionTransformer cannot take .*: Wrong",
@@ -159,6 +161,37 @@ def test_a_first_batch_that_does_not_fit_names_the_layer(train: Train, words: st
     assert (result.code, "Traceback" in result.err) == (2, False)
     assert re.search(MISFITS[words], result.err), result.err
     assert json.loads(Path("logs/digits/a/run.json").read_text())["exit_status"] == 2
+
+
+class Batches(VisionDataModule):
+    """Samples that are no pairs of an input and a target."""
+
+    def load_splits(self) -> dict[str, Any]:
+        images = [torch.rand(1, 8, 8) for _ in range(64)]
+        samples: dict[str, list[Any]] = {
+            "three": [(image, 1, "name") for image in images],
+            "names": [{"image": image, "label": 1} for image in images],
+            "texts": [(image, "cat") for image in images],
+            "doubles": [(image.double(), 1) for image in images],
+        }
+        return {"train": self._open(samples[self.root])}  # type: ignore[arg-type]
+
+
+BATCHES = {  # what the dataset gives, and what the error says
+    "three": r"a batch must be \(inputs, targets\), got a list \(Tensor, Tensor, tuple\); let the dataset return",
+    "names": r"a batch must be \(inputs, targets\), got a dict \(image, label\); let the dataset return",
+    "texts": r"a batch must be \(inputs, targets\), got a list \(Tensor, tuple\); .*, the target a number or a tensor",
+    "doubles": r"Conv2d cannot take float64 .*; begin data.train_transform and .* dtype torch.float32 and, for uint8,",
+}
+
+
+@pytest.mark.parametrize("kind", BATCHES)
+def test_batches_that_are_no_pairs_of_tensors(train: Train, kind: str) -> None:
+    data = ("--data", "tests.test_unprepared_data.Batches", "--data.root", kind, "--data.num_classes", "10")
+    words = ("--data.train_dataset", "torchvision.datasets.FakeData", "--data.num_workers", "0")
+    result = train("fit", "--config", DIGITS, *data, *words, *QUICK, "--data.train_transform", "[]", "--run_name", "a")
+    assert (result.code, "Traceback" in result.err) == (2, False), result.err
+    assert re.search(BATCHES[kind], result.err), result.err
 
 
 class Breaking(torch.nn.Linear):

@@ -1,7 +1,7 @@
 import contextlib
 import io
+import re
 import warnings
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from src.callbacks.helpers.media import send, send_scalars, steps_so_far, writer
 from src.callbacks.helpers.step_timer import PARTS
 from src.callbacks.helpers.undisturbed import can_run_alone, undisturbed
 from src.models.base import BaseModule
+from src.runs.yaml_files import flatten
 
 TRAINER_KEYS = ("max_epochs", "max_steps", "precision", "accumulate_grad_batches", "gradient_clip_val", "devices")
 
@@ -49,7 +50,7 @@ class RunNotes(Callback):
             config = yaml.safe_load(text)
             chosen = {key: config.get(key) for key in ("seed_everything", "model", "data")}  # what decides the result
             chosen["trainer"] = {key: config["trainer"].get(key) for key in TRAINER_KEYS}
-            values = dict(_flatten(chosen))
+            values = dict(_cell(*item) for item in flatten(chosen).items() if item[1] not in (None, {}))
             for writer in writers(trainer):
                 writer._get_file_writer().add_summary(hparams_pb(values, trial_id=name))
         for writer in writers(trainer):
@@ -110,15 +111,7 @@ def _chart_layout(module: Any) -> dict[str, Any]:
     }
 
 
-def _flatten(node: Any, prefix: str = "") -> Iterator[tuple[str, bool | int | float | str]]:
-    """Yield each value with the key that one would type; a class is its name, a list its text."""
-    if isinstance(node, dict):
-        if isinstance(path := node.get("class_path"), str):
-            yield prefix, path.rpartition(".")[2]
-            node = node.get("init_args") or {}
-        for key, value in node.items():
-            yield from _flatten(value, f"{prefix}.{key}" if prefix else str(key))
-    elif isinstance(node, list):
-        yield prefix, ", ".join(str(dict(_flatten(item, "class")).get("class", item)) for item in node)[:200]
-    elif node is not None:
-        yield prefix, node
+def _cell(key: str, value: Any) -> tuple[str, bool | int | float | str]:
+    """Return a key as one would type it, and its value as a table shows it: a class is its name."""
+    shown = str(value).rpartition(".")[2] if key.endswith(".class_path") else value
+    return re.sub(r"\.(init_args|class_path)\b", "", key), shown if isinstance(shown, int | float) else str(shown)[:200]

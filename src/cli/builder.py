@@ -15,6 +15,7 @@ from lightning.pytorch.callbacks import Checkpoint, LambdaCallback, ModelCheckpo
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, instantiate_class
 from lightning.pytorch.plugins.io import CheckpointIO
 from lightning.pytorch.utilities.model_helpers import is_overridden
+from torch.nn.parameter import is_lazy
 
 from src.callbacks.start_check import StartCheck
 from src.cli.command_line import COMMANDS, OPTIONS, TRYING
@@ -139,6 +140,9 @@ class CLI(LightningCLI):
                     raise UsageError(
                         "data is required; write it in the configuration, or give the model a train_dataloader"
                     )
+                if lazy := [name for name, weight in self.model.named_parameters() if is_lazy(weight)]:
+                    how = "write the layer's sizes, or call the network once in its constructor"
+                    raise UsageError(f"model.{lazy[0]} has no shape before a batch comes; {how}")
                 settle_precision(self.trainer, self.config.trainer.precision, self.config.tf32)
                 settle_strategy(self.trainer, self.model, self.config.trainer.sync_batchnorm)
                 if "src.callbacks.init_from" in sys.modules:  # the configuration, or a class of it, asked for it

@@ -10,7 +10,8 @@ TRAINING, EVALUATING = (None, "fit"), ("validate", "test", "predict")
 TRYING = ("find_batch_size", "find_lr")  # commands whose trainings are thrown away
 WORDS = ("compare", "new", "add", "update")  # commands that take words without an option
 SERIES = ("repeat", "sweep", *WORDS)  # commands that do without a trainer of their own
-COMMANDS = ("fit", *EVALUATING, "check", *SERIES, "replay", *TRYING, "merge", "export", "schema")
+FURTHER = ("check", *SERIES, "replay", *TRYING, "merge", "export", "schema")
+COMMANDS, LEFT_OUT = ("fit", *EVALUATING, *FURTHER), (*FURTHER, "calibrate")  # the second: what a project may lack
 EXAMPLE = "python train.py --config configs/digits.yaml"
 OPTIONS: dict[str, tuple[str | None, ...]] = {  # that are no part of the configuration, and the commands that take them
     "run_name": (*TRAINING, *EVALUATING, "repeat", "sweep"),
@@ -58,11 +59,12 @@ class CommandLine:
             if line.command not in COMMANDS:
                 near = did_you_mean(line.command, COMMANDS)
                 raise UsageError(f"unknown command '{line.command}'{near}; write one of {', '.join(COMMANDS)}")
-            if line.command not in EVALUATING and not (HERE / "commands" / f"{line.command}.py").exists():
-                how = f"python train.py add --from TEMPLATE {line.command}"
-                raise UsageError(f"this project was made without {line.command}; bring it in: {how}")
         while words:
             line._take(words)
+        for word in {line.command, *line.options} & {*LEFT_OUT}:
+            if not (HERE / "commands" / f"{word}.py").exists():
+                how = f"python train.py add --from TEMPLATE {word}"
+                raise UsageError(f"this project was made without {word}; bring it in: {how}")
         for key, text in line.options.items() if not line.help or line.files else ():
             if line.command not in OPTIONS[key]:
                 takers = ", ".join(command for command in OPTIONS[key] if command)

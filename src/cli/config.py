@@ -44,19 +44,20 @@ def merge(base: Config, update: Config) -> Config:
 def override(config: Config, key: str, text: str) -> None:
     """Set one dotted key in place; `init_args` may be left out, and a number (or nothing) picks from a list.
 
-    The value stays text: the parser turns it into what the parameter's type asks for.
+    The value stays text, but for what `key+` appends and a mapping holds: the parser turns it into what its type asks.
     """
     *parents, last = key.removesuffix(".class_path").split(".")
-    node: Any = config
+    node = owner = config
     for name in parents:
-        node = _child(node, key, name)
+        owner, node = node, _child(node, key, name)
+    has_no_types = "class_path" in owner and parents[-1] not in CLASS_KEYS and "class_path" not in node  # a mapping
     node = _container(node, last)
     if isinstance(node, list):
         node[_index(node, key, last)] = text
         return
     old = node.get(last)
     swaps = isinstance(old, dict) and "class_path" in old and _is_class(parents, text)
-    value = {"class_path": text} if swaps else yaml.safe_load(text) if last.endswith("+") else text
+    value = {"class_path": text} if swaps else yaml.safe_load(text) if last.endswith("+") or has_no_types else text
     node.update(merge(node, {last: value}))
 
 

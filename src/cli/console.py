@@ -107,8 +107,6 @@ class Console:
         try:
             yield
         finally:
-            for tee in self.tees:
-                tee.close_log()
             for handler in handlers:
                 handler.stream = streams[1]
                 handler.removeFilter(_is_worth_reading)

@@ -174,8 +174,13 @@ def _wrong_type(report: str, where: str) -> str:
     keys = list(KEY.finditer(report))
     inner = report[keys[-1].start() :] if keys else report
     got = r"(.*?)(?:\. Got value: Namespace.*)?$"
-    if found := re.search(r"Given value: {'class_path': '(\w+)'}", inner):
-        return f"{where}'{found[1]}' is no import path; write one such as torchvision.models.resnet18"
+    if found := re.search(r"Given value: {'class_path': '([\w.]+)'", inner):
+        if "." not in found[1]:
+            return f"{where}'{found[1]}' is no import path; write one such as torchvision.models.resnet18"
+        try:
+            importlib.import_module(found[1].rpartition(".")[0])
+        except Exception as error:  # whatever stands in the file
+            return f"{where}{found[1]} cannot be imported: {type(error).__name__}: {error}"
     if found := re.search(r"Subtypes: \[(.*)\](?:.|\n)*?Given value: " + got, inner, re.MULTILINE):
         return f"{where}expected {_readable(found[1])}, got {found[2][:200]}"
     if found := re.search(r"Expected an? (.*?)\. Got value: " + got, inner, re.MULTILINE):

@@ -53,14 +53,14 @@ def mistakes_in_one_line() -> Iterator[None]:
         yield
     except BaseException as error:
         cause = error
-        while cause.__cause__ is not None:
+        while cause.__cause__ is not None:  # jsonargparse lists what each type of a union said
             cause = cause.__cause__
         last = traceback.extract_tb(cause.__traceback__)[-1].filename
         if isinstance(cause, MISTAKES) or (isinstance(cause, TypeError) and "lightning" in Path(last).parts):
             from src.cli.explain import describe
 
             raise UsageError(describe(cause)) from error
-        raise
+        raise cause from None
 
 
 def parse_config(parser: LightningArgumentParser, config: Config) -> Any:
@@ -73,12 +73,16 @@ def parse_config(parser: LightningArgumentParser, config: Config) -> Any:
 
 
 def check_functions(node: Any, key: str = "") -> None:
-    """Refuse functions that do not say what they return: they make nothing, and would be called all the same.
+    """Refuse functions that do not say what they return, which would be called all the same, and missing arguments.
 
     `node` is a parsed configuration, as plain data, `key` where it stands.
     """
     if isinstance(node, dict):
-        found = import_path(path := node.get("class_path"))
+        found, given = import_path(path := node.get("class_path")), node.get("init_args") or {}
+        for name, parameter in inspect.signature(found).parameters.items() if isinstance(found, type) else ():
+            untyped = parameter.default is parameter.annotation is parameter.empty
+            if untyped and given.get(name, "") is None:  # which is all that the parser makes of it
+                raise UsageError(f"{key}: {path} needs {name}; write a value for it")
         if inspect.isroutine(found) and not getattr(found, "__annotations__", {}).get("return"):
             raise UsageError(f"{key}: {path} is a function that does not say what it returns; write a class's path")
         for name, value in node.items():

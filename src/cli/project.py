@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from src.cli.closure import PATH, ROOT, closure, files_of, imported, imports_of, needed
-from src.cli.command_line import COMMANDS
+from src.cli.command_line import LEFT_OUT
 from src.cli.skeleton import skeleton
 from src.errors import UsageError, did_you_mean
 
@@ -61,7 +61,7 @@ class Project:
             if not (ROOT / name).is_file() or not name.startswith("configs/") or not name.endswith(".yaml"):
                 known = [str(path.relative_to(ROOT)) for path in (ROOT / "configs").rglob("*.yaml")]
                 raise UsageError(f"{name} is no config of the template{did_you_mean(name, known)}")
-        known = [path.stem for path in (ROOT / "src/cli/commands").glob("*.py") if path.stem in COMMANDS]
+        known = [path.stem for path in (ROOT / "src/cli/commands").glob("*.py") if path.stem in LEFT_OUT]
         for name in self.commands:
             if name not in known:
                 near = did_you_mean(name, known)
@@ -176,7 +176,7 @@ class Project:
         """Say what it has, in its folder, and what stays behind."""
         here, whole = (num_lines((root / "src").rglob("*.py")) for root in (folder, ROOT))
         configs = {path.stem for path in (ROOT / "configs").glob("*.yaml")} - {Path(name).stem for name in self.configs}
-        commands = [path.stem for path in sorted((ROOT / "src/cli/commands").glob("*.py")) if path.stem in COMMANDS]
+        commands = [path.stem for path in sorted((ROOT / "src/cli/commands").glob("*.py")) if path.stem in LEFT_OUT]
         behind = [name for name in commands if f"src/cli/commands/{name}.py" not in self.modules]
         return (
             f"src/: {here} lines of Python, and {len(self.tests)} files of tests (the template's src/: {whole})\n"

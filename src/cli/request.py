@@ -2,13 +2,12 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from src.cli.command_line import EXAMPLE, WORDS, CommandLine
 from src.cli.config import apply_overrides, left_to_data, merge, resolve, short_key, state
 from src.errors import UsageError, did_you_mean
 from src.runs.run import Run
-from src.runs.yaml_files import Config, escape, load_file
+from src.runs.yaml_files import Config, escape, flatten, load_file
 from src.runtime.launch import is_elastic, is_restart, job_name
 
 DEFAULTS = Path(__file__).parents[1] / "defaults.yaml"
@@ -32,9 +31,9 @@ class Request:
         if line.command in ("merge", "export", "schema", *WORDS) or (line.help and not line.files):
             return cls(line, {})
         files = [(path, load_file(path)) for path in line.files]
-        keys = [short_key(key) for key, _ in line.overrides]
-        monitors = [_monitor_of(content) for path, content in files if not saved_by(Path(path))]
-        request = cls(line, {}, states_monitor=MONITOR in keys or any(monitors))
+        stated = [flatten(content) for path, content in files if not saved_by(Path(path))]
+        keys = {short_key(key) for part in (*stated, dict(line.overrides)) for key in part}
+        request = cls(line, {}, states_monitor=MONITOR in keys)
         named = line.command == "replay" or line.options.get("resume", "auto") != "auto"
         if not line.evaluates and not named:
             request._begin(files)
@@ -101,14 +100,6 @@ def _check_classes(config: Config) -> None:
         if isinstance(item, dict) and "class_path" not in item:
             near = did_you_mean(name, load_file(str(DEFAULTS))["callbacks"])
             raise UsageError(f"callbacks.{name} has no class_path{near}; write the class_path of a Callback")
-
-
-def _monitor_of(config: Config) -> Any:
-    """Return what the best checkpoint monitors, None if a configuration does not say."""
-    best: Any = config.get("callbacks")
-    for name in ("best", "init_args", "monitor"):
-        best = best.get(name) if isinstance(best, dict) else None
-    return best
 
 
 def saved_by(path: Path) -> bool:

@@ -109,6 +109,8 @@ def _guarded(cli: CLI) -> tuple[int, str | None]:
     except BaseException as error:
         from src.cli.explain import explain, say_stopped
 
+        with contextlib.suppress(Exception):  # of a validation Lightning ends the workers, not those of the training
+            cli.trainer.fit_loop.teardown()
         if isinstance(error, Stopped):
             return say_stopped(error, cli.run.directory if cli.request.line.trains else None), str(error)
         return explain(error, cli, _in_group())

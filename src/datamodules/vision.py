@@ -50,7 +50,8 @@ class VisionDataModule(ImageDataModule):
         data, targets, classes = getattr(dataset, "data", None), _targets(dataset), getattr(dataset, "classes", None)
         if targets is not None and self.form is None and isinstance(data, Tensor | np.ndarray):
             return ArrayDataset(channels_first(torch.as_tensor(data)), targets, classes=classes)
-        if not isinstance(dataset[0][0], Image.Image):
+        sample: Any = dataset[0]
+        if not isinstance(sample, tuple | list) or not isinstance(sample[0], Image.Image):
             return dataset
         if targets is None:
             with contextlib.suppress(TypeError):  # none of torchvision's own: it must give tv_tensors itself

@@ -4,7 +4,9 @@ import inspect
 from collections.abc import Iterable
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
+
+from src.errors import UsageError
 
 
 def check_parts(kind: type, base: type, parts: dict[str, Any]) -> None:
@@ -39,3 +41,12 @@ def check_takes_two(loss: nn.Module) -> None:
                 f"model.loss: {type(part).__name__} needs {', '.join(needed)}, but gets outputs and targets; choose "
                 "another, or call it in the step of a module of your own"
             )
+
+
+def pair(batch: Any) -> tuple[Any, Tensor]:
+    """Return inputs and targets of a batch; any other batch is a UsageError."""
+    if isinstance(batch, tuple | list) and len(batch) == 2 and isinstance(batch[1], Tensor):
+        return batch[0], batch[1]
+    several = batch if isinstance(batch, dict) else [type(part).__name__ for part in batch] if len(batch) < 9 else ()
+    how = "let the dataset return (input, target), the target a number or a tensor, or write a module of your own"
+    raise UsageError(f"a batch must be (inputs, targets), got a {type(batch).__name__} ({', '.join(several)}); {how}")

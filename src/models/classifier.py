@@ -6,7 +6,7 @@ from torchmetrics import Metric
 from torchmetrics.classification import MulticlassAccuracy, MulticlassConfusionMatrix, MulticlassPrecisionRecallCurve
 
 from src.models.base import BaseModule
-from src.models.checks import check_takes_two
+from src.models.checks import check_takes_two, pair
 from src.models.metrics.reliability_diagram import ReliabilityDiagram
 
 
@@ -27,7 +27,7 @@ class ClassifierModule(BaseModule):
 
     def step(self, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
         """Return loss, logits and classes of one batch."""
-        images, targets = batch
+        images, targets = pair(batch)
         logits = self.net(images)
         classes = targets.argmax(dim=1) if targets.ndim == 2 else targets
         shown = logits if self.temperature == 1 else logits / self.temperature

@@ -46,9 +46,9 @@ def refused_by(module: nn.Module, error: BaseException) -> str | None:
     layer, given = found[-1]["self"], found[-1]["args"]
     got = " and ".join(_shape(item) for item in given)
     said, advice = str(error).strip().partition("\n")[0][:300].rstrip("."), ""
-    if any(getattr(item, "dtype", None) == torch.uint8 for item in given):
-        how = "torchvision.transforms.v2.ToDtype, dtype torch.float32 and scale true"
-        advice = f"; images are whole numbers: begin data.train_transform and data.eval_transform with {how}"
+    if any(getattr(item, "dtype", None) in (torch.uint8, torch.float64) for item in given[:1]):
+        how = "torchvision.transforms.v2.ToDtype, dtype torch.float32 and, for uint8, scale true"
+        advice = f"; begin data.train_transform and data.eval_transform with {how}"
     elif "out of bounds" in said and len(given) == 2:
         advice = f"; for {given[0].shape[1]} outputs labels go from 0 to {given[0].shape[1] - 1}: look at num_classes"
     return f"model.{names[id(layer)]}: {type(layer).__name__} cannot take {got}: {said}{advice}"

@@ -6,6 +6,7 @@ from torchmetrics import Metric
 from torchmetrics.classification import MultilabelConfusionMatrix, MultilabelPrecisionRecallCurve
 
 from src.models.base import BaseModule
+from src.models.checks import pair
 
 
 class MultilabelModule(BaseModule):
@@ -18,7 +19,7 @@ class MultilabelModule(BaseModule):
 
     def step(self, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
         """Return loss, probabilities and targets of one batch."""
-        inputs, targets = batch
+        inputs, targets = pair(batch)
         logits = self.net(inputs)
         present = (targets > 0.5).long()  # MixUp makes them soft
         return self.loss(logits, targets.float()), torch.sigmoid(logits), present

@@ -3,6 +3,7 @@ from typing import Any
 from torch import Tensor
 
 from src.models.base import BaseModule
+from src.models.checks import pair
 from src.models.networks.rescaled import Rescaled
 
 
@@ -17,7 +18,7 @@ class RegressorModule(BaseModule):
 
     def step(self, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
         """Return loss, predictions and targets of one batch."""
-        inputs, targets = batch
+        inputs, targets = pair(batch)
         predictions = self.net(inputs).reshape(targets.shape)
         unit = self.net.std if isinstance(self.net, Rescaled) else 1.0
         return self.loss(predictions / unit, targets / unit), predictions, targets

@@ -7,6 +7,7 @@ from torchmetrics.classification import MulticlassConfusionMatrix, MulticlassJac
 
 from src.errors import UsageError
 from src.models.base import BaseModule
+from src.models.checks import pair
 
 IGNORED = 255  # the class of pixels that count for nothing, as in PASCAL VOC and torch's usual ignore_index
 AUX_WEIGHT = 0.5  # of the auxiliary head, as where torchvision trained its own
@@ -27,7 +28,7 @@ class SegmenterModule(BaseModule):
 
     def step(self, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
         """Return loss, logits (B, K, H, W) and masks (B, H, W) of one batch."""
-        images, masks = batch
+        images, masks = pair(batch)
         if masks[0].numel() != masks.shape[-2:].numel():
             wanted = "a class for each pixel, shape (B, H, W) or (B, 1, H, W)"
             raise UsageError(f"masks must hold {wanted}, got {tuple(masks.shape)}; make colours classes in the dataset")

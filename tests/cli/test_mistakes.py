@@ -2,11 +2,12 @@
 
 import json
 import re
+import sys
 from pathlib import Path
 
 import pytest
 
-from tests.conftest import DIGITS, Train
+from tests.conftest import DIGITS, QUICK, Train
 
 MISTAKES = {
     "": "nothing to do; write python train.py --config configs/digits.yaml",
@@ -134,6 +135,68 @@ def test_one_short_message(train: Train, tmp_path: Path, words: str) -> None:
     assert "Traceback" not in result.err
     assert re.search(MISTAKES[words], result.err), result.err
     assert not list(tmp_path.rglob("*"))
+
+
+NETS = """
+from torch import nn
+
+class Untyped(nn.Module):
+    def __init__(self, num_classes, hidden=3):
+        super().__init__()
+        self.layers = nn.Sequential(nn.Flatten(), nn.Linear(64, hidden), nn.Linear(hidden, num_classes))
+
+    def forward(self, images):
+        return self.layers(images)
+
+class Configured(Untyped):
+    def __init__(self, sizes: dict):
+        super().__init__(**sizes)
+
+class Lazy(Untyped):
+    def __init__(self):
+        super().__init__(10)
+        self.layers[1] = nn.LazyLinear(3)
+
+class Broken(nn.Module):
+    def __init__(self):
+        self.layers = nn.Flatten()
+"""
+OWN = {  # networks as people write them
+    "--model.net bad.Net": r"net: bad.Net cannot be imported: SyntaxError: expected ':' \(bad.py, line 1\)",
+    "--model.net nets.Untyped": "model.init_args.net: nets.Untyped needs num_classes; write a value for it",
+    "--model.net nets.Lazy": "model.net.layers.1.weight has no shape before a batch comes; write the layer's sizes",
+}
+
+
+@pytest.fixture
+def nets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Modules of a user's in a folder of its own."""
+    folder = tmp_path / "own"
+    folder.mkdir()
+    (folder / "bad.py").write_text("class Net(object)\n    pass\n")
+    (folder / "nets.py").write_text(NETS)
+    monkeypatch.syspath_prepend(folder)
+    monkeypatch.delitem(sys.modules, "nets", raising=False)
+
+
+@pytest.mark.parametrize("words", OWN)
+def test_networks_that_cannot_be_built(train: Train, nets: None, words: str) -> None:
+    result = train("--config", DIGITS, *words.split())
+    assert result.code == 2 and re.search(OWN[words], result.err), result.err
+
+
+@pytest.mark.parametrize(
+    "words", ["nets.Untyped --model.net.num_classes 10", "nets.Configured --model.net.sizes.num_classes 10"]
+)
+def test_arguments_without_types(train: Train, nets: None, words: str) -> None:
+    result = train("fit", "--config", DIGITS, *QUICK, "--model.net", *words.split())
+    assert result.code == 0, result.err
+
+
+def test_an_error_of_a_constructor_is_the_last_line(train: Train, nets: None) -> None:
+    with pytest.raises(AttributeError, match="cannot assign module before") as raised:
+        train("--config", DIGITS, "--model.net", "nets.Broken")
+    assert raised.value.__cause__ is None and raised.value.__suppress_context__
 
 
 LATE = {

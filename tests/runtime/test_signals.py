@@ -237,6 +237,18 @@ def test_slurms_notice_saves_and_requeues(begin: Begin, tmp_path: Path) -> None:
     assert (tmp_path / "logs/digits/a/checkpoints/last.ckpt").is_file()
 
 
+@pytest.mark.kills
+def test_workers_of_the_training_end_with_an_error_in_a_validation(
+    train_process: Train, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are left over from the loop around it, and outlive SIGTERM: the process would wait for their alarm."""
+    monkeypatch.setenv("BOMB", "validation_end:1")
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    result = train_process(*WORDS, "--callbacks.bomb=tests.bomb.Bomb", "--run_name", "a", "--data.num_workers", "2")
+    assert result.code == 1 and "KeyError: 'bomb'" in result.err
+    assert "Alarm clock" not in result.err
+
+
 def test_an_exception_keeps_the_last_good_checkpoint(
     train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

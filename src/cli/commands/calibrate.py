@@ -9,7 +9,7 @@ from src.runs.checkpoint_io import DurableCheckpointIO, read_checkpoint
 from src.runs.files import is_sharded
 
 
-def add_calibration(cli: CLI) -> None:
+def calibrate(cli: CLI) -> None:
     """Let the validation fit a temperature and write it into the checkpoint, which is replaced in one step."""
     path = str(cli.request.ckpt_path)
     if is_sharded(Path(path)):

@@ -1,5 +1,7 @@
 """python train.py validate|test|predict: run one checkpoint over one part of the data."""
 
+from importlib import import_module
+
 from lightning.pytorch.utilities.model_helpers import is_overridden
 
 from src.callbacks.helpers.batch import new_values
@@ -25,9 +27,7 @@ def evaluate(cli: CLI, stage: str, path: str | None) -> None:
 
         show_at_its_step(trainer, path)
     if cli.request.line.options.get("calibrate") == "true":
-        from src.cli.commands.calibrate import add_calibration
-
-        add_calibration(cli)
+        import_module("src.cli.commands.calibrate").calibrate(cli)  # a project may be without it
     try:
         if stage == "predict":
             trainer.predict(module, datamodule, return_predictions=False, ckpt_path=path, weights_only=True)

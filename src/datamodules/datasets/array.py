@@ -7,8 +7,6 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from src.datamodules.datasets.names import unpack_name
-
 
 class ArrayDataset(Dataset[Any]):
     """Samples held in memory, or in a file that is mapped into it, served a whole batch at a time.
@@ -55,7 +53,11 @@ class ArrayDataset(Dataset[Any]):
     def name(self, index: int) -> str | None:
         """Return what a sample is called, None if it has no name."""
         names = self._columns["names"]
-        return None if names is None else unpack_name(names[self._place(index)])
+        if names is None:
+            return None
+        from src.datamodules.datasets.names import unpack_name  # arrays have none
+
+        return unpack_name(names[self._place(index)])
 
     def subset(self, indices: np.ndarray) -> Self:
         """Return the samples at `indices`; nothing but the indices is copied."""
