@@ -266,3 +266,36 @@ class HydraStyleChanged(HydraStyle):
         compile: bool = False,
     ) -> None:
         super().__init__(net, optimizer, scheduler, compile)  # type: ignore[arg-type]
+
+
+class Averaging(torch.optim.SGD):
+    """In the manner of the package schedulefree: `eval` shows an average of the weights, `train` what it moves."""
+
+    def __init__(self, params: Any, lr: float = 0.1) -> None:
+        super().__init__(params, lr)
+        for group in self.param_groups:
+            group["train_mode"] = False
+
+    @torch.no_grad()
+    def show(self, mode: bool) -> None:
+        for group in self.param_groups:
+            for weight in group["params"] if group["train_mode"] != mode else ():
+                if "other" in self.state[weight]:
+                    shown = weight.clone()
+                    weight.copy_(self.state[weight]["other"])
+                    self.state[weight]["other"] = shown
+            group["train_mode"] = mode
+
+    def train(self) -> None:
+        self.show(True)
+
+    def eval(self) -> None:
+        self.show(False)
+
+    def step(self, closure: Any = None) -> Any:
+        assert all(group["train_mode"] for group in self.param_groups)
+        loss = super().step(closure)
+        for group in self.param_groups:
+            for weight in group["params"]:
+                self.state[weight].setdefault("other", weight.detach().clone()).lerp_(weight.detach(), 0.1)
+        return loss

@@ -194,6 +194,9 @@ CASES: dict[str, dict[str, Any]] = {
     "another optimizer": {
         "model": {"init_args": {"optimizer": {"class_path": "torch.optim.NAdam", "init_args": {"lr": 0.01}}}}
     },
+    "an optimizer that shows an average": {
+        "model": {"init_args": {"optimizer": {"class_path": "tests.strangers.Averaging"}, "scheduler": None}}
+    },
     "bfloat16": {"trainer": {"precision": "bf16-mixed"}},
 }
 

@@ -336,7 +336,8 @@ def test_a_module_of_the_hydra_template_is_told_what_to_change(train: Train, tmp
     assert "continues from" in result.out and "val/acc_best" in record()["metrics"]
 
 
-CALLBACKS = {  # of Lightning: a default is a torch.device, and keys are numbers
+CALLBACKS = {  # of Lightning: a default is a torch.device, a text could be a function, and keys are numbers
+    "ModelPruning": ("pruning_fn", "l1_unstructured"),
     "StochasticWeightAveraging": ("swa_lrs", "0.01"),
     "GradientAccumulationScheduler": ("scheduling", "{0: 1, 1: 2}"),
 }

@@ -150,6 +150,7 @@ MISFITS = {  # what is typed, and what the error says
     "--data.train_transform [] --data.eval_transform []": r"Conv2d cannot take uint8 .*; "
     r"begin data.train_transform and data.eval_transform with torchvision.transforms.v2.ToDtype, dtype torch.float32",
     "--model.loss torch.nn.BCEWithLogitsLoss": r"BCEWithLogitsLoss cannot take float32 \(64, 10\) and int64",
+    "--model.loss timm.loss.SoftTargetCrossEntropy": r"SoftTargetCrossEntropy cannot take float32 \(64, 10\) and int64",
     "--model.net torchvision.models.vit_b_32 --model.net.image_size 32": "VisionTransformer cannot take .*: Wrong",
     "--model.net.layers [8,M,M,M,M] --trainer.num_sanity_val_steps 0": r"MaxPool2d cannot take float32 \(64, 8, 1, 1\)",
 }

@@ -28,7 +28,7 @@ from src.runs.checkpoint_io import DATA, MODULE, DurableCheckpointIO
 from src.runs.class_paths import drop_defaults
 from src.runs.run import TRIAL_VARIABLE, Run
 from src.runs.start import Start
-from src.runs.yaml_files import dump_yaml, load_file, write_yaml
+from src.runs.yaml_files import UNWRITTEN, dump_yaml, load_file, write_yaml
 from src.runtime.launch import is_main_process, job_name, layout
 from src.runtime.precision import settle_precision
 from src.runtime.steps import leave_out_idle_work
@@ -174,7 +174,7 @@ class CLI(LightningCLI):
         if self.request.line.trains and TRIAL_VARIABLE in os.environ:
             named.pop("figures", None)  # a third of a small trial, and nobody looks at those of a hundred
             callbacks = [*callbacks, *(instantiate_class((), item) for item in json.loads(os.environ[TRIAL_VARIABLE]))]
-        config["callbacks"] = [*own, *named.values()]
+        config["callbacks"] = [*named.values(), *own]  # of several checkpoints the first is the trainer's
         trainer = super()._instantiate_trainer(config, [*callbacks, self.start_check, describe])
         return leave_out_idle_work(trainer, self.model)
 
@@ -212,4 +212,5 @@ def _plain(parser: LightningArgumentParser, config: Any) -> dict[str, Any]:
     config = copy.deepcopy(config)
     for key in ("config", *OPTIONS):
         config.pop(key, None)
-    return yaml.safe_load(parser.dump(config, skip_none=False))
+    text = parser.dump(config, skip_none=False).replace(UNWRITTEN, "")  # before a text that could be a function
+    return yaml.safe_load(text)

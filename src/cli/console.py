@@ -31,6 +31,7 @@ WARNINGS = (
     r"Checkpoint directory .* exists and is not empty.*",  # a run that continues
     r"You're resuming from a checkpoint that ended before the epoch ended.*",  # said by ourselves where it matters
     r"You passed `Trainer.accelerator='cpu', precision='16-mixed'.*",  # said by ourselves
+    r"\s*Unable to serialize instance.*",  # jsonargparse of a text for Callable | str, which is kept
     r"No seed found, seed set to .*",  # the first line tells it
     r".*srun. command is available on your system but is not used.*",
 )

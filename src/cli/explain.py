@@ -124,8 +124,9 @@ def shorten(report: str, config: Config) -> str:
     if found := re.search(r"module '([\w.]+)' has no attribute '(\w+)'", report):
         near = did_you_mean(found[2], dir(importlib.import_module(found[1])))
         return f"{where}there is no {found[1]}.{found[2]}{near}"
-    if found := re.search(r"No module named '([\w.]+)'", report):
-        return f"{where}class_path '{classes[-1] if classes else '?'}': there is no module '{found[1]}'"
+    if found := re.search(r"No module named '([\w.]+)'(?:\. Got value: (\w+(?:\.\w+)+))?", report):
+        owner = found[2] or (classes[-1] if classes else "?")
+        return f"{where}class_path '{owner}': there is no module '{found[1]}'"
     if found := re.search(r"Expected '([\w.]+)' to be a subclass of ([^\n]+?)\.*(?: Got value|\n|$)", report):
         return f"{where}{found[1]} is not a {found[2]}; write the class_path of one"
     if found := re.search(r"Import path ?([\w.]*) does not correspond to a subclass of (\w+)", report):

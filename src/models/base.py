@@ -138,8 +138,21 @@ class BaseModule(LightningModule):
             for logger in self.loggers:
                 logger.log_metrics(values, step=step)
 
+    def on_train_start(self) -> None:
+        """Let optimizers that average weights, as those of the package schedulefree, show those that are trained."""
+        self._show_weights("train")
+
+    on_train_epoch_start = on_validation_end = on_train_start
+
+    def on_validation_start(self) -> None:
+        """Let them show the average, which the best checkpoint then has: it is saved after an epoch, too."""
+        self._show_weights("eval")
+
+    on_train_end = on_validation_start
+
     def on_train_epoch_end(self) -> None:
         """Log the epoch's training metrics."""
+        self._show_weights("eval")
         self._log_epoch(["train"])
 
     def on_validation_epoch_end(self) -> None:
@@ -181,6 +194,10 @@ class BaseModule(LightningModule):
         """Go on from what `metric_state` returned."""
         self._means["train"].load(state["loss"], self.device)
         self._updates("train").load(state, self.device)
+
+    def _show_weights(self, mode: str) -> None:
+        for optimizer in self.trainer.optimizers:
+            getattr(optimizer, mode, lambda: None)()
 
     def _shared_step(self, batch: Any, name: str) -> dict[str, Any]:
         loss, predictions, targets = self.step(batch)

@@ -32,11 +32,11 @@ def misfit(metrics: MetricCollection, given: Any, error: Exception, probe: Calla
 
 
 def refused_by(module: nn.Module, error: BaseException) -> str | None:
-    """Say which layer or loss of a module could not take what it got; None where torch refused nothing within one."""
+    """Say which layer or loss of a module could not take what it got; None where no library refused it."""
     frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
-    within_torch = bool(frames) and "torch" in Path(frames[-1].f_code.co_filename).parts
+    of_library = bool(frames) and "site-packages" in Path(frames[-1].f_code.co_filename).parts
     of_device = is_oom_error(error) or any(word in str(error) for word in ("CUDA", "cuDNN", "CUBLAS"))
-    if not within_torch or type(error) not in REFUSALS or of_device:
+    if not of_library or type(error) not in REFUSALS or of_device:
         return None
     names = {id(part): name for name, part in module.named_modules() if name}
     calls = [frame.f_locals for frame in frames if frame.f_code.co_name == "_call_impl"]

@@ -256,6 +256,20 @@ def test_named_callbacks_add_up_and_can_be_switched_off(train: Train, tmp_path: 
     assert not list((tmp_path / "logs/digits/a").glob("events*"))
 
 
+def test_another_checkpoint_leaves_the_best_what_it_is(train: Train, tmp_path: Path) -> None:
+    own = (
+        "--trainer.callbacks+",
+        "lightning.pytorch.callbacks.ModelCheckpoint",
+        "--trainer.callbacks.save_top_k",
+        "-1",
+    )
+    result = train(
+        "fit", "--config", DIGITS, *QUICK, *own, "--trainer.callbacks.every_n_train_steps", "1", "--run_name", "a"
+    )
+    assert re.search(r"^epoch 1/1 .* best$", result.out, re.MULTILINE), result.out + result.err
+    assert json.loads((tmp_path / "logs/digits/a/run.json").read_text())["best"].keys() == {"val/loss"}
+
+
 def test_the_best_checkpoint_is_tested_and_ties_go_to_the_earlier(train: Train, tmp_path: Path) -> None:
     words = ("--callbacks.best.monitor", "val/accuracy", "--callbacks.best.mode", "max", "--trainer.max_epochs", "4")
     zero = ("--model.optimizer.lr", "1e-12", "--model.scheduler.max_lr", "1e-12")  # every epoch scores alike

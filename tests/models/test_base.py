@@ -1,5 +1,7 @@
+import json
 import re
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,7 +17,7 @@ from src.models import ClassifierModule
 from src.models.metrics.running_mean import RunningMean
 from src.models.networks import MLP
 from src.optim import WarmupCosine
-from tests.conftest import DIGITS, Train
+from tests.conftest import DIGITS, PLAIN, Train
 
 
 def make_module(**arguments: Any) -> ClassifierModule:
@@ -114,6 +116,17 @@ def test_lbfgs_trains_through_its_closure() -> None:
     before = trainer.validate(module, loader, verbose=False)[0]["val/loss"]
     trainer.fit(module, loader)
     assert make_trainer().validate(module, loader, verbose=False)[0]["val/loss"] < 0.9 * before
+
+
+def test_the_best_checkpoint_holds_the_average_that_an_optimizer_shows(train: Train, tmp_path: Path) -> None:
+    words = ("--model.optimizer", "tests.strangers.Averaging", "--model.scheduler", "null", "--run_name", "a")
+    result = train("--config", DIGITS, *words, "--trainer.max_epochs", "2", *PLAIN)
+    assert result.code == 0, result.err
+    best = torch.load(tmp_path / "logs/digits/a/checkpoints/best.ckpt", weights_only=True)
+    assert [group["train_mode"] for group in best["optimizer_states"][0]["param_groups"]] == [False]
+    record = json.loads((tmp_path / "logs/digits/a/run.json").read_text())
+    again = train("validate", "--config", DIGITS, "--run_name", "a")
+    assert float(re.findall(r"val/loss +(\S+)", again.out)[0]) == pytest.approx(record["best"]["val/loss"], abs=1e-4)
 
 
 def test_no_step_waits_for_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
