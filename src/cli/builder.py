@@ -137,9 +137,7 @@ class CLI(LightningCLI):
             with mistakes_in_one_line():
                 super().instantiate_classes()
                 if self.request.line.trains and not has_loader("train", self.model, self.datamodule):
-                    raise UsageError(
-                        "data is required; write it in the configuration, or give the model a train_dataloader"
-                    )
+                    raise UsageError("data is required; write it, or give the model a train_dataloader")
                 if lazy := [name for name, weight in self.model.named_parameters() if is_lazy(weight)]:
                     how = "write the layer's sizes, or call the network once in its constructor"
                     raise UsageError(f"model.{lazy[0]} has no shape before a batch comes; {how}")

@@ -25,8 +25,7 @@ WARNINGS = (
     r".*does not have many workers.*",  # right for data in memory, which needs none
     r"Be aware that when using `ckpt_path`, callbacks used.*",  # some are switched off on purpose
     r"Total length of `list` across ranks is zero.*",  # no validation split, which is said
-    r".*`val_dataloader`.* have no `validation_step`.*",  # the same
-    r".*`validation_step` but have no `val_dataloader`.*",  # the same
+    r".*`val(_dataloader|idation_step)`.* have no `val(_dataloader|idation_step)`.*",  # the same
     r".*could not find the monitored key in the returned metrics.*",  # the training ended before a validation
     r"Checkpoint directory .* exists and is not empty.*",  # a run that continues
     r"You're resuming from a checkpoint that ended before the epoch ended.*",  # said by ourselves where it matters

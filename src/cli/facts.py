@@ -7,8 +7,6 @@ from src.cli.parser import Parser, mistakes_in_one_line, parse_config
 from src.errors import UsageError
 from src.runs.yaml_files import Config
 
-KEPT = ("class_names",)  # stated in a run's config.yaml although nothing refers to it: their order is the network's
-
 
 def build_data(config: Config) -> LightningDataModule:
     """Build the datamodule alone, without those arguments that refer to what only the data can tell."""
@@ -40,4 +38,5 @@ def fill_in(config: Config) -> Config:
     if unknown := sorted(names - facts.keys()):
         kind = type(datamodule).__name__
         raise UsageError(f"data.{unknown[0]} is not set, and {kind} cannot tell it from the data; write a value for it")
-    return state(config, {name: value for name, value in facts.items() if name in names or name in KEPT})
+    kept = {*names, "class_names"}  # which nothing has to refer to: their order is the network's
+    return state(config, {name: value for name, value in facts.items() if name in kept})

@@ -11,8 +11,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from src.cli.command_line import CommandLine
-from src.cli.request import Request
-from src.errors import UsageError
 from src.runs.yaml_files import Config
 
 COLLECTED_AFTER = 30.0  # seconds without a look for garbage, which takes 0.3: a small training lasts not much longer
@@ -52,20 +50,11 @@ def train_once(words: list[str], config: Config, quiet: bool = False) -> tuple[i
 
 
 def _train(words: list[str]) -> int:
-    gc.disable()  # until the session enables it, as in train.py
-    try:
-        request = Request.build(CommandLine.parse(words))
-        from src.cli.session import run  # imports torch and Lightning
+    from train import main
 
-        return run(request, time.time())
-    except UsageError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except SystemExit as answered:
-        return int(answered.code or 0)
+    try:
+        return main(words)
     finally:
-        gc.enable()
-        gc.unfreeze()  # what the session keeps from the collector, which would grow with each training
         torch = sys.modules.get("torch")
         _collect(torch is not None and torch.cuda.is_available())
         if torch:

@@ -44,9 +44,8 @@ def divide(
             rest, val = fold_off(train, num_folds, fold, seed)
         if len(val):
             splits |= {"train": subset(train, rest), "val": subset(train, val)}
-    order = {name: place for place, name in enumerate(SPLITS)}
-    names = sorted(splits, key=lambda name: (order[name.partition("/")[0]], "/" in name))
-    return {name: splits[name] for name in names}
+    order = sorted(splits, key=lambda name: (SPLITS.index(name.partition("/")[0]), "/" in name))
+    return {name: splits[name] for name in order}
 
 
 def describe(splits: dict[str, Dataset[Any]], counts: dict[str, int]) -> str:

@@ -6,8 +6,6 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from src.errors import UsageError
-
 
 def check_parts(kind: type, base: type, parts: dict[str, Any]) -> None:
     """See that no net, loss or optimizer is None which a module of this kind uses, in its `step` or as `base` does."""
@@ -47,6 +45,6 @@ def pair(batch: Any) -> tuple[Any, Tensor]:
     """Return inputs and targets of a batch; any other batch is a UsageError."""
     if isinstance(batch, tuple | list) and len(batch) == 2 and isinstance(batch[1], Tensor):
         return batch[0], batch[1]
-    several = batch if isinstance(batch, dict) else [type(part).__name__ for part in batch] if len(batch) < 9 else ()
-    how = "let the dataset return (input, target), the target a number or a tensor, or write a module of your own"
-    raise UsageError(f"a batch must be (inputs, targets), got a {type(batch).__name__} ({', '.join(several)}); {how}")
+    from src.models.misfit import no_pair
+
+    raise no_pair(batch)

@@ -54,6 +54,13 @@ def refused_by(module: nn.Module, error: BaseException) -> str | None:
     return f"model.{names[id(layer)]}: {type(layer).__name__} cannot take {got}: {said}{advice}"
 
 
+def no_pair(batch: Any) -> UsageError:
+    """Say what a batch consists of that is no pair of inputs and targets."""
+    several = batch if isinstance(batch, dict) else [type(part).__name__ for part in batch] if len(batch) < 9 else ()
+    how = "let the dataset return (input, target), the target a number or a tensor, or write a module of your own"
+    return UsageError(f"a batch must be (inputs, targets), got a {type(batch).__name__} ({', '.join(several)}); {how}")
+
+
 def _shape(item: Any) -> str:
     kind = str(item.dtype).removeprefix("torch.") if isinstance(item, Tensor) else type(item).__name__
     return f"{kind} {tuple(item.shape)}" if isinstance(item, Tensor) else kind

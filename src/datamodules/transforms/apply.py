@@ -32,8 +32,8 @@ def apply_transforms(transforms: Sequence[nn.Module], batch: Any) -> Any:
     for transform in transforms:
         if not alone and _takes_images_alone(type(transform)):  # type: ignore[arg-type]
             if tree_any(lambda leaf: isinstance(leaf, tv_tensors.TVTensor), list(parts[1:])):
-                advice = "take one of torchvision.transforms.v2"
-                raise UsageError(f"{type(transform).__name__} changes images without their masks or boxes; {advice}")
+                what = "changes images without their masks or boxes; take one of torchvision.transforms.v2"
+                raise UsageError(f"{type(transform).__name__} {what}")
             parts = transform(parts[0]), *parts[1:]
             continue
         result = transform(*parts)
@@ -46,9 +46,9 @@ def apply_transforms(transforms: Sequence[nn.Module], batch: Any) -> Any:
 @cache
 def _takes_images_alone(kind: Any) -> bool:
     """Whether a transform has no argument for targets, as kornia's, and those of torchvision before v2."""
-    _, *arguments = inspect.signature(kind.forward).parameters.values()
-    further = arguments[1].name == "params" if len(arguments) > 1 else True  # so kornia calls what was drawn
-    return further and arguments[0].kind is not inspect.Parameter.VAR_POSITIONAL
+    _, first, *others = inspect.signature(kind.forward).parameters.values()
+    alone = not others or others[0].name == "params"  # so kornia calls what was drawn
+    return alone and first.kind is not first.VAR_POSITIONAL
 
 
 def _typed(images: Any, targets: Any) -> tuple[Any, Any]:
