@@ -1,7 +1,7 @@
 """What goes wrong for a user, and how it is said."""
 
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 
@@ -13,10 +13,10 @@ class RunFailure(Exception):
     """What stopped a run, with all there is to say: shown as one message, exit code 1, no traceback."""
 
 
-def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """Return " (did you mean x?)" for the nearest of `known`, or an empty string."""
+def did_you_mean(word: str, known: Iterable[str], shown: Mapping[str, str] | None = None) -> str:
+    """Return " (did you mean x?)" for the nearest of `known`, as it is `shown`, or an empty string."""
     near = difflib.get_close_matches(word, sorted(known), 1, 0.6)
-    return f" (did you mean {near[0]}?)" if near else ""
+    return f" (did you mean {(shown or {}).get(near[0], near[0])}?)" if near else ""
 
 
 def no_such_file(path: Path) -> str:

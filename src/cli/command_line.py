@@ -32,7 +32,6 @@ OPTIONS: dict[str, tuple[str | None, ...]] = {  # that are no part of the config
     **dict.fromkeys(("top_k", "probabilities", "draw", "flip"), ("predict",)),
 }
 LEAST = {"num_folds": 2, "num_seeds": 2, "num_best": 1, "batch": 0, "top_k": 1}  # of the options that are numbers
-HERE = Path(__file__).parent
 SWITCHES = ("probabilities", "draw", "flip", "calibrate", "latency")  # options that are true or false
 
 
@@ -62,7 +61,7 @@ class CommandLine:
         while words:
             line._take(words)
         for word in {line.command, *line.options} & {*LEFT_OUT}:
-            if not (HERE / "commands" / f"{word}.py").exists():
+            if not Path(__file__).with_name("commands").joinpath(f"{word}.py").exists():
                 how = f"python train.py add --from TEMPLATE {word}"
                 raise UsageError(f"this project was made without {word}; bring it in: {how}")
         for key, text in line.options.items() if not line.help or line.files else ():
@@ -105,7 +104,7 @@ class CommandLine:
         elif word == "--print_config":
             self.print_config = True
         elif not re.fullmatch(r"-c|--[A-Za-z_][\w.]*\+?", name):
-            raise UsageError(f"unexpected '{word}'; options are written --key value, for example {EXAMPLE}")
+            raise UsageError(f"unexpected '{word}'; options are written --key value after the command, as in {EXAMPLE}")
         elif not equals and (not words or words[0].startswith("--")):
             raise UsageError(f"{name} needs a value; write {name} VALUE")
         else:

@@ -18,11 +18,13 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.utilities.exceptions import MisconfigurationException  # type: ignore[attr-defined]
 from lightning.pytorch.utilities.memory import is_oom_error
 
+from src.cli.command_line import OPTIONS
 from src.cli.config import short_key
 from src.cli.parser import MISTAKES
 from src.cli.report import shown_path
 from src.errors import RunFailure, UsageError, did_you_mean
 from src.models.misfit import refused_by
+from src.runs.class_paths import import_path
 from src.runs.run import NAME_VARIABLE
 from src.runs.yaml_files import Config, flatten
 from src.runtime.launch import is_main_process
@@ -163,11 +165,17 @@ def _unknown_option(option: str, path: str, group: str | None, classes: list[str
 
 
 def _elsewhere(path: str, option: str, config: Config) -> str:
-    """Return " (did you mean x?)" for a key further below a path that ends in an option, or an empty string."""
+    """Return " (did you mean x?)" for a key below a path that is or ends like an option, or an empty string."""
     keys = [*map(short_key, flatten(config)), *(f"trainer.{name}" for name in _parameters(Trainer))]
+    for part in ("data", "model"):
+        found = import_path((config.get(part) or {}).get("class_path"))
+        keys += [f"{part}.{name}" for name in (_parameters(found) if found else ())]
     wrong = f"{path}.{option}".removeprefix(".")
-    near = [re.match(rf"{path}.*?\.{option}(?=\.|$)", key) for key in keys if not f"{key}.".startswith(f"{wrong}.")]
-    return next((f" (did you mean {match[0]}?)" for match in near if match), "")
+    keys = [key for key in keys if key.startswith(path) and not f"{key}.".startswith(f"{wrong}.")]
+    near = [key for key in (*OPTIONS, *TOP_LEVEL) if option in key.split("_")] if not path else []
+    near += [match[0] for key in keys if (match := re.match(rf".*?\.{re.escape(option)}(?=\.|$)", key))]
+    near += [key for key in keys if option in key.rpartition(".")[2].split("_")]
+    return f" (did you mean {near[0]}?)" if near else ""
 
 
 def _wrong_type(report: str, where: str) -> str:

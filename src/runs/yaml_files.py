@@ -32,7 +32,8 @@ def load_file(path: str, option: str = "--config") -> Config:
     try:
         config: Any = OmegaConf.to_container(OmegaConf.load(path))
     except FileNotFoundError:
-        near = did_you_mean(Path(path).stem, [file.stem for file in Path(path).parent.glob("*.yaml")])
+        files = [*Path("configs").rglob("*.yaml"), *Path("configs").glob("*.yaml"), *Path(path).parent.glob("*.yaml")]
+        near = did_you_mean(Path(path).stem, known := {file.stem: str(file) for file in files}, known)
         raise UsageError(f"{option} {path}: no such file{near}") from None
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else "?"
