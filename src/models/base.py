@@ -196,8 +196,8 @@ class BaseModule(LightningModule):
         self._updates("train").load(state, self.device)
 
     def _show_weights(self, mode: str) -> None:
-        for optimizer in self.trainer.optimizers:
-            getattr(optimizer, mode, lambda: None)()
+        for part in [part for each in self.trainer.optimizers for part in getattr(each, "optimizers", [each])]:
+            getattr(part, mode, lambda: None)()
 
     def _shared_step(self, batch: Any, name: str) -> dict[str, Any]:
         loss, predictions, targets = self.step(batch)
