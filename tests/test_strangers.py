@@ -249,6 +249,9 @@ def test_a_file_that_lightning_cli_wrote(
     assert "ckpt_path: null" in Path("own.yaml").read_text()
     result = train("--config", "own.yaml", "--run_name", "a", *PLAIN)
     assert (result.code, Path("logs/own/a/run.json").is_file()) == (0, True), result.err
+    Path("own.yaml").write_text(f"model: {BORING}.BoringModel\ndata: {BORING}.BoringDataModule\nmax_epochs: 3")
+    near = "error: 'max_epochs' is not a key of the configuration (did you mean trainer.max_epochs?)\n"
+    assert train("--config", "own.yaml").err == near
     Path("own.yaml").write_text("model: {lr: 0.1}")  # LightningCLI(MyModule) names no class
     wanted = "error: model has no class_path; write that of a LightningModule, and its arguments under init_args\n"
     assert train("--config", "own.yaml").err == wanted

@@ -166,9 +166,10 @@ def _unknown_option(option: str, path: str, group: str | None, classes: list[str
 
 def _elsewhere(path: str, option: str, config: Config) -> str:
     """Return " (did you mean x?)" for a key below a path that is or ends like an option, or an empty string."""
-    keys = [*map(short_key, flatten(config)), *(f"trainer.{name}" for name in _parameters(Trainer))]
+    stated = flatten(config)
+    keys = [*map(short_key, stated), *(f"trainer.{name}" for name in _parameters(Trainer))]
     for part in ("data", "model"):
-        found = import_path((config.get(part) or {}).get("class_path"))
+        found = import_path(stated.get(f"{part}.class_path", stated.get(part)))
         keys += [f"{part}.{name}" for name in (_parameters(found) if found else ())]
     wrong = f"{path}.{option}".removeprefix(".")
     keys = [key for key in keys if key.startswith(path) and not f"{key}.".startswith(f"{wrong}.")]

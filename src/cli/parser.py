@@ -79,9 +79,9 @@ def check_functions(node: Any, key: str = "") -> None:
     """
     if isinstance(node, dict):
         found, given = import_path(path := node.get("class_path")), node.get("init_args") or {}
-        for name, parameter in inspect.signature(found).parameters.items() if isinstance(found, type) else ():
-            untyped = parameter.default is parameter.annotation is parameter.empty
-            if untyped and given.get(name, "") is None:  # which is all that the parser makes of it
+        known = inspect.signature(found.__init__).parameters if isinstance(found, type) else {}  # type: ignore[misc]
+        for name in [name for name, item in known.items() if item.default is item.annotation is item.empty]:
+            if given.get(name, "") is None:  # which is all that the parser makes of an argument without a type
                 raise UsageError(f"{key}: {path} needs {name}; write a value for it")
         if inspect.isroutine(found) and not getattr(found, "__annotations__", {}).get("return"):
             raise UsageError(f"{key}: {path} is a function that does not say what it returns; write a class's path")
