@@ -10,7 +10,7 @@ import pytest
 import torch
 import torchvision
 
-from tests.conftest import DIGITS, ROOT, Train, all_but, write_images
+from tests.conftest import DIGITS, PLAIN, ROOT, Train, all_but, write_images
 
 CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
 OVERLAYS = sorted((ROOT / "configs" / "overlays").glob("*.yaml"))
@@ -24,7 +24,13 @@ REFUSED = {  # what does not go together, and why
     ("cifar10_fast", "fsdp"): "WeightAverage needs whole weights, but FSDP shards them; take trainer.strategy ddp",
     ("cifar10_fast", "early_stopping"): "EarlyStopping monitors 'val/loss', which ClassifierModule does not log",
 }
-SMALLER = {"cifar10_fast": ("--model.net.widths", "[8, 8, 8]")}  # a batch of 1,024 takes seconds
+FEW_SCENES = ("--data.num_train", "40", "--data.num_val", "20", "--data.num_test", "20")
+SMALLER = {  # what takes seconds as it is, which is tested once
+    "cifar10_fast": ("--model.net.widths", "[8, 8, 8]"),
+    "segmentation": FEW_SCENES,
+    "detection": FEW_SCENES,
+    "gpt": ("--model.net.width", "32", "--callbacks.samples.num_bytes", "9"),
+}
 METRICS = {"gan": "test/frechet_distance"}  # of those whose module has no loss in the test
 
 
@@ -89,7 +95,7 @@ def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Path], li
             return []
         write, option, name = DATA[config.stem]
         write(tmp_path / "data")
-        return [f"--data.{option}", str(tmp_path / "data" / name), *SMALLER.get(config.stem, ())]
+        return [f"--data.{option}", str(tmp_path / "data" / name)]
 
     return prepare
 
@@ -113,7 +119,7 @@ def test_overlay_combines_with_config(
     train: Train, data: Callable[[Path], list[str]], config: Path, overlay: Path, tmp_path: Path
 ) -> None:
     words = ("--config", str(config), "--config", str(overlay), *data(config), "--trainer.fast_dev_run", "true")
-    result = train(*words, "--trainer.accelerator", "cpu")
+    result = train(*words, *SMALLER.get(config.stem, ()), *PLAIN, "--trainer.accelerator", "cpu")
     if said := REFUSED.get((config.stem, overlay.stem)):
         assert result.code == 2 and said in result.err
         return
@@ -129,6 +135,7 @@ def test_overlays_combine_with_each_other(train: Train, data: Callable[[Path], l
     path = ROOT / "configs" / f"{config}.yaml"
     overlays = [word for name in TOGETHER for word in ("--config", str(ROOT / "configs/overlays" / f"{name}.yaml"))]
     words = ("--callbacks.compile.backend", "eager", "--trainer.accelerator", "cpu", "--trainer.fast_dev_run", "true")
+    words += SMALLER.get(config, ())
     result = train("--config", str(path), *overlays, *data(path), *words)  # compiling for real takes too long
     assert (result.code, result.err) == (0, "")
     torch.compiler.reset()
