@@ -1,6 +1,5 @@
 import contextlib
 import io
-import re
 import warnings
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ from src.callbacks.helpers.media import send, send_scalars, steps_so_far, writer
 from src.callbacks.helpers.step_timer import PARTS
 from src.callbacks.helpers.undisturbed import can_run_alone, undisturbed
 from src.models.base import BaseModule
-from src.runs.yaml_files import flatten
+from src.runs.yaml_files import flatten, short_key
 
 TRAINER_KEYS = ("max_epochs", "max_steps", "precision", "accumulate_grad_batches", "gradient_clip_val", "devices")
 
@@ -63,9 +62,8 @@ class RunNotes(Callback):
         net, inputs = getattr(pl_module, "net", None), inputs_of(batch)
         if not (isinstance(net, torch.nn.Module) and isinstance(inputs, Tensor) and can_run_alone(trainer)):
             return
-        quiet = warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(Exception)
-        with quiet[0], quiet[1], quiet[2], undisturbed(pl_module), torch.no_grad():  # not every network can be traced
-            warnings.simplefilter("ignore")
+        quiet = contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(Exception)  # not all can be traced
+        with quiet[0], quiet[1], warnings.catch_warnings(action="ignore"), undisturbed(pl_module), torch.no_grad():
             for writer in found:
                 writer.add_graph(net, inputs[:1])
 
@@ -114,4 +112,4 @@ def _chart_layout(module: Any) -> dict[str, Any]:
 def _cell(key: str, value: Any) -> tuple[str, bool | int | float | str]:
     """Return a key as one would type it, and its value as a table shows it: a class is its name."""
     shown = str(value).rpartition(".")[2] if key.endswith(".class_path") else value
-    return re.sub(r"\.(init_args|class_path)\b", "", key), shown if isinstance(shown, int | float) else str(shown)[:200]
+    return short_key(key), shown if isinstance(shown, int | float) else str(shown)[:200]

@@ -89,13 +89,13 @@ class SpeedMonitor(Callback):
         shares, data = self._timer.shares(), trainer.datamodule  # type: ignore[attr-defined]
         workers = getattr(trainer.train_dataloader, "num_workers", 0)
         bf16 = trainer.precision == "32-true" and has_bf16(trainer.strategy.root_device)
-        how = f"raise data.num_workers from {workers}"
+        loading = f"raise data.num_workers from {workers}"
         if getattr(getattr(data, "splits", {}).get("train"), "serves_batches", False):  # it lies in memory
-            how = "leave data.num_workers out" if workers else "a larger data.batch_size needs fewer batches"
+            loading = "leave data.num_workers out" if workers else "a larger data.batch_size needs fewer batches"
         elif workers and hasattr(data, "storage"):
-            how += ", or prepare the cache (data.storage cache)"
+            loading += ", or prepare the cache (data.storage cache)"
         causes = (  # part, share from which it is the cause, what to say, what to change
-            ("data", 0.25, "waited for data", how),
+            ("data", 0.25, "waited for data", loading),
             ("transfer", 0.3, "went into batch transforms", "fewer or simpler data.train_transform"),
             ("optimizer", 0.35, "went into the optimizer", "a larger data.batch_size needs fewer of its steps"),
             ("other", 0.35, "was neither data nor network", "a larger data.batch_size needs fewer steps"),

@@ -13,10 +13,9 @@ from omegaconf.errors import OmegaConfBaseException
 
 from src.errors import UsageError, did_you_mean
 from src.runs.class_paths import import_path
-from src.runs.yaml_files import Config, escape, renamed
+from src.runs.yaml_files import CLASS_KEYS, Config, escape, renamed, short_key
 
 PATH_KEYS = ("save_dir", "dirpath")  # where loggers and callbacks write: relative to the run directory
-CLASS_KEYS = ("class_path", "init_args", "dict_kwargs")
 DATA_REFERENCE = re.compile(r"\$\{data\.init_args\.(\w+)\}")
 
 
@@ -67,11 +66,6 @@ def apply_overrides(config: Config, overrides: list[tuple[str, str]]) -> Config:
     for key, text in sorted(overrides, key=lambda item: short_key(item[0]).count(".")):
         override(config, key, renamed(text))
     return config
-
-
-def short_key(key: str) -> str:
-    """Return a key as one may type it, without what only tells a class from its arguments."""
-    return ".".join(part for part in key.split(".") if part not in CLASS_KEYS)
 
 
 def place(node: Any, directory: Path) -> None:

@@ -19,14 +19,13 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException  # 
 from lightning.pytorch.utilities.memory import is_oom_error
 
 from src.cli.command_line import OPTIONS
-from src.cli.config import short_key
 from src.cli.parser import MISTAKES
 from src.cli.report import shown_path
 from src.errors import RunFailure, UsageError, did_you_mean
 from src.models.misfit import refused_by
 from src.runs.class_paths import import_path
 from src.runs.run import NAME_VARIABLE
-from src.runs.yaml_files import Config, flatten
+from src.runs.yaml_files import Config, flatten, short_key
 from src.runtime.launch import is_main_process
 from src.runtime.signals import Stopped
 
@@ -151,14 +150,12 @@ def _unknown_option(option: str, path: str, group: str | None, classes: list[str
     if not classes:
         near = did_you_mean(option, TOP_LEVEL) or _elsewhere("", option, config)
         return f"'{option}' is not a key of the configuration{near}"
-    module, _, name = classes[0].rpartition(".")
-    known: list[str] = []
+    known = dict[str, inspect.Parameter]()
+    with suppress(TypeError, ValueError):  # nothing stands there, or it does not say
+        known |= inspect.signature(import_path(classes[0])).parameters
     advice = ""
-    with suppress(ImportError, AttributeError, ValueError):
-        found = getattr(importlib.import_module(module), name)
-        known = _parameters(found)
-        if any(parameter.kind is parameter.VAR_KEYWORD for parameter in inspect.signature(found).parameters.values()):
-            advice = f"; what it passes on to others stands under dict_kwargs: dict_kwargs: {{{option}: ...}}"
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in known.values()):
+        advice = f"; what it passes on to others stands under dict_kwargs: dict_kwargs: {{{option}: ...}}"
     key = f"{path}.init_args.{option}" if path else option
     near = did_you_mean(option, known) or advice or _elsewhere(short_key(path), option, config)
     return f"{key}: {classes[0]} takes no '{option}'{near}"
@@ -167,10 +164,9 @@ def _unknown_option(option: str, path: str, group: str | None, classes: list[str
 def _elsewhere(path: str, option: str, config: Config) -> str:
     """Return " (did you mean x?)" for a key below a path that is or ends like an option, or an empty string."""
     stated = flatten(config)
-    keys = [*map(short_key, stated), *(f"trainer.{name}" for name in _parameters(Trainer))]
-    for part in ("data", "model"):
-        found = import_path(stated.get(f"{part}.class_path", stated.get(part)))
-        keys += [f"{part}.{name}" for name in (_parameters(found) if found else ())]
+    classes = {part: import_path(stated.get(f"{part}.class_path", stated.get(part))) for part in ("data", "model")}
+    owners = [("trainer", Trainer), *((part, found) for part, found in classes.items() if found)]
+    keys = [*map(short_key, stated), *(f"{part}.{name}" for part, found in owners for name in _parameters(found))]
     wrong = f"{path}.{option}".removeprefix(".")
     keys = [key for key in keys if key.startswith(path) and not f"{key}.".startswith(f"{wrong}.")]
     near = [key for key in (*OPTIONS, *TOP_LEVEL) if option in key.split("_")] if not path else []

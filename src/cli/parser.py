@@ -23,8 +23,6 @@ BATCHES |= {"overfit_batches", "val_check_interval"}
 class Parser(LightningArgumentParser):
     """Lightning's parser, with errors as one short message."""
 
-    given: Config  # the configuration that is parsed
-
     def add_lightning_class_args(self, *args: Any, **kwargs: Any) -> list[str]:
         """Let whole numbers of batches stay so, since 1.0 means all; typing may hand out float before int for both.
 
@@ -67,12 +65,12 @@ def parse_config(parser: LightningArgumentParser, config: Config) -> Any:
     """Return a configuration checked and with all defaults, but for those that it cannot hold; see `drop_defaults`."""
     parser.given = config  # type: ignore[attr-defined]
     parsed = parser.parse_object(config)
-    check_functions(parsed.as_dict())
+    _check_callables(parsed.as_dict())
     drop_defaults(parsed, config)
     return parsed
 
 
-def check_functions(node: Any, key: str = "") -> None:
+def _check_callables(node: Any, key: str = "") -> None:
     """Refuse functions that do not say what they return, which would be called all the same, and missing arguments.
 
     `node` is a parsed configuration, as plain data, `key` where it stands.
@@ -86,7 +84,7 @@ def check_functions(node: Any, key: str = "") -> None:
         if inspect.isroutine(found) and not getattr(found, "__annotations__", {}).get("return"):
             raise UsageError(f"{key}: {path} is a function that does not say what it returns; write a class's path")
         for name, value in node.items():
-            check_functions(value, f"{key}.{name}" if key else str(name))
+            _check_callables(value, f"{key}.{name}" if key else str(name))
     elif isinstance(node, list):
         for item in node:
-            check_functions(item, key)
+            _check_callables(item, key)

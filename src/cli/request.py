@@ -4,10 +4,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from src.cli.command_line import EXAMPLE, WORDS, CommandLine
-from src.cli.config import apply_overrides, left_to_data, merge, resolve, short_key, state
+from src.cli.config import apply_overrides, left_to_data, merge, resolve, state
 from src.errors import UsageError, did_you_mean
 from src.runs.run import Run
-from src.runs.yaml_files import Config, escape, flatten, load_file
+from src.runs.yaml_files import Config, escape, flatten, load_file, short_key
 from src.runtime.launch import is_elastic, is_restart, job_name
 
 DEFAULTS = Path(__file__).parents[1] / "defaults.yaml"
@@ -67,7 +67,9 @@ class Request:
 def log_root(config: Config) -> str:
     """Return the folder that holds all experiments."""
     trainer = config.get("trainer")
-    root = trainer.get("default_root_dir") or "logs" if isinstance(trainer, dict) else None
+    root = trainer.get("default_root_dir") if isinstance(trainer, dict) else None
+    if root is None and isinstance(trainer, dict):  # as LightningCLI writes it
+        root = load_file(str(DEFAULTS))["trainer"]["default_root_dir"]
     if not isinstance(root, str):
         got = f"got {root!r} from trainer: {trainer!r:.60}"
         raise UsageError(f"trainer.default_root_dir must be a folder's name, {got}")

@@ -22,8 +22,7 @@ def fold_off(dataset: Dataset[Any], num_folds: int, fold: int, seed: int) -> tup
 
     classes = classes_of(dataset)
     classes = np.zeros(len(groups), dtype=np.int64) if classes is None else classes
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # classes rarer than folds: spread as well as they can be
+    with warnings.catch_warnings(action="ignore", category=UserWarning):  # classes rarer than folds, spread as they can
         parts = list(StratifiedGroupKFold(num_folds, shuffle=True, random_state=seed).split(classes, classes, groups))
     rest, held_out = parts[fold]
     return rest, held_out

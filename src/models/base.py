@@ -148,8 +148,6 @@ class BaseModule(LightningModule):
         """Let them show the average, which the best checkpoint then has: it is saved after an epoch, too."""
         self._show_weights("eval")
 
-    on_train_end = on_validation_start
-
     def on_train_epoch_end(self) -> None:
         """Log the epoch's training metrics."""
         self._show_weights("eval")
@@ -196,8 +194,9 @@ class BaseModule(LightningModule):
         self._updates("train").load(state, self.device)
 
     def _show_weights(self, mode: str) -> None:
-        for part in [part for each in self.trainer.optimizers for part in getattr(each, "optimizers", [each])]:
-            getattr(part, mode, lambda: None)()
+        for optimizer in self.trainer.optimizers:
+            for part in getattr(optimizer, "optimizers", [optimizer]):  # of an OptimizerByName
+                getattr(part, mode, lambda: None)()
 
     def _shared_step(self, batch: Any, name: str) -> dict[str, Any]:
         loss, predictions, targets = self.step(batch)

@@ -56,9 +56,10 @@ def refused_by(module: nn.Module, error: BaseException) -> str | None:
 
 def no_pair(batch: Any) -> UsageError:
     """Say what a batch consists of that is no pair of inputs and targets."""
-    several = batch if isinstance(batch, dict) else [type(part).__name__ for part in batch] if len(batch) < 9 else ()
+    parts = batch if isinstance(batch, tuple | list) else ()
+    names = batch if isinstance(batch, dict) else [type(part).__name__ for part in parts]
     how = "let the dataset return (input, target), the target a number or a tensor, or write a module of your own"
-    return UsageError(f"a batch must be (inputs, targets), got a {type(batch).__name__} ({', '.join(several)}); {how}")
+    return UsageError(f"a batch must be (inputs, targets), got a {type(batch).__name__} ({', '.join(names)}); {how}")
 
 
 def _shape(item: Any) -> str:

@@ -24,6 +24,7 @@ MOVED = {  # beginnings of class paths before version 0.2, and what they are now
     "src.models.reliability_diagram.": "src.models.metrics.",
     "src.models.changes.": "src.models.networks.",
 }
+CLASS_KEYS = ("class_path", "init_args", "dict_kwargs")
 UNWRITTEN = "Unable to serialize instance "  # stands where a default was that jsonargparse could not write
 
 
@@ -95,3 +96,8 @@ def flatten(node: Any, prefix: str = "") -> dict[str, Any]:
         return {prefix: node}
     parts = [flatten(value, f"{prefix}.{key}" if prefix else str(key)) for key, value in node.items()]
     return {key: value for part in parts for key, value in part.items()}
+
+
+def short_key(key: str) -> str:
+    """Return a key as one may type it, without what only tells a class from its arguments."""
+    return ".".join(part for part in key.split(".") if part not in CLASS_KEYS)

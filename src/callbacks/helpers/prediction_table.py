@@ -26,6 +26,5 @@ def columns_of(prediction: Any) -> dict[str, Tensor]:
     for name, values in prediction.items():
         if not isinstance(values, Tensor) or values.ndim not in (1, 2):
             raise UsageError(f"predict_step's '{name}' must be a tensor of shape (B,) or (B, K), got {values!r:.80}")
-        parts = {name: values} if values.ndim == 1 else {f"{name}_{k}": values[:, k] for k in range(values.shape[1])}
-        columns |= parts
+        columns |= {name: values} if values.ndim == 1 else {f"{name}_{k}": column for k, column in enumerate(values.T)}
     return columns

@@ -9,12 +9,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from src.cli.config import short_key
 from src.cli.request import Request
 from src.cli.search import short
 from src.errors import UsageError, did_you_mean
 from src.runs.run import Run
-from src.runs.yaml_files import flatten, load_file
+from src.runs.yaml_files import flatten, load_file, short_key
 
 CHANCE = ("seed_everything", "data.fold")  # runs that differ in these alone are repetitions of one another
 SHOWN = ("best/", "val", "test")  # metrics in the table, by how their names begin

@@ -17,7 +17,7 @@ def read_csv(path: str, required: Sequence[str], advice: str = "") -> Iterator[d
     """Yield the columns of a table with a header, some rows at a time; empty lines are passed over.
 
     Cells are separated by what separates those of the header: a comma, a semicolon or a tab. Where it is no comma,
-    numbers may have a decimal comma. The file is UTF-8 and has at least the columns `required`, or `advice` is given.
+    numbers may have a decimal comma. The file is UTF-8 and has at least the columns `required`, else `advice` is given.
     """
     try:
         with open(path, newline="", encoding="utf-8-sig") as file:
