@@ -62,9 +62,8 @@ def no_pair(batch: Any) -> UsageError:
     return UsageError(f"a batch must be (inputs, targets), got a {type(batch).__name__} ({', '.join(names)}); {how}")
 
 
-def _shape(item: Any) -> str:
-    kind = str(item.dtype).removeprefix("torch.") if isinstance(item, Tensor) else type(item).__name__
-    return f"{kind} {tuple(item.shape)}" if isinstance(item, Tensor) else kind
+def _shape(x: Any) -> str:
+    return f"{x.dtype} {tuple(x.shape)}".removeprefix("torch.") if isinstance(x, Tensor) else type(x).__name__
 
 
 def _advice(kind: str, predictions: Any, targets: Any) -> str:
