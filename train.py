@@ -20,8 +20,10 @@ def main(words: list[str]) -> int:
     from src.cli.command_line import SERIES, CommandLine  # imported here: loader workers import this file again
     from src.cli.request import Request
     from src.errors import UsageError
+    from src.runtime.cores import shorten_waiting
     from src.runtime.signals import interrupts_leave
 
+    shorten_waiting()
     try:
         line = CommandLine.parse(words)
         os.environ.setdefault("MPLBACKEND", "agg")  # figures are drawn for files, not for a window

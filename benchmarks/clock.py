@@ -91,6 +91,31 @@ class FirstStep(Callback):
         os._exit(0)
 
 
+class Rate(Callback):
+    """Write samples a second, validation included, then end the process.
+
+    Args:
+        path: The file, which is there, and empty, once the training goes on.
+        seconds: How long to count, after 1.5 seconds that do not count.
+    """
+
+    def __init__(self, path: str, seconds: float) -> None:
+        self.path, self.seconds = Path(path), seconds
+        self._begin, self._samples = 0.0, 0
+
+    def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        """Count."""
+        now = time.monotonic()
+        self._begin = self._begin or now + 1.5
+        if now < self._begin:
+            return
+        self.path.touch()
+        self._samples += len(batch[0])
+        if now > self._begin + self.seconds:
+            self.path.write_text(str(self._samples / (now - self._begin)))
+            os._exit(0)
+
+
 class Resident(Callback):
     """Write the resident memory at the start of each epoch, in MB, one a line.
 

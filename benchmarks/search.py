@@ -21,7 +21,7 @@ PLAIN = ["--trainer.max_epochs", "2", "--callbacks.figures", "null"]  # trials o
 RATES = [0.001 * 1.2**number for number in range(18)]
 
 
-def _search(folder: str, num_trials: int) -> list[str]:
+def searching(folder: str, num_trials: int) -> list[str]:
     """Write a search over the learning rate and return its command."""
     path = Path(folder, "s.yaml")
     path.parent.mkdir(exist_ok=True)
@@ -45,7 +45,7 @@ def processes(options: argparse.Namespace) -> None:
 
         compare(
             f"{count} trials in one process over a process each", "at most 0.25", options.repetitions,
-            alone=alone, searched=lambda: python(*_search(folder, count)),
+            alone=alone, searched=lambda: python(*searching(folder, count)),
         )  # fmt: skip
 
 
@@ -62,7 +62,7 @@ for rate in {RATES[:count]}:
 """
         ways = {
             "alone": lambda: _span(folder + "/alone", ["-c", loop]),
-            "searched": lambda: _span(folder + "/searched", _search(folder + "/searched", count)),
+            "searched": lambda: _span(folder + "/searched", searching(folder + "/searched", count)),
         }
         measured = measure(options.repetitions, ways)
     record_ratio("a search over its trainings alone", "at most 1.02", measured, "searched", "alone")

@@ -15,6 +15,8 @@ from PIL import Image
 from tensorboard.summary.writer import event_file_writer
 
 from src.cli.command_line import COMMANDS, EVALUATING
+from src.runtime import contention
+from src.runtime.threads import THREADS
 from train import main
 
 torch.set_num_threads(1)  # the suite runs a process a core
@@ -31,6 +33,11 @@ STILL = (  # a config that draws no random transforms, so that processes can be 
     "data: {init_args: {train_transform: [{class_path: torchvision.transforms.v2.ToDtype, "
     "init_args: {dtype: torch.float32, scale: true}}]}}"
 )
+
+
+def unthreaded() -> dict[str, str]:
+    """Return the environment of a person's process: without what concerns threads."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(THREADS)}
 
 
 def all_but(quick: Iterable[Any], cases: Iterable[Any], mark: pytest.MarkDecorator) -> list[Any]:
@@ -87,6 +94,7 @@ def _seed_and_restore_global_state() -> Iterator[None]:
 def train(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Train:
     """Run train.py's main in this process, in an empty folder; seconds faster than a process of its own."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(contention, "LEAST", 2.0)  # what is said does not depend on what else the machine does
 
     def run(*words: str) -> Result:
         _skip_if_deleted(words)

@@ -22,6 +22,7 @@ __getattr__, __dir__, __all__ = lazy(
     speed_monitor="SpeedMonitor",
     start_check="StartCheck",
     temperature_scaling="TemperatureScaling",
+    thread_limit="ThreadLimit",
     trace="Trace",
     training_images="TrainingImages",
     trial_report="TrialReport",

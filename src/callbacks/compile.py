@@ -9,6 +9,7 @@ from typing import Any, Literal
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import nn
 
+from src.callbacks.helpers.networks import networks_of
 from src.errors import UsageError
 
 Mode = Literal["default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs"]
@@ -65,15 +66,6 @@ class Compile(Callback):
         except AttributeError:
             names = ", ".join(name for name, _ in net.named_children())
             raise UsageError(f"callbacks.compile.part: {type(net).__name__} has no '{name}'; it has {names}") from None
-
-
-def networks_of(callback: Callback, module: nn.Module) -> list[nn.Module]:
-    """Return the networks of a module: its `net`, or else whatever in it has parameters."""
-    net = getattr(module, "net", None)
-    found = [net] if isinstance(net, nn.Module) else [part for part in module.children() if list(part.parameters())]
-    if not found:
-        raise UsageError(f"{type(callback).__name__}: {type(module).__name__} holds no network")
-    return found
 
 
 def _check_compiler() -> None:

@@ -14,7 +14,6 @@ from lightning.pytorch.callbacks import Checkpoint
 
 from src.models.base import BaseModule
 from src.runs.files import replace
-from src.runtime.agreement import Agreement
 from src.runtime.signals import STOP, Stopped
 
 KEY = "exact"  # of what this callback adds to a checkpoint
@@ -59,13 +58,16 @@ class LastCheckpoint(Checkpoint):
         self._point: str | None = None  # where in the training the state is saved just now
         self._saved_step, self._saved_time = -1, time.monotonic()
         self._loaded: dict[str, Any] | None = None
-        self._agreement = Agreement()
+        self._agreement: Any = None  # where there are several ranks
         self._wanted = 0
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Continue where the loaded state ended, if one was loaded, and begin to listen for signals."""
         self._saved_step, self._saved_time, self._wanted = trainer.global_step, time.monotonic(), 0
-        self._agreement.start(trainer)
+        if trainer.world_size > 1:
+            from src.runtime.agreement import Agreement
+
+            self._agreement = Agreement()
         if self._loaded is not None:
             from src.callbacks.helpers.continuation import go_on
 
@@ -76,7 +78,8 @@ class LastCheckpoint(Checkpoint):
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Save or stop between two steps, if it is time to."""
-        self._wanted = max(self._wanted, self._agreement.exchange(self._wish()))
+        wish = self._wish()
+        self._wanted = max(self._wanted, wish if self._agreement is None else self._agreement.exchange(wish))
         if batch_idx % trainer.accumulate_grad_batches:
             return  # within a window of accumulation the gradients would be lost
         steps = self.every_n_steps is not None and trainer.global_step % self.every_n_steps == 0

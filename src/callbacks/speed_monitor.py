@@ -13,6 +13,7 @@ from src.callbacks.helpers.step_timer import StepTimer
 from src.callbacks.helpers.undisturbed import can_run_alone, undisturbed
 from src.datamodules.base import BaseDataModule
 from src.models.base import BaseModule
+from src.runtime.contention import Contention
 from src.runtime.precision import has_bf16
 
 EVERY = 25  # one step in so many is measured; on a GPU it then waits for the device
@@ -34,6 +35,7 @@ class SpeedMonitor(Callback):
     def __init__(self, flops: bool = True) -> None:
         self.flops = flops
         self._timer: StepTimer | None = None
+        self._contention: Any = None
         self._profiler: Any = None
         self._step_flops = self._peak_flops = 0.0
         self._batch_size = 1  # of the batch whose operations were counted
@@ -42,7 +44,7 @@ class SpeedMonitor(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Begin anew."""
-        self._timer = StepTimer(trainer.strategy.root_device)
+        self._timer, self._contention = StepTimer(trainer.strategy.root_device), Contention()
         self._samples = self._logged_samples = 0
         self._start = self._logged_time = time.perf_counter()
 
@@ -81,7 +83,9 @@ class SpeedMonitor(Callback):
         """Say what held the training back."""
         if self._timer is not None and self._timer.num_steps:
             speed = f"{self._samples / (time.perf_counter() - self._start):,.0f} samples/s; " if self._samples else ""
-            print(speed + self.advice(trainer))
+            others = self._contention.share(trainer.num_devices)
+            busy = f"the machine was busy: {others:.0%} of the time went to others"
+            print(speed + (busy if others else self.advice(trainer)))
 
     def advice(self, trainer: Trainer) -> str:
         """Name the part that takes most and, where one is known to help, the setting to change."""

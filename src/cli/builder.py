@@ -18,6 +18,7 @@ from lightning.pytorch.utilities.model_helpers import is_overridden
 from torch.nn.parameter import is_lazy
 
 from src.callbacks.start_check import StartCheck
+from src.callbacks.thread_limit import ThreadLimit
 from src.cli.command_line import COMMANDS, OPTIONS, TRYING
 from src.cli.config import as_list, place
 from src.cli.parser import Parser, mistakes_in_one_line, parse_config
@@ -172,7 +173,10 @@ class CLI(LightningCLI):
         if self.request.line.trains and TRIAL_VARIABLE in os.environ:
             named.pop("figures", None)  # a third of a small trial, and nobody looks at those of a hundred
             callbacks = [*callbacks, *(instantiate_class((), item) for item in json.loads(os.environ[TRIAL_VARIABLE]))]
-        config["callbacks"] = [*named.values(), *own]  # of several checkpoints the first is the trainer's
+        line = self.request.line
+        begun = None if line.evaluates or self.request.run is None else self.run.num_threads
+        limit = ThreadLimit(begun, self.run.keep_threads if line.trains else None)
+        config["callbacks"] = [limit, *named.values(), *own]  # of several checkpoints the first is the trainer's
         trainer = super()._instantiate_trainer(config, [*callbacks, self.start_check, describe])
         return leave_out_idle_work(trainer, self.model)
 

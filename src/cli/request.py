@@ -28,7 +28,8 @@ class Request:
     @classmethod
     def build(cls, line: CommandLine) -> "Request":
         """Read and merge all files and overrides, and find the run where one is evaluated or continued."""
-        if line.command in ("merge", "export", "schema", *WORDS) or (line.help and not line.files):
+        alone = line.help or (line.command == "check" and not line.overrides)  # what does without a configuration
+        if line.command in ("merge", "export", "schema", *WORDS) or (alone and not line.files):
             return cls(line, {})
         files = [(path, load_file(path)) for path in line.files]
         stated = [flatten(content) for path, content in files if not saved_by(Path(path))]

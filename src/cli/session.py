@@ -24,9 +24,11 @@ from src.cli.report import closing, headline
 from src.cli.request import Request
 from src.errors import RunFailure
 from src.runs.run import NAME_VARIABLE
+from src.runtime.cores import allowed_cores
 from src.runtime.launch import is_main_process
 from src.runtime.memory import keep_freed_memory
 from src.runtime.signals import STOP, Stopped
+from src.runtime.threads import limited_threads, usual_threads
 
 
 def run(request: Request, start: float) -> int:
@@ -37,6 +39,11 @@ def run(request: Request, start: float) -> int:
     """
     silence_noise()
     keep_freed_memory()
+    with limited_threads(usual_threads()):
+        return _run(request, start)
+
+
+def _run(request: Request, start: float) -> int:
     command = request.line.command
     if command in ("check", "merge", "export", "schema") and not request.line.help:  # which make no run
         _collect_garbage()
@@ -79,7 +86,7 @@ def _build_and_run(request: Request, start: float) -> int:
         if request.run is None:
             (cli.run.directory / "config.yaml").write_text(cli.config_text, encoding="utf-8")
             counts = {name: getattr(cli.trainer, name) for name in ("num_devices", "num_nodes")}
-            cli.run.start(start, {"accelerator": device_name(cli.trainer), **counts})
+            cli.run.start(start, {"cores": allowed_cores(), "accelerator": device_name(cli.trainer), **counts})
         elif line.trains:
             cli.run.start_again(start, str(cli.start.path) if cli.start.path else None)
         stack.enter_context(console.copy_to(cli.run.directory / "train.log"))

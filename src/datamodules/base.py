@@ -17,6 +17,7 @@ from src.datamodules.splits import check_splits, classes_of, describe, divide, n
 from src.datamodules.transforms.apply import apply_transforms
 from src.datamodules.transforms.collate import collate
 from src.errors import UsageError
+from src.runtime.cores import allowed_cores
 from src.runtime.signals import outlast_signals
 
 STAGES = ("train", "validate", "test", "predict", "sanity_check")
@@ -143,9 +144,8 @@ class BaseDataModule(InputReader, LightningDataModule):
 
     @property
     def num_cores(self) -> int:
-        """CPU cores for this process: those that it may use, shared with the other devices' processes."""
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        return max(cores // (self.trainer.num_devices if self.trainer is not None else 1), 1)
+        """CPU cores that this process may use, of those that it shares with the other devices' processes."""
+        return allowed_cores(self.trainer.num_devices if self.trainer is not None else 1)
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a checkpoint keeps of the data: names and sizes of the classes, and what its inputs are like."""

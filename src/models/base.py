@@ -91,13 +91,6 @@ class BaseModule(LightningModule):
         self._grouping = decay_norm_and_bias, layer_decay
         self._means: defaultdict[str, RunningMean] = defaultdict(RunningMean)  # of the loss, by set
 
-    def __setattr__(self, name: str, value: Any) -> None:
-        """Set an attribute; the running hook's name, set 40 times a step, without the checks of nn.Module."""
-        if name == "_current_fx_name":
-            self.__dict__[name] = value
-        else:
-            super().__setattr__(name, value)
-
     def step(self, batch: Any) -> tuple[Tensor, Any, Any]:
         """Return loss (a scalar), predictions and targets (as the metrics take them) of one batch."""
         raise NotImplementedError(f"{type(self).__name__} must define step(batch)")

@@ -83,6 +83,14 @@ class Run:
             return False
 
     @property
+    def num_threads(self) -> int | None:
+        """The number of threads that the run trains with, None before its first batch."""
+        try:
+            return self.read()["hardware"].get("threads")
+        except (OSError, ValueError, KeyError):
+            return None
+
+    @property
     def metrics(self) -> dict[str, Any]:
         """The last value of each metric, and as best/<name> that of the best checkpoint."""
         record = self.read()
@@ -131,6 +139,12 @@ class Run:
         entry = {"command": shlex.join(sys.argv), "git": _git(), "checkpoint": checkpoint, "start": _iso(start)}
         resumed = [*content.get("resumed", []), entry]
         self.write(content | RUNNING | {"resumed": resumed})
+
+    def keep_threads(self, number: int) -> None:
+        """Write with how many threads the run trains, with which it must go on."""
+        content = self.read()
+        content["hardware"]["threads"] = number
+        self.write(content)
 
     def finish(self, exit_status: int, error: str | None, metrics: dict[str, float], best: dict[str, float]) -> None:
         """Write how the run ended: its last metrics, and the monitored one of the best checkpoint."""

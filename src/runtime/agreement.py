@@ -2,7 +2,6 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-from lightning.pytorch import Trainer
 
 
 class Agreement:
@@ -11,16 +10,13 @@ class Agreement:
     Each step's wish is exchanged in the background and its greatest value looked at one step later.
     """
 
-    def start(self, trainer: Trainer) -> None:
-        """Make a group of its own, on the CPU, where there are several ranks."""
-        self.group: Any = dist.new_group(backend="gloo") if trainer.world_size > 1 else None
+    def __init__(self) -> None:
+        self.group: Any = dist.new_group(backend="gloo")  # of its own, on the CPU
         self._work: Any = None
         self._value = torch.tensor(0)
 
     def exchange(self, wish: int) -> int:
         """Offer this rank's wish and return the greatest of all ranks' last ones."""
-        if self.group is None:
-            return wish
         agreed = 0
         if self._work is not None:
             self._work.wait()

@@ -1,4 +1,4 @@
-"""python train.py check --config C: read the whole data set and report every problem at once."""
+"""python train.py check [--config C]: report every problem of a whole data set at once; without C what this machine is."""
 
 import hashlib
 from collections import Counter
@@ -13,6 +13,7 @@ from torch.utils.data import Dataset, IterableDataset
 from tqdm import tqdm
 
 from src.cli.facts import build_data
+from src.cli.machine import describe_machine
 from src.cli.request import Request
 from src.datamodules.base import BaseDataModule
 from src.datamodules.datasets.decode import ImageInfo, UnreadableImage
@@ -32,6 +33,8 @@ class Report:
 
 def check(request: Request) -> int:
     """Print what the data is and what is wrong with it, not looking at the model; return 0 if nothing is, else 1."""
+    if not request.config:
+        return describe_machine()
     datamodule = build_data(request.config)
     if not isinstance(datamodule, BaseDataModule):
         raise UsageError(f"check reads subclasses of BaseDataModule, got {type(datamodule).__name__}")
