@@ -1,10 +1,10 @@
 """Trainings beside other jobs on the same cores: python -m benchmarks.neighbours [digits|table|large|quota|search ...].
 
 Each is measured alone and beside a neighbour, in turn, in processes of their own: samples a second between two moments
-of a training that goes on. `digits`, `table`: examples that take one thread, beside a training of their kind; the digits
-also beside a loop of PyTorch alone whose threads spin, against Lightning's Trainer with nothing on. `large`: examples
-that take all cores. `quota`: the digits where a container may keep one core busy. `search`: two searches at once.
-"Before" is what torch does by itself: a thread a core, spinning.
+of a training that goes on. `digits`, `table`: examples that take one thread, beside a training of their kind; the
+digits also beside a loop of PyTorch alone whose threads spin, against Lightning's Trainer with nothing on. `large`:
+examples that take all cores. `quota`: the digits where a container may keep one core busy. `search`: two searches at
+once. "Before" is what torch does by itself: a thread a core, spinning.
 """
 
 import argparse

@@ -38,7 +38,7 @@ def describe_machine() -> int:
         "python": platform.python_version(),
         **{package: version(package) for package in PACKAGES},
         "cores": f"{cores} allowed of {os.cpu_count()}, {torch.backends.cpu.get_cpu_capability()}{bf16}",
-        "threads": f"at most {threads} {own}",
+        "threads": f"at most {threads}{f' ({own})' if own else ''}",
         "memory": ", ".join(_memory()),
         "/dev/shm": f"{shared.free / GB:.1f} of {shared.total / GB:.1f} GB free" if shared else "",
         "disk": f"{disk.free / GB:.0f} of {disk.total / GB:.0f} GB free" if disk else "",

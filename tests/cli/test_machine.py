@@ -63,9 +63,3 @@ def test_what_is_amiss_gets_one_line_of_advice(
     else:
         assert result.out.split("\n\n")[1].startswith(advice)
         assert ("driver 580.95.05" in result.out) == ("driver" in change)
-
-
-def test_options_of_a_configuration_need_one(train: Train) -> None:
-    result = train("check", "--data.root", "x")
-    assert result.code == 2
-    assert "no --config given" in result.err

@@ -243,7 +243,7 @@ def test_named_callbacks_add_up_and_can_be_switched_off(train: Train, tmp_path: 
     )
     words = ("fit", "--config", DIGITS, "--config", "one.yaml", "--config", "two.yaml", *QUICK)
     printed = yaml.safe_load(train(*words, "--print_config").out)
-    assert set(printed["callbacks"]) == {*load_file(str(DEFAULTS))["callbacks"], "stop"}
+    assert set(printed["callbacks"]) == {*load_file(str(DEFAULTS))["callbacks"], "channels_last", "stop"}
     assert [item["class_path"].split(".")[-1] for item in printed["trainer"]["callbacks"]] == [
         "Timer",
         "LambdaCallback",

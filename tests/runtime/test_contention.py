@@ -34,6 +34,7 @@ def spin(seconds: float) -> None:
         pass
 
 
+@pytest.mark.long
 def test_what_others_take_is_told_from_what_workers_take() -> None:
     contention = Contention()
     workers = [multiprocessing.get_context("fork").Process(target=spin, args=(60,)) for _ in range(4)]
@@ -64,6 +65,7 @@ def test_nobody_waited_and_nothing_is_known(monkeypatch: pytest.MonkeyPatch) -> 
     assert Contention().share() == 0.0
 
 
+@pytest.mark.long
 def test_the_closing_line_names_others_and_gives_no_other_advice(busy: None, tmp_path: Path) -> None:
     words = ("fit", "--config", DIGITS, "--callbacks.figures", "null", "--trainer.max_epochs", "6")
     done = subprocess.run(

@@ -28,12 +28,12 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     ("groups", "files", "expected"),
     [
         ("", {}, 16),
-        ("0::/a/b", {"a/b/cpu.max": "max 200000", "a/cpu.max": "300000 200000"}, 3),  # of the groups around it, too
-        ("0::/a", {"unified/a/cpu.max": "150000 200000"}, 2),  # half a core is used
-        ("0::/elsewhere", {"cpu.max": "50000 200000"}, 1),  # in a container the path may be that of the machine
+        ("0::/a/b", {"a/b/cpu.max": "max 100000", "a/cpu.max": "300000 100000"}, 3),  # of the groups around it, too
+        ("0::/a", {"unified/a/cpu.max": "150000 100000"}, 2),  # half a core is used
+        ("0::/elsewhere", {"cpu.max": "50000 100000"}, 1),  # in a container the path may be that of the machine
         ("3:cpuset:/a\n2:cpu,cpuacct:/a", {"cpu,cpuacct/a/cpu.cfs_quota_us": "400000"}, 4),
         ("1:cpu:/a\n0::/", {"cpu/a/cpu.cfs_quota_us": "-1"}, 16),
-        ("0::/a", {"a/cpu.max": "3200000 200000"}, 16),
+        ("0::/a", {"a/cpu.max": "3200000 100000"}, 16),
     ],
 )
 def test_a_containers_quota_limits(machine: Path, groups: str, files: dict[str, str], expected: int) -> None:
@@ -41,7 +41,7 @@ def test_a_containers_quota_limits(machine: Path, groups: str, files: dict[str, 
     for name, text in files.items():
         (machine / name).parent.mkdir(parents=True, exist_ok=True)
         (machine / name).write_text(text + "\n")
-        (machine / name).with_name("cpu.cfs_period_us").write_text("200000\n")
+        (machine / name).with_name("cpu.cfs_period_us").write_text("100000\n")
     assert allowed_cores() == expected
 
 
@@ -61,7 +61,7 @@ def test_processes_share_what_their_job_has(
 @pytest.fixture
 def half_a_core() -> Iterator[Path]:
     """A control group whose processes may keep half a core busy, where the system allows to make one."""
-    for folder, limits in (("cpu", {"cpu.cfs_quota_us": "50000"}), ("", {"cpu.max": "50000 200000"})):
+    for folder, limits in (("cpu", {"cpu.cfs_quota_us": "50000"}), ("", {"cpu.max": "50000 100000"})):
         group = Path(cores.MOUNT, folder, f"test-{os.getpid()}")
         try:
             group.mkdir()
@@ -96,22 +96,21 @@ COMMAND = f"import os\nfrom train import main\nassert main(['--config', {DIGITS!
 COMMAND += "print(*(f'{k}={v}' for k, v in os.environ.items() if k[:5] in ('GOMP_', 'KMP_B', 'OMP_W')))"
 
 
+def test_how_threads_wait_is_set_before_torch_is_imported() -> None:
+    environment = unthreaded() | {"OMP_DISPLAY_ENV": "verbose"}
+    done = subprocess.run([sys.executable, "-c", COMMAND], cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert set(done.stdout.splitlines()[-1].split()) == {"GOMP_SPINCOUNT=2000", "KMP_BLOCKTIME=1"}
+    if "GOMP_SPINCOUNT" in done.stderr:  # GNU's OpenMP, which says what it read when torch was imported
+        assert "GOMP_SPINCOUNT = '2000'" in done.stderr
+
+
 @pytest.mark.parametrize("stated", ["OMP_WAIT_POLICY=active", "GOMP_SPINCOUNT=7", "KMP_BLOCKTIME=9"])
-def test_how_threads_wait_is_set_unless_the_user_did(stated: str) -> None:
-    name, _, value = stated.partition("=")
-    shown = []
-    for own in ({}, {name: value}):
-        environment = unthreaded() | {"OMP_DISPLAY_ENV": "verbose"} | own
-        done = subprocess.run(
-            [sys.executable, "-c", COMMAND], cwd=ROOT, env=environment, capture_output=True, text=True
-        )
-        assert done.returncode == 0, done.stderr
-        shown.append(done)
-    assert set(shown[0].stdout.splitlines()[-1].split()) == {"GOMP_SPINCOUNT=2000", "KMP_BLOCKTIME=1"}
-    assert shown[1].stdout.splitlines()[-1] == stated
-    if "GOMP_SPINCOUNT" in shown[0].stderr:  # GNU's OpenMP, which says what it read when torch was imported
-        assert "GOMP_SPINCOUNT = '2000'" in shown[0].stderr
-        assert "GOMP_SPINCOUNT = '2000'" not in shown[1].stderr
+def test_what_the_user_set_wins(stated: str) -> None:
+    code = "import os\nfrom src.runtime.cores import shorten_waiting\nshorten_waiting()\n" + COMMAND.splitlines()[-1]
+    environment = unthreaded() | dict([stated.split("=")])
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert done.stdout == f"{stated}\n", done.stderr
 
 
 def test_what_is_imported_is_left_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:

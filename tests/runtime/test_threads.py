@@ -64,6 +64,7 @@ def threads_of(run: Path) -> tuple[int, int]:
 
 
 @TWO_CORES
+@pytest.mark.long
 def test_a_run_takes_what_its_network_is_worth(tmp_path: Path) -> None:
     for name, words, cores, environment, expected in (
         ("digits", (), 2, {}, (2, 1)),

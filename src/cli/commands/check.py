@@ -1,4 +1,4 @@
-"""python train.py check [--config C]: report every problem of a whole data set at once; without C what this machine is."""
+"""python train.py check --config C: report all problems of a data set at once; without C: what this machine is."""
 
 import hashlib
 from collections import Counter

@@ -81,6 +81,6 @@ def test_labels_out_of_range(train: Train) -> None:
 
 
 def test_mistakes(train: Train) -> None:
-    assert "no --config given" in train("check").err
+    assert "no --config given" in train("check", "--data.root", "x").err
     assert "check takes no --ckpt_path" in train("check", "--config", DIGITS, "--ckpt_path", "x").err
     assert "data.root nowhere: no such folder" in train("check", "--config", FOLDER, "--data.root", "nowhere").err
