@@ -13,7 +13,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from src.errors import UsageError, did_you_mean
 from src.runs.class_paths import import_path
-from src.runs.yaml_files import CLASS_KEYS, Config, escape, renamed, short_key
+from src.runs.yaml_files import CLASS_KEYS, Config, escape, short_key
 
 PATH_KEYS = ("save_dir", "dirpath")  # where loggers and callbacks write: relative to the run directory
 DATA_REFERENCE = re.compile(r"\$\{data\.init_args\.(\w+)\}")
@@ -64,7 +64,7 @@ def apply_overrides(config: Config, overrides: list[tuple[str, str]]) -> Config:
     """Return a copy of `config` with every typed (key, value) set; a class is set before its arguments."""
     config = copy.deepcopy(config)
     for key, text in sorted(overrides, key=lambda item: short_key(item[0]).count(".")):
-        override(config, key, renamed(text))
+        override(config, key, text)
     return config
 
 

@@ -1,5 +1,4 @@
 from pathlib import Path
-from typing import Any
 
 import torch
 from lightning.pytorch import LightningModule
@@ -7,7 +6,6 @@ from lightning.pytorch.utilities.model_helpers import is_overridden
 
 from src.models.predict import Predictor, build
 from src.runs.checkpoint_io import DATA, MODULE, read_checkpoint
-from src.runs.yaml_files import renamed
 
 
 def load_model(path: str | Path, map_location: str | torch.device = "cpu") -> LightningModule:
@@ -27,11 +25,7 @@ def load_model(path: str | Path, map_location: str | torch.device = "cpu") -> Li
             LightningModule or cannot be imported.
     """
     checkpoint = read_checkpoint(path)
-    stored = dict(checkpoint.get("hyper_parameters", {}))  # older checkpoints have no other description
-    older = {"class_path": stored.pop("_class_path", None), "init_args": stored}
-    stored.pop("_instantiator", None)
-    description: dict[str, Any] = renamed(checkpoint.get(MODULE, older))
-    module: LightningModule = build(description, LightningModule, path)
+    module: LightningModule = build(checkpoint.get(MODULE, {"class_path": None}), LightningModule, path)
     if is_overridden("configure_model", module):
         module.configure_model()
     module.on_load_checkpoint(checkpoint)
@@ -39,5 +33,5 @@ def load_model(path: str | Path, map_location: str | torch.device = "cpu") -> Li
     states = {name: part for name, part in checkpoint.items() if isinstance(part, dict) and "class_counts" in part}
     counts = [part["class_counts"] for part in states.values() if part["class_counts"]]
     module.class_names = list(counts[0]) if counts else None  # type: ignore[assignment]
-    module.predict = Predictor(module, renamed(checkpoint.get(DATA)), states)  # type: ignore[assignment]
+    module.predict = Predictor(module, checkpoint.get(DATA), states)  # type: ignore[assignment]
     return module.to(map_location).eval()

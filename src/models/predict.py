@@ -32,7 +32,7 @@ class Predictor:
     def data(self) -> Any:
         """The datamodule that reads inputs as those were read that the module was trained on; it loads nothing."""
         if self.description is None:
-            raise UsageError("this checkpoint is older than version 0.2 and does not say how its inputs are made")
+            raise UsageError("this checkpoint does not say how its inputs are made; only those written by train.py do")
         data: Any = build(self.description, LightningDataModule, "this checkpoint")
         if not hasattr(data, "batch_of"):
             kind = type(data).__name__

@@ -12,18 +12,6 @@ from src.errors import UsageError, did_you_mean
 
 Config = dict[str, Any]
 
-MOVED = {  # beginnings of class paths before version 0.2, and what they are now
-    "src.strategies.": "src.runtime.fsdp.",
-    "src.datamodules.collates.": "src.datamodules.transforms.",
-    "src.datamodules.batches.": "src.datamodules.transforms.",
-    "src.datamodules.transforms.per_image.": "src.datamodules.transforms.",
-    "src.models.SumOfTerms": "src.models.losses.SumOfTerms",
-    "src.models.loss_terms.": "src.models.losses.",
-    "src.models.elbo.": "src.models.losses.",
-    "src.models.bits.": "src.models.metrics.",
-    "src.models.reliability_diagram.": "src.models.metrics.",
-    "src.models.changes.": "src.models.networks.",
-}
 CLASS_KEYS = ("class_path", "init_args", "dict_kwargs")
 UNWRITTEN = "Unable to serialize instance "  # stands where a default was that jsonargparse could not write
 
@@ -43,17 +31,7 @@ def load_file(path: str, option: str = "--config") -> Config:
         raise UsageError(f"{option} {path}: cannot be read as YAML: {error}") from None
     if not isinstance(config, dict) or not config:
         raise UsageError(f"{option} {path}: {'empty file' if not config else 'not a mapping of keys to values'}")
-    return dict(renamed(config))
-
-
-def renamed(node: Any) -> Any:
-    """Return values with class paths of older versions replaced by today's, without what they could not write."""
-    if isinstance(node, dict):
-        return {k: renamed(v) for k, v in node.items() if not (isinstance(v, str) and v.startswith(UNWRITTEN))}
-    if isinstance(node, list):
-        return [renamed(item) for item in node]
-    old = next((old for old in MOVED if node.startswith(old)), None) if isinstance(node, str) else None
-    return node if old is None else MOVED[old] + node.removeprefix(old)
+    return dict(config)
 
 
 class _Dumper(yaml.SafeDumper):

@@ -1,18 +1,15 @@
 """What a run writes down as YAML is read back as it was, whatever its texts are."""
 
-import importlib
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 import yaml
 from torch import Tensor, nn
 
 from src.cli.config import resolve, state
-from src.models import load_model
-from src.runs.yaml_files import MOVED, load_file, renamed, write_yaml
-from tests.conftest import DIGITS, QUICK, Train, write_images
+from src.runs.yaml_files import load_file, write_yaml
+from tests.conftest import Train, write_images
 
 TEXTS = [
     "1e3", "1_000", "0x10", "0o17", "012", "0b1", "1.", ".5", "+1", "-1e-3", "12e03", "on", "off", "yes", "No",
@@ -87,27 +84,3 @@ def test_classes_of_any_name_train_test_predict_and_continue(train: Train, tmp_p
     predicted = (run / "predictions.csv").read_text().splitlines()
     assert {row.rsplit(",", 1)[1] for row in predicted[1:]} <= {*FOLDERS, '"a: b"'}
     assert (tmp_path / "logs/1e3/2024_01/config.yaml").read_text() == (run / "config.yaml").read_text()
-
-
-def test_class_paths_of_older_versions_are_read_as_those_of_today(train: Train, tmp_path: Path) -> None:
-    """In a file, in what was typed, and in a checkpoint; each new one leads somewhere."""
-    old = "src.models.changes.initialized"
-    small = {"class_path": "src.models.networks.SmallCNN", "init_args": {"in_channels": 1, "layers": [4]}}
-    small["init_args"] |= {"num_classes": 10, "dropout": 0.0}
-    net = {"class_path": old, "init_args": {"net": small, "rules": []}}
-    (tmp_path / "net.yaml").write_text(yaml.safe_dump({"model": {"init_args": {"net": net}}}))
-    result = train("fit", "--config", DIGITS, "--config", "net.yaml", *QUICK, "--run_name", "a", "--model.net", old)
-    assert result.code == 0, result.err
-    file = tmp_path / "logs/digits/a/config.yaml"
-    new = "src.models.networks.initialized"
-    assert new in file.read_text()
-    file.write_text(file.read_text().replace(new, old))
-    assert load_file(str(file))["model"]["init_args"]["net"]["class_path"] == new
-    path = tmp_path / "logs/digits/a/checkpoints/last.ckpt"
-    checkpoint = torch.load(path, weights_only=True)
-    checkpoint["module"]["init_args"]["net"]["class_path"] = old
-    torch.save(checkpoint, path)
-    assert type(load_model(path).net).__name__ == "SmallCNN"
-    for beginning in set(MOVED.values()) - {"src.models.losses.SumOfTerms"}:
-        assert importlib.import_module(beginning.removesuffix("."))
-    assert renamed({"a": ["src.models.SumOfTerms", 1]}) == {"a": ["src.models.losses.SumOfTerms", 1]}

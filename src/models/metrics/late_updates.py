@@ -66,7 +66,7 @@ class LateUpdates:
     def load(self, state: dict[str, Any], device: torch.device) -> None:
         """Go on from what `state` returned."""
         state = apply_to_collection(state, Tensor, Tensor.to, device)
-        self._waiting = list(state.get("waiting", ()))  # none in checkpoints before version 0.2
+        self._waiting = list(state["waiting"])
         for name, metric in self.metrics.items(keep_base=True, copy_state=False):
             states, metric._update_count = state["metrics"][name]
             self._first = not metric.update_count
