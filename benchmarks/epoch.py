@@ -3,8 +3,8 @@
 784-64-128-64-10 with batch norm, 55,000 images to train and 5,000 to validate, batches of 128, accuracy of both, a
 checkpoint an epoch. This project through its command line; the popular Hydra template's way, see
 benchmarks/opponent.py; and a loop written by hand over tensors that were normalised once. The second of three epochs is
-timed, from its start to that of the next. Without DIR the images are made up. Threads are torch's own choice, or that
-of OMP_NUM_THREADS, in all three.
+timed, from its start to that of the next. Without DIR the images are made up. Threads are each one's own choice: ours
+takes one for such a network, the others as many as torch has.
 """
 
 import tempfile

@@ -54,6 +54,8 @@ def overhead(options: argparse.Namespace) -> None:
     count = 2 if options.quick else len(RATES)
     with tempfile.TemporaryDirectory() as folder:
         loop = f"""
+from src.runtime.cores import shorten_waiting
+shorten_waiting()
 import src.cli.session  # imports before the first start, as a search does
 from train import main
 for rate in {RATES[:count]}:

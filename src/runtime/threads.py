@@ -61,10 +61,13 @@ def worthwhile_threads(module: nn.Module, inputs: Any, most: int) -> int:
         most: Threads that there may be.
     """
     inputs = next(iter(inputs.values()), None) if isinstance(inputs, Mapping) else inputs
-    sizes = [weight.numel() for weight in module.parameters() if weight.ndim > 1]
-    if not isinstance(inputs, Tensor) or inputs.ndim < 2 or inputs.device.type != "cpu" or not sizes:
+    weights = [weight for weight in module.parameters() if weight.ndim > 1]
+    if not isinstance(inputs, Tensor) or inputs.ndim < 2 or inputs.device.type != "cpu" or not weights:
         return most
     places = len(inputs) if inputs.is_floating_point() else inputs.numel()
     if inputs.ndim > 2:  # the smallest size is taken for that of the channels or features
         places = inputs.numel() // max(min(inputs.shape[1:]), 1)
-    return max(min(most, int(places * sum(sizes) / len(sizes) / WORTH)), 1)
+    # a matrix meets each token, but an image only once: a network without convolutions flattens it
+    met = [len(inputs) if weight.ndim == 2 and inputs.ndim > 3 else places for weight in weights]
+    work = sum(weight.numel() * count for weight, count in zip(weights, met, strict=True)) / len(weights)
+    return max(min(most, int(work / WORTH)), 1)

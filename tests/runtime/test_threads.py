@@ -36,6 +36,7 @@ TWO_CORES = pytest.mark.skipif(
         (SMALL, torch.zeros(1, 1, 8, 8), 1),
         (SMALL, [torch.zeros(1, 8, 8)] * 64, 32),  # cannot be told
         (MLP(784, 10, [256]), torch.zeros(64, 784), 1),
+        (MLP(784, 10, [64, 128, 64]), torch.zeros(128, 1, 28, 28), 1),  # flattens its images
         (MLP(784, 10, [8192, 8192]), torch.zeros(64, 784), 32),
         (GPT(256, 128, 128, 4, 4), torch.zeros(16, 128, dtype=torch.long), 5),
         (nn.Linear(300, 300), torch.zeros(16, 100, 20), 8),
