@@ -15,10 +15,10 @@ from src.cli.closure import ROOT
 from src.runs.run import PACKAGES
 from src.runtime.cores import SHORT_WAIT, allowed_cores, content, control_groups
 from src.runtime.precision import has_bf16
-from src.runtime.threads import THREADS
 
 GB = 2**30
 DRIVER = Path("/proc/driver/nvidia/version")
+SHOWN = ("OMP_", "GOMP_", "MKL_", "KMP_BLOCKTIME")  # scikit-learn sets others by itself
 
 
 def describe_machine() -> int:
@@ -26,7 +26,7 @@ def describe_machine() -> int:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     shared, disk = (shutil.disk_usage(path) if Path(path).is_dir() else None for path in ("/dev/shm", "."))
     cores, threads = allowed_cores(), torch.get_num_threads()
-    stated = [f"{name}={value}" for name, value in os.environ.items() if name.startswith(THREADS)]
+    stated = [f"{name}={value}" for name, value in os.environ.items() if name.startswith(SHOWN)]
     own = " ".join(item for item in stated if item not in {f"{name}={value}" for name, value in SHORT_WAIT.items()})
     bf16 = ", bfloat16" if has_bf16(torch.device("cpu")) else ""
     driver = re.search(r"Module\D+([\d.]+)", content(DRIVER))
