@@ -11,7 +11,7 @@ from torch import Tensor
 
 from src.errors import UsageError
 from src.runs.class_paths import drop_defaults
-from src.runtime.threads import limited_threads, worthwhile_threads
+from src.runtime.threads import limited_threads, threads_for
 
 
 @dataclass
@@ -56,7 +56,7 @@ class Predictor:
         step = batch_size or self.data.batch_size
         for start in range(0, len(sources), step):
             batch = self.data.batch_of(sources[start : start + step], self.module.device)
-            with limited_threads(worthwhile_threads(self.module, batch, torch.get_num_threads())):
+            with limited_threads(threads_for(self.module, batch)):
                 answers += answers_of(self.module, batch)
         return answers[0] if len(sources) == 1 and sources[0] is inputs else answers
 

@@ -30,9 +30,8 @@ def usual_threads() -> int:
     if is_stated():
         return torch.get_num_threads()
     cores = allowed_cores(int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
-    return (
-        cores if VARIABLE in os.environ else min(cores, torch.get_num_threads())
-    )  # by itself it takes real cores only
+    own = cores if VARIABLE in os.environ else torch.get_num_threads()  # by itself it counts real cores only
+    return min(cores, own)
 
 
 @contextmanager
@@ -46,6 +45,12 @@ def limited_threads(number: int) -> Iterator[None]:
         torch.set_num_threads(before)
         if stated is None:
             os.environ.pop(VARIABLE, None)  # Lightning sets it where it starts processes
+
+
+def threads_for(module: nn.Module, inputs: Any) -> int:
+    """Return how many threads to answer for a batch with: what the user stated, or what the module is worth."""
+    most = torch.get_num_threads()
+    return most if is_stated() else worthwhile_threads(module, inputs, most)
 
 
 def worthwhile_threads(module: nn.Module, inputs: Any, most: int) -> int:

@@ -138,5 +138,7 @@ def test_a_loaded_model_takes_its_own_number_while_it_predicts(train: Train, mon
     model: Any = load_model("logs/digits/a/checkpoints/best.ckpt")
     model.net.register_forward_hook(lambda *_: seen.append(torch.get_num_threads()))
     torch.set_num_threads(2)
-    model.predict(torch.zeros(1, 8, 8, dtype=torch.uint8))
-    assert (seen, torch.get_num_threads()) == ([1], 2)
+    for stated in (False, True):
+        monkeypatch.setenv("OMP_NUM_THREADS", "2") if stated else monkeypatch.delenv("OMP_NUM_THREADS")
+        model.predict(torch.zeros(1, 8, 8, dtype=torch.uint8))
+    assert (seen, torch.get_num_threads()) == ([1, 2], 2)

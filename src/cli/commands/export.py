@@ -22,7 +22,7 @@ from src.datamodules.transforms.fit_batch import FitBatch
 from src.errors import RunFailure, UsageError
 from src.models.load import load_model
 from src.runs.find import run_of_checkpoint
-from src.runtime.threads import worthwhile_threads
+from src.runtime.threads import threads_for
 
 TOLERANCE = 1e-4  # greatest difference to the module's own outputs
 ONNX_BYTES = 2**31 - 2**20  # of weights, at most: protobuf's limit
@@ -77,7 +77,7 @@ def export(request: Request) -> int:
     data = model.predict.data
     inputs, what = _samples(data)
     exported = Exported(model, data, inputs).eval()
-    torch.set_num_threads(worthwhile_threads(exported, inputs, torch.get_num_threads()))
+    torch.set_num_threads(threads_for(exported, inputs))
     path = Path(options.get("output", Path(options["ckpt_path"]).with_suffix(f".{kind}")))
     path.parent.mkdir(parents=True, exist_ok=True)
     described = _metadata(exported, data, run, inputs)
