@@ -84,6 +84,10 @@ class Parameters:
                     "LBFGS with whole steps diverges on batches; write line_search_fn: strong_wolfe, or an lr below 1; "
                     f"got {search} and {rate}"
                 )
+            for member in members:
+                member.data = (
+                    member.data.contiguous()
+                )  # it takes all weights as one row, kernels with channels last too
         return optimizer
 
 
