@@ -84,10 +84,8 @@ class Parameters:
                     "LBFGS with whole steps diverges on batches; write line_search_fn: strong_wolfe, or an lr below 1; "
                     f"got {search} and {rate}"
                 )
-            for member in members:
-                member.data = (
-                    member.data.contiguous()
-                )  # it takes all weights as one row, kernels with channels last too
+            for member in members:  # which it takes as one row, kernels with channels last too
+                member.data = member.data.contiguous()
         return optimizer
 
 

@@ -21,6 +21,7 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(16)), raising=False)
     monkeypatch.setattr(cores, "MOUNT", str(tmp_path))
     monkeypatch.setattr(cores, "GROUPS", tmp_path / "groups")
+    monkeypatch.delenv("SLURM_CPUS_ON_NODE", raising=False)
     return tmp_path
 
 
