@@ -16,9 +16,9 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from torchvision import datasets
 
-from src.datamodules import DigitsDataModule
-from src.datamodules.base import BaseDataModule
-from src.datamodules.datasets import ArrayDataset
+from src.datamodules.digits import DigitsDataModule
+from trainworks.datamodules.base import BaseDataModule
+from trainworks.datamodules.datasets import ArrayDataset
 
 TICKS: list[float] = []  # when the training loop asked for its batches, in seconds
 EPOCHS: list[float] = []  # when its epochs began

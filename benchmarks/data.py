@@ -26,12 +26,12 @@ from torchvision import datasets, transforms
 from torchvision.transforms import v2
 
 from benchmarks.pairs import compare
-from src.datamodules import ImageFolderDataModule, VisionDataModule
-from src.datamodules.datasets import ArrayDataset, ImageFiles, ImageFormat, KeyedDataset
-from src.datamodules.datasets.names import pack_names
-from src.datamodules.samplers import ArrayBatchSampler, ShardSampler
-from src.datamodules.splits import divide
-from src.datamodules.transforms import RandomFlip, RandomShift
+from trainworks.datamodules import ImageFolderDataModule, VisionDataModule
+from trainworks.datamodules.datasets import ArrayDataset, ImageFiles, ImageFormat, KeyedDataset
+from trainworks.datamodules.datasets.names import pack_names
+from trainworks.datamodules.samplers import ArrayBatchSampler, ShardSampler
+from trainworks.datamodules.splits import divide
+from trainworks.datamodules.transforms import RandomFlip, RandomShift
 
 MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
 

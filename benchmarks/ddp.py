@@ -24,7 +24,8 @@ from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_
 from torch.nn.parallel import DistributedDataParallel
 from torchvision.models import resnet18
 
-from src.models.networks import MLP, SmallCNN
+from src.models.networks.mlp import MLP
+from src.models.networks.small_cnn import SmallCNN
 
 OPTIONS: dict[str, dict[str, Any]] = {  # what DDP can be told, beside its defaults
     "bucket_cap_mb 1": {"bucket_cap_mb": 1},

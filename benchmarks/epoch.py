@@ -21,7 +21,7 @@ from benchmarks.clock import EPOCHS, EpochClock, MadeUpFashionMNIST
 from benchmarks.opponent import BAR, quiet, style_epochs
 from benchmarks.ours import ACCURACY, classifier, hidden, item, train_here, write_config
 from benchmarks.pairs import arguments, measure, record_ratio
-from src.models.networks import MLP
+from src.models.networks.mlp import MLP
 
 MEAN, STD = 0.286, 0.353
 
@@ -36,10 +36,10 @@ def ours(root: str | None, scale: float) -> None:
         item("torchvision.transforms.v2.Normalize", mean=[MEAN], std=[STD], inplace=True),
     ]
     data = item(
-        "src.datamodules.VisionDataModule", root=root or "none", num_classes=10, train_dataset=dataset, batch_size=128,
-        val_fraction=5 / 60, train_transform=transform, eval_transform=transform,
+        "trainworks.datamodules.VisionDataModule", root=root or "none", num_classes=10, train_dataset=dataset,
+        batch_size=128, val_fraction=5 / 60, train_transform=transform, eval_transform=transform,
     )  # fmt: skip
-    net = item("src.models.networks.MLP", in_features=784, num_classes=10, hidden=[64, 128, 64])
+    net = item("src.models.networks.mlp.MLP", in_features=784, num_classes=10, hidden=[64, 128, 64])
     content = {"model": classifier(net, item("torch.optim.Adam", lr=1e-3), ACCURACY), "data": data}
     content |= {"trainer": {"max_epochs": 3}, "callbacks": {"clock": item("benchmarks.clock.EpochClock")}}
     with tempfile.TemporaryDirectory() as folder:

@@ -16,9 +16,9 @@ from torch import nn
 from torch.optim import AdamW
 from torchvision.transforms import v2
 
-from src.cli.commands.export import RUN, Exported, compare, write
-from src.errors import RunFailure
-from src.models import ClassifierModule
+from src.models.classifier import ClassifierModule
+from trainworks.cli.commands.export import RUN, Exported, compare, write
+from trainworks.errors import RunFailure
 
 IMAGES = 2
 

@@ -3,7 +3,7 @@
 python -m benchmarks.gpu [--repetitions N] [--no-compile] [--no-ladder]
 
 Random images lie on the device as uint8; in every way a step draws a batch and normalises it there. "ours" is a
-ClassifierModule with an accuracy, the callbacks of src/defaults.yaml and TensorBoard. "plain Lightning" is a Trainer as
+ClassifierModule with an accuracy, the default callbacks and TensorBoard. "plain Lightning" is a Trainer as
 it comes: float32, eager, NCHW. The others are a bare loop with one more flag each time; the last has the flags of ours,
 and is the only one of them with --no-ladder. No loop waits for the numbers that it normalises with.
 Without a GPU nothing is measured. `--device cpu --net resnet18 --image_size 32 --steps 2` tries the program itself.
@@ -32,14 +32,14 @@ from torchmetrics.classification import MulticlassAccuracy
 from torchvision.models import get_model
 
 from benchmarks.data import MEAN, STD, floats
-from src.callbacks.speed_monitor import _measure_peak
-from src.cli.console import silence_noise
-from src.cli.request import DEFAULTS
-from src.datamodules.base import BaseDataModule
-from src.datamodules.transforms.resident_normalize import resident
-from src.models import ClassifierModule
-from src.runtime.precision import has_bf16
-from src.runtime.signals import STOP
+from src.models.classifier import ClassifierModule
+from trainworks.callbacks.speed_monitor import _measure_peak
+from trainworks.cli.console import silence_noise
+from trainworks.cli.request import DEFAULTS
+from trainworks.datamodules.base import BaseDataModule
+from trainworks.datamodules.transforms.resident_normalize import resident
+from trainworks.runtime.precision import has_bf16
+from trainworks.runtime.signals import STOP
 
 NUM_CLASSES = 1000
 
@@ -168,7 +168,7 @@ class Plain(LightningModule):
 
 
 def default_callbacks(folder: str) -> list[Callback]:
-    """Return the callbacks of src/defaults.yaml, writing into `folder`."""
+    """Return the callbacks of trainworks/defaults.yaml, writing into `folder`."""
     items = yaml.safe_load(DEFAULTS.read_text())["callbacks"]
     items["best"]["init_args"]["monitor"] = "train/loss"  # there is no validation here
     for item in items.values():

@@ -27,10 +27,10 @@ from benchmarks.data import MEAN, STD, floats, write_photos
 from benchmarks.gpu import Clock, Flags, ResidentData, arguments, default_callbacks, has_device
 from benchmarks.ours import hidden
 from benchmarks.pairs import measure, record
-from src.callbacks import ChannelsLast
-from src.datamodules import ImageFolderDataModule
-from src.models import ClassifierModule
-from src.runtime.precision import has_bf16
+from src.models.classifier import ClassifierModule
+from trainworks.callbacks import ChannelsLast
+from trainworks.datamodules import ImageFolderDataModule
+from trainworks.runtime.precision import has_bf16
 
 FAST = Flags(tf32=True, bf16=True, channels_last=True, fused=True)
 

@@ -21,8 +21,8 @@ from benchmarks.clock import TICKS, resident, step_seconds
 from benchmarks.opponent import quiet
 from benchmarks.ours import classifier, item, train_here, write_config
 from benchmarks.pairs import measure, record, record_ratio, run_sections
-from src.datamodules.base import BaseDataModule
-from src.datamodules.datasets import ArrayDataset
+from trainworks.datamodules.base import BaseDataModule
+from trainworks.datamodules.datasets import ArrayDataset
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -89,7 +89,7 @@ def _metric(name: str, **arguments: Any) -> dict[str, Any]:
 
 def _steps(metrics: dict[str, Any], num_samples: int) -> float:
     """Return the seconds of a step."""
-    net = item("src.models.networks.MLP", in_features=784, num_classes=10, hidden=[256], batch_norm=False)
+    net = item("src.models.networks.mlp.MLP", in_features=784, num_classes=10, hidden=[256], batch_norm=False)
     _train(metrics, net, num_samples, [784], 64, 1)
     return step_seconds(1, 50)
 
@@ -111,7 +111,7 @@ def _train(
 def steps(options: argparse.Namespace) -> None:
     """Measure a long run."""
     num_epochs = 2 if options.quick else 10
-    net = item("src.models.networks.MLP", in_features=16, num_classes=10, hidden=[16], batch_norm=False)
+    net = item("src.models.networks.mlp.MLP", in_features=16, num_classes=10, hidden=[16], batch_norm=False)
     num_samples = 2_000 if options.quick else 40_000
     before = resident()
     events = _train({}, net, num_samples, [16], 4, num_epochs)

@@ -30,7 +30,7 @@ from PIL import Image
 ROOT = Path(__file__).resolve().parent.parent
 SIGNALS = (signal.SIGKILL, signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 WAYS = ("any time", "any time", "any time", "start-up", "while saving", "a worker")
-BACKGROUND = "{class_path: src.runs.checkpoint_io.DurableCheckpointIO, init_args: {background_mb: 0}}"
+BACKGROUND = "{class_path: trainworks.runs.checkpoint_io.DurableCheckpointIO, init_args: {background_mb: 0}}"
 COMMON = ["--trainer.max_epochs", "8", "--callbacks.last.every_n_steps", "3", "--trainer.val_check_interval", "0.5"]
 
 

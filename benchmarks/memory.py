@@ -3,7 +3,7 @@
 `peak`: the most that the digits and the Fashion-MNIST command hold, beside the imports alone and the popular Hydra
 template's way. `workers`: what each loader's worker holds that it shares with no other process. `epochs`: whether
 memory grows over 100 epochs of the digits, from the tenth on. `pages`: what a step on the CPU gains when the process
-keeps freed memory, as every run does (src/runtime/memory.py).
+keeps freed memory, as every run does (trainworks/runtime/memory.py).
 """
 
 import argparse
@@ -28,7 +28,7 @@ PAGES = """
 import sys
 from benchmarks.pairs import seconds
 from benchmarks.switches import steps
-from src.runtime.memory import keep_freed_memory
+from trainworks.runtime.memory import keep_freed_memory
 name, way, count = sys.argv[1:]
 if way == "kept":
     keep_freed_memory()

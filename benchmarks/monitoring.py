@@ -14,9 +14,11 @@ from lightning.pytorch.loggers import TensorBoardLogger
 
 from benchmarks.pairs import compare
 from benchmarks.reliability import epoch
-from src.callbacks import NormMonitor, RunNotes, SpeedMonitor, TrainingImages
-from src.cli.console import silence_noise
-from src.models.networks import SmallCNN
+from src.callbacks.norm_monitor import NormMonitor
+from src.callbacks.training_images import TrainingImages
+from src.models.networks.small_cnn import SmallCNN
+from trainworks.callbacks import RunNotes, SpeedMonitor
+from trainworks.cli.console import silence_noise
 
 
 def watchers() -> list[Any]:

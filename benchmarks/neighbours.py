@@ -21,8 +21,8 @@ from pathlib import Path
 from benchmarks.ours import ROOT, item, python, write_config
 from benchmarks.pairs import measure, measure_seconds, record, record_ratio, run_sections
 from benchmarks.search import searching
-from src.runtime.cores import MOUNT
-from src.runtime.threads import THREADS
+from trainworks.runtime.cores import MOUNT
+from trainworks.runtime.threads import THREADS
 
 BEFORE = {"OMP_NUM_THREADS": str(os.cpu_count()), "GOMP_SPINCOUNT": "300000"}  # the second is libgomp's default
 NET = "SmallCNN(1, 10, [16, 16, 'M', 32, 'M', 64])"  # that of the digits
@@ -31,7 +31,7 @@ import sys
 from lightning.pytorch import Trainer
 from benchmarks.clock import MemoryDataModule, Rate
 from benchmarks.tax import BareModule
-from src.models.networks import SmallCNN
+from src.models.networks.small_cnn import SmallCNN
 data = MemoryDataModule(num_samples=1257, shape=[1, 8, 8], num_classes=10)
 data.load()
 trainer = Trainer(accelerator="cpu", max_epochs=-1, logger=False, enable_checkpointing=False, enable_progress_bar=False,
@@ -41,7 +41,7 @@ trainer.fit(BareModule({NET}), data.train_dataloader(), data.val_dataloader())
 LOOP = f"""
 import sys, torch
 from pathlib import Path
-from src.models.networks import SmallCNN
+from src.models.networks.small_cnn import SmallCNN
 net, inputs, targets = {NET}, torch.randn(64, 1, 8, 8), torch.arange(64) % 10
 optimizer = torch.optim.SGD(net.parameters(), lr=0.01)
 while True:
@@ -52,7 +52,7 @@ while True:
 """
 RESNET = {
     "model": item(
-        "src.models.ClassifierModule", net=item("torchvision.models.resnet18", num_classes=10),
+        "src.models.classifier.ClassifierModule", net=item("torchvision.models.resnet18", num_classes=10),
         loss=item("torch.nn.CrossEntropyLoss"), optimizer=item("torch.optim.AdamW", lr=0.001),
     ),
     "data": item(

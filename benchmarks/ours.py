@@ -34,7 +34,7 @@ def item(class_path: str, **init_args: Any) -> dict[str, Any]:
 def classifier(net: dict[str, Any], optimizer: dict[str, Any], metrics: dict[str, Any]) -> dict[str, Any]:
     """Return the model part of a configuration."""
     loss = item("torch.nn.CrossEntropyLoss")
-    return item("src.models.ClassifierModule", net=net, loss=loss, optimizer=optimizer, metrics=metrics)
+    return item("src.models.classifier.ClassifierModule", net=net, loss=loss, optimizer=optimizer, metrics=metrics)
 
 
 def write_config(folder: str, content: dict[str, Any]) -> str:
@@ -47,7 +47,7 @@ def write_config(folder: str, content: dict[str, Any]) -> str:
 
 def train_here(*words: str) -> None:
     """Run train.py in this process, on a terminal that nobody sees."""
-    from train import main
+    from trainworks.cli.main import main
 
     sys.argv = ["train.py", *words]
     with hidden():

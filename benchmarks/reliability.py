@@ -21,14 +21,14 @@ from torch import nn
 
 from benchmarks.data import MadeUpMNIST, floats
 from benchmarks.pairs import compare, measure, record_ratio, seconds
-from src.callbacks import FiniteLoss, LastCheckpoint
-from src.cli.console import silence_noise
-from src.datamodules import VisionDataModule
-from src.datamodules.randomness import seed_batch
-from src.models import ClassifierModule
-from src.models.networks import MLP
-from src.runs.checkpoint_io import DurableCheckpointIO
-from src.runs.resume import read_start
+from src.models.classifier import ClassifierModule
+from src.models.networks.mlp import MLP
+from trainworks.callbacks import FiniteLoss, LastCheckpoint
+from trainworks.cli.console import silence_noise
+from trainworks.datamodules import VisionDataModule
+from trainworks.datamodules.randomness import seed_batch
+from trainworks.runs.checkpoint_io import DurableCheckpointIO
+from trainworks.runs.resume import read_start
 
 LOOP = {  # what is read of a training's counters
     "epoch_loop.state_dict": {"_batches_that_stepped": 1},

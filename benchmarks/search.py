@@ -54,10 +54,10 @@ def overhead(options: argparse.Namespace) -> None:
     count = 2 if options.quick else len(RATES)
     with tempfile.TemporaryDirectory() as folder:
         loop = f"""
-from src.runtime.cores import shorten_waiting
+from trainworks.runtime.cores import shorten_waiting
 shorten_waiting()
-import src.cli.session  # imports before the first start, as a search does
-from train import main
+import trainworks.cli.session  # imports before the first start, as a search does
+from trainworks.cli.main import main
 for rate in {RATES[:count]}:
     words = ["--config", {DIGITS!r}, *{PLAIN}, "--trainer.default_root_dir", {folder + "/alone"!r}]
     main(["fit", *words, "--model.optimizer.lr", str(rate)])

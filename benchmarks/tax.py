@@ -23,7 +23,7 @@ from benchmarks.clock import TICKS, MemoryDataModule, boundary_seconds, step_sec
 from benchmarks.opponent import BAR, StyleModule, quiet, style_fit
 from benchmarks.ours import ACCURACY, classifier, hidden, item, train_here, write_config
 from benchmarks.pairs import measure, record, record_ratio, run_sections
-from src.models.networks import MLP
+from src.models.networks.mlp import MLP
 
 SGD = partial(torch.optim.SGD, lr=0.01)
 
@@ -112,7 +112,7 @@ class Problem:
 def mlp(options: argparse.Namespace) -> None:
     """A network so small that all the rest shows."""
     num_samples = 6_400 if options.quick else 60_000
-    named = item("src.models.networks.MLP", in_features=784, num_classes=10, hidden=[256], batch_norm=False)
+    named = item("src.models.networks.mlp.MLP", in_features=784, num_classes=10, hidden=[256], batch_norm=False)
     data = {"num_samples": num_samples, "shape": [784], "num_classes": 10}
     problem = Problem(lambda: MLP(784, 10, [256], batch_norm=False), named, data, warm_up=50)
     ways: dict[str, Callable[[], None]] = {

@@ -72,7 +72,7 @@ def open_tab(page: Page, address: str, tab: str) -> None:
 
 def draw_predictions(images: Path) -> None:
     """Train a detector, let `predict --draw` loose on new scenes, and arrange what it draws."""
-    from src.datamodules import DigitScenesDataModule  # which a clone may have deleted
+    from src.datamodules.digit_scenes import DigitScenesDataModule  # which a clone may have deleted
 
     data = DigitScenesDataModule(targets="boxes", num_train=1, num_val=1, num_test=6, scene_seed=7)
     data.load()

@@ -6,7 +6,7 @@ python -m docs.make_rooms     writes docs/images/rooms.svg; a test sees that it 
 import ast
 from html import escape
 
-from src.cli.closure import ROOT, imports_of
+from trainworks.cli.closure import ROOT, imports_of
 
 PICTURE = ROOT / "docs" / "images" / "rooms.svg"
 OUTSIDE = {  # beside src/, on the roof

@@ -10,7 +10,9 @@ import pytest
 import torch
 import torchvision
 
-from tests.conftest import DIGITS, PLAIN, ROOT, Train, all_but, write_images
+from trainworks.testing import PLAIN, ROOT, Train, all_but, write_images
+
+DIGITS = str(ROOT / "configs" / "digits.yaml")
 
 CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
 OVERLAYS = sorted((ROOT / "configs" / "overlays").glob("*.yaml"))

@@ -4,7 +4,7 @@ from torch.distributed.fsdp import FSDPModule
 from torch.distributed.tensor import DTensor
 from torch.optim import Optimizer
 
-from src.callbacks.helpers.media import send_scalars, steps_so_far
+from trainworks import send_scalars, steps_so_far
 
 
 class NormMonitor(Callback):

@@ -7,10 +7,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 from torchvision.utils import make_grid
 
-from src.callbacks.helpers.batch import inputs_of
-from src.callbacks.helpers.media import send, steps_so_far
-from src.callbacks.helpers.undisturbed import uncompiled
-from src.errors import UsageError
+from trainworks import UsageError, inputs_of, send_media, steps_so_far, uncompiled
 
 
 class Samples(Callback):
@@ -81,10 +78,10 @@ class SampleImages(Samples):
         generator = torch.Generator(module.device).manual_seed(0)
         made = module.sample(self.num_images, generator)
         step = steps_so_far(trainer)
-        send(trainer, f"generated/{stage}", _grid(made), step)
+        send_media(trainer, f"generated/{stage}", _grid(made), step)
         if hasattr(module, "reconstruct"):
             pairs = torch.stack([self._images.to(made) / 255, module.reconstruct(self._images)], dim=1).flatten(0, 1)
-            send(trainer, f"reconstructed/{stage}", _grid(pairs), step)  # each beside its original
+            send_media(trainer, f"reconstructed/{stage}", _grid(pairs), step)  # each beside its original
         self._images = None
 
 
@@ -137,7 +134,7 @@ class SampleTexts(Samples):
     def send(self, trainer: Trainer, module: Any, stage: str) -> None:
         """Send the text."""
         as_it_is = indent(self._generate(module), "    ", lambda line: True)  # Markdown's form for it
-        send(trainer, f"generated/{stage}", as_it_is, steps_so_far(trainer))
+        send_media(trainer, f"generated/{stage}", as_it_is, steps_so_far(trainer))
 
     def _generate(self, module: Any) -> str:
         generator = torch.Generator(module.device).manual_seed(0)

@@ -5,7 +5,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 from torchvision.utils import make_grid
 
-from src.callbacks.helpers.media import denormalize, draw_target, never_fatal, send
+from trainworks import denormalize, draw_target, never_fatal, send_media
 
 
 class TrainingImages(Callback):
@@ -43,4 +43,4 @@ class TrainingImages(Callback):
         same = [torch.nn.functional.pad(i, (0, width - i.shape[-1], 0, height - i.shape[-2])) for i in shown]
         scale = max(64 // max(height, width), 1)  # tiny images are enlarged
         grid = make_grid(torch.stack(same).repeat_interleave(scale, 2).repeat_interleave(scale, 3))
-        send(trainer, "samples/train", grid, 0)
+        send_media(trainer, "samples/train", grid, 0)

@@ -2,8 +2,7 @@ from dataclasses import dataclass
 
 import torch
 
-from src.datamodules.datasets.array import ArrayDataset
-from src.datamodules.tabular import TabularDataModule
+from trainworks import ArrayDataset, TabularDataModule
 
 
 @dataclass(kw_only=True, eq=False, repr=False)

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from src.datamodules.datasets.array import ArrayDataset
 from src.datamodules.digits import DigitsDataModule
+from trainworks import ArrayDataset
 
 
 @dataclass(kw_only=True, eq=False, repr=False)

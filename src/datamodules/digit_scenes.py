@@ -3,12 +3,9 @@ from typing import Any, Literal
 
 from torch.utils.data import Dataset
 
-from src.datamodules.base import BaseDataModule
-from src.datamodules.datasets.array import ArrayDataset
-from src.datamodules.datasets.boxes import BoxDataset
 from src.datamodules.datasets.digit_scenes import SIZES, compose_scenes
 from src.datamodules.digits import DigitsDataModule
-from src.errors import UsageError
+from trainworks import ArrayDataset, BaseDataModule, BoxDataset, UsageError
 
 CLASSES = ["background", *map(str, range(10))]
 

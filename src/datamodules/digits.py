@@ -3,8 +3,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from src.datamodules.base import BaseDataModule
-from src.datamodules.datasets.array import ArrayDataset
+from trainworks import ArrayDataset, BaseDataModule
 
 
 @dataclass(kw_only=True, eq=False, repr=False)

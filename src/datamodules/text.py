@@ -7,9 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from src.datamodules.base import BaseDataModule
-from src.datamodules.datasets.array import ArrayDataset
-from src.errors import UsageError, no_such_file
+from trainworks import ArrayDataset, BaseDataModule, UsageError, no_such_file
 
 
 @dataclass(kw_only=True, eq=False, repr=False)

@@ -5,9 +5,7 @@ from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.classification import MulticlassAccuracy, MulticlassConfusionMatrix, MulticlassPrecisionRecallCurve
 
-from src.models.base import BaseModule
-from src.models.checks import check_takes_two, pair
-from src.models.metrics.reliability_diagram import ReliabilityDiagram
+from trainworks import BaseModule, ReliabilityDiagram, check_takes_two, inputs_and_targets
 
 
 class ClassifierModule(BaseModule):
@@ -27,7 +25,7 @@ class ClassifierModule(BaseModule):
 
     def step(self, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
         """Return loss, logits and classes of one batch."""
-        images, targets = pair(batch)
+        images, targets = inputs_and_targets(batch)
         logits = self.net(images)
         classes = targets.argmax(dim=1) if targets.ndim == 2 else targets
         shown = logits if self.temperature == 1 else logits / self.temperature
@@ -35,7 +33,7 @@ class ClassifierModule(BaseModule):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Take over the temperature; a training that goes on begins without one."""
-        self.temperature = 1.0 if self._trainer and self._trainer.training else checkpoint.get("temperature", 1.0)
+        self.temperature = 1.0 if self.is_training_run else checkpoint.get("temperature", 1.0)
 
     def figure_metrics(self, num_classes: int | None) -> dict[str, Metric]:
         """Return what shows a classifier's errors."""
@@ -54,7 +52,7 @@ class ClassifierModule(BaseModule):
 
     def answer(self, images: Tensor, names: list[str] | None) -> list[Any]:
         """Return the class of each image."""
-        from src.models.results import ClassResult  # a training needs none
+        from trainworks import ClassResult  # a training needs none
 
         probabilities = self.outputs(images)
         names = names or [str(k) for k in range(probabilities.shape[1])]

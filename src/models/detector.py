@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from torchmetrics.detection import MeanAveragePrecision
 
-from src.models.base import BaseModule
+from trainworks import BaseModule
 
 Detections = list[dict[str, Tensor]]
 PRECISIONS = ("map", "map_50", "map_75")  # what is logged of the many values of MeanAveragePrecision
@@ -17,7 +17,7 @@ class DetectorModule(BaseModule):
     A batch is (images, targets): a list of images of shape (C, H, W), values in [0, 1], and a list of dictionaries with
     boxes (corners x1, y1, x2, y2 in pixels, shape (M, 4)) and labels (shape (M,), from 1; 0 is background). An image
     without objects may lack both. The network returns its loss terms by name in training, detections (boxes, scores and
-    labels) otherwise; `loss` combines the terms, see src.models.losses.SumOfTerms.
+    labels) otherwise; `loss` combines the terms, see trainworks.models.losses.SumOfTerms.
 
     So that val/loss exists as everywhere, validation and test batches go through the network twice; norm and dropout
     layers stay in eval mode. In training `metrics` take such a second pass too: set `train_metrics: false` to save it.
@@ -39,7 +39,7 @@ class DetectorModule(BaseModule):
 
     def answer(self, images: Any, names: list[str] | None) -> list[Any]:
         """Return what is found in each image with a score of at least 0.5."""
-        from src.models.results import BoxResult  # a training needs none
+        from trainworks import BoxResult  # a training needs none
 
         results = []
         for item in self.net(list(images)):
@@ -59,15 +59,16 @@ class DetectorModule(BaseModule):
         first = {name: torch.stack([_first(item[key]) for item in found]) for name, key in columns.items()}
         return {"count": torch.stack([(item["scores"] >= SURE).sum() for item in found]), **first}
 
-    def _names(self, name: str) -> list[str]:
-        names = super()._names(name)
-        if any(isinstance(metric, MeanAveragePrecision) for metric in self._updates(name).metrics.values()):
+    def logged_names(self, name: str) -> list[str]:
+        """Announce those values of MeanAveragePrecision that are logged."""
+        names = super().logged_names(name)
+        if any(isinstance(metric, MeanAveragePrecision) for metric in self.metrics_of(name).values()):
             names += [f"{name}/{value}" for value in PRECISIONS if f"{name}/{value}" not in names]
         return names
 
-    def _results(self, name: str) -> dict[str, Tensor]:
+    def epoch_results(self, name: str) -> dict[str, Tensor]:
         """Leave out what is not announced, such as results by class, and -1 for sizes that do not occur."""
-        results, names = super()._results(name), self._names(name)
+        results, names = super().epoch_results(name), self.logged_names(name)
         return {name: value.to(self.device) for name, value in results.items() if name in names}
 
     def _in_other_mode(self, *inputs: Any) -> Any:

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from src.models.base import BaseModule
+from trainworks import BaseModule
 
 ANSWER = 200  # bytes that an answer goes on with
 
@@ -31,7 +31,7 @@ class LanguageModelModule(BaseModule):
 
     def answer(self, texts: Any, names: list[str] | None) -> list[Any]:
         """Return what each text, as bytes of shape (L,), goes on with, and how many bits a byte of it takes."""
-        from src.models.results import TextResult  # a training needs none
+        from trainworks import TextResult  # a training needs none
 
         results = []
         for text in texts:

@@ -5,8 +5,7 @@ from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.classification import MultilabelConfusionMatrix, MultilabelPrecisionRecallCurve
 
-from src.models.base import BaseModule
-from src.models.checks import pair
+from trainworks import BaseModule, inputs_and_targets
 
 
 class MultilabelModule(BaseModule):
@@ -19,7 +18,7 @@ class MultilabelModule(BaseModule):
 
     def step(self, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
         """Return loss, probabilities and targets of one batch."""
-        inputs, targets = pair(batch)
+        inputs, targets = inputs_and_targets(batch)
         logits = self.net(inputs)
         present = (targets > 0.5).long()  # MixUp makes them soft
         return self.loss(logits, targets.float()), torch.sigmoid(logits), present
@@ -39,7 +38,7 @@ class MultilabelModule(BaseModule):
 
     def answer(self, inputs: Tensor, names: list[str] | None) -> list[Any]:
         """Return which labels each input has."""
-        from src.models.results import LabelsResult  # a training needs none
+        from trainworks import LabelsResult  # a training needs none
 
         probabilities = self.outputs(inputs)
         names = names or [str(k) for k in range(probabilities.shape[1])]

@@ -2,9 +2,8 @@ from typing import Any
 
 from torch import Tensor
 
-from src.models.base import BaseModule
-from src.models.checks import pair
 from src.models.networks.rescaled import Rescaled
+from trainworks import BaseModule, inputs_and_targets
 
 
 class RegressorModule(BaseModule):
@@ -18,7 +17,7 @@ class RegressorModule(BaseModule):
 
     def step(self, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
         """Return loss, predictions and targets of one batch."""
-        inputs, targets = pair(batch)
+        inputs, targets = inputs_and_targets(batch)
         predictions = self.net(inputs).reshape(targets.shape)
         unit = self.net.std if isinstance(self.net, Rescaled) else 1.0
         return self.loss(predictions / unit, targets / unit), predictions, targets
@@ -29,7 +28,7 @@ class RegressorModule(BaseModule):
 
     def answer(self, inputs: Tensor, names: list[str] | None) -> list[Any]:
         """Return the number of each input, or its numbers by the names of the targets."""
-        from src.models.results import ValueResult  # a training needs none
+        from trainworks import ValueResult  # a training needs none
 
         rows = self.outputs(inputs).tolist()
         several = names or [str(k) for k in range(len(rows[0]))]

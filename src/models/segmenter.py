@@ -5,9 +5,7 @@ from torch import Tensor, nn
 from torchmetrics import Metric
 from torchmetrics.classification import MulticlassConfusionMatrix, MulticlassJaccardIndex
 
-from src.errors import UsageError
-from src.models.base import BaseModule
-from src.models.checks import pair
+from trainworks import BaseModule, UsageError, inputs_and_targets
 
 IGNORED = 255  # the class of pixels that count for nothing, as in PASCAL VOC and torch's usual ignore_index
 AUX_WEIGHT = 0.5  # of the auxiliary head, as where torchvision trained its own
@@ -28,7 +26,7 @@ class SegmenterModule(BaseModule):
 
     def step(self, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
         """Return loss, logits (B, K, H, W) and masks (B, H, W) of one batch."""
-        images, masks = pair(batch)
+        images, masks = inputs_and_targets(batch)
         if masks[0].numel() != masks.shape[-2:].numel():
             wanted = "a class for each pixel, shape (B, H, W) or (B, 1, H, W)"
             raise UsageError(f"masks must hold {wanted}, got {tuple(masks.shape)}; make colours classes in the dataset")
@@ -62,7 +60,7 @@ class SegmenterModule(BaseModule):
 
     def answer(self, images: Any, names: list[str] | None) -> list[Any]:
         """Return the mask of each image."""
-        from src.models.results import MaskResult  # a training needs none
+        from trainworks import MaskResult  # a training needs none
 
         batches = [images] if isinstance(images, Tensor) else [image[None] for image in images]
         results = []

@@ -4,9 +4,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from src.models.base import BaseModule
 from src.models.losses.elbo import elbo_terms
 from src.models.networks.vae import VAE
+from trainworks import BaseModule
 
 
 class VAEModule(BaseModule):

@@ -3,7 +3,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.conftest import DIGITS, ROOT, Train
+from trainworks.testing import ROOT, Train
+
+DIGITS = str(ROOT / "configs" / "digits.yaml")
 
 CONFIG = str(ROOT / "configs" / "vae.yaml")
 TINY = ("--model.net.encoder.layers", "[4]", "--model.net.decoder.layers", "[4, U]")
@@ -26,7 +28,7 @@ def test_showing_images_leaves_training_as_it_was(train: Train, tmp_path: Path) 
         (CONFIG, "--callbacks.samples.num_images 0", "num_images and every_n_epochs must be at least 1, got 0, 5"),
         (
             DIGITS,
-            "--callbacks.samples src.callbacks.SampleImages",
+            "--callbacks.samples src.callbacks.samples.SampleImages",
             "ClassifierModule has no sample(); take VAEModule or GANModule",
         ),
     ],

@@ -3,7 +3,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.conftest import DIGITS, ROOT, Train
+from trainworks.testing import ROOT, Train
+
+DIGITS = str(ROOT / "configs" / "digits.yaml")
 
 CONFIG = str(ROOT / "configs" / "gpt.yaml")
 TINY = ("--model.net.width", "8", "--model.net.num_layers", "1")
@@ -28,7 +30,7 @@ def test_showing_texts_leaves_training_as_it_was(train: Train, tmp_path: Path) -
         (CONFIG, ("--callbacks.samples.top_k", "0"), "at least 1, got 0.8, 200, 0 and 1"),
         (
             DIGITS,
-            ("--callbacks.samples", "src.callbacks.SampleTexts", "--callbacks.samples.prompt", "a"),
+            ("--callbacks.samples", "src.callbacks.samples.SampleTexts", "--callbacks.samples.prompt", "a"),
             "ClassifierModule has no generate(); take LanguageModelModule",
         ),
     ],

@@ -3,7 +3,7 @@ import pytest
 import torch
 from sklearn.datasets import load_diabetes
 
-from src.datamodules import DiabetesDataModule
+from src.datamodules.diabetes import DiabetesDataModule
 
 
 def test_442_patients_in_three_parts() -> None:

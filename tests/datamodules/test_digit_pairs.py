@@ -3,7 +3,8 @@ from typing import Any
 import pytest
 import torch
 
-from src.datamodules import DigitPairsDataModule, DigitsDataModule
+from src.datamodules.digit_pairs import DigitPairsDataModule
+from src.datamodules.digits import DigitsDataModule
 
 
 def load(kind: type, **arguments: Any) -> dict[str, Any]:

@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from src.datamodules import DigitScenesDataModule, DigitsDataModule, digit_scenes
-from src.datamodules.datasets import ArrayDataset, BoxDataset
+from src.datamodules import digit_scenes
+from src.datamodules.digit_scenes import DigitScenesDataModule
+from src.datamodules.digits import DigitsDataModule
+from trainworks.datamodules.datasets import ArrayDataset, BoxDataset
 
 FEW = {"num_train": 30, "num_val": 20, "num_test": 10}
 

@@ -1,6 +1,6 @@
 import torch
 
-from src.datamodules import DigitsDataModule
+from src.datamodules.digits import DigitsDataModule
 
 
 def splits(**arguments: int | float) -> dict[str, torch.Tensor]:

@@ -3,8 +3,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from src.datamodules import TextDataModule
-from src.errors import UsageError
+from src.datamodules.text import TextDataModule
+from trainworks.errors import UsageError
 
 TEXT = bytes(range(256)) * 4
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from src.models import ClassifierModule
+from src.models.classifier import ClassifierModule
 
 
 def make_module(loss: nn.Module) -> ClassifierModule:

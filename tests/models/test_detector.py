@@ -15,11 +15,12 @@ from torch.utils.data import DataLoader
 from torchmetrics.detection import MeanAveragePrecision
 from torchvision.models import detection
 
-from src.models import DetectorModule, load_model
-from src.models.losses import SumOfTerms
-from tests.conftest import ROOT, Train
-from tests.models.test_base import make_trainer
-from tests.test_exact_resume import STEPS, interrupted  # noqa: F401  (a fixture)
+from src.models.detector import DetectorModule
+from trainworks.models import load_model
+from trainworks.models.losses import SumOfTerms
+from trainworks.testing import ROOT, Train
+from trainworks.tests.models.test_base import make_trainer
+from trainworks.tests.test_exact_resume import STEPS, interrupted  # noqa: F401  (a fixture)
 
 CONFIG = str(ROOT / "configs" / "detection.yaml")
 SMALL = ("--data.num_train", "64", "--data.num_val", "32", "--data.num_test", "32")
@@ -197,15 +198,15 @@ def test_a_folder_of_images_with_boxes_through_a_config(train: Train, tmp_path: 
     coco = {"class_path": "torchvision.datasets.CocoDetection", "init_args": {"annFile": "coco/boxes.json"}}
     flip = {"class_path": "torchvision.transforms.v2.RandomHorizontalFlip"}
     scale = {"class_path": "torchvision.transforms.v2.ToDtype", "init_args": {"dtype": "torch.float32", "scale": True}}
-    each = {"class_path": "src.datamodules.transforms.PerSample", "init_args": {"transforms": [flip]}}
+    each = {"class_path": "trainworks.datamodules.transforms.PerSample", "init_args": {"transforms": [flip]}}
     arguments = {
         "root": "coco", "num_classes": 4, "batch_size": 4, "num_workers": 0, "collate": {
-            "class_path": "src.datamodules.transforms.KeepLists"
+            "class_path": "trainworks.datamodules.transforms.KeepLists"
         },
         "train_dataset": coco, "val_dataset": coco, "test_dataset": coco,
         "train_transform": [each, scale], "eval_transform": [scale],
     }  # fmt: skip
-    data = {"class_path": "src.datamodules.VisionDataModule", "init_args": arguments}
+    data = {"class_path": "trainworks.datamodules.VisionDataModule", "init_args": arguments}
     net = {"init_args": {"min_size": 64, "max_size": 64}}
     (tmp_path / "coco.yaml").write_text(yaml.safe_dump({"data": data, "model": {"init_args": {"net": net}}}))
     words = (*TINY, "--trainer.max_epochs", "12", "--trainer.log_every_n_steps", "1", "--model.optimizer.lr", "0.01")

@@ -13,9 +13,9 @@ from torch import nn
 from torch.utils._pytree import tree_leaves
 from torchmetrics.image.fid import FrechetInceptionDistance
 
-from src.datamodules import DigitsDataModule
-from src.models import load_model
-from tests.conftest import ROOT, Train
+from src.datamodules.digits import DigitsDataModule
+from trainworks.models import load_model
+from trainworks.testing import ROOT, Train
 
 CONFIG = str(ROOT / "configs" / "gan.yaml")
 SMALL = ("--model.generator.layers", "[8, U, 8]", "--model.discriminator.layers", "[8, M, 8]")

@@ -9,9 +9,10 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import Tensor, nn
 
-from src.datamodules import TextDataModule
-from src.models import LanguageModelModule, load_model
-from tests.conftest import ROOT, Train
+from src.datamodules.text import TextDataModule
+from src.models.language_model import LanguageModelModule
+from trainworks.models import load_model
+from trainworks.testing import ROOT, Train
 
 CONFIG = str(ROOT / "configs" / "gpt.yaml")
 TINY = ("--model.net.width", "8", "--model.net.num_layers", "1")

@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from src.models import MultilabelModule
-from tests.conftest import ROOT, Train
+from src.models.multilabel import MultilabelModule
+from trainworks.testing import ROOT, Train
 
 CONFIG = str(ROOT / "configs" / "multilabel.yaml")
 
@@ -76,7 +76,7 @@ def test_pairs_of_digits(train: Train) -> None:
 
 
 TABLE = {
-    "class_path": "src.datamodules.ArrayDataModule",
+    "class_path": "trainworks.datamodules.ArrayDataModule",
     "init_args": {"train": "table.csv", "targets": ["warm", "wet"], "batch_size": 20},
 }
 
@@ -90,12 +90,12 @@ def test_labels_in_the_columns_of_a_table(train: Train, tmp_path: Path) -> None:
     net = {"in_features": "${data.init_args.num_features}", "num_classes": count, "hidden": [16]}
     f1 = {"class_path": "torchmetrics.classification.MultilabelF1Score", "init_args": {"num_labels": count}}
     model = {
-        "net": {"class_path": "src.models.networks.MLP", "init_args": net},
+        "net": {"class_path": "src.models.networks.mlp.MLP", "init_args": net},
         "loss": "torch.nn.BCEWithLogitsLoss",
         "optimizer": {"class_path": "torch.optim.AdamW", "init_args": {"lr": 0.01}},
         "metrics": {"f1": f1},
     }
-    config = {"model": {"class_path": "src.models.MultilabelModule", "init_args": model}, "data": TABLE}
+    config = {"model": {"class_path": "src.models.multilabel.MultilabelModule", "init_args": model}, "data": TABLE}
     (tmp_path / "labels.yaml").write_text(json.dumps(config))
     result = train("--config", "labels.yaml", "--trainer.max_epochs", "15", "--run_name", "a")
     assert result.code == 0, result.err

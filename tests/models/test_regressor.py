@@ -11,10 +11,11 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import nn
 
-from src.datamodules import DiabetesDataModule
-from src.models import RegressorModule, load_model
-from src.models.networks import Rescaled
-from tests.conftest import ROOT, Train
+from src.datamodules.diabetes import DiabetesDataModule
+from src.models.networks.rescaled import Rescaled
+from src.models.regressor import RegressorModule
+from trainworks.models import load_model
+from trainworks.testing import ROOT, Train
 
 CONFIG = str(ROOT / "configs" / "diabetes.yaml")
 MARGIN = 1.05  # our error may be so much larger than ridge's; the test set has 88 patients

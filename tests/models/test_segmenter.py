@@ -12,10 +12,11 @@ from PIL import Image
 from torch import Tensor, nn
 from torchvision.models import segmentation
 
-from src.models import SegmenterModule, load_model
-from src.models.networks import UNet
-from tests.conftest import ROOT, Train
-from tests.test_exact_resume import STEPS, interrupted  # noqa: F401  (a fixture)
+from src.models.networks.unet import UNet
+from src.models.segmenter import SegmenterModule
+from trainworks.models import load_model
+from trainworks.testing import ROOT, Train
+from trainworks.tests.test_exact_resume import STEPS, interrupted  # noqa: F401  (a fixture)
 
 CONFIG = str(ROOT / "configs" / "segmentation.yaml")
 SMALL = ("--data.num_train", "96", "--data.num_val", "32", "--data.num_test", "32", "--model.net.widths", "[4, 8]")
@@ -131,7 +132,7 @@ def test_a_folder_of_images_with_masks_through_a_config(train: Train, tmp_path: 
     write_voc(tmp_path / "voc")
     voc = "torchvision.datasets.VOCSegmentation"
     sets = {name: {"class_path": voc, "init_args": {"image_set": name}} for name in ("train", "val")}
-    shift = {"class_path": "src.datamodules.transforms.RandomShift", "init_args": {"pixels": 8}}
+    shift = {"class_path": "trainworks.datamodules.transforms.RandomShift", "init_args": {"pixels": 8}}
     crop = {"class_path": "torchvision.transforms.v2.RandomResizedCrop", "init_args": {"size": 40, "scale": [0.6, 1]}}
     scale = {"class_path": "torchvision.transforms.v2.ToDtype", "init_args": {"dtype": "torch.float32", "scale": True}}
     arguments = {
@@ -139,7 +140,7 @@ def test_a_folder_of_images_with_masks_through_a_config(train: Train, tmp_path: 
         "train_dataset": sets["train"], "val_dataset": sets["val"], "test_dataset": sets["val"],
         "sample_transform": [crop], "train_transform": [shift, scale], "eval_transform": [scale],
     }  # fmt: skip
-    data = {"class_path": "src.datamodules.VisionDataModule", "init_args": arguments}
+    data = {"class_path": "trainworks.datamodules.VisionDataModule", "init_args": arguments}
     (tmp_path / "voc.yaml").write_text(yaml.safe_dump({"data": data}))
     words = ("--model.net.widths", "[8, 16]", "--model.optimizer.lr", "0.02", "--trainer.max_epochs", "12")
     result = train("--config", CONFIG, "--config", "voc.yaml", *words, "--trainer.log_every_n_steps", "1")

@@ -7,9 +7,9 @@ import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from src.datamodules import DigitsDataModule
-from src.models import load_model
-from tests.conftest import ROOT, Train
+from src.datamodules.digits import DigitsDataModule
+from trainworks.models import load_model
+from trainworks.testing import ROOT, Train
 
 CONFIG = str(ROOT / "configs" / "vae.yaml")
 TINY = ("--model.net.encoder.layers", "[4]", "--model.net.decoder.layers", "[4, U]")

@@ -3,7 +3,7 @@ import math
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from src.errors import UsageError
+from trainworks import UsageError
 
 
 class GPT(nn.Module):

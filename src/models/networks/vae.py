@@ -2,7 +2,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Categorical, Normal
 
-from src.errors import UsageError
+from trainworks import UsageError
 
 
 class VAE(nn.Module):

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from src.models.networks import FastCNN
+from src.models.networks.fast_cnn import FastCNN
 
 
 @pytest.fixture

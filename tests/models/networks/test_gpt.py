@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from src.models.networks import GPT
+from src.models.networks.gpt import GPT
 
 
 def make_net(**arguments: float) -> GPT:

@@ -3,7 +3,8 @@ from typing import Any
 import pytest
 import torch
 
-from src.models.networks import MLP, SmallCNN
+from src.models.networks.mlp import MLP
+from src.models.networks.small_cnn import SmallCNN
 
 
 @pytest.mark.parametrize(("hidden", "parameters"), [([], 650), ([16], 64 * 16 + 32 + 170)])

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from src.models.networks import Rescaled
+from src.models.networks.rescaled import Rescaled
 
 
 def test_outputs_are_in_the_targets_units() -> None:

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from src.models.networks import SmallPyramid
+from src.models.networks.small_pyramid import SmallPyramid
 
 
 def test_small_pyramid_gives_a_quarter_and_sees_the_whole() -> None:

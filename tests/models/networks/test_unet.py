@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from src.models.networks import UNet
+from src.models.networks.unet import UNet
 
 
 @pytest.mark.parametrize("size", [(32, 32), (17, 30), (3, 1)])

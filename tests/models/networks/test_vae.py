@@ -2,7 +2,8 @@ import pytest
 import torch
 from torch import nn
 
-from src.models.networks import VAE, SmallDecoder
+from src.models.networks.small_decoder import SmallDecoder
+from src.models.networks.vae import VAE
 
 
 def make_net(num_levels: int = 17, channels: int = 2, outputs: int = 6) -> VAE:

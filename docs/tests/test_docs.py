@@ -1,0 +1,168 @@
+"""What the README and the docs name is there, and the commands that they show are understood."""
+
+import ast
+import io
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from docs.make_rooms import ROOT  # no test of a project that was made out of this one: that has no docs
+from docs.tests.without import delete
+from tests.test_configs import write_arrays, write_fashion_mnist, write_finetune
+from trainworks.cli.command_line import CommandLine
+from trainworks.testing import QUICK, Train, write_images
+
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_and_files_are_there(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    links = [link.partition("#")[0] for link in re.findall(r"\]\(([^)]+)\)", text) if "://" not in link]
+    assert [link for link in links if link and not (page.parent / link).exists()] == []
+    named = set(re.findall(r"(?<![\w./*-])(?:configs|src|tests|docs)/[\w./]+\.(?:py|yaml|md)\b", text))
+    made_up = {"src/models/networks/my_net.py", "src/datamodules/my_data.py"}  # files that the reader writes, or had
+    made_up |= {"src/train.py", "src/eval.py"}
+    assert sorted(name for name in named - made_up if not (ROOT / name).exists() and "/x.yaml" not in name) == []
+
+
+def commands_of(text: str) -> list[list[str]]:
+    """Return the words after `train.py` of each command in a page, in order."""
+    text = text.replace("\\\n", " ")
+    found = re.findall(r"python train\.py ([^`\n&|;]+)", text)
+    written = [words for words in found if not words.startswith(("WORDS", "[")) and "..." not in words]
+    return [shlex.split(words, comments=True) for words in written]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_commands_are_understood(page: Path) -> None:
+    for words in commands_of(page.read_text(encoding="utf-8").replace("--batch N", "--batch 1")):
+        line = CommandLine.parse(words)
+        assert [file for file in line.files if file.startswith("configs/") and not (ROOT / file).exists()] == [], words
+
+
+WORLD = {  # what stands for names that the reader replaces
+    "C": "configs/digits.yaml",
+    "S": "sweeps/digits.yaml",
+    "configs/sweeps/digits.yaml": "sweeps/digits.yaml",
+    "RUN": "logs/digits/mine",
+    "logs/digits/NAME": "logs/digits/mine",
+    "P": "logs/digits/mine/checkpoints/best.ckpt",
+    "X": "new",
+    "NEW": "new",
+}
+FEWER = {"num_folds": "2", "num_seeds": "2", "trainer.devices": "1", "batch": "0", "trainer.max_epochs": "1"}
+APART = {  # what needs more than a folder, and the tests that run it
+    "merge": "runtime/test_fsdp.py",
+    "add": "cli/commands/test_new.py",
+    "update": "cli/commands/test_new.py",
+}
+
+
+def in_the_world(words: list[str]) -> list[str]:
+    """Return a command with what the reader replaces, in fewer steps."""
+    words = [WORLD.get(word, word) for word in words]
+    words = [FEWER.get(before.removeprefix("--"), word) for before, word in zip(["", *words], words, strict=False)]
+    files = {"configs/gpt.yaml": "text.txt", "configs/diabetes.yaml": "prices.csv"}
+    file = next((file for config, file in files.items() if config in words), "table.npz")
+    words = [file if word == "FILE" else word for word in words]
+    line = CommandLine.parse(words)
+    if line.command in (None, "fit", "repeat", "sweep") and not line.help and not line.print_config:
+        given = dict(zip(QUICK[::2], QUICK[1::2], strict=True))
+        words += [word for key, value in given.items() for word in (key, value) if key not in words]
+    words += ["--latency", "false"] if line.command == "export" else []
+    if "configs/overlays/compile.yaml" in words:
+        words += ["--callbacks.compile.backend", "eager"]
+    return words
+
+
+@pytest.fixture
+def world(train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Train:
+    """A clone's folder with data and runs, in which commands run."""
+    folder = tmp_path / "clone"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    (folder / "configs").symlink_to(ROOT / "configs")
+    sweep = (ROOT / "configs/sweeps/digits.yaml").read_text()
+    (folder / "sweeps").mkdir()
+    (folder / "sweeps/digits.yaml").write_text(sweep.replace("num_trials: 20", "num_trials: 2"))
+    (folder / "my_change.yaml").write_text("trainer: {max_epochs: 1}\n")
+    (folder / "text.txt").write_text("To be, or not to be. " * 400)
+    monkeypatch.setattr(sys, "stdin", io.StringIO("new/000.jpg\n"))
+    monkeypatch.setenv("TORCH_HOME", str(folder / "torch"))
+    write_finetune(folder / "DIR")
+    write_images(folder / "new", 2)
+    write_fashion_mnist(folder / "data")
+    write_arrays(folder / "arrays")
+    (folder / "arrays/a.npz").rename(folder / "table.npz")
+    (folder / "prices.csv").write_text("area,price\n" + "".join(f"{i},{i * i}.5\n" for i in range(40)))
+    (folder / "rows.csv").write_text(",".join(f"input_{i}" for i in range(7)) + "\n" + ",".join("1234567") + "\n")
+    data = {
+        "digits": [],
+        "image_folder": ["--data.root", "DIR"],
+        "arrays": ["--data.train", "table.npz"],
+        "fashion_mnist": [],
+    }
+    for config, words in data.items():
+        result = train("fit", "--config", f"configs/{config}.yaml", "--run_name", "mine", *words, *QUICK)
+        assert result.code == 0, result.err
+    for name in ("a", "b1"):
+        shutil.copytree(folder / "logs/digits/mine", folder / f"logs/digits/{name}")
+    for text in re.findall(r"```python\n(# src/\S+\.py\n.*?)```", PAGES[0].read_text(), re.DOTALL):
+        name = text.split("\n")[0][2:].removesuffix(".py").replace("/", ".")
+        sys.modules[name] = module = ModuleType(name)  # for good: the parser goes on listing the classes in it
+        exec(text, vars(module))
+    return train
+
+
+@pytest.mark.reach
+def test_commands_do_what_they_should(world: Train) -> None:
+    done, failed = list[list[str]](), []
+    for page in PAGES:
+        for words in commands_of(page.read_text(encoding="utf-8")):
+            if words[0] in APART or (words := in_the_world(words)) in done:
+                continue
+            if words[0] == "new":
+                shutil.rmtree(words[1], ignore_errors=True)
+            result = world(*words)
+            if result.code:
+                failed.append((page.name, words, result.err))
+            done.append(words)
+    assert failed == [] and len(done) > 40
+
+
+def test_the_errors_that_are_explained_exist() -> None:
+    own, _, _ = (ROOT / "docs/errors.md").read_text(encoding="utf-8").partition("## What the libraries say")
+    messages = re.findall(r"^\| `([^`]+)`", own, re.MULTILINE)
+    trees = [ast.parse(path.read_text(encoding="utf-8")) for path in (ROOT / "src").rglob("*.py")]
+    nodes = [node for tree in trees for node in ast.walk(tree) if isinstance(node, ast.Constant)]
+    said = "\n".join(node.value for node in nodes if isinstance(node.value, str))
+    pieces = [piece.strip() for message in messages for piece in message.split("…") if piece.strip(" ;:,")]
+    assert len(messages) > 25 and [piece for piece in pieces if piece not in said] == []
+
+
+@pytest.mark.reach
+def test_a_task_takes_as_few_lines_as_the_readme_says(tmp_path: Path) -> None:
+    config = ROOT / "configs/diabetes.yaml"
+    shutil.copytree(ROOT, copy := tmp_path / "clone", ignore=shutil.ignore_patterns(".*", "logs", "data"))
+    delete(config, copy)  # all that there is of the task
+    shutil.copy(ROOT / (rescaled := "src/models/networks/rescaled.py"), copy / rescaled)  # which no other uses
+    words = [sys.executable, "train.py", "--config", "configs/diabetes.yaml", *QUICK]
+    before = subprocess.run(words, cwd=copy, capture_output=True, text=True)
+    assert before.returncode == 2 and "no such file" in before.stderr
+    files = ["src/models/regressor.py", "src/datamodules/diabetes.py"]
+    for name in [*files, "configs/diabetes.yaml"]:  # a cloner's own, with whole class paths: no other file is touched
+        text = (ROOT / name).read_text()
+        for kind in ("Regressor", "Diabetes", "Rescaled"):
+            text = re.sub(rf"(src\.[a-z.]+\.)({kind}\w*)", rf"\1{kind.lower()}.\2", text)
+        (copy / name).write_text(text)
+    done = subprocess.run(words, cwd=copy, capture_output=True, text=True)
+    assert done.returncode == 0 and "test/rmse" in done.stdout, done.stderr
+    lines = sum(len((copy / name).read_text().splitlines()) for name in files)
+    assert lines <= 80 and f"| 2 files, {lines} lines, a config, no edits |" in PAGES[0].read_text()

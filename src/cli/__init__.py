@@ -1,1 +1,0 @@
-"""Machinery: from the words typed to a finished command."""

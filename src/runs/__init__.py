@@ -1,1 +1,0 @@
-"""Machinery: what is on the disk: run directories, checkpoints, YAML."""

@@ -1,1 +1,0 @@
-"""Machinery: processes, devices, signals, precision, memory."""

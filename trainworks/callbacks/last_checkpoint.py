@@ -1,0 +1,191 @@
+import os
+import random
+import shutil
+import time
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import Checkpoint
+
+from trainworks.models.base import BaseModule
+from trainworks.runs.files import replace
+from trainworks.runtime.signals import STOP, Stopped
+
+KEY = "exact"  # of what this callback adds to a checkpoint
+PROGRESS = ("ready", "started", "processed", "completed")
+
+
+class LastCheckpoint(Checkpoint):
+    """Keep the newest state of the training as last.ckpt, from which it continues to the very same weights.
+
+    A state is saved only between two optimizer steps, when everything that belongs to the step before is done: the
+    validation after it, schedulers, logging. That is at the start of a batch or of an epoch, and at the end. Then
+    nothing but the counters, the metric states of the running epoch and the generators of Python and numpy is needed
+    to go on exactly, since all else is drawn anew for each batch (see trainworks/datamodules/randomness.py).
+
+    A signal that asks the run to stop is obeyed at such a point too, after saving; see trainworks/runtime/signals.py.
+
+    Args:
+        dirpath: Folder of the checkpoints; a relative one is inside the run directory.
+        every_n_epochs: Save after so many epochs; 0 for never, but at the end it is always saved.
+        every_n_steps: Save after so many optimizer steps; null for never.
+        every_n_minutes: Save when so much time has passed since the last time; null for never.
+        num_older: So many states before the last are kept, as last-1.ckpt (the newest of them), last-2.ckpt, ...
+    """
+
+    def __init__(
+        self,
+        dirpath: str = "checkpoints",
+        every_n_epochs: int = 1,
+        every_n_steps: int | None = None,
+        every_n_minutes: float | None = 10.0,
+        num_older: int = 1,
+    ) -> None:
+        often = (1 if every_n_steps is None else every_n_steps, 1 if every_n_minutes is None else every_n_minutes)
+        if every_n_epochs < 0 or num_older < 0 or often[0] < 1 or often[1] <= 0:
+            wanted = "every_n_epochs and num_older must be at least 0, every_n_steps 1, every_n_minutes above 0"
+            got = f"{every_n_epochs}, {num_older}, {every_n_steps}, {every_n_minutes}"
+            raise ValueError(f"LastCheckpoint: {wanted}; got {got}")
+        self.path = Path(dirpath) / "last.ckpt"
+        self.every_n_epochs, self.every_n_steps = every_n_epochs, every_n_steps
+        self.every_n_minutes, self.num_older = every_n_minutes, num_older
+        self.enabled = True
+        self._point: str | None = None  # where in the training the state is saved just now
+        self._saved_step, self._saved_time = -1, time.monotonic()
+        self._loaded: dict[str, Any] | None = None
+        self._agreement: Any = None  # where there are several ranks
+        self._wanted = 0
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Continue where the loaded state ended, if one was loaded, and begin to listen for signals."""
+        self._saved_step, self._saved_time, self._wanted = trainer.global_step, time.monotonic(), 0
+        if trainer.world_size > 1:
+            from trainworks.runtime.agreement import Agreement
+
+            self._agreement = Agreement()
+        if self._loaded is not None:
+            from trainworks.callbacks.helpers.continuation import go_on
+
+            go_on(trainer, self._loaded)
+            self._loaded = None
+        STOP.install()  # Lightning has just put its own handlers in place, which can hang under DDP (its issue 20806)
+        STOP.deferred = True
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        """Save or stop between two steps, if it is time to."""
+        wish = self._wish()
+        self._wanted = max(self._wanted, wish if self._agreement is None else self._agreement.exchange(wish))
+        if batch_idx % trainer.accumulate_grad_batches:
+            return  # within a window of accumulation the gradients would be lost
+        steps = self.every_n_steps is not None and trainer.global_step % self.every_n_steps == 0
+        if self._wanted or (steps and trainer.global_step != self._saved_step):
+            self._save(trainer, "batch")
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Save or stop between two epochs, if it is time to."""
+        epoch = trainer.current_epoch
+        due = self.every_n_epochs and epoch % self.every_n_epochs == 0 and trainer.global_step != self._saved_step
+        if epoch and (due or self._wanted):
+            self._save(trainer, "epoch")
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Let a signal end a validation at once where no other process waits; nothing but time is lost."""
+        STOP.deferred = STOP.deferred and trainer.world_size > 1
+        if STOP.signum and not STOP.deferred and not trainer.sanity_checking:
+            raise Stopped(STOP.signum)
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Listen for signals between the steps again."""
+        STOP.deferred = not trainer.sanity_checking and trainer.state.fn == "fit"
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Save the end."""
+        self._save(trainer, "end")
+        STOP.deferred = False
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Stop listening."""
+        STOP.deferred = False
+
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Add what an exact continuation needs; this is called on every rank."""
+        if self._point is None:  # another callback saves, at a point that is none of ours
+            return
+        name, keys, *rest = np.random.get_state(legacy=True)
+        own: dict[str, Any] = {"python": random.getstate(), "numpy": (name, np.asarray(keys).tolist(), *rest)}
+        own["sums"] = pl_module.metric_state() if isinstance(pl_module, BaseModule) else None
+        ranks: list[Any] = [own]
+        if trainer.world_size > 1:
+            ranks = [None] * trainer.world_size
+            dist.all_gather_object(ranks, own, self._agreement.group)
+        metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        _complete(checkpoint["loops"]["fit_loop"], self._point)
+        checkpoint[KEY] = {"finished": self._point == "end", "ranks": ranks, "metrics": metrics}
+        checkpoint[KEY] |= {"folder": os.path.realpath(self.path.parent), "device": device_name(trainer)}
+
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Keep what `on_train_start` needs; in a run that was moved, let the other callbacks find their files."""
+        self._loaded = checkpoint.get(KEY)
+        if self._loaded is not None:
+            from trainworks.callbacks.helpers.continuation import moved
+
+            folders = self._loaded["folder"], os.path.realpath(self.path.parent)
+            checkpoint["callbacks"] = moved(checkpoint["callbacks"], *folders)
+
+    def _wish(self) -> int:
+        """Return what this process wants: a signal's number, or 1 for saving because of the time, or 0."""
+        late = self.every_n_minutes is not None and time.monotonic() - self._saved_time > 60 * self.every_n_minutes
+        return STOP.signum + 1 if STOP.signum else int(late)
+
+    def _save(self, trainer: Trainer, point: str) -> None:
+        wanted, self._wanted = self._wanted, 0
+        if self.enabled:
+            if trainer.is_global_zero:
+                for logger in trainer.loggers:
+                    getattr(getattr(logger, "experiment", None), "flush", lambda: None)()
+                getattr(trainer.strategy.checkpoint_io, "wait", lambda: None)()  # what is still being written
+                self._rotate()
+            self._point = point
+            try:
+                trainer.save_checkpoint(self.path, weights_only=False)
+            finally:
+                self._point = None
+        self._saved_step, self._saved_time = trainer.global_step, time.monotonic()
+        if wanted > 1:
+            raise Stopped(wanted - 1)
+
+    def _rotate(self) -> None:
+        """Keep the files before; last.ckpt itself stays in place until it is replaced."""
+        names = [self.path, *(self.path.with_name(f"last-{age + 1}.ckpt") for age in range(self.num_older))]
+        for newer, older in reversed(list(pairwise(names))):
+            if newer.exists():
+                temporary = newer if newer.is_dir() else older.with_suffix(".tmp")
+                if temporary is not newer:
+                    temporary.unlink(missing_ok=True)
+                    try:
+                        os.link(newer, temporary)
+                    except OSError:  # a file system without links
+                        shutil.copyfile(newer, temporary)
+                replace(temporary, older)
+
+
+def device_name(trainer: Trainer) -> str:
+    """Return the kind of device that the trainer uses, such as cpu or the name of a GPU."""
+    device = trainer.strategy.root_device
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+
+
+def _complete(loops: dict[str, Any], point: str) -> None:
+    """Let the counters say that everything begun is done, in place; the batch or epoch that begins is not counted."""
+    batches, epochs = loops["epoch_loop.batch_progress"], loops["epoch_progress"]
+    for counters in (batches,) if point == "batch" else (batches, epochs):
+        for part in ("total", "current"):
+            counters[part] |= dict.fromkeys(PROGRESS, counters[part]["processed"])
+    batches["is_last_batch"] = False
+    if point != "batch":
+        batches["current"] |= dict.fromkeys(PROGRESS, 0)

@@ -1,0 +1,78 @@
+import copy
+from collections.abc import Iterator
+from typing import Any
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+from torch import Tensor
+
+from trainworks.callbacks.helpers.batch import loss_of
+
+NEAR_ZERO, SOME = 0.1, 0.7  # shares of the first loss
+AVERAGED = 10  # last losses
+
+
+class Overfit(Callback):
+    """Train on one batch again and again, and say whether its loss came near zero: a network that learns can do that.
+
+    Batch transforms are those of evaluation, and what each sample drew stays. `trainer.max_epochs 1` is enough.
+
+    Args:
+        num_steps: How often the batch comes, at least 1.
+    """
+
+    def __init__(self, num_steps: int = 200) -> None:
+        if num_steps < 1:
+            raise ValueError(f"callbacks.overfit.num_steps must be at least 1, got {num_steps}")
+        self.num_steps = num_steps
+        self._losses: list[Tensor] = []
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Let the data serve one batch."""
+        data: Any = trainer.datamodule or pl_module  # type: ignore[attr-defined]
+        if stage == "fit":
+            loader = data.train_dataloader
+            data.train_dataloader = lambda: _Repeated(next(iter(loader())), self.num_steps)
+            data.train_transform = getattr(data, "eval_transform", [])
+
+    def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        """Keep the loss, on its device."""
+        if (loss := loss_of(outputs)) is not None:
+            self._losses.append(loss * trainer.accumulate_grad_batches)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Say how far it came."""
+        if trainer.is_global_zero and self._losses:
+            print(verdict([float(loss) for loss in self._losses]))
+
+
+def verdict(losses: list[float]) -> str:
+    """Say what the losses of one batch, in the order of the steps, tell of the network."""
+    last = losses[-AVERAGED:]
+    first, end = losses[0], sum(last) / len(last)
+    change = f"from {first:.3g} to {end:.3g} in {len(losses)} steps"
+    if min(first, end) < 0:
+        return f"the loss of one batch went {change}; it can be negative, so look whether it fell as far as it can"
+    if end < NEAR_ZERO * first:
+        return f"the loss of one batch fell {change}, near zero: the network can learn"
+    if end < SOME * first:
+        return (
+            f"the loss of one batch fell {change}: the network learns, but zero is far. A VAE's or a detector's loss, "
+            "and one with label smoothing, ends above zero; else try more callbacks.overfit.num_steps"
+        )
+    return (
+        f"the loss of one batch stayed high, {change}: look at the learning rate (ten times more or less), at what "
+        "goes in (values, labels), and whether the loss fits the last layer"
+    )
+
+
+class _Repeated:
+    """One batch as a loader that gives a copy of it so many times, since transforms may work in place."""
+
+    def __init__(self, batch: Any, length: int) -> None:
+        self.batch, self.length = batch, length
+
+    def __iter__(self) -> Iterator[Any]:
+        return (copy.deepcopy(self.batch) for _ in range(self.length))
+
+    def __len__(self) -> int:
+        return self.length

@@ -1,0 +1,132 @@
+import contextlib
+import sys
+from collections.abc import Collection
+from typing import Any
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+from torch import Tensor
+
+from trainworks.callbacks.helpers.batch import new_values
+from trainworks.errors import RunFailure, UsageError, did_you_mean
+from trainworks.models.base import BaseModule
+from trainworks.models.evaluation_sets import check_steps
+from trainworks.runs.checkpoint_io import check_plain
+
+
+class StartCheck(Callback):
+    """See before the first step that every monitored metric will be there, and let schedulers wait for theirs.
+
+    What a `BaseModule` announces and what the sanity validation logged counts as known. A scheduler that watches a
+    validation steps only after epochs in which there was one.
+
+    Args:
+        spare: A ModelCheckpoint that keeps nothing where nobody logs what it monitors, instead of being an error.
+
+    Raises:
+        UsageError: If a step cannot tell several sets apart; if a checkpoint, early stopping or a scheduler monitors an
+            unknown metric; or if a checkpoint could not be read back.
+    """
+
+    def __init__(self, spare: Any = None) -> None:
+        self.spare = spare
+        self.seen: set[str] = set()  # names of what validations logged
+        self.started = False  # whether any loop's first batch was asked for; an error before that is a wrong setting
+        self._before: dict[str, Tensor] = {}
+        self._fresh = False  # whether this epoch has validated
+        self._frequencies: list[tuple[Any, int]] = []  # of schedulers that watch a metric
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """See what several sets need."""
+        check_steps(trainer, pl_module)
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Compare every monitor with what is known to be logged, and see that what is saved can be read."""
+        _check_states(trainer, pl_module)
+        self.started, validates, known = True, _validates(trainer), set(self.seen)
+        if is_ours := isinstance(pl_module, BaseModule):
+            known.update(pl_module.metric_names("train"), pl_module.metric_names("val") if validates else ())
+        self.adopt_monitor(known)
+        for owner, monitor in _monitors(trainer):
+            # what another's module logs in training is not known, and without a sanity validation nothing is
+            unsure = (not is_ours and not monitor.startswith("val")) or (not known and validates)
+            if monitor not in known and not unsure:
+                self._refuse(trainer, pl_module, owner, monitor, known)
+        plateaus = [config for config in trainer.lr_scheduler_configs if config.reduce_on_plateau]
+        self._frequencies = [(config, config.frequency) for config in plateaus if config.interval == "epoch"]
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Let schedulers that watch a validation step after this epoch if it had one; Lightning asks just after."""
+        for config, frequency in self._frequencies:
+            comes_later = not self.seen and config.monitor not in trainer.callback_metrics and _validates(trainer)
+            waits = comes_later or (config.monitor in self.seen and not self._fresh)
+            config.frequency = sys.maxsize if waits else frequency
+        self._fresh = False
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Keep the metrics before it."""
+        self.started, self._before = True, dict(trainer.callback_metrics)
+
+    on_test_start = on_predict_start = on_validation_start
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Note what validation logs, and look for a monitor that nothing was known of at the start."""
+        self.seen |= new_values(trainer.callback_metrics, self._before).keys()
+        if trainer.state.fn == "fit" and not trainer.sanity_checking:
+            self.adopt_monitor(self.seen)
+            self._fresh, monitor = True, getattr(self.spare, "monitor", None)
+            if monitor is not None and monitor not in trainer.callback_metrics:
+                self._refuse(trainer, pl_module, self.spare, monitor, self.seen)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a run that continues could not know, since it begins without a sanity validation."""
+        return {"seen": sorted(self.seen), "fresh": self._fresh}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from what `state_dict` returned."""
+        self.seen, self._fresh = set(state_dict["seen"]), state_dict["fresh"]
+
+    def adopt_monitor(self, known: Collection[str]) -> None:
+        """Let the checkpoint that can be spared monitor val_loss where that is logged and val/loss is not."""
+        near = str(getattr(self.spare, "monitor", None)).replace("/", "_")
+        if near in known and self.spare.monitor not in known:
+            self.spare.monitor = near
+
+    def _refuse(self, trainer: Trainer, module: LightningModule, owner: Any, monitor: str, known: set[str]) -> None:
+        """Stop, or go on without the checkpoints that can be spared."""
+        names = ", ".join(sorted(known)) or "nothing"
+        what = f"'{monitor}', which {type(module).__name__} does not log"
+        if owner is not self.spare:
+            near = did_you_mean(monitor, known)
+            raise UsageError(f"{type(owner).__name__} monitors {what}{near}; it logs {names}")
+        owner.save_top_k, self.spare = 0, None
+        if trainer.is_global_zero:
+            advice = f"; it logs {names}: choose one with --callbacks.best.monitor" if known else ""
+            reason = f"it would monitor {what}{advice}" if _validates(trainer) else "there is no validation"
+            print(f"no best checkpoint is kept, the last weights count: {reason}")
+
+
+def _check_states(trainer: Any, module: LightningModule) -> None:
+    """See that module, data and callbacks put nothing into a checkpoint that could not be read back."""
+    added: dict[str, Any] = {}
+    with contextlib.suppress(Exception):  # it may look for what is not there yet; the first save then tells
+        module.on_save_checkpoint(added)
+    owners = [module, *trainer.callbacks, *([] if trainer.datamodule is None else [trainer.datamodule])]
+    try:
+        check_plain(added | {type(owner).__name__: owner.state_dict() for owner in owners})
+    except RunFailure as failure:
+        raise UsageError(str(failure)) from None
+
+
+def _validates(trainer: Any) -> bool:
+    """Whether there will be a validation with at least one batch."""
+    splits = getattr(trainer.datamodule, "splits", None)
+    has_data = not splits or any(name.partition("/")[0] == "val" for name in splits)
+    is_empty = trainer.val_dataloaders is not None and not sum(trainer.num_val_batches)
+    return trainer.enable_validation and has_data and not is_empty
+
+
+def _monitors(trainer: Any) -> list[tuple[Any, str]]:
+    """Return who monitors what."""
+    found = [(callback, getattr(callback, "monitor", None)) for callback in trainer.callbacks]
+    found += [(config.scheduler, config.monitor) for config in trainer.lr_scheduler_configs if config.reduce_on_plateau]
+    return [(owner, monitor) for owner, monitor in found if isinstance(monitor, str)]

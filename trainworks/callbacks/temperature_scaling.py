@@ -1,0 +1,83 @@
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from trainworks.callbacks.helpers.media import never_fatal, send_media, steps_so_far
+from trainworks.errors import UsageError
+from trainworks.models.metrics.reliability_diagram import ReliabilityDiagram
+
+
+class TemperatureScaling(Callback):
+    """Fit one number to a validation, so that a classifier's probabilities tell how often it is right.
+
+    All logits are divided by it, which changes no answer (arXiv:1706.04599). `validate --calibrate true` uses this and
+    keeps the number in the checkpoint. Figures calibration/before and calibration/after show what it does.
+
+    Args:
+        keep: Gets the number at the end.
+
+    Raises:
+        UsageError: If the module is no classifier, several processes validate, or no answer is wrong.
+    """
+
+    def __init__(self, keep: Callable[[float], None]) -> None:
+        self.keep = keep
+        self._logits: list[Tensor] = []
+        self._targets: list[Tensor] = []
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Look whether it can be done."""
+        if not hasattr(pl_module, "temperature"):
+            raise UsageError(f"--calibrate true needs a ClassifierModule, got {type(pl_module).__name__}")
+        if trainer.world_size > 1:
+            raise UsageError(f"--calibrate true needs one process, got {trainer.world_size}; set --trainer.devices 1")
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Begin with the logits as they are, whatever the checkpoint holds."""
+        pl_module.temperature = 1.0  # type: ignore[assignment]
+
+    def on_validation_batch_end(
+        self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
+        """Keep logits and classes."""
+        if dataloader_idx == 0:
+            self._logits.append(outputs["predictions"].float().cpu())
+            self._targets.append(outputs["targets"].cpu())
+
+    def on_validation_end(self, trainer: Trainer, pl_module: Any) -> None:
+        """Fit, say what it changed, and draw both diagrams."""
+        logits, targets = torch.cat(self._logits), torch.cat(self._targets)
+        if bool((logits.argmax(dim=1) == targets).all()):
+            found = f"all {len(targets)} validation samples are answered right, so the best one is 0"
+            raise UsageError(f"--calibrate true cannot tell a temperature: {found}; validate on more samples")
+        pl_module.temperature = fitted_temperature(logits, targets)
+        said = []
+        for name, scaled in (("before", logits), ("after", logits / pl_module.temperature)):
+            diagram = ReliabilityDiagram()
+            diagram.update(scaled, targets)
+            said.append(f"{name} {float(cross_entropy(scaled, targets)):.4f}")
+            with never_fatal(f"calibration/{name}"):
+                send_media(trainer, f"calibration/{name}", diagram.plot()[0], steps_so_far(trainer))
+        self.keep(pl_module.temperature)
+        print(f"temperature {pl_module.temperature:.4f}; cross-entropy of the validation {', '.join(said)}")
+
+
+def fitted_temperature(logits: Tensor, targets: Tensor) -> float:
+    """Return what to divide logits (N, K) by for the least cross-entropy with classes (N,)."""
+    with torch.inference_mode(False), torch.enable_grad():
+        logits, targets = logits.clone(), targets.clone()
+        log_temperature = nn.Parameter(torch.zeros(()))
+        optimizer: Any = torch.optim.LBFGS([log_temperature], max_iter=100, line_search_fn="strong_wolfe")
+
+        def closure() -> Tensor:
+            optimizer.zero_grad()
+            loss: Any = cross_entropy(logits / log_temperature.exp(), targets)
+            loss.backward()
+            return loss
+
+        optimizer.step(closure)
+        return float(log_temperature.detach().exp())

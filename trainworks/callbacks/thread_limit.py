@@ -1,0 +1,48 @@
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+from trainworks.callbacks.helpers.batch import inputs_of
+from trainworks.runtime.cores import allowed_cores
+from trainworks.runtime.threads import is_stated, worthwhile_threads
+
+BATCHES = [f"on_{stage}_batch_start" for stage in ("train", "validation", "test", "predict")]
+
+
+class ThreadLimit(Callback):
+    """Let torch take as many threads as the network is worth, from the first batch on, the same on every rank.
+
+    Args:
+        begun: The number that a run which continues began with: it goes on with it, for the same sums.
+        keep: Gets the number, to keep it with the run.
+    """
+
+    def __init__(self, begun: int | None = None, keep: Callable[[int], object] | None = None) -> None:
+        self.begun, self.keep = begun, keep
+        self._most, self._stated = torch.get_num_threads(), is_stated()
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Take what the run began with."""
+        if self.begun is not None:
+            torch.set_num_threads(self.begun)
+
+    def _choose(self, trainer: Any, pl_module: LightningModule, batch: Any, *_: Any) -> None:
+        """Look at the first batch of the command, and at no other."""
+        if trainer.sanity_checking:
+            return
+        for name in BATCHES:
+            setattr(self, name, None)  # which Lightning passes over
+        number = self._most
+        if not self._stated:
+            cores = min(self._most, allowed_cores(trainer.num_devices))
+            number = worthwhile_threads(pl_module, inputs_of(batch), cores)
+        number = trainer.strategy.broadcast(number)
+        if self.begun not in (None, number) and trainer.is_global_zero:
+            print(f"the run goes on with {self.begun} threads, as it began; a new one would take {number} here")
+        torch.set_num_threads(self.begun or number)
+        if self.keep is not None and trainer.is_global_zero:
+            self.keep(self.begun or number)
+
+    on_train_batch_start = on_validation_batch_start = on_test_batch_start = on_predict_batch_start = _choose  # type: ignore[assignment]

@@ -1,0 +1,60 @@
+from typing import Any
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+from trainworks.models.predict import build
+
+
+class TrialReport(Callback):
+    """Report a metric after each validation to the search that this training is a trial of, and stop if it says so.
+
+    The command `sweep` adds it. A training that was stopped has the epoch among its trial's attributes, as `pruned`.
+
+    Args:
+        storage: File or URL of the study, see `open_storage`.
+        study: Name of the study.
+        trial_id: Number of the trial in its storage.
+        metric: What is reported.
+        pruner: Class path and arguments of what decides.
+    """
+
+    def __init__(self, storage: str, study: str, trial_id: int, metric: str, pruner: dict[str, Any]) -> None:
+        self.storage, self.study, self.trial_id = storage, study, trial_id
+        self.metric, self.pruner = metric, pruner
+        self._trial: Any = None
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Report, and stop a training that is not at its end anyway."""
+        if trainer.sanity_checking:
+            return
+        pruned, epoch = False, trainer.current_epoch
+        if trainer.is_global_zero and (value := trainer.callback_metrics.get(self.metric)) is not None:
+            trial = self._open()
+            trial.report(float(value), epoch)
+            pruned = epoch + 1 != trainer.max_epochs and trial.should_prune()
+            if pruned:
+                trial.set_user_attr("pruned", epoch)
+        if trainer.strategy.reduce_boolean_decision(pruned, all=False):
+            trainer.should_stop = True
+
+    def _open(self) -> Any:
+        if self._trial is None:
+            import optuna
+
+            pruner = build(self.pruner, optuna.pruners.BasePruner, "pruner")
+            study = optuna.load_study(study_name=self.study, storage=open_storage(self.storage), pruner=pruner)
+            self._trial = optuna.trial.Trial(study, self.trial_id)
+        return self._trial
+
+
+def open_storage(where: str) -> Any:
+    """Return the storage of a study: a database for a URL, a journal for a file's path."""
+    import optuna
+    from optuna.storages.journal import JournalFileBackend
+
+    if "://" in where:
+        from sqlalchemy.pool import NullPool
+
+        # no connection is left open: a server has a hundred, an array may have more workers
+        return optuna.storages.RDBStorage(where, engine_kwargs={"poolclass": NullPool})
+    return optuna.storages.JournalStorage(JournalFileBackend(where))

@@ -1,0 +1,61 @@
+"""python train.py validate|test|predict: run one checkpoint over one part of the data."""
+
+from importlib import import_module
+
+from lightning.pytorch.utilities.model_helpers import is_overridden
+
+from trainworks.callbacks.helpers.batch import new_values
+from trainworks.cli.builder import CLI, has_loader
+from trainworks.errors import UsageError
+
+
+class NothingToDo(UsageError):
+    """The module has no such step, or the data no such part."""
+
+
+def evaluate(cli: CLI, stage: str, path: str | None) -> None:
+    """Run validate, test or predict with a checkpoint, or weights as they are; set `cli.metrics` and `cli.results`."""
+    trainer, module, datamodule = cli.trainer, cli.model, cli.datamodule
+    if "input" in cli.request.line.options:
+        from trainworks.cli.commands.answer import serve_input
+
+        serve_input(cli)
+    elif missing := _missing(cli, stage):
+        raise NothingToDo(missing)
+    if cli.request.line.evaluates:
+        from trainworks.cli.existing import show_at_its_step
+
+        show_at_its_step(trainer, path)
+    if cli.request.line.options.get("calibrate") == "true":
+        import_module("trainworks.cli.commands.calibrate").calibrate(cli)  # a project may be without it
+    try:
+        if stage == "predict":
+            trainer.predict(module, datamodule, return_predictions=False, ckpt_path=path, weights_only=True)
+        else:
+            run = trainer.validate if stage == "validate" else trainer.test
+            run(module, datamodule, path, verbose=False, weights_only=True)
+    except (TypeError, AttributeError) as error:
+        if "An invalid dataloader was returned" in str(error):
+            raise NothingToDo(str(error).split(". Found")[0]) from None
+        if stage == "predict" and not is_overridden("predict_step", module):
+            what = f"{type(module).__name__} has no predict_step, and its forward cannot take a batch of this data"
+            raise NothingToDo(f"{what}: {error}") from error
+        raise
+    results = new_values(trainer.callback_metrics, {})
+    cli.metrics |= results
+    cli.results = results or cli.results
+
+
+def _missing(cli: CLI, stage: str) -> str | None:
+    """Say what a stage would need and neither module nor data have; None if all is there."""
+    module, datamodule = cli.model, cli.datamodule
+    name, short = type(module).__name__, "val" if stage == "validate" else stage
+    step = "validation_step" if stage == "validate" else f"{stage}_step"
+    if not is_overridden(step, module) and not (stage == "predict" and is_overridden("forward", module)):
+        return f"{name} has no {step}"
+    if not has_loader(short, module, datamodule):
+        return f"{name if datamodule is None else type(datamodule).__name__} has no {short}_dataloader"
+    splits = getattr(datamodule, "splits", None)  # known after a training
+    if stage == "test" and splits and not any(split.partition("/")[0] == "test" for split in splits):
+        return "the data has no test split"
+    return None

@@ -1,0 +1,31 @@
+"""python train.py find_batch_size --config C: how many samples fit into memory at once."""
+
+from typing import Any
+
+from lightning.pytorch.tuner.tuning import Tuner
+
+from trainworks.cli.builder import CLI
+from trainworks.errors import UsageError
+
+
+def find_batch_size(cli: CLI) -> None:
+    """Try larger and larger batches with Lightning's tuner, and print how to keep the one that the config asks for."""
+    trainer, module = cli.trainer, cli.model
+    datamodule: Any = cli.datamodule
+    if not isinstance(getattr(datamodule, "batch_size", None), int):
+        kind = type(module if datamodule is None else datamodule).__name__
+        raise UsageError(f"find_batch_size needs data with an attribute batch_size, which {kind} has not")
+    wanted = datamodule.batch_size * trainer.accumulate_grad_batches
+    trainer.accumulate_grad_batches = 1
+    datamodule.batch_size = least = trainer.world_size  # Lightning's first trial takes the loader that is there already
+    found = Tuner(trainer).scale_batch_size(module, datamodule=datamodule, init_val=least, max_trials=30)
+    print(f"\n{found} samples fit into memory at once (or are all there are)")
+    size = wanted
+    while size > (found or 1) and size % 2 == 0:
+        size //= 2
+    if size > (found or 1):
+        print(f"the batch of {wanted} does not fit and cannot be halved often enough; choose a power of 2")
+    elif size == wanted:
+        print(f"the batch of {wanted} fits as it is")
+    else:
+        print(f"for batches of {wanted}: --data.batch_size {size} --trainer.accumulate_grad_batches {wanted // size}")

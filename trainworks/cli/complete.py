@@ -1,0 +1,81 @@
+"""Completion of the command line in a shell, through argcomplete. Nothing heavy is imported here."""
+
+import itertools
+import json
+import os
+from argparse import ArgumentParser
+from collections.abc import Iterator
+from typing import Any
+
+import argcomplete
+from argcomplete.completers import FilesCompleter
+
+from trainworks.cli.command_line import COMMANDS, OPTIONS, SWITCHES
+from trainworks.cli.request import merged
+from trainworks.errors import UsageError
+from trainworks.root import SCHEMA
+from trainworks.runs.yaml_files import load_file
+
+
+def complete() -> None:
+    """Answer with commands, files, options, and the keys and values that the configuration typed so far can have.
+
+    Keys and values are those of `configs/schema.json`, which `python train.py schema` writes; without it, the keys
+    that the configuration has. The process ends here.
+    """
+    words = os.environ["COMP_LINE"].split()
+    parser = ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("command", nargs="?", choices=COMMANDS)
+    parser.add_argument("words", nargs="*").completer = FilesCompleter()  # type: ignore[attr-defined]
+    files = parser.add_argument("--config", "-c", action="append")
+    files.completer = FilesCompleter(("yaml",))  # type: ignore[attr-defined]
+    for name in OPTIONS:
+        parser.add_argument(f"--{name}", choices=("true", "false") if name in SWITCHES else None)
+    try:
+        named = [after for word, after in itertools.pairwise(words) if word in ("--config", "-c")]
+        config = merged([(path, load_file(path)) for path in named])
+    except UsageError:  # a name that is not whole yet
+        config = {}
+    keys = dict(_keys(json.loads(SCHEMA.read_text(encoding="utf-8")), config) if SCHEMA.exists() else _plain(config))
+    for key, choices in keys.items():
+        parser.add_argument(f"--{key}", choices=choices or None)
+    argcomplete.autocomplete(parser, always_complete_options=False)
+
+
+def _plain(node: Any, prefix: str = "") -> Iterator[tuple[str, list[str]]]:
+    for name, value in node.items() if isinstance(node, dict) else ():
+        inner = prefix if name == "init_args" else f"{prefix}{name}."
+        if inner != prefix and name != "class_path":
+            yield inner[:-1], []
+        yield from _plain(value, inner)
+
+
+def _keys(schema: dict[str, Any], config: Any) -> Iterator[tuple[str, list[str]]]:
+    """Yield each key that can be typed, without `init_args`, and the values that it can have where they are listed."""
+
+    def forms(node: Any) -> Iterator[dict[str, Any]]:
+        if "$ref" in node:
+            yield from forms(schema["$defs"][node["$ref"].rpartition("/")[2]])
+        for inner in node.get("anyOf", ()):
+            yield from forms(inner)
+        yield node
+
+    def keys(node: dict[str, Any], value: Any, prefix: str) -> Iterator[tuple[str, list[str]]]:
+        value = {"class_path": value} if isinstance(value, str) else value if isinstance(value, dict) else {}
+        for form in forms(node):
+            properties = form.get("properties", {})
+            if "class_path" in properties:
+                if properties["class_path"].get("const") == value.get("class_path"):
+                    yield from keys(properties["init_args"], value.get("init_args"), prefix)
+                continue
+            named = form.get("additionalProperties")  # callbacks, metrics: any name
+            properties = properties or (dict.fromkeys(value, named) if isinstance(named, dict) else {})
+            for name in properties.keys() - {"init_args", "dict_kwargs"}:
+                yield prefix + name, sorted(set(choices(properties[name])))
+                yield from keys(properties[name], value.get(name), f"{prefix}{name}.")
+
+    def choices(node: dict[str, Any]) -> Iterator[str]:
+        for form in forms(node):
+            yield from ["true", "false"] if "boolean" in form.get("type", ()) else map(str, form.get("enum", ()))
+
+    yield from keys({**schema, "$defs": {}}, config, "")

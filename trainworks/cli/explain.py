@@ -1,0 +1,218 @@
+"""What went wrong, said in a few lines. Only loaded when something did."""
+
+import errno
+import importlib
+import inspect
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+import traceback
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch import Trainer
+from lightning.pytorch.utilities.exceptions import MisconfigurationException  # type: ignore[attr-defined]
+from lightning.pytorch.utilities.memory import is_oom_error
+
+from trainworks.cli.command_line import OPTIONS
+from trainworks.cli.parser import MISTAKES
+from trainworks.cli.report import shown_path
+from trainworks.errors import RunFailure, UsageError, did_you_mean
+from trainworks.models.misfit import refused_by
+from trainworks.root import OWN, ROOT
+from trainworks.runs.class_paths import import_path
+from trainworks.runs.run import NAME_VARIABLE
+from trainworks.runs.yaml_files import Config, flatten, short_key
+from trainworks.runtime.launch import is_main_process
+from trainworks.runtime.signals import Stopped
+
+TOP_LEVEL = ("experiment", "seed_everything", "trainer", "callbacks", "model", "data")  # keys of a configuration
+
+PARENT_SECONDS = 20  # that a process which failed waits for the one that started it
+PEER_GONE = re.compile("Connection (closed|reset) by peer|Socket Timeout|Broken pipe")
+NO_SPACE = "no space left on the disk; make room, then continue with --resume"
+OUT_OF_MEMORY = """out of memory ({}). Take fewer samples at a time and keep the batch by accumulating: halve
+data.batch_size and set trainer.accumulate_grad_batches 2; python train.py find_batch_size --config C finds out what
+fits. Or write trainer.precision bf16-mixed, smaller images, a smaller network"""
+
+REMADE = "Lightning makes a loader anew, with the names of its arguments: write DataLoader(dataset, batch_size=...)"
+LISTS = {"SequentialLR": "SequentialSchedulers", "ChainedScheduler": "ChainedSchedulers"}  # ours take factories
+FACTORIES = {"params": "OptimizerCallable", "optimizer": "LRSchedulerCallable"}  # by what the made ones need
+
+KEY = re.compile(r"Parser key \"([\w.]+)\"(?: element (\d+))?")
+CLASS = re.compile(r"(?:given class_path |class_path=)'([\w.]+)'")
+
+
+def explain(error: BaseException, cli: Any, in_group: bool) -> tuple[int, str]:
+    """Print what ended a command; return the exit code, 2 for a mistake or 1 for a failure, and the message.
+
+    An error before the first batch is a wrong setting, and so is a first batch that does not fit; `in_group`, another
+    process may have ended first.
+    """
+    message, code = describe(error), 1
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        message = NO_SPACE
+    elif is_oom_error(error):
+        message = OUT_OF_MEMORY.format(message.splitlines()[0][:200])
+    elif in_group and PEER_GONE.search(message) and not isinstance(error, RunFailure):
+        message = "another process of this run ended; its own message says why"
+    elif "can be passed to its parent's `" in message:
+        message, code = REMADE, 2
+    elif not isinstance(error, RunFailure):
+        # Lightning refuses some settings only after the first batch, such as a metric that nobody logs
+        refused = isinstance(error, MisconfigurationException) or "conditioned on metric" in str(error)
+        misfit = refused_by(cli.model, error) if cli.trainer.global_step == 0 else None
+        setting = isinstance(error, MISTAKES) and (refused or not cli.start_check.started)
+        if not (isinstance(error, UsageError) or misfit or setting):
+            traceback.print_exception(error)
+            return 1, message
+        message, code = misfit or message, 2
+    print(f"error: {message}", file=sys.stderr)
+    return code, message
+
+
+def say_stopped(stopped: Stopped, directory: Path | None) -> int:
+    """Say how to go on, ask SLURM to start the job again where it announced the end, and return the exit code.
+
+    `directory` is that of a run that can be continued, None for a command that is just started again.
+    """
+    if not is_main_process():
+        # of a process that Lightning started it would take any other code for a crash, and kill all others
+        return 0 if NAME_VARIABLE in os.environ else stopped.exit_code
+    if stopped.signum == getattr(signal, "SIGUSR1", None):
+        job = os.environ.get("SLURM_ARRAY_JOB_ID")
+        job = f"{job}_{os.environ['SLURM_ARRAY_TASK_ID']}" if job else os.environ["SLURM_JOB_ID"]
+        done = subprocess.run(["scontrol", "requeue", job], check=False)
+        print(f"job {job}: " + ("will be started again" if done.returncode == 0 else "scontrol could not requeue it"))
+    if directory is not None:
+        print(f"{stopped}; continue with: python train.py --resume {shown_path(directory)}")
+    return stopped.exit_code
+
+
+def outlast(parent: int) -> None:
+    """Let the process that started this one end first: Lightning would kill it as soon as it sees this one fail."""
+    limit = time.monotonic() + PARENT_SECONDS
+    while os.getppid() == parent and time.monotonic() < limit:
+        time.sleep(0.05)
+
+
+def describe(error: BaseException) -> str:
+    """Say what a library or a constructor complained of, and where, in a few lines."""
+    if isinstance(error, UsageError) and str(error).startswith("Caught "):  # in a loader's process, with its traceback
+        return str(error).strip().splitlines()[-1].partition(": ")[2]
+    message = "\n".join(str(error).strip().splitlines()[:10])[:1500] or type(error).__name__
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    if isinstance(error, ValueError | RunFailure) and _is_check(frame):
+        return message  # which says all there is to say
+    return f"{message}\n({type(error).__name__} in {Path(frame.filename).name}, line {frame.lineno})"
+
+
+def _is_check(frame: traceback.FrameSummary) -> bool:
+    """Whether an error comes from a check of the library, or from one in the project's own code."""
+    file = Path(frame.filename)
+    raised = (frame.line or "").startswith("raise")  # and was not met with, as by float("x")
+    return file.is_relative_to(ROOT / "trainworks") or (file.is_relative_to(ROOT / OWN) and raised)
+
+
+def shorten(report: str, config: Config) -> str:
+    """Say what is wrong, what was received and what to write, from what jsonargparse reports of a configuration."""
+    path = ".init_args.".join(match[1] for match in KEY.finditer(report))
+    classes = CLASS.findall(report)
+    where = f"{path}: " if path else ""
+    for name, ours in LISTS.items():
+        if f"'torch.optim.lr_scheduler.{name}'" in report:
+            return f"{where}{name} takes built schedulers, which YAML cannot hold; write trainworks.optim.{ours}"
+    if found := re.search(r"(?:Group '([\w.]+)' does not accept option|Option) '([\w.+]+)'", report):
+        group, option = found[1], found[2]
+        own = classes[len(CLASS.findall(report[: found.start()])) - 1 :]
+        return _unknown_option(option, path, group, own, config)
+    if found := re.search(r"module '([\w.]+)' has no attribute '(\w+)'", report):
+        near = did_you_mean(found[2], dir(importlib.import_module(found[1])))
+        return f"{where}there is no {found[1]}.{found[2]}{near}"
+    if found := re.search(r"No module named '([\w.]+)'(?:\. Got value: (\w+(?:\.\w+)+))?", report):
+        owner = found[2] or (classes[-1] if classes else "?")
+        return f"{where}class_path '{owner}': there is no module '{found[1]}'"
+    if found := re.search(r"Expected '([\w.]+)' to be a subclass of ([^\n]+?)\.*(?: Got value|\n|$)", report):
+        return f"{where}{found[1]} is not a {found[2]}; write the class_path of one"
+    if found := re.search(r"Import path ?([\w.]*) does not correspond to a subclass of (\w+)", report):
+        given = re.search(r"Given value: ([\w.]+)", report[found.end() :])
+        return f"{where}{found[1] or (given[1] if given else '')} is not a {found[2]}; write the class_path of one"
+    if found := re.search(r"the following arguments are required: (.+?)(?:\. Got value|\n|$)", report):
+        before = report[: found.start()]
+        place = len(CLASS.findall(before)) - (not before.endswith("callable class: "))  # a factory's is named later
+        owner = classes[place] if classes else "the configuration"
+        if found[1] in FACTORIES:
+            how = f"annotate this argument as lightning.pytorch.cli.{FACTORIES[found[1]]}, and call it"
+            return f"{where}{owner} needs {found[1]}, which only your module has: {how}"
+        return f"{where}{owner} needs {found[1]}; write a value for it"
+    return _wrong_type(report, where)
+
+
+def _unknown_option(option: str, path: str, group: str | None, classes: list[str], config: Config) -> str:
+    if group == "trainer":
+        return f"trainer.{option} is not an option of Trainer{did_you_mean(option, _parameters(Trainer))}"
+    if not classes:
+        near = did_you_mean(option, TOP_LEVEL) or _elsewhere("", option, config)
+        return f"'{option}' is not a key of the configuration{near}"
+    known = dict[str, inspect.Parameter]()
+    with suppress(TypeError, ValueError):  # nothing stands there, or it does not say
+        known |= inspect.signature(import_path(classes[0])).parameters
+    advice = ""
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in known.values()):
+        advice = f"; what it passes on to others stands under dict_kwargs: dict_kwargs: {{{option}: ...}}"
+    key = f"{path}.init_args.{option}" if path else option
+    near = did_you_mean(option, known) or advice or _elsewhere(short_key(path), option, config)
+    return f"{key}: {classes[0]} takes no '{option}'{near}"
+
+
+def _elsewhere(path: str, option: str, config: Config) -> str:
+    """Return " (did you mean x?)" for a key below a path that is or ends like an option, or an empty string."""
+    stated = flatten(config)
+    classes = {part: import_path(stated.get(f"{part}.class_path", stated.get(part))) for part in ("data", "model")}
+    owners = [("trainer", Trainer), *((part, found) for part, found in classes.items() if found)]
+    keys = [*map(short_key, stated), *(f"{part}.{name}" for part, found in owners for name in _parameters(found))]
+    wrong = f"{path}.{option}".removeprefix(".")
+    keys = [key for key in keys if key.startswith(path) and not f"{key}.".startswith(f"{wrong}.")]
+    near = [key for key in (*OPTIONS, *TOP_LEVEL) if option in key.split("_")] if not path else []
+    near += [match[0] for key in keys if (match := re.match(rf".*?\.{re.escape(option)}(?=\.|$)", key))]
+    near += [key for key in keys if option in key.rpartition(".")[2].split("_")]
+    return f" (did you mean {near[0]}?)" if near else ""
+
+
+def _wrong_type(report: str, where: str) -> str:
+    """Name the value and the types it may have; where the report has neither, keep its first lines."""
+    keys = list(KEY.finditer(report))
+    inner = report[keys[-1].start() :] if keys else report
+    got = r"(.*?)(?:\. Got value: Namespace.*)?$"
+    if found := re.search(r"Given value: {'class_path': '([\w.]+)'", inner):
+        if "." not in found[1]:
+            return f"{where}'{found[1]}' is no import path; write one such as torchvision.models.resnet18"
+        try:
+            importlib.import_module(found[1].rpartition(".")[0])
+        except Exception as error:  # whatever stands in the file
+            return f"{where}{found[1]} cannot be imported: {type(error).__name__}: {error}"
+    if found := re.search(r"Subtypes: \[(.*)\](?:.|\n)*?Given value: " + got, inner, re.MULTILINE):
+        return f"{where}expected {_readable(found[1])}, got {found[2][:200]}"
+    if found := re.search(r"Expected an? (.*?)\. Got value: " + got, inner, re.MULTILINE):
+        return f"{where}expected {_readable(found[1])}, got {found[2][:200]}"
+    if found := re.search(r"Not a valid subclass of (\w+)\. Got value: " + got, inner, re.MULTILINE):
+        return f"{where}expected the class_path of a {found[1]}, got {found[2][:200]}"
+    if found := re.search(r"Expected a dot import path string: (.*)", inner):
+        return f"{where}'{found[1]}' is not an import path; write one such as torch.optim.AdamW"
+    return "\n".join(line for line in report.splitlines() if line.strip())[:800]
+
+
+def _readable(types: str) -> str:
+    """Say "int or null" for "<class 'int'>, <class 'NoneType'>"."""
+    types = re.sub(r"<class '([^']+)'>", r"\1", types).replace("NoneType", "null")
+    types = re.sub(r"(?:\w+\.)+(\w+)", r"\1", types)
+    types = re.sub(r"Literal\[([^\]]*)\]", r"\1", types)
+    return " or ".join(types.rsplit(", ", 1)) if types.endswith("null") else types
+
+
+def _parameters(component: Any) -> list[str]:
+    return list(inspect.signature(component).parameters)

@@ -1,0 +1,90 @@
+"""The parser of configurations: Lightning's, with errors as one short message."""
+
+import contextlib
+import inspect
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NoReturn
+
+from lightning.pytorch.cli import LightningArgumentParser
+from lightning.pytorch.utilities.exceptions import MisconfigurationException  # type: ignore[attr-defined]
+
+from trainworks.errors import UsageError
+from trainworks.runs.class_paths import drop_defaults, import_path
+from trainworks.runs.yaml_files import Config
+
+# What a constructor, or the setup before the first batch, raises for a value that cannot be.
+MISTAKES = (ValueError, RuntimeError, AssertionError, OSError, ImportError, MisconfigurationException)
+BATCHES = {f"limit_{part}_batches" for part in ("train", "val", "test", "predict")}
+BATCHES |= {"overfit_batches", "val_check_interval"}
+
+
+class Parser(LightningArgumentParser):
+    """Lightning's parser, with errors as one short message."""
+
+    def add_lightning_class_args(self, *args: Any, **kwargs: Any) -> list[str]:
+        """Let whole numbers of batches stay so, since 1.0 means all; typing may hand out float before int for both.
+
+        Data may be left out: a module can bring its own loaders.
+        """
+        kwargs |= {"required": False} if "data" in args else {}
+        added = super().add_lightning_class_args(*args, **kwargs)
+        for action in self._actions:
+            if action.dest.partition(".")[2] in BATCHES:
+                action._typehint = int | float | None  # type: ignore[attr-defined]
+        return added
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        """Raise UsageError, except where the parser only tries whether a value fits."""
+        if not self.exit_on_error:
+            super().error(message, ex)
+        from trainworks.cli.explain import shorten
+
+        raise UsageError(shorten(message, getattr(self, "given", {})))
+
+
+@contextlib.contextmanager
+def mistakes_in_one_line() -> Iterator[None]:
+    """Turn what a constructor raises for a value that cannot be into a UsageError, with what it said itself."""
+    try:
+        yield
+    except BaseException as error:
+        cause = error
+        while cause.__cause__ is not None:  # jsonargparse lists what each type of a union said
+            cause = cause.__cause__
+        last = traceback.extract_tb(cause.__traceback__)[-1].filename
+        if isinstance(cause, MISTAKES) or (isinstance(cause, TypeError) and "lightning" in Path(last).parts):
+            from trainworks.cli.explain import describe
+
+            raise UsageError(describe(cause)) from error
+        raise cause from None
+
+
+def parse_config(parser: LightningArgumentParser, config: Config) -> Any:
+    """Return a configuration checked and with all defaults, but for those that it cannot hold; see `drop_defaults`."""
+    parser.given = config  # type: ignore[attr-defined]
+    parsed = parser.parse_object(config)
+    _check_callables(parsed.as_dict())
+    drop_defaults(parsed, config)
+    return parsed
+
+
+def _check_callables(node: Any, key: str = "") -> None:
+    """Refuse functions that do not say what they return, which would be called all the same, and missing arguments.
+
+    `node` is a parsed configuration, as plain data, `key` where it stands.
+    """
+    if isinstance(node, dict):
+        found, given = import_path(path := node.get("class_path")), node.get("init_args") or {}
+        known = inspect.signature(found.__init__).parameters if isinstance(found, type) else {}  # type: ignore[misc]
+        for name in [name for name, item in known.items() if item.default is item.annotation is item.empty]:
+            if given.get(name, "") is None:  # which is all that the parser makes of an argument without a type
+                raise UsageError(f"{key}: {path} needs {name}; write a value for it")
+        if inspect.isroutine(found) and not getattr(found, "__annotations__", {}).get("return"):
+            raise UsageError(f"{key}: {path} is a function that does not say what it returns; write a class's path")
+        for name, value in node.items():
+            _check_callables(value, f"{key}.{name}" if key else str(name))
+    elif isinstance(node, list):
+        for item in node:
+            _check_callables(item, key)

@@ -1,0 +1,129 @@
+"""A search as its file describes it: what may vary, what is wanted, and how it is looked for."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from trainworks.errors import UsageError, did_you_mean
+from trainworks.runs.yaml_files import load_file
+
+KEYS = ("objectives", "space", "num_trials", "sampler", "pruner", "storage")
+SAMPLER = {"class_path": "optuna.samplers.TPESampler", "init_args": {"seed": 0}}
+PRUNER = {"class_path": "optuna.pruners.NopPruner"}
+MANY = 4  # choices, each of which costs a quarter of a second to check
+
+
+@dataclass
+class Parameter:
+    """One key of the configuration and the values that it may have."""
+
+    key: str
+    choices: list[Any] = field(default_factory=list)
+    low: float | None = None
+    high: float | None = None
+    step: float | None = None
+    log: bool = False
+    when: dict[str, Any] = field(default_factory=dict)  # values that parameters before this one must have
+
+    def __post_init__(self) -> None:
+        where = f"space.{self.key}"
+        if bool(self.choices) == (self.low is not None and self.high is not None):
+            raise UsageError(f"{where} needs choices: [...], or low and high")
+        if self.low is None or self.high is None:
+            return
+        if any(isinstance(value, bool) or not isinstance(value, int | float) for value in (self.low, self.high)):
+            raise UsageError(f"{where}: low and high must be numbers, got {self.low!r} and {self.high!r}")
+        if not self.low < self.high or (self.log and self.low <= 0) or (self.step is not None and self.step <= 0):
+            got = f"got {self.low}, {self.high}, {self.step}"
+            raise UsageError(f"{where}: low must be below high and above 0 if log, step above 0, {got}")
+        if self.log and self.step is not None:
+            raise UsageError(f"{where}: log and step exclude each other")
+
+    def suggest(self, trial: Any) -> Any:
+        """Return the trial's value."""
+        if self.choices:
+            texts = [as_text(choice) for choice in self.choices]
+            return self.choices[texts.index(trial.suggest_categorical(self.key, texts))]
+        if isinstance(self.low, int) and isinstance(self.high, int) and not isinstance(self.step, float):
+            return trial.suggest_int(self.key, self.low, self.high, step=self.step or 1, log=self.log)
+        return trial.suggest_float(self.key, self.low, self.high, step=self.step, log=self.log)
+
+    def applies(self, chosen: dict[str, Any]) -> bool:
+        """Whether the parameters before it have the values that it asks for."""
+        return all(key in chosen and chosen[key] == value for key, value in self.when.items())
+
+
+@dataclass
+class Search:
+    """What a file of configs/sweeps says."""
+
+    objectives: dict[str, str]
+    space: list[Parameter]
+    num_trials: int = 20
+    sampler: dict[str, Any] = field(default_factory=lambda: dict(SAMPLER))
+    pruner: dict[str, Any] = field(default_factory=lambda: dict(PRUNER))
+    storage: str | None = None
+
+    @classmethod
+    def read(cls, path: str) -> "Search":
+        """Read and check a file."""
+        content = load_file(path, "--sweep")
+        if unknown := [key for key in content if key not in KEYS]:
+            raise UsageError(f"{path}: '{unknown[0]}' is not one of {', '.join(KEYS)}{did_you_mean(unknown[0], KEYS)}")
+        objectives, space = content.get("objectives"), content.get("space")
+        modes = objectives.values() if isinstance(objectives, dict) else [None]
+        if not objectives or not all(mode in ("min", "max") for mode in modes):
+            got = f"got {objectives}"
+            raise UsageError(f"{path}: objectives must map metrics to min or max, as val/accuracy: max; {got}")
+        if not isinstance(space, dict) or not space:
+            example = "model.optimizer.lr: {low: 1.0e-4, high: 0.1}"
+            raise UsageError(f"{path}: space must map keys to values, as {example}")
+        parameters: list[Parameter] = []
+        for key, item in space.items():
+            known = [name for name in Parameter.__dataclass_fields__ if name != "key"]
+            if not isinstance(item, dict) or (wrong := [name for name in item if name not in known]):
+                got = f"'{wrong[0]}'{did_you_mean(wrong[0], known)}" if isinstance(item, dict) else repr(item)
+                raise UsageError(f"{path}: space.{key} takes {', '.join(known)}; got {got}")
+            parameters.append(Parameter(str(key), **item))
+            if missing := [name for name in parameters[-1].when if name not in [p.key for p in parameters[:-1]]]:
+                raise UsageError(f"{path}: space.{key}.when names {missing[0]}, which is not above it in space")
+        count = content.get("num_trials", 20)
+        if not isinstance(count, int) or count < 1:
+            raise UsageError(f"{path}: num_trials must be at least 1, got {count}")
+        named = {key: content[key] for key in ("sampler", "pruner", "storage") if content.get(key) is not None}
+        for key in ("sampler", "pruner"):
+            if isinstance(named.get(key), str):
+                named[key] = {"class_path": named[key]}
+        if named.get("pruner", PRUNER) != PRUNER and len(objectives) > 1:
+            raise UsageError(f"{path}: a pruner needs one objective; leave it out, or all objectives but one")
+        return cls(objectives, parameters, count, **named)
+
+    def corners(self) -> Iterator[dict[str, Any]]:
+        """Yield few sets of values in which each that is named occurs, of many numbers the ends, to be checked."""
+        tried = {parameter.key: parameter.choices or [parameter.low, parameter.high] for parameter in self.space}
+        asked = {key for parameter in self.space for key in parameter.when}
+        for key, values in tried.items():
+            if len(values) > MANY and key not in asked and all(type(value) in (int, float) for value in values):
+                tried[key] = [min(values), max(values)]
+        for number in range(max(2, *map(len, tried.values()))):
+            chosen: dict[str, Any] = {}
+            for parameter in self.space:
+                if parameter.applies(chosen):
+                    chosen[parameter.key] = tried[parameter.key][number % len(tried[parameter.key])]
+            yield chosen
+
+
+def values_text(chosen: dict[str, Any]) -> list[tuple[str, str]]:
+    """Return values as they would be typed."""
+    return [(key, as_text(value)) for key, value in chosen.items()]
+
+
+def as_text(value: Any) -> str:
+    """Return a value as it would be typed."""
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def short(value: Any) -> str:
+    """Return a value as tables show it."""
+    return f"{value:.4g}" if isinstance(value, float) else "" if value is None else str(value)

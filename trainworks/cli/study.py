@@ -1,0 +1,156 @@
+"""The study that keeps what came of a search."""
+
+import contextlib
+import itertools
+import shutil
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from trainworks.cli.parser import mistakes_in_one_line
+from trainworks.cli.search import Search, as_text
+from trainworks.errors import UsageError
+from trainworks.runs.run import Run
+
+try:
+    import optuna
+except ImportError:
+    raise UsageError("sweep needs the package optuna; write pip install -e '.[search]'") from None
+
+RUNNING = optuna.trial.TrialState.RUNNING
+
+
+@dataclass
+class Study:
+    """The trials of a search, in a file or a database that several processes share.
+
+    Each trial is a run directory `<name>-<number>` beside the study's own, and belongs to the process that holds its
+    lock: a trial that is said to run, but whose lock is free, was left by a process that died.
+    """
+
+    search: Search
+    directory: Path
+
+    def __post_init__(self) -> None:
+        from trainworks.callbacks.trial_report import open_storage
+        from trainworks.models.predict import build
+
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
+        if (self.directory / "run.json").exists():
+            raise UsageError(f"{self.directory} is a run, not a search; write another --run_name")
+        (self.directory / "locks").mkdir(parents=True, exist_ok=True)
+        self.name = "/".join(self.directory.parts[-2:])
+        self.where = self.search.storage or str(self.directory / "study.log")
+        sampler = dict(self.search.sampler)
+        if sampler["class_path"].endswith(".GridSampler") and "search_space" not in (sampler.get("init_args") or {}):
+            if ranges := [parameter.key for parameter in self.search.space if not parameter.choices]:
+                raise UsageError(f"GridSampler needs choices, and space.{ranges[0]} is a range; write its values")
+            grid = {parameter.key: [as_text(value) for value in parameter.choices] for parameter in self.search.space}
+            sampler["init_args"] = {"search_space": grid} | (sampler.get("init_args") or {})
+            self.search.num_trials = min(self.search.num_trials, len(list(itertools.product(*grid.values()))))
+        self._described = sampler
+        with mistakes_in_one_line():
+            pruner = build(self.search.pruner, optuna.pruners.BasePruner, "pruner")
+            built = self._sampler(0)
+        self.lock = FileLock(self.directory / "locks" / "study")  # held while trials are chosen, and at the end
+        with self.lock:  # a database's tables are made by one process
+            self.optuna = optuna.create_study(
+                study_name=self.name,
+                storage=open_storage(self.where),
+                sampler=built,
+                pruner=pruner,
+                directions=["maximize" if mode == "max" else "minimize" for mode in self.search.objectives.values()],
+                load_if_exists=True,
+            )
+        self.optuna.stop = lambda: self.optuna.set_user_attr("exhausted", True)  # type: ignore[method-assign]
+
+    def run_of(self, number: int, seed: int | None = None) -> Run:
+        """Return the run directory of a trial, or of its repetition with another seed."""
+        ending = "" if seed is None else f"-seed{seed}"
+        return Run(self.directory.with_name(f"{self.directory.name}-{number:03}{ending}"))
+
+    def _sampler(self, number: int) -> optuna.samplers.BaseSampler:
+        """Return the sampler for a trial; processes that all began with one seed would choose the same values."""
+        from trainworks.models.predict import build
+
+        given = dict(self._described.get("init_args") or {})
+        if isinstance(given.get("seed"), int) and not self._described["class_path"].endswith(".QMCSampler"):
+            given["seed"] += number
+        return build(self._described | {"init_args": given}, optuna.samplers.BaseSampler, "sampler")
+
+    def check_same(self, words: list[str]) -> None:
+        """Refuse to go on with a study that was begun with other settings."""
+        wanted = repr([words, self.search.objectives, self.search.space])
+        stored = self.optuna.user_attrs.get("asked", wanted)
+        if stored != wanted:
+            advice = "write another --run_name, or type what was typed then"
+            raise UsageError(f"{self.directory} was begun with another space or other settings; {advice}")
+        self.optuna.set_user_attr("asked", wanted)
+
+    @contextlib.contextmanager
+    def next_trial(self) -> Iterator[tuple[optuna.Trial, dict[str, Any]] | None]:
+        """Hold a trial and its values: one whose process died, else a new one; None if there are enough."""
+        with self.lock:
+            found, lock = self._claim()
+            chosen: dict[str, Any] = {}
+            for parameter in self.search.space if found else ():
+                if parameter.applies(chosen):
+                    chosen[parameter.key] = parameter.suggest(found)
+        try:
+            yield (found, chosen) if found else None
+        finally:
+            if lock:
+                lock.release()
+
+    def _claim(self) -> tuple[Any, FileLock | None]:
+        trials = self.trials
+        for trial in trials:
+            lock = FileLock(self.directory / "locks" / f"{trial.number:03}", timeout=0)
+            if trial.state == RUNNING:
+                with contextlib.suppress(Timeout):
+                    lock.acquire()
+                    if self.trials[trial.number].state != RUNNING:  # it has just ended
+                        lock.release()
+                        continue
+                    run = self.run_of(trial.number)
+                    if run.directory.exists() and not (run.directory / "config.yaml").exists():
+                        shutil.rmtree(run.directory)  # its process died before it began
+                    return optuna.trial.Trial(self.optuna, trial._trial_id), lock
+        if len(trials) >= self.search.num_trials or self.optuna.user_attrs.get("exhausted"):
+            return None, None
+        self.optuna.sampler = self._sampler(len(trials))
+        new = self.optuna.ask()
+        lock = FileLock(self.directory / "locks" / f"{new.number:03}", timeout=0)
+        lock.acquire()
+        return new, lock
+
+    def callbacks(self, trial: optuna.Trial) -> list[dict[str, Any]]:
+        """Return what a training of a trial gets besides, by class path; nothing with several objectives.
+
+        Optuna prunes by one only.
+        """
+        if len(self.search.objectives) > 1:
+            return []
+        (metric,), pruner = self.search.objectives, self.search.pruner
+        names = {"storage": self.where, "study": self.name, "trial_id": trial._trial_id}
+        arguments = names | {"metric": metric, "pruner": pruner}
+        return [{"class_path": "trainworks.callbacks.TrialReport", "init_args": arguments}]
+
+    @property
+    def trials(self) -> list[Any]:
+        """All trials, by number."""
+        return self.optuna.get_trials(deepcopy=False)
+
+    @property
+    def best(self) -> list[Any]:
+        """Finished trials, the best first; with several objectives those that no other beats in all of them."""
+        done = self.optuna.get_trials(deepcopy=False, states=[optuna.trial.TrialState.COMPLETE])
+        if len(self.search.objectives) > 1:
+            return list(self.optuna.best_trials)
+        sign = -1 if "max" in self.search.objectives.values() else 1
+        return sorted(done, key=lambda trial: sign * trial.value)

@@ -1,0 +1,102 @@
+"""What a search found: the best trials, what mattered, figures, and best.yaml."""
+
+import csv
+import shutil
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import matplotlib.pyplot as plt
+import optuna
+import optuna.visualization.matplotlib as drawn
+from torch.utils.tensorboard import SummaryWriter
+
+from trainworks.cli.report import shown_path
+from trainworks.cli.search import short
+from trainworks.cli.study import Study
+
+NUM_SHOWN = 5
+FIGURES: dict[str, Callable[..., Any]] = {
+    "history": drawn.plot_optimization_history,
+    "slices": drawn.plot_slice,
+    "parallel_coordinates": drawn.plot_parallel_coordinate,
+    "importance": drawn.plot_param_importances,
+}
+
+
+def answer(study: Study, ranked: list[Any]) -> None:
+    """Print the best trials and the importance of each parameter; write trials.csv, figures and best.yaml.
+
+    Args:
+        study: The search, at its end.
+        ranked: Its best trials, the best first.
+    """
+    folder, names = study.directory, list(study.search.objectives)
+    _write_trials(study)
+    counts = {state.name.lower(): 0 for state in optuna.trial.TrialState}
+    for trial in study.trials:
+        counts[trial.state.name.lower()] += 1
+    counts["failed"] = counts.pop("fail")
+    print("\n" + ", ".join(f"{number} {state}" for state, number in counts.items() if number))
+    title = "none beaten in all objectives" if len(names) > 1 else "the best"
+    print(f"{title}:")
+    for trial in ranked[:NUM_SHOWN]:
+        values = "  ".join(f"{name} {value:.4f}" for name, value in zip(names, trial.values, strict=True))
+        chosen = "  ".join(f"--{key} {short(value)}" for key, value in trial.params.items())
+        print(f"  {trial.number:>3}  {values}  {chosen}")
+    if importance := _importance(study):
+        print("importance (share of the variation that a parameter explains):")
+        for key, share in importance.items():
+            print(f"  {share:>5.0%}  {key}")
+    written = _draw(study)
+    print(f"figures: {', '.join(written)} in {shown_path(folder)}")
+    if len(names) == 1:
+        shutil.copyfile(study.run_of(ranked[0].number).directory / "config.yaml", folder / "best.yaml")
+        command = f"python train.py --config {shown_path(folder / 'best.yaml')}"
+        print(f"trial {ranked[0].number} again, with a test: {command}")
+    print(f"\ntensorboard --logdir {shown_path(folder.parent)}")
+
+
+def _write_trials(study: Study) -> None:
+    keys = [parameter.key for parameter in study.search.space]
+    with (study.directory / "trials.csv").open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["trial", "state", *study.search.objectives, *keys, "reason", "run"])
+        for trial in study.trials:
+            values = trial.values or [""] * len(study.search.objectives)
+            chosen = [trial.params.get(key, "") for key in keys]
+            run = study.run_of(trial.number).directory
+            state, reason = trial.state.name.lower(), trial.user_attrs.get("reason", "")
+            writer.writerow([trial.number, state, *values, *chosen, reason, run])
+
+
+def _importance(study: Study) -> dict[str, float]:
+    """Return each parameter's share; empty where too few trials or parameters tell."""
+    if len(study.search.objectives) > 1:
+        return {}
+    with warnings.catch_warnings(action="error", category=UserWarning):
+        try:
+            return dict(optuna.importance.get_param_importances(study.optuna))
+        except (ValueError, RuntimeError, UserWarning):  # too few trials, or all alike
+            return {}
+
+
+def _draw(study: Study) -> list[str]:
+    """Draw what can be drawn of the trials, as files and into TensorBoard."""
+    several = len(study.search.objectives) > 1
+    figures = {"front": drawn.plot_pareto_front} if several else FIGURES
+    written = []
+    with SummaryWriter(str(study.directory)) as writer:
+        for name, draw in figures.items():
+            with warnings.catch_warnings(action="ignore"):
+                try:
+                    axes = draw(study.optuna)
+                except (ValueError, RuntimeError):  # too few trials, or one parameter
+                    continue
+                figure: Any = (axes.flat[0] if hasattr(axes, "flat") else axes).figure
+                figure.set_size_inches(max(10, 4 * len(study.search.space)), 6)
+                figure.savefig(study.directory / f"{name}.png", dpi=120, bbox_inches="tight")
+                writer.add_figure(f"search/{name}", figure, close=False)
+            plt.close(figure)
+            written.append(f"{name}.png")
+    return written

@@ -1,0 +1,109 @@
+"""From an image file to a tensor, by the fastest decoder for its size."""
+
+import io
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps
+from torch import Tensor
+from torchvision import io as tvio
+from torchvision.transforms.v2 import functional
+
+from trainworks.errors import UsageError
+
+MODES = {1: "L", 3: "RGB"}
+DECODING_ERRORS = (OSError, ValueError, RuntimeError, SyntaxError, Image.DecompressionBombError)
+ORIENTATION = 0x0112  # EXIF tag; 1 is upright
+OVERSAMPLING = 2  # a JPEG is decoded at a smaller scale only if that still has so many pixels for each one wanted
+
+
+class UnreadableImage(UsageError):
+    """An image file that cannot be decoded whole."""
+
+
+@dataclass
+class ImageInfo:
+    """What an image file is, before it is made to fit."""
+
+    width: int  # in pixels, once upright
+    height: int
+    mode: str  # Pillow's name of the pixel format, such as RGB, L, CMYK or I;16
+    rotated: bool  # whether its EXIF data asks for a rotation
+
+
+def decode_image(path: str, num_channels: int = 3, min_side: int | None = None) -> tuple[Tensor, ImageInfo]:
+    """Read an image upright, as uint8 with 1 or 3 channels; 16 bits are scaled to 8, transparency is dropped.
+
+    Pillow and torchvision decode a JPEG to the same pixels; torchvision is faster, unless the image is so large that
+    libjpeg may decode it at half, a quarter or an eighth of its size, which only Pillow asks it for. Where `min_side`
+    is the shorter side that is wanted in the end, large JPEGs come at a smaller scale that still has twice as many
+    pixels. A file that is missing, empty, truncated or no image is an UnreadableImage.
+    """
+    try:
+        data = Path(path).read_bytes()
+        if not data:
+            raise ValueError("the file is empty")
+        with Image.open(io.BytesIO(data)) as image:
+            width, height, mode = *image.size, image.mode
+            orientation = image.getexif().get(ORIENTATION, 1)
+            if orientation >= 5:  # a quarter turn
+                width, height = height, width
+            info = ImageInfo(width, height, mode, orientation != 1)
+            scaled = min_side is not None and min(image.size) >= 2 * OVERSAMPLING * min_side
+            if image.format == "JPEG" and not scaled and hasattr(tvio, "decode_jpeg"):  # to go in a later torchvision
+                encoded = torch.frombuffer(bytearray(data), dtype=torch.uint8)
+                wanted = tvio.ImageReadMode.GRAY if num_channels == 1 else tvio.ImageReadMode.RGB
+                return tvio.decode_jpeg(encoded, mode=wanted, apply_exif_orientation=True), info
+            if scaled:
+                ratio = OVERSAMPLING * min_side / min(image.size)  # type: ignore[operator]
+                image.draft(MODES[num_channels], (int(image.width * ratio), int(image.height * ratio)))
+            return from_pillow(image, num_channels), info
+    except DECODING_ERRORS as error:
+        reason = str(error).replace("\n", " ").removeprefix("decode_jpeg, ").partition(" <_io.")[0]  # an address
+        raise UnreadableImage(f"{path}: cannot be read as an image: {reason[:200]}") from None
+
+
+def read_image(source: Any, num_channels: int = 3, min_side: int | None = None) -> tuple[Tensor, ImageInfo]:
+    """Read a file as `decode_image` does, or a Pillow image, array (H, W, C) or tensor (C, H, W) of uint8."""
+    if isinstance(source, str | Path):
+        return decode_image(str(source), num_channels, min_side)
+    if isinstance(source, Tensor):
+        source = (source.movedim(0, -1) if source.ndim == 3 else source).cpu().numpy()
+    if isinstance(source, np.ndarray):
+        if source.dtype != np.uint8 or source.ndim not in (2, 3) or source.shape[2:] not in ((), (1,), (3,)):
+            got = f"got {source.dtype} of shape {source.shape}, channels last"
+            raise UnreadableImage(f"an image must be uint8, an array (H, W, C) or a tensor (C, H, W), C 1 or 3; {got}")
+        source = Image.fromarray(source.squeeze(2) if source.shape[2:] == (1,) else source)
+    if not isinstance(source, Image.Image):
+        got = type(source).__name__
+        raise UnreadableImage(f"an image must be a path, a Pillow image, an array or a tensor; got {got}")
+    pixels = from_pillow(source, num_channels)
+    return pixels, ImageInfo(pixels.shape[-1], pixels.shape[-2], source.mode, rotated=False)
+
+
+def fit_image(image: Tensor, size: int, crop: bool, original: ImageInfo) -> Tensor:
+    """Bring an image of uint8, shape (C, H, W), to (C, size, size), antialiased.
+
+    It is stretched, or keeps the proportions of the file's `original` image, and what is too long is cut off.
+    """
+    if not crop:
+        return functional.resize(image, [size, size], antialias=True)
+    short = min(original.width, original.height)
+    height, width = (max(size * side // short, size) for side in (original.height, original.width))
+    if image.shape[-2:] != (height, width):
+        image = functional.resize(image, [height, width], antialias=True)
+    return functional.center_crop(image, [size, size])
+
+
+def from_pillow(image: Image.Image, num_channels: int) -> Tensor:
+    """Turn a Pillow image upright and into uint8 of shape (C, H, W)."""
+    image = ImageOps.exif_transpose(image)
+    if image.mode.startswith("I"):  # 16 bits: Pillow would cut them off at 255
+        image = Image.fromarray((np.asarray(image).astype(np.uint32) >> 8).clip(max=255).astype(np.uint8))
+    elif image.mode == "F":
+        raise ValueError("its pixels are floating-point numbers; convert it to 8 or 16 bits")
+    pixels = torch.from_numpy(np.array(image.convert(MODES[num_channels])))
+    return pixels.reshape(*pixels.shape[:2], -1).permute(2, 0, 1)  # channels last in memory, which resizes faster

@@ -1,0 +1,73 @@
+"""CSV tables, read some rows at a time."""
+
+import csv
+import re
+from collections.abc import Iterator, Sequence
+from itertools import islice
+
+import numpy as np
+
+from trainworks.errors import UsageError, did_you_mean
+
+CHUNK = 100_000  # rows that are Python objects at one time
+DECIMAL_COMMA = re.compile(r"^\s*([-+]?\d*),(\d+(?:[eE][-+]?\d+)?)\s*$")
+
+
+def read_csv(path: str, required: Sequence[str], advice: str = "") -> Iterator[dict[str, tuple[str, ...]]]:
+    """Yield the columns of a table with a header, some rows at a time; empty lines are passed over.
+
+    Cells are separated by what separates those of the header: a comma, a semicolon or a tab. Where it is no comma,
+    numbers may have a decimal comma. The file is UTF-8 and has at least the columns `required`, else `advice` is given.
+    """
+    try:
+        with open(path, newline="", encoding="utf-8-sig") as file:
+            first = file.readline()
+            file.seek(0)
+            separator = max(",;\t", key=first.count)
+            reader = csv.reader(file, delimiter=separator)
+            header = [name.strip() for name in next(reader, [])]
+            for name in required:
+                if name not in header:
+                    found = ", ".join(header) or "nothing"
+                    near = did_you_mean(name, header)
+                    raise UsageError(f"{path}: no column '{name}'{near}; its header is {found}{advice}")
+            whole = (_checked(path, reader.line_num, row, header) for row in reader if row)
+            while rows := list(islice(whole, CHUNK)):
+                if separator != ",":
+                    rows = [[DECIMAL_COMMA.sub(r"\1.\2", cell) for cell in row] for row in rows]
+                yield dict(zip(header, zip(*rows, strict=True), strict=True))
+    except UnicodeDecodeError:
+        raise UsageError(f"{path}: is not UTF-8; save the table in that encoding") from None
+    except (OSError, csv.Error) as error:
+        raise UsageError(f"{path}: cannot be read as a table: {error}") from None
+
+
+def to_numbers(path: str, name: str, values: Sequence[str], line: int = 2) -> np.ndarray:
+    """Turn the cells of the column `name` into float64; the first of them stands in `line` of the table."""
+    try:
+        numbers = np.array(values, dtype=np.float64)
+    except ValueError:
+        numbers = np.array([_number(value) for value in values])
+    if len(wrong := np.flatnonzero(~np.isfinite(numbers))):
+        place = f"{path}, line {line + int(wrong[0])}, column '{name}'"
+        what = "write texts and dates as numbers, or leave the column (or the row) out"
+        raise UsageError(f"{place}: expected a finite number, got '{values[int(wrong[0])]}'; {what}")
+    return numbers
+
+
+def _checked(path: str, line: int, row: list[str], header: list[str]) -> list[str]:
+    if len(row) != len(header):
+        raise UsageError(
+            f"{path}, line {line}: {len(row)} cells, but the header has {len(header)}: {', '.join(header)}"
+        )
+    if not all(row):
+        column = header[row.index("")]
+        raise UsageError(f"{path}, line {line}, column '{column}': the cell is empty; fill it in, or leave the row out")
+    return row
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return np.nan

@@ -1,0 +1,128 @@
+import re
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch.utils.data import Dataset
+
+from trainworks.datamodules.datasets.array import ArrayDataset
+from trainworks.datamodules.datasets.file_index import EXTENSIONS, class_folders, find_images, index_folders, read_table
+from trainworks.datamodules.datasets.images import ImageFiles
+from trainworks.datamodules.datasets.names import pack_names
+from trainworks.datamodules.images import ImageDataModule
+from trainworks.datamodules.splits import classes_of, names_of
+from trainworks.errors import UsageError, did_you_mean
+
+FOLDERS = {"val": ("val", "valid", "validation"), "test": ("test",)}
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class ImageFolderDataModule(ImageDataModule):
+    """A folder of images: `root`/train/<class>/, with val/ and test/ beside it or not, or simply `root`/<class>/.
+
+    What is missing of a validation split is taken from train, the same share of each class. Without a test split there
+    is no test, unless `root` holds the classes themselves: then `test_fraction` of them tests.
+
+    Args:
+        root: The folder.
+        csv_file: A table that says which image is of which class, instead of folders: a header, then a row an image,
+            with the columns path (relative to `root`) and label and, if wanted, split (train, val or test), group and
+            weight.
+        group_pattern: Regular expression that finds an image's group in its name below `root`, such as
+            "(patient[0-9]+)"; the images of one group never come apart in a split. A name without a match is a group
+            of its own.
+        predict_root: Folder of images without classes for the command predict, which then needs nothing of `root`; if
+            left out, it takes the test split.
+    """
+
+    root: str
+    csv_file: str | None = None
+    group_pattern: str | None = None
+    predict_root: str | None = None
+    image_size: int | None = 64
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._others: Counter[str] = Counter()
+
+    def load_splits(self) -> dict[str, Dataset[Any]]:
+        """List the files."""
+        self._others = Counter()
+        if self.form is None:
+            raise UsageError("data.image_size must be a number of pixels, got null")
+        if self.predict_root is not None:
+            names = pack_names(find_images(self.predict_root, others=self._others))
+            if not len(names):
+                raise UsageError(f"data.predict_root {self.predict_root}: no images there")
+            return {"predict": ImageFiles(self.predict_root, ArrayDataset(names, None, names=names), self.form)}
+        if not (root := Path(self.root)).is_dir():
+            near = did_you_mean(root.name, class_folders(root.absolute().parent))
+            raise UsageError(f"data.root {root}: no such folder{near}")
+        indices = read_table(self.csv_file, self.class_names) if self.csv_file else self._index_folders(root)
+        splits: dict[str, Dataset[Any]] = {
+            name: ImageFiles(self.root, self._grouped(index), self.form)
+            for name, index in indices.items()
+            if len(index)
+        }
+        if not splits.keys() & {"train", "all"}:
+            raise UsageError(f"{self.csv_file or self.root}: no images to train on")
+        return splits
+
+    def serve(self, datasets: dict[str, Dataset[Any]]) -> dict[str, Dataset[Any]]:
+        """Decode images beforehand where that is wanted; an empty class cannot be learned."""
+        for name in datasets.keys() & {"train", "all"}:
+            targets, names = classes_of(datasets[name]), names_of(datasets[name])
+            if targets is not None and names and len(empty := np.setdiff1d(np.arange(len(names)), targets)):
+                listed = ", ".join(names[k] for k in empty[:10])
+                raise UsageError(f"{self.csv_file or self.root}: no images ({', '.join(EXTENSIONS)}) of class {listed}")
+        return super().serve(datasets)
+
+    def describe(self) -> str:
+        """Say what the data is, and which files are no images."""
+        return f"{super().describe()}\n{self.left_out}".rstrip()
+
+    @property
+    def left_out(self) -> str:
+        """How many files of which ending are no images that can be read; empty if there are none."""
+        counts = ", ".join(f"{count:,} {ending}" for ending, count in self._others.most_common(10))
+        return f"left out, since they are none of {', '.join(EXTENSIONS)}: {counts}" if counts else ""
+
+    def _index_folders(self, root: Path) -> dict[str, ArrayDataset]:
+        found = class_folders(root)
+        if "train" not in found:
+            if set(found) <= {name for names in FOLDERS.values() for name in names}:
+                inside = "it has " + (", ".join(found) or f"{sum(1 for _ in root.iterdir()):,} files but no folder")
+                raise UsageError(f"data.root {root}: neither a folder train nor a folder for each class; {inside}")
+            return {"all": index_folders(self.root, "", self._classes(root), self._others)}
+        classes = self._classes(root / "train")
+        splits = {"train": index_folders(self.root, "train", classes, self._others)}
+        for name, folders in FOLDERS.items():
+            for folder in folders:
+                if folder in found and class_folders(root / folder):
+                    splits.setdefault(name, index_folders(self.root, folder, classes, self._others))
+        return splits
+
+    def _classes(self, folder: Path) -> list[str]:
+        classes = self.class_names or class_folders(folder)
+        if len(classes) < 2:
+            there = f"only '{classes[0]}'" if classes else "none"
+            raise UsageError(f"{folder}: at least two class folders are needed, there is {there}")
+        return classes
+
+    def _grouped(self, index: ArrayDataset) -> ArrayDataset:
+        """Add the groups that `group_pattern` finds."""
+        if self.group_pattern is None:
+            return index
+        try:
+            pattern = re.compile(self.group_pattern)
+        except re.error as error:
+            raise UsageError(f"data.group_pattern {self.group_pattern!r} is no regular expression: {error}") from None
+        codes: dict[str, int] = {}
+        groups = np.empty(len(index), dtype=np.int64)
+        for item in range(len(index)):
+            name = str(index.name(item))
+            match = pattern.search(name)
+            groups[item] = codes.setdefault(match[min(pattern.groups, 1)] if match else name, len(codes))
+        return ArrayDataset(index.inputs, index.targets, groups, index.weights, index.inputs, index.classes)

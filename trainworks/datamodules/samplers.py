@@ -1,0 +1,88 @@
+from collections.abc import Iterator
+
+import numpy as np
+from torch.utils.data import BatchSampler, Sampler
+
+
+class ShardSampler(Sampler[int]):
+    """The samples of one rank, in an order that depends only on seed and epoch.
+
+    Every `num_replicas`-th sample of one global order goes to a rank, so together the ranks see what a single process
+    would see in the same step. A sample is named by a key, epoch * length + index, so that a dataset can draw its
+    random numbers from both without being told the epoch.
+
+    Args:
+        length: Number of samples in all.
+        rank: This process, in [0, num_replicas).
+        num_replicas: Number of processes.
+        shuffle: Whether the order changes with the epoch; if not, each sample comes once, in the data's order.
+        seed: Seed of the order.
+        weights: Relative frequency of each sample when shuffled, shape (length,), at least 0; None for each once.
+    """
+
+    def __init__(
+        self,
+        length: int,
+        rank: int = 0,
+        num_replicas: int = 1,
+        shuffle: bool = False,
+        seed: int = 0,
+        weights: np.ndarray | None = None,
+    ) -> None:
+        self.length, self.rank, self.num_replicas = length, rank, num_replicas
+        self.shuffle, self.seed, self.epoch, self.weights = shuffle, seed, 0, weights
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch whose order comes next; Lightning calls this."""
+        self.epoch = epoch
+
+    def keys(self) -> np.ndarray:
+        """Return this rank's keys of this epoch, an array of int64."""
+        if not self.shuffle:
+            return np.arange(self.rank, self.length, self.num_replicas)
+        random = np.random.default_rng((self.seed, self.epoch))
+        order = random.permutation(self.length)
+        if self.weights is not None:
+            from trainworks.datamodules.sampling import draw
+
+            order = draw(self.weights, order, random)
+        equal = self.length // self.num_replicas * self.num_replicas  # every rank takes the same number of steps
+        return order[self.rank : equal : self.num_replicas] + self.epoch * self.length
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self.keys().tolist())
+
+    def __len__(self) -> int:
+        if self.shuffle:
+            return self.length // self.num_replicas
+        return len(range(self.rank, self.length, self.num_replicas))
+
+
+class ArrayBatchSampler(BatchSampler):
+    """Batches of keys as slices of one array, so that ten million samples need no Python list.
+
+    Args:
+        sampler: Gives the order.
+        batch_size: Keys in a batch.
+        drop_last: Whether a smaller last batch is left out.
+
+    Attributes:
+        start: Batches that the next epoch begins after; for a training that continues within an epoch.
+        num_batches: If set, so many batches of nearly equal size; `drop_last` then does not count.
+    """
+
+    start = 0
+    num_batches: int | None = None
+
+    def __iter__(self) -> Iterator[np.ndarray]:  # type: ignore[override]
+        sampler, first, self.start = self.sampler, self.start * self.batch_size, 0
+        keys = sampler.keys() if isinstance(sampler, ShardSampler) else np.fromiter(sampler, dtype=np.int64)
+        if self.num_batches is not None:
+            yield from np.array_split(keys, self.num_batches)
+            return
+        end = len(keys) // self.batch_size * self.batch_size if self.drop_last else len(keys)
+        for start in range(first, end, self.batch_size):
+            yield keys[start : min(start + self.batch_size, end)]
+
+    def __len__(self) -> int:
+        return super().__len__() if self.num_batches is None else self.num_batches

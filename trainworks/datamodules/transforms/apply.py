@@ -1,0 +1,65 @@
+"""Transforms of a batch: how they are applied, and those that take the batch apart into samples."""
+
+import inspect
+from collections.abc import Sequence
+from functools import cache
+from typing import Any
+
+from torch import Tensor, nn
+from torch.utils._pytree import tree_any, tree_map
+from torchvision import tv_tensors
+
+from trainworks.errors import UsageError
+
+
+def apply_transforms(transforms: Sequence[nn.Module], batch: Any) -> Any:
+    """Apply transforms to a whole batch; masks and boxes beside the images travel with them.
+
+    Loaders and copies to a device lose the type of a tv_tensor. So integer targets of the images' own height and width
+    are taken for masks, and "boxes" and "masks" of a target dictionary for what they are called (boxes as XYXY).
+
+    Args:
+        transforms: Each takes what the one before it returned.
+        batch: (inputs, targets), inputs alone, or anything else that the transforms take.
+
+    Returns:
+        The transformed batch, of plain tensors.
+    """
+    if not transforms:
+        return batch
+    alone = not isinstance(batch, tuple | list)
+    parts: Any = (batch,) if alone else _typed(*batch) if len(batch) == 2 else batch
+    for transform in transforms:
+        if not alone and _takes_images_alone(type(transform)):  # type: ignore[arg-type]
+            if tree_any(lambda leaf: isinstance(leaf, tv_tensors.TVTensor), list(parts[1:])):
+                what = "changes images without their masks or boxes; take one of torchvision.transforms.v2"
+                raise UsageError(f"{type(transform).__name__} {what}")
+            parts = transform(parts[0]), *parts[1:]
+            continue
+        result = transform(*parts)
+        parts = result if isinstance(result, tuple | list) and not alone else (result,)
+    if not all(type(part) is Tensor for part in parts):
+        parts = tree_map(lambda x: x.as_subclass(Tensor) if isinstance(x, tv_tensors.TVTensor) else x, tuple(parts))
+    return parts[0] if alone else parts
+
+
+@cache
+def _takes_images_alone(kind: Any) -> bool:
+    """Whether a transform has no argument for targets, as kornia's, and those of torchvision before v2."""
+    _, first, *others = inspect.signature(kind.forward).parameters.values()
+    alone = not others or others[0].name == "params"  # so kornia calls what was drawn
+    return alone and first.kind is not first.VAR_POSITIONAL
+
+
+def _typed(images: Any, targets: Any) -> tuple[Any, Any]:
+    """Give masks and boxes the type that they lost on their way."""
+    if isinstance(targets, Tensor):
+        spatial = targets.ndim >= 3 and not targets.is_floating_point() and isinstance(images, Tensor)
+        if spatial and targets.shape[-2:] == images.shape[-2:] and not isinstance(targets, tv_tensors.TVTensor):
+            return images, tv_tensors.Mask(targets)
+        return images, targets
+    if not isinstance(targets, list) or not all(isinstance(target, dict) for target in targets):
+        return images, targets
+    from trainworks.datamodules.transforms.typed_targets import typed_targets  # of detectors
+
+    return typed_targets(images, targets)

@@ -1,0 +1,55 @@
+from typing import Any
+
+import torch
+from torch import Tensor
+from torchvision import tv_tensors
+from torchvision.ops import roi_align
+
+from trainworks.datamodules.transforms.per_image import PerImage
+
+
+class RandomResizedCrop(PerImage):
+    """Cut a rectangle of random area and proportions out of each image and bring it to one size (arXiv:1409.4842).
+
+    Images are averaged over the pixels that fall together; masks take the nearest one.
+
+    Args:
+        size: Height and width of the result in pixels.
+        scale: Least and greatest share of the area that is kept, in (0, 1].
+        ratio: Least and greatest proportion of width to height.
+    """
+
+    def __init__(
+        self, size: int, scale: tuple[float, float] = (0.35, 1.0), ratio: tuple[float, float] = (0.75, 1.33)
+    ) -> None:
+        super().__init__()
+        if size < 1 or not 0 < scale[0] <= scale[1] <= 1 or not 0 < ratio[0] <= ratio[1]:
+            wanted = "size must be at least 1, scale in (0, 1] and ratio above 0, each from low to high"
+            raise ValueError(f"RandomResizedCrop: {wanted}; got size {size}, scale {scale}, ratio {ratio}")
+        self.size, self.scale, self.ratio = size, scale, ratio
+
+    def draw(self, images: Tensor) -> dict[str, Any]:
+        """Draw a rectangle for every image: x1, y1, x2, y2 in pixels, shape (B, 4)."""
+        height, width = images.shape[-2:]
+        area, proportion, x, y = torch.rand(4, len(images), device=images.device)
+        area = height * width * (self.scale[0] + area * (self.scale[1] - self.scale[0]))
+        low, high = torch.tensor(self.ratio).log().tolist()
+        proportion = (low + proportion * (high - low)).exp()
+        wide = (area * proportion).sqrt().clamp(1, width)
+        high_ = (area / proportion).sqrt().clamp(1, height)
+        left, top = x * (width - wide), y * (height - high_)
+        return {"boxes": torch.stack([left, top, left + wide, top + high_], dim=1)}
+
+    def change(self, images: Tensor, drawn: dict[str, Any]) -> Tensor:
+        """Crop and resize."""
+        boxes, rows = drawn["boxes"], torch.arange(len(images), device=images.device)[:, None]
+        if isinstance(images, tv_tensors.Mask):  # take the pixel nearest to each of size x size points
+            steps = (torch.arange(self.size, device=images.device) + 0.5) / self.size
+            left, top, right, bottom = boxes[:, :, None].unbind(1)
+            x = (left + steps * (right - left)).long().clamp(max=images.shape[-1] - 1)
+            y = (top + steps * (bottom - top)).long().clamp(max=images.shape[-2] - 1)
+            moved = images.as_subclass(Tensor).movedim((-2, -1), (1, 2))  # (B, H, W, ...)
+            return moved[rows[:, :, None], y[:, :, None], x[:, None, :]].movedim((1, 2), (-2, -1))
+        floats = images if images.is_floating_point() else images.float()
+        result = roi_align(floats, torch.cat([rows.float(), boxes], dim=1).to(floats), self.size, aligned=True)
+        return result if images.is_floating_point() else result.round().to(images.dtype)

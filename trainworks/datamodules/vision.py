@@ -1,0 +1,86 @@
+import contextlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import Dataset, IterableDataset
+from torchvision.datasets import wrap_dataset_for_transforms_v2
+
+from trainworks.datamodules.datasets.array import ArrayDataset
+from trainworks.datamodules.datasets.pillow_images import PairedImages, PillowImages
+from trainworks.datamodules.images import ImageDataModule
+from trainworks.errors import UsageError
+
+DatasetFactory = Callable[[str], Dataset[Any]]
+TARGETS = ("targets", "labels", "_labels", "y", "_samples")  # what torchvision's datasets call their classes
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class VisionDataModule(ImageDataModule):
+    """Any dataset of torchvision, or one of your own with samples (input, target).
+
+    Datasets that torchvision holds as one array (MNIST and its kin, CIFAR, SVHN, STL10) stay in memory as uint8. Other
+    images with a class are decoded as `storage` says. Images with masks or boxes are read one by one, together with
+    them. Samples that are no images are left as they are.
+
+    Args:
+        root: Folder of the data, handed to each dataset as its first argument.
+        train_dataset: The training samples, a dataset's class_path and the arguments after `root`.
+        test_dataset: The test samples, in the same way.
+        val_dataset: The validation samples; if left out, `val_fraction` of the training samples.
+    """
+
+    root: str
+    train_dataset: DatasetFactory
+    test_dataset: DatasetFactory | None = None
+    val_dataset: DatasetFactory | None = None
+
+    def load_splits(self) -> dict[str, Dataset[Any]]:
+        """Open the datasets, which may download them."""
+        factories = {"train": self.train_dataset, "val": self.val_dataset, "test": self.test_dataset}
+        return {name: self._open(factory(self.root)) for name, factory in factories.items() if factory is not None}
+
+    def _open(self, dataset: Dataset[Any]) -> Dataset[Any]:
+        if isinstance(dataset, IterableDataset):
+            return dataset
+        data, targets, classes = getattr(dataset, "data", None), _targets(dataset), getattr(dataset, "classes", None)
+        if targets is not None and self.form is None and isinstance(data, Tensor | np.ndarray):
+            return ArrayDataset(channels_first(torch.as_tensor(data)), targets, classes=classes)
+        sample: Any = dataset[0]
+        if not isinstance(sample, tuple | list) or not isinstance(sample[0], Image.Image):
+            return dataset
+        if targets is None:
+            with contextlib.suppress(TypeError):  # none of torchvision's own: it must give tv_tensors itself
+                dataset = wrap_dataset_for_transforms_v2(dataset)
+            return PairedImages(dataset, self.form)
+        if self.form is None:
+            raise UsageError(f"images of {type(dataset).__name__} may differ in size; write data.image_size")
+        return PillowImages(dataset, targets, classes, self.form)
+
+
+def _targets(dataset: Dataset[Any]) -> Tensor | None:
+    """Return the class of each sample, shape (N,), or None if the dataset can tell only by reading its images."""
+    for name in TARGETS:
+        found = getattr(dataset, name, None)
+        if isinstance(found, list) and found and isinstance(found[0], tuple):
+            found = [sample[-1] for sample in found]
+        try:
+            targets = None if found is None else torch.as_tensor(found)
+        except (TypeError, ValueError, RuntimeError):  # names of files
+            continue
+        if targets is not None and targets.ndim == 1 and not targets.is_floating_point():
+            return targets.long()
+    return None
+
+
+def channels_first(images: Tensor) -> Tensor:
+    """Bring images of shape (N, H, W) or (N, H, W, C) to (N, C, H, W)."""
+    if images.ndim == 3:
+        return images.unsqueeze(1)
+    if images.ndim == 4 and images.shape[1] not in (1, 3) and images.shape[-1] in (1, 3):
+        return images.permute(0, 3, 1, 2).contiguous()
+    return images

@@ -1,0 +1,50 @@
+"""What a module needs."""
+
+import inspect
+from collections.abc import Iterable
+from typing import Any
+
+from torch import Tensor, nn
+
+
+def check_parts(kind: type, base: type, parts: dict[str, Any]) -> None:
+    """See that no net, loss or optimizer is None which a module of this kind uses, in its `step` or as `base` does."""
+    used = {"optimizer"} if kind.configure_optimizers is base.configure_optimizers else set()  # type: ignore
+    for step in (vars(parent)["step"] for parent in kind.__mro__ if "step" in vars(parent)):
+        names = getattr(inspect.unwrap(step), "__code__", step).co_names
+        used |= {"net", "loss"} & set(names)
+        if "super" not in names:
+            break
+    if missing := [name for name in parts if name in used and parts[name] is None]:
+        names = " and ".join(f"model.{name}" for name in missing)
+        raise ValueError(f"{names} must be set, since {kind.__name__} uses it; write a class_path")
+
+
+def check_names(metrics: Iterable[str]) -> None:
+    """See that metrics can be called so."""
+    for name in metrics:
+        if name == "loss":
+            raise ValueError("model.metrics: 'loss' is logged already; choose another name for this metric")
+        if not name or "." in name:  # torch keeps them as modules
+            raise ValueError(f"model.metrics: a metric cannot be called '{name}'; choose a name without dots")
+
+
+def check_takes_two(loss: nn.Module) -> None:
+    """Refuse a loss, or one in a sum of losses, that needs more than outputs and targets."""
+    for part in getattr(loss, "losses", [loss]):
+        parameters = inspect.signature(part.forward).parameters.values()
+        needed = [p.name for p in parameters if p.default is p.empty and p.kind is p.POSITIONAL_OR_KEYWORD]
+        if len(needed) > 2:
+            raise ValueError(
+                f"model.loss: {type(part).__name__} needs {', '.join(needed)}, but gets outputs and targets; choose "
+                "another, or call it in the step of a module of your own"
+            )
+
+
+def inputs_and_targets(batch: Any) -> tuple[Any, Tensor]:
+    """Return inputs and targets of a batch; any other batch is a UsageError."""
+    if isinstance(batch, tuple | list) and len(batch) == 2 and isinstance(batch[1], Tensor):
+        return batch[0], batch[1]
+    from trainworks.models.misfit import no_pair
+
+    raise no_pair(batch)

@@ -1,0 +1,83 @@
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+import torchmetrics.classification
+from lightning.pytorch.utilities.memory import is_oom_error
+from torch import Tensor, nn
+from torchmetrics import Metric, MetricCollection
+
+from trainworks.errors import UsageError
+
+REFUSALS = (RuntimeError, ValueError, IndexError, TypeError, AssertionError)  # of torch, for what does not fit
+
+
+def misfit(metrics: MetricCollection, given: Any, error: Exception, probe: Callable[[Metric], Any]) -> Exception:
+    """Return what to raise where metrics could not take a batch: which of them, what it got, and what to take instead.
+
+    `given` are predictions and targets, or tensors of their shapes; `probe` fails for the metric in question alone.
+    """
+    for name, metric in metrics.items(keep_base=True) if not is_oom_error(error) else ():
+        try:
+            probe(metric)
+        except Exception:
+            kind, (predictions, targets) = type(metric).__name__, given or (None, None)
+            got = f"predictions of {_shape(predictions)} and targets of {_shape(targets)}"
+            said = str(error).strip().partition("\n")[0][:200]
+            advice = _advice(kind, predictions, targets)
+            return UsageError(f"model.metrics.{name}: {kind} cannot take {got}{advice} ({said})")
+    return error
+
+
+def refused_by(module: nn.Module, error: BaseException) -> str | None:
+    """Say which layer or loss of a module could not take what it got; None where no library refused it."""
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    of_library = bool(frames) and _is_foreign(frames[-1].f_code.co_filename)
+    of_device = is_oom_error(error) or any(word in str(error) for word in ("CUDA", "cuDNN", "CUBLAS"))
+    if not of_library or type(error) not in REFUSALS or of_device:
+        return None
+    names = {id(part): name for name, part in module.named_modules() if name}
+    calls = [frame.f_locals for frame in frames if frame.f_code.co_name == "_call_impl"]
+    found = [call for call in calls if id(call["self"]) in names]
+    if not found:
+        return None
+    layer, given = found[-1]["self"], found[-1]["args"]
+    got = " and ".join(_shape(item) for item in given)
+    said, advice = str(error).strip().partition("\n")[0][:300].rstrip("."), ""
+    if any(getattr(item, "dtype", None) in (torch.uint8, torch.float64) for item in given[:1]):
+        how = "torchvision.transforms.v2.ToDtype, dtype torch.float32 and, for uint8, scale true"
+        advice = f"; begin data.train_transform and data.eval_transform with {how}"
+    elif "out of bounds" in said and len(given) == 2:
+        advice = f"; for {given[0].shape[1]} outputs labels go from 0 to {given[0].shape[1] - 1}: look at num_classes"
+    return f"model.{names[id(layer)]}: {type(layer).__name__} cannot take {got}: {said}{advice}"
+
+
+def _is_foreign(file: str) -> bool:
+    return "site-packages" in Path(file).parts and not Path(file).is_relative_to(Path(__file__).parents[1])
+
+
+def no_pair(batch: Any) -> UsageError:
+    """Say what a batch consists of that is no pair of inputs and targets."""
+    parts = batch if isinstance(batch, tuple | list) else ()
+    names = batch if isinstance(batch, dict) else [type(part).__name__ for part in parts]
+    how = "let the dataset return (input, target), the target a number or a tensor, or write a module of your own"
+    return UsageError(f"a batch must be (inputs, targets), got a {type(batch).__name__} ({', '.join(names)}); {how}")
+
+
+def _shape(x: Any) -> str:
+    return f"{x.dtype} {tuple(x.shape)}".removeprefix("torch.") if isinstance(x, Tensor) else type(x).__name__
+
+
+def _advice(kind: str, predictions: Any, targets: Any) -> str:
+    """Name the metric of the same kind for the task that the shapes look like."""
+    task = next((name for name in ("Binary", "Multiclass", "Multilabel") if kind.startswith(name)), None)
+    if task is None or not isinstance(predictions, Tensor) or not isinstance(targets, Tensor):
+        return ""
+    fitting = "Multiclass" if predictions.ndim > targets.ndim else "Multilabel" if targets.ndim > 1 else "Binary"
+    other = fitting + kind.removeprefix(task)
+    number = {"Multiclass": "num_classes", "Multilabel": "num_labels"}.get(fitting)
+    if fitting == task or not hasattr(torchmetrics.classification, other):
+        return ""
+    return f"; take torchmetrics.classification.{other}" + (f", {number} {predictions.shape[1]}" if number else "")

@@ -1,0 +1,101 @@
+import importlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import torch
+from jsonargparse import ArgumentParser
+from lightning.pytorch import LightningDataModule, LightningModule
+from torch import Tensor
+
+from trainworks.errors import UsageError
+from trainworks.runs.class_paths import drop_defaults
+from trainworks.runtime.threads import limited_threads, threads_for
+
+
+@dataclass
+class Predictor:
+    """What `load_model` gives a module as its `predict`: answers for inputs as they come, not for batches.
+
+    Args:
+        module: The trained module.
+        description: Class path and arguments of its datamodule, None where the checkpoint does not say.
+        states: What the checkpoint knows of data, by the name of the datamodule's class.
+    """
+
+    module: LightningModule
+    description: dict[str, Any] | None
+    states: dict[str, Any]
+
+    @cached_property
+    def data(self) -> Any:
+        """The datamodule that reads inputs as those were read that the module was trained on; it loads nothing."""
+        if self.description is None:
+            raise UsageError("this checkpoint does not say how its inputs are made; only those written by train.py do")
+        data: Any = build(self.description, LightningDataModule, "this checkpoint")
+        if not hasattr(data, "batch_of"):
+            kind = type(data).__name__
+            raise UsageError(f"{kind} does not derive from BaseDataModule, so nobody knows how to read an input for it")
+        know_inputs(data, self.states)
+        return data
+
+    @torch.inference_mode()
+    def __call__(self, inputs: Any, batch_size: int | None = None, device: torch.device | str | None = None) -> Any:
+        """Return a result for one input, such as a ClassResult (see trainworks/models/results.py), or a list of them.
+
+        Args:
+            inputs: A path, a folder, a Pillow image, an array (H, W, C) or a tensor (C, H, W) of uint8, a row or the
+                path of a table, a text; or a list or batch of them.
+            batch_size: Inputs in one batch; that of the training if left out.
+            device: Where to compute; where the module is if left out.
+        """
+        sources = self.data.sources(inputs)
+        self.module.to(device or self.module.device).eval()
+        answers: list[Any] = []
+        step = batch_size or self.data.batch_size
+        for start in range(0, len(sources), step):
+            batch = self.data.batch_of(sources[start : start + step], self.module.device)
+            with limited_threads(threads_for(self.module, batch)):
+                answers += answers_of(self.module, batch)
+        return answers[0] if len(sources) == 1 and sources[0] is inputs else answers
+
+
+def answers_of(module: Any, batch: Any) -> list[Any]:
+    """Return a result for each input of a batch: the module's own `answer`, else the rows of its `predict_step`."""
+    dtype = next((weight.dtype for weight in module.parameters() if weight.is_floating_point()), torch.float32)
+    if isinstance(batch, Tensor) and batch.is_floating_point():
+        batch = batch.to(dtype)
+    if hasattr(module, "answer"):
+        return module.answer(batch, module.class_names)
+    columns = type(module).predict_step(module, batch, 0)  # on the module itself a command may have put another
+    columns = {"prediction": columns} if isinstance(columns, Tensor) else columns
+    if not isinstance(columns, Mapping):
+        return list(columns)
+    return [dict(zip(columns, row, strict=True)) for row in zip(*(c.tolist() for c in columns.values()), strict=True)]
+
+
+def know_inputs(data: Any, states: Mapping[str, Any]) -> None:
+    """Tell a datamodule what a checkpoint knows of the inputs it was trained on, so that it need not load them."""
+    state = states.get(type(data).__qualname__, {})
+    data.input_shape, data.columns = state.get("input_shape"), state.get("columns")
+    data.class_names = getattr(data, "class_names", None) or list(state.get("class_counts", ())) or None
+
+
+def build(description: Mapping[str, Any], base: type, where: Any) -> Any:
+    """Build what a description names, class path and arguments; any other kind is a ValueError and is not called."""
+    name = description["class_path"]
+    if not isinstance(name, str):
+        raise ValueError(f"{where} does not say how its module was built; only checkpoints written by train.py do")
+    try:
+        found = getattr(importlib.import_module(name.rpartition(".")[0]), name.rpartition(".")[2])
+    except (ImportError, AttributeError, ValueError) as error:
+        advice = "put the folder of its file on PYTHONPATH"
+        raise ValueError(f"{where} needs {name}, which cannot be imported ({error}); {advice}") from None
+    if not (isinstance(found, type) and issubclass(found, base)):
+        raise ValueError(f"{where} names {name}, which is no {base.__name__}; it was not called")
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_subclass_arguments(base, "built", fail_untyped=False)
+    parsed = parser.parse_object({"built": dict(description)})
+    drop_defaults(parsed, {"built": description})
+    return parser.instantiate_classes(parsed).built

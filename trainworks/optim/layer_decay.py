@@ -1,0 +1,25 @@
+from collections.abc import Iterator
+
+from torch import nn
+
+from trainworks.runtime.blocks import CONTAINERS
+
+
+def scales_of(net: nn.Module, decay: float) -> dict[int, float]:
+    """Return the share of the learning rate of each parameter of a network, by id."""
+    layers = [layer for layer in _layers(net) if next(layer.parameters(), None) is not None]
+    scales = dict.fromkeys(map(id, net.parameters()), decay ** (len(layers) - 1))  # class tokens and the like too
+    for depth, layer in reversed(list(enumerate(layers))):  # what two layers share belongs to the first
+        scales |= dict.fromkeys(map(id, layer.parameters()), decay ** (len(layers) - 1 - depth))
+    return scales
+
+
+def _layers(module: nn.Module) -> Iterator[nn.Module]:
+    """Yield what counts as a layer, from the input to the output."""
+    inside = type(module) in CONTAINERS
+    for child in module.children():
+        holds_blocks = any(type(part) in CONTAINERS for part in child.modules())
+        if type(child) in CONTAINERS or (holds_blocks and not inside):
+            yield from _layers(child)
+        else:
+            yield child

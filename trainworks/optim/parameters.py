@@ -1,0 +1,112 @@
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Literal
+
+from torch import nn
+from torch.optim import LBFGS, Optimizer, SparseAdam
+
+from trainworks.optim.fused import prefer_fused
+
+OptimizerFactory = Callable[[Iterable[Any]], Optimizer]
+Kind = Literal["any", "matrix", "embedding", "sparse", "other"]
+
+
+class Factories(tuple[Any, ...]):
+    """What the command line made of class paths; a copied module shares it, since it holds what cannot be copied."""
+
+    def __deepcopy__(self, memo: Any) -> "Factories":
+        return self
+
+
+class Parameters:
+    """The parameters of a module that train, and the groups they form in an optimizer.
+
+    Args:
+        module: Holds the parameters.
+        decay_norm_and_bias: Whether weight decay also acts on biases and on norm layers. If not, they form groups of
+            their own without it, unless the optimizer has no weight decay.
+        layer_decay: Factor from the learning rate of one layer of `module.net` to that of the layer before it, in
+            (0, 1] (arXiv:1801.06146). The last layer has the full rate. Children count as layers, in the order in
+            which they were made; containers are opened, down to the blocks of a residual network or a transformer.
+    """
+
+    def __init__(self, module: nn.Module, decay_norm_and_bias: bool = False, layer_decay: float = 1.0) -> None:
+        if not 0 < layer_decay <= 1:
+            raise ValueError(f"model.layer_decay must be in (0, 1], got {layer_decay}")
+        self.named = {name: parameter for name, parameter in module.named_parameters() if parameter.requires_grad}
+        norms = [layer for layer in module.modules() if "Norm" in type(layer).__name__]
+        exempt = {id(parameter) for layer in norms for parameter in layer.parameters(recurse=False)}
+        exempt |= {id(parameter) for parameter in self if parameter.ndim <= 1}  # biases, and scales of unnamed norms
+        self._exempt = set() if decay_norm_and_bias else exempt
+        self.kinds = _kinds(module)
+        self._scales: dict[int, float] = {}
+        if layer_decay < 1:
+            from trainworks.optim.layer_decay import scales_of
+
+            self._scales = scales_of(getattr(module, "net", module), layer_decay)
+
+    def __iter__(self) -> Iterator[nn.Parameter]:
+        return iter(self.named.values())
+
+    def build(self, factory: OptimizerFactory, members: Iterable[nn.Parameter]) -> Optimizer:
+        """Build an optimizer over some of the parameters, in groups where that makes a difference."""
+        members = list(members)
+        optimizer = self.try_out(factory, members)
+        exempt = self._exempt if optimizer.defaults.get("weight_decay") else set()
+        groups: dict[tuple[float, bool], list[nn.Parameter]] = {}
+        for parameter in members:
+            key = -self._scales.get(id(parameter), 1.0), id(parameter) in exempt
+            groups.setdefault(key, []).append(parameter)
+        if list(groups) == [(-1.0, False)]:
+            return optimizer
+        if isinstance(optimizer, LBFGS):
+            raise ValueError("LBFGS has one learning rate for all parameters; leave model.layer_decay at 1")
+        options = [
+            {"params": group, "lr": -scale * optimizer.defaults["lr"]} | ({"weight_decay": 0.0} if without else {})
+            for (scale, without), group in sorted(groups.items(), key=lambda item: item[0])
+        ]
+        return factory(options)
+
+    def try_out(self, factory: OptimizerFactory, members: Iterable[nn.Parameter]) -> Optimizer:
+        """Build an optimizer without groups; one that cannot train these parameters as it stands is a ValueError."""
+        advice = "give it those of kind {} in trainworks.optim.OptimizerByName, and the others to another optimizer"
+        try:
+            optimizer = factory(members)
+        except ValueError as error:
+            if "only supports 2D parameters" in str(error):  # Muon
+                raise ValueError(f"{str(error).replace('whereas we', 'but')}; {advice.format('matrix')}") from None
+            raise
+        if isinstance(optimizer, SparseAdam) and any(self.kinds[id(member)] != "sparse" for member in members):
+            raise ValueError(f"SparseAdam trains embeddings with sparse: true alone; {advice.format('sparse')}")
+        if isinstance(optimizer, LBFGS):
+            search, rate = optimizer.defaults["line_search_fn"], optimizer.defaults["lr"]
+            if search != "strong_wolfe" and (search is not None or rate >= 1):
+                raise ValueError(
+                    "LBFGS with whole steps diverges on batches; write line_search_fn: strong_wolfe, or an lr below 1; "
+                    f"got {search} and {rate}"
+                )
+            for member in members:  # which it takes as one row, kernels with channels last too
+                member.data = member.data.contiguous()
+        return optimizer
+
+
+def build_optimizer(
+    factory: OptimizerFactory, module: nn.Module, decay_norm_and_bias: bool = False, layer_decay: float = 1.0
+) -> Optimizer:
+    """Build an optimizer over the parameters of `module` that train; the arguments are those of `Parameters`.
+
+    It is fused where that is possible and the factory does not choose.
+    """
+    parameters = Parameters(module, decay_norm_and_bias, layer_decay)
+    optimizer = parameters.try_out(factory, parameters)
+    if not hasattr(optimizer, "optimizers"):  # OptimizerByName has built its own from the groups
+        optimizer = parameters.build(factory, parameters)
+    prefer_fused(optimizer, {number for number, kind in parameters.kinds.items() if kind == "sparse"})
+    return optimizer
+
+
+def _kinds(module: nn.Module) -> dict[int, Kind]:
+    kinds: dict[int, Kind] = {id(p): "matrix" if p.ndim == 2 else "other" for p in module.parameters()}
+    for layer in module.modules():
+        if isinstance(layer, nn.Embedding | nn.EmbeddingBag):
+            kinds[id(layer.weight)] = "sparse" if layer.sparse else "embedding"
+    return kinds

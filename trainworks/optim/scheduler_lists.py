@@ -1,0 +1,64 @@
+"""Schedulers made of several; torch's own take built ones, which no configuration can hold."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from lightning.pytorch.cli import LRSchedulerCallable
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import ChainedScheduler, SequentialLR
+
+from trainworks.optim.schedulers import SchedulerFactory, build_scheduler
+
+
+class SequentialSchedulers(SequentialLR):
+    """Schedulers one after the other, such as a warm-up and then a decay.
+
+    Args:
+        optimizer: Optimizer whose learning rates are changed.
+        schedulers: Each begins where the one before it ends. A `total_steps` that was left out becomes the number of
+            steps until the next milestone, or until the end.
+        milestones: The step (or the epoch, if the schedulers step after epochs) at which each of them but the first
+            begins.
+    """
+
+    def __init__(self, optimizer: Optimizer, schedulers: list[LRSchedulerCallable], milestones: list[int]) -> None:
+        super().__init__(optimizer, [build(optimizer) for build in schedulers], milestones)
+
+
+class ChainedSchedulers(ChainedScheduler):
+    """Schedulers that all act at every step, each on the learning rate that the others left.
+
+    Use those that multiply the rate: LambdaLR, WarmupCosine, OneCycleLR and CyclicLR compute it anew from the first
+    one, which undoes what the others did before.
+
+    Args:
+        optimizer: Optimizer whose learning rates are changed.
+        schedulers: Any but ReduceLROnPlateau.
+
+    Raises:
+        ValueError: If there are none, or one of them is ReduceLROnPlateau.
+    """
+
+    def __init__(self, optimizer: Optimizer, schedulers: list[LRSchedulerCallable]) -> None:
+        super().__init__([build(optimizer) for build in schedulers], optimizer)
+
+
+def filled_in(given: dict[str, Any], total_steps: Callable[[], float]) -> list[SchedulerFactory]:
+    """Return the factories of several schedulers, each with the number of its own steps."""
+    count = len(given["schedulers"])
+    starts = [0, *given["milestones"]] if "milestones" in given else [0] * count
+    ends: list[int | None] = [*starts[1:], None] if "milestones" in given else [None] * count
+    if len(starts) != count or any(end is not None and end <= start for start, end in zip(starts, ends, strict=True)):
+        raise ValueError(f"{count} schedulers need {count - 1} rising milestones, got {given['milestones']}")
+
+    def steps(start: int, end: int | None) -> float:
+        total = total_steps() if end is None else end
+        if total <= start:
+            raise ValueError(f"milestones must come before the end at step {total}, got {given['milestones']}")
+        return total - start
+
+    return [
+        partial(build_scheduler, factory, total_steps=partial(steps, start, end))
+        for factory, start, end in zip(given["schedulers"], starts, ends, strict=True)
+    ]

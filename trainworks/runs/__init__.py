@@ -1,0 +1,1 @@
+"""What is on the disk: run directories, checkpoints, YAML."""

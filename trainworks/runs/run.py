@@ -1,0 +1,187 @@
+"""The run directory `<root>/<experiment>/<run_name>`: made once, locked while in use, described by run.json."""
+
+import contextlib
+import importlib.metadata
+import json
+import math
+import os
+import platform
+import shlex
+import shutil
+import subprocess
+import sys
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from trainworks import __version__
+from trainworks.errors import UsageError
+from trainworks.root import ROOT
+from trainworks.runs.files import is_checkpoint
+
+PACKAGES = ("torch", "torchvision", "lightning", "torchmetrics", "jsonargparse", "numpy")
+RUNNING = {"end": None, "exit_status": None, "error": None}  # what is known at the end
+NAME_VARIABLE = "TRAIN_RUN_NAME"  # tells the processes that rank 0 starts which run they belong to
+TRIAL_VARIABLE = "TRAIN_TRIAL"  # tells a training that it is a trial: the callbacks that it gets, as JSON
+
+
+class Run:
+    """One run directory: config.yaml, run.json, train.log, event files and checkpoints/."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self._lock = FileLock(directory / ".lock", timeout=0)
+
+    @classmethod
+    def create(cls, root: str, experiment: str, name: str | None, job: str | None, makes: bool) -> "Run":
+        """Make a run directory called `name`, `job` or by the time; only the main process makes one, others find it."""
+        parent = Path(root) / experiment
+        wanted = name or job or datetime.now().strftime("%Y%m%d-%H%M%S")
+        if not makes:
+            return cls(parent / os.environ.get(NAME_VARIABLE, wanted))
+        if any(part in wanted for part in ("/", "\\")) or wanted in (".", ".."):
+            raise UsageError(f"--run_name must be a plain folder name, got '{wanted}'")
+        if not (parts := Path(experiment).parts) or parts[0] == "/" or ".." in parts:
+            raise UsageError(f"experiment must be a plain folder name, got '{experiment}'")
+        for attempt in range(1000):
+            run = cls(parent / (wanted if attempt == 0 else f"{wanted}-{attempt + 1}"))
+            try:
+                run.directory.mkdir(parents=True)
+            except OSError as error:
+                if not run.directory.exists():
+                    raise UsageError(f"{parent}: {error.strerror}; choose another trainer.default_root_dir") from None
+                if name:
+                    what = "choose another --run_name, or continue it with --resume auto"
+                    raise UsageError(f"run '{name}' exists: {run.directory}; {what}") from None
+            else:
+                run.lock()
+                os.environ[NAME_VARIABLE] = run.directory.name
+                return run
+        raise UsageError(f"{parent} holds 1,000 runs named {wanted}; give a --run_name")
+
+    @property
+    def best_checkpoint(self) -> Path:
+        """Path of the best checkpoint, which may not exist yet; of the last one where a whole training kept no best."""
+        best, last = (self.directory / "checkpoints" / f"{name}.ckpt" for name in ("best", "last"))
+        return last if is_checkpoint(last) and not is_checkpoint(best) and self.is_finished else best
+
+    @property
+    def started(self) -> str:
+        """When the run began, as ISO 8601 text in UTC; the folder's own time if run.json cannot tell."""
+        try:
+            return str(self.read()["start"])
+        except (OSError, ValueError, KeyError):
+            return _iso(self.directory.stat().st_mtime)
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the whole command ended well."""
+        try:
+            return self.read().get("exit_status") == 0
+        except (OSError, ValueError):
+            return False
+
+    @property
+    def num_threads(self) -> int | None:
+        """The number of threads that the run trains with, None before its first batch."""
+        try:
+            return self.read()["hardware"].get("threads")
+        except (OSError, ValueError, KeyError):
+            return None
+
+    @property
+    def metrics(self) -> dict[str, Any]:
+        """The last value of each metric, and as best/<name> that of the best checkpoint."""
+        record = self.read()
+        return {f"best/{key}": value for key, value in record["best"].items()} | record["metrics"]
+
+    def lock(self) -> None:
+        """Hold the run for this process until it ends, however it ends."""
+        try:
+            with contextlib.suppress(NotImplementedError):  # a file system without locks: nothing to hold
+                self._lock.acquire()
+        except Timeout:
+            raise UsageError(f"{self.directory} is in use by another process; wait for it or stop it") from None
+
+    def unlock(self) -> None:
+        """Let go of the run."""
+        self._lock.release(force=True)
+
+    def discard(self) -> None:
+        """Remove a run that failed before anything was written into it."""
+        self.unlock()
+        shutil.rmtree(self.directory, ignore_errors=True)
+        for folder in self.directory.parents[:2]:  # experiment and root, unless other runs stand there
+            with contextlib.suppress(OSError):
+                folder.rmdir()
+
+    def read(self) -> dict[str, Any]:
+        """Return the content of run.json."""
+        return json.loads((self.directory / "run.json").read_text(encoding="utf-8"))
+
+    def write(self, content: dict[str, Any]) -> None:
+        """Replace run.json by `content` in one step; numbers JSON lacks (NaN, infinity) become null."""
+        temporary = self.directory / "run.json.tmp"
+        temporary.write_text(json.dumps(_finite(content), indent=2, allow_nan=False) + "\n", encoding="utf-8")
+        os.replace(temporary, self.directory / "run.json")
+
+    def start(self, start: float, hardware: dict[str, Any]) -> None:
+        """Write run.json as it stands when the run begins."""
+        versions = {"python": platform.python_version(), **{p: importlib.metadata.version(p) for p in PACKAGES}}
+        versions["trainworks"] = __version__
+        content = {"command": shlex.join(sys.argv), "git": _git(), "versions": versions}
+        content["hardware"] = {"platform": platform.platform(), "cpus": os.cpu_count(), **hardware}
+        self.write(content | {"start": _iso(start), **RUNNING, "metrics": {}, "best": {}})
+
+    def start_again(self, start: float, checkpoint: str | None) -> None:
+        """Note in run.json that the run continues."""
+        content = self.read()
+        entry = {"command": shlex.join(sys.argv), "git": _git(), "checkpoint": checkpoint, "start": _iso(start)}
+        resumed = [*content.get("resumed", []), entry]
+        self.write(content | RUNNING | {"resumed": resumed})
+
+    def keep_threads(self, number: int) -> None:
+        """Write with how many threads the run trains, with which it must go on."""
+        content = self.read()
+        content["hardware"]["threads"] = number
+        self.write(content)
+
+    def finish(self, exit_status: int, error: str | None, metrics: dict[str, float], best: dict[str, float]) -> None:
+        """Write how the run ended: its last metrics, and the monitored one of the best checkpoint."""
+        content = self.read() | {"best": best}
+        content["metrics"] |= metrics
+        self.write(content | {"end": _iso(time.time()), "exit_status": exit_status, "error": error})
+
+    def add_evaluation(self, start: float, checkpoint: str, exit_status: int, metrics: dict[str, float]) -> None:
+        """Append an evaluation to run.json and take over its metrics."""
+        content = self.read()
+        content["metrics"] |= metrics
+        entry: dict[str, Any] = {"command": shlex.join(sys.argv), "checkpoint": checkpoint, "start": _iso(start)}
+        entry |= {"end": _iso(time.time()), "exit_status": exit_status, "metrics": metrics}
+        self.write(content | {"evaluations": [*content.get("evaluations", []), entry]})
+
+
+def _iso(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _git() -> dict[str, Any] | None:
+    """Return commit and dirty flag of the code, or None outside a repository or without git."""
+    command = ["git", "-C", str(ROOT)]
+    try:
+        commit, status = (
+            subprocess.run([*command, *words], capture_output=True, text=True, timeout=10, check=True).stdout.strip()
+            for words in (["rev-parse", "HEAD"], ["status", "--porcelain"])
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return {"commit": commit, "dirty": bool(status)}

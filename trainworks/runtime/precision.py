@@ -1,0 +1,45 @@
+"""What the numbers of a training are made of, beyond what Lightning decides."""
+
+import warnings
+
+import torch
+from lightning.pytorch import Trainer
+
+from trainworks.runtime.launch import is_main_process
+
+
+def settle_precision(trainer: Trainer, asked: str | int | None, tf32: bool) -> None:
+    """Allow TF32 or not, and say where a CPU takes another precision than the one asked for.
+
+    What was asked for is `trainer.precision` of the configuration.
+    """
+    device = trainer.strategy.root_device
+    allow_tf32(device.type, tf32)
+    if not is_main_process():
+        return
+    if asked == "16-mixed" and trainer.precision == "bf16-mixed":
+        print("a CPU has no 16-mixed: bf16-mixed is used, which needs no scaled loss")
+    if "bf16" in trainer.precision and not has_bf16(device):
+        print(f"this {device.type} has no bfloat16 of its own: trainer.precision 32 is likely to be faster")
+
+
+def has_bf16(device: torch.device) -> bool:
+    """Whether a device computes in bfloat16 by itself: GPUs since Ampere, CPUs with AVX512_BF16; true if not known."""
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    if device.type == "cpu" and torch.cpu._is_avx2_supported():  # of Intel or AMD
+        return bool(torch.cpu._is_avx512_bf16_supported())
+    return True
+
+
+def allow_tf32(device_type: str, allowed: bool) -> None:
+    """Let float32 products and convolutions of a CUDA device use TF32, or not; other devices stay as they are.
+
+    TF32 keeps the range of float32 and 10 bits of its precision (GPUs since Ampere). PyTorch itself allows it for
+    convolutions only.
+    """
+    if device_type != "cuda":
+        return
+    with warnings.catch_warnings(action="ignore"):  # torch 2.9 recommends fp32_precision, which Lightning cannot read
+        torch.backends.cuda.matmul.allow_tf32 = allowed
+        torch.backends.cudnn.allow_tf32 = allowed

@@ -1,0 +1,150 @@
+"""export: a file that answers alone, and the same."""
+
+import json
+import re
+import subprocess
+import sys
+import venv
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from PIL import Image
+
+from trainworks.models import load_model
+from trainworks.tests.conftest import PLAIN, QUICK, ROOT, Train, write_images
+
+onnx = pytest.importorskip("onnx")
+onnxruntime = pytest.importorskip("onnxruntime")
+SHORT = {
+    "segmentation": ("--data.num_train", "8", "--data.num_val", "4", "--model.net.widths", "[4, 8]"),
+    "detection": ("--data.num_train", "8", "--data.num_val", "4"),
+    "gpt": ("--model.net.width", "8", "--model.net.num_layers", "1"),
+    "gan": ("--data.batch_size", "16"),
+}
+
+
+def fit(train: Train, task: str, *words: str) -> Path:
+    config = str(ROOT / "configs" / f"{task}.yaml")
+    short = (*QUICK, "--trainer.limit_val_batches", "1", *SHORT.get(task, ()), *words)
+    result = train("fit", "--config", config, *short, "--run_name", "a")
+    assert result.code == 0, result.err
+    folder = Path("logs", task, "a", "checkpoints")
+    return folder / ("best.ckpt" if (folder / "best.ckpt").exists() else "last.ckpt")
+
+
+def environment(folder: Path, *packages: str) -> str:
+    """Make a virtual environment of these packages and what they need, by links, and return its Python."""
+    venv.create(folder, symlinks=True)
+    (site,) = folder.glob("lib/*/site-packages")
+    left, done = list(packages), set[str]()
+    while left:
+        if (name := canonicalize_name(left.pop())) in done:
+            continue
+        done.add(name)
+        found = metadata.distribution(name)
+        left += [
+            need.name for need in map(Requirement, found.requires or ()) if not need.marker or need.marker.evaluate()
+        ]
+        for top in {Path(file).parts[0] for file in found.files or ()} - {"..", "__pycache__"}:
+            (site / top).exists() or (site / top).symlink_to(found.locate_file(top))
+    return str(folder / "bin/python")
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("kind", ["onnx", "pt2"])
+@pytest.mark.parametrize("task", ["digits", "multilabel", "diabetes", "segmentation"])
+def test_each_task_exports(train: Train, task: str, kind: str) -> None:
+    path = fit(train, task)
+    result = train("export", "--ckpt_path", str(path), "--format", kind, "--latency", "false")
+    assert (result.code, result.err) == (0, ""), result.err
+    assert f"checkpoints/{path.stem}.{kind}: " in result.out
+    assert "validation samples" in result.out
+    assert float(re.findall(r"greatest difference (\S+) over", result.out)[0]) < 1e-4
+
+
+@pytest.mark.long
+def test_the_script_of_the_documentation_needs_no_torch(train: Train, tmp_path: Path) -> None:
+    for name in ("cat", "dog"):
+        write_images(tmp_path / "data" / name, 30)
+    path = fit(train, "image_folder", "--data.root", "data", "--data.image_size", "16", "--model.net.layers", "[4, M]")
+    result = train("export", "--ckpt_path", str(path), "--output", "out/p.onnx")
+    assert result.code == 0, result.err
+    rows = {line.split()[0]: line.split()[1:] for line in result.out.splitlines() if line.startswith(("eager", "onnx"))}
+    assert all(0 < float(value) < 1000 for row in rows.values() for value in row) and len(rows) == 2
+    known = {entry.key: json.loads(entry.value) for entry in onnx.load("out/p.onnx").metadata_props}
+    assert known["class_names"] == ["cat", "dog"]
+    assert known["inputs"]["shape"] == ["batch", 3, "height", "width"] and known["inputs"]["dtype"] == "uint8"
+    assert known["metrics"]["val/accuracy"] >= 0 and "probability of each class" in known["outputs"]
+    images = [*write_images(tmp_path / "new", 2, (40, 16)), *write_images(tmp_path / "small", 1, (16, 16))]
+    assert "any size; the file makes them 16 x 16" in known["inputs"]["preprocessing"]
+    session = onnxruntime.InferenceSession("out/p.onnx", providers=["CPUExecutionProvider"])
+    with pytest.raises(Exception, match="Got: 1 Expected: 3"):
+        session.run(None, {"inputs": np.zeros((1, 1, 16, 16), np.uint8)})
+    (script,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs/deploy.md").read_text(), flags=re.DOTALL)
+    (tmp_path / "script.py").write_text(script)
+    python = environment(tmp_path / "venv", "onnxruntime", "numpy", "pillow")
+    assert subprocess.run([python, "-c", "import torch"], capture_output=True, check=False).returncode == 1
+    command = [python, "script.py", "out/p.onnx", *map(str, images)]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    found = load_model(path).predict([str(image) for image in images])
+    for line, expected in zip(done.stdout.splitlines(), found, strict=True):
+        _, label, probability = line.split()
+        assert float(probability) == pytest.approx(expected.probabilities[label], abs=0.005)
+    assert len(script.splitlines()) <= 25
+
+
+@pytest.mark.long
+def test_what_differs_is_removed_and_what_is_not_there_is_made_up(
+    train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    random = np.random.default_rng(0)
+    np.savez(tmp_path / "a.npz", inputs=random.random((60, 5)).astype(np.float32), targets=np.arange(60) % 3)
+    path = fit(train, "arrays", "--data.train", "a.npz")
+    (tmp_path / "a.npz").unlink()
+    result = train("export", "--ckpt_path", str(path), "--format", "pt2", "--latency", "false")
+    assert result.code == 0, result.err
+    assert "over 64 random inputs, since the data is not here" in result.out
+    program: Any = torch.export.load(path.with_suffix(".pt2"), extra_files=(extra := {"metadata.json": ""}))
+    assert json.loads(extra["metadata.json"])["inputs"] == {"dtype": "float32", "shape": ["batch", 5]}
+    assert program.module()(torch.zeros(7, 5)).sum(dim=1).tolist() == pytest.approx([1.0] * 7)
+    monkeypatch.setattr("trainworks.cli.commands.export.TOLERANCE", -1.0)
+    failed = train("export", "--ckpt_path", str(path), "--format", "pt2")
+    assert failed.code == 1 and "best.pt2 was removed: its outputs differ by more than -1" in failed.err
+    assert not path.with_suffix(".pt2").exists()
+    monkeypatch.setattr("trainworks.cli.commands.export.ONNX_BYTES", 1000)  # a network of 2 GB takes minutes to export
+    failed = train("export", "--ckpt_path", str(path), "--format", "onnx")
+    assert failed.code == 1 and "and an .onnx file holds at most 0.00; write --format pt2" in failed.err
+
+
+@pytest.mark.parametrize("task", ["detection", "gpt", "gan", "vae"])
+def test_what_does_not_export_says_so(train: Train, task: str) -> None:
+    path = fit(train, task)
+    result = train("export", "--ckpt_path", str(path))
+    assert result.code == 2
+    assert "has no method outputs(inputs) that returns one tensor" in result.err
+
+
+def test_mistakes(train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = fit(train, "digits", *PLAIN)
+    (tmp_path / "config.yaml").write_text("a: 1\n")
+    torch.save({"state_dict": {}}, tmp_path / "foreign.ckpt")
+    Image.new("L", (8, 8)).save(tmp_path / "image.ckpt", "PNG")
+    for words, message in {
+        "": "export needs --ckpt_path FILE",
+        f"--ckpt_path {path} --format tflite": "--format must be onnx or pt2, got tflite",
+        "--ckpt_path gone.ckpt": "--ckpt_path gone.ckpt: no such file",
+        "--ckpt_path foreign.ckpt": "does not say how its module was built",
+        f"--ckpt_path {path} --latency maybe": "--latency must be true or false, got maybe",
+    }.items():
+        result = train("export", *words.split())
+        assert (result.code, message in result.err) == (2, True), (words, result.err)
+    monkeypatch.setitem(sys.modules, "onnxscript", None)
+    result = train("export", "--ckpt_path", str(path))
+    assert result.code == 2 and "--format onnx needs onnxscript; write pip install -e '.[onnx]'" in result.err

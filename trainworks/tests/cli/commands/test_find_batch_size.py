@@ -1,0 +1,50 @@
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from trainworks.tests.conftest import DIGITS, Train
+
+
+class Hungry(nn.Module):
+    """Asks the system for 2 GB a sample: more than a few samples are really refused."""
+
+    def __init__(self, num_classes: int = 10) -> None:
+        super().__init__()
+        self.head = nn.Linear(64, num_classes)
+
+    def forward(self, images: Tensor) -> Tensor:
+        torch.empty(len(images) * 2**31, dtype=torch.uint8)  # never touched, so it costs nothing
+        logits: Tensor = self.head(images.flatten(1))
+        return logits
+
+
+NET = ("--config", DIGITS, "--model.net", "trainworks.tests.cli.commands.test_find_batch_size.Hungry")
+
+
+def test_what_fits_is_found_and_the_batch_kept_by_accumulation(train: Train, tmp_path: Path) -> None:
+    result = train("find_batch_size", *NET, "--data.batch_size", "256")
+    assert result.code == 0, result.err
+    size = int(result.out.split(" samples fit")[0].split()[-1])
+    assert 1 <= size < 64
+    assert f"for batches of 256: --data.batch_size {size} --trainer.accumulate_grad_batches {256 // size}" in result.out
+    assert not list(tmp_path.iterdir())  # no run, nothing left
+    found = ("--data.batch_size", str(size), "--trainer.accumulate_grad_batches", str(256 // size))
+    result = train("fit", *NET, *found, "--trainer.max_epochs", "1", "--trainer.limit_train_batches", str(256 // size))
+    assert result.code == 0, result.err
+
+
+@pytest.mark.long
+def test_a_batch_that_fits_stays(train: Train) -> None:
+    result = train("find_batch_size", "--config", DIGITS)
+    assert result.code == 0, result.err
+    assert "the batch of 64 fits as it is" in result.out
+
+
+def test_out_of_memory_says_what_to_change(train: Train) -> None:
+    result = train("fit", *NET, "--data.batch_size", "512")
+    assert result.code == 1
+    assert result.err.startswith("error: out of memory (")
+    assert "halve\ndata.batch_size and set trainer.accumulate_grad_batches 2" in result.err
+    assert "Traceback" not in result.err

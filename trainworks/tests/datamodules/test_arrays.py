@@ -1,0 +1,178 @@
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from trainworks.datamodules import ArrayDataModule
+from trainworks.errors import UsageError
+
+RANDOM = np.random.default_rng(0)
+ARRAYS = {"inputs": RANDOM.random((60, 5)), "targets": np.arange(60) % 3}
+
+
+def save(path: Path, arrays: dict[str, Any] = ARRAYS) -> str:
+    if path.suffix == ".npz":
+        np.savez(path, **arrays)
+    elif path.suffix == ".pt":
+        torch.save({name: torch.as_tensor(values) for name, values in arrays.items()}, path)
+    elif path.suffix == ".csv":
+        header = ",".join([*(f"f{k}" for k in range(5)), *(name for name in arrays if name != "inputs")])
+        columns = [arrays["inputs"], *(values[:, None] for name, values in arrays.items() if name != "inputs")]
+        table = np.concatenate([column.astype(object) for column in columns], axis=1)
+        path.write_text("\n".join([header, *(",".join(map(str, row)) for row in table)]))
+    else:
+        path.mkdir()
+        for name, values in arrays.items():
+            np.save(path / f"{name}.npy", values)
+    return str(path)
+
+
+def load(train: str, **arguments: Any) -> ArrayDataModule:
+    data = ArrayDataModule(train=train, **{"batch_size": 60, "val_fraction": 0.0, "test_fraction": 0.0} | arguments)
+    data.setup("fit")
+    return data
+
+
+@pytest.mark.parametrize("name", ["a.npz", "a.pt", "a.csv", "folder"])
+def test_every_kind_of_file_gives_the_same_samples(tmp_path: Path, name: str) -> None:
+    path = save(tmp_path / name)
+    data = load(path)
+    train: Any = data.splits["train"]
+    assert (train.inputs.dtype, train.targets.dtype) == (torch.float32, torch.int64)
+    assert torch.allclose(train.inputs, torch.from_numpy(ARRAYS["inputs"]).float())
+    assert train.targets.tolist() == ARRAYS["targets"].tolist()
+    facts = ArrayDataModule(train=path).facts()
+    assert (facts["num_classes"], facts["num_features"]) == (3, 5)
+    assert load(path, val_fraction=0.2, test_fraction=0.25).class_counts == {"0": 12, "1": 12, "2": 12}
+
+
+@pytest.mark.parametrize("name", ["a.npz", "a.pt", "a.csv", "folder"])
+def test_groups_and_weights_come_along(tmp_path: Path, name: str) -> None:
+    extra = {"groups": np.arange(60) // 6, "weights": np.repeat([0.5, 2.0], 30)}
+    data = load(save(tmp_path / name, ARRAYS | extra), num_folds=5, sampling="weighted")
+    train, val = (data.splits[split] for split in ("train", "val"))
+    assert not set(train.groups) & set(val.groups)  # type: ignore[attr-defined]
+    assert set(train.weights) == {0.5, 2.0}  # type: ignore[attr-defined]
+
+
+def test_a_folder_is_mapped_not_read(tmp_path: Path) -> None:
+    path = save(tmp_path / "folder", {"inputs": np.zeros((60, 5), np.float32), "targets": ARRAYS["targets"]})
+    data = load(path)
+    with (tmp_path / "folder/inputs.npy").open("r+b") as file:
+        file.seek(-4, 2)
+        file.write(np.float32(7).tobytes())
+    assert data.splits["train"][59][0][4] == 7
+
+
+def test_images_come_channels_first(tmp_path: Path) -> None:
+    for shape, expected in (((9, 8, 8), (1, 8, 8)), ((9, 8, 8, 3), (3, 8, 8)), ((9, 3, 8, 8), (3, 8, 8))):
+        arrays = {"inputs": np.zeros(shape, np.uint8), "targets": np.arange(9) % 3}
+        sample = load(save(tmp_path / f"{len(expected)}{shape[1]}{len(shape)}.npz", arrays)).splits["train"][0][0]
+        assert (sample.shape, sample.dtype) == (expected, torch.uint8)
+
+
+def test_texts_are_classes_in_one_order_for_all_splits(tmp_path: Path) -> None:
+    (tmp_path / "train.csv").write_text("x,kind\n1,b\n2,a\n3,c\n")
+    (tmp_path / "test.csv").write_text("x,kind\n4,c\n5,b\n")
+    data = load(str(tmp_path / "train.csv"), test=str(tmp_path / "test.csv"), targets="kind")
+    assert data.class_names == ["a", "b", "c"]
+    assert data.splits["test"].targets.tolist() == [2, 1]  # type: ignore[attr-defined]
+    (tmp_path / "test.csv").write_text("x,kind\n4,d\n")
+    with pytest.raises(ValueError, match=r"test.csv: 'd' is none of the 3 classes: a, b, c"):
+        load(str(tmp_path / "train.csv"), test=str(tmp_path / "test.csv"), targets="kind")
+
+
+def test_values_are_no_classes(tmp_path: Path) -> None:
+    arrays = {"inputs": ARRAYS["inputs"], "targets": RANDOM.random(60)}
+    data = load(save(tmp_path / "a.csv", arrays))
+    assert data.class_counts == {}
+    assert data.splits["train"].targets.dtype == torch.float32  # type: ignore[attr-defined]
+    facts = ArrayDataModule(train=str(tmp_path / "a.csv")).facts()
+    assert facts.keys() == {"num_features", "num_targets", "target_mean", "target_std"}
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, r"gone.npz: no such file"),
+        ({"x.npz": b"not a zip"}, r"x.npz: cannot be read; write an .npz, .pt or .csv file"),
+        ({"x.pt": b""}, r"x.pt: cannot be read; write an .npz"),
+        ({"x.csv": b"a,b\n1,2\n"}, r"x.csv: no column 'targets'; its header is a, b; write --data.targets NAME"),
+        ({"x.csv": b"a,targets\n1,2\nx,3\n"}, r"x.csv, line 3, column 'a': expected a finite number, got 'x'; write"),
+        ({"x.csv": b"a,targets\n1,2\n,3\n"}, r"x.csv, line 3, column 'a': the cell is empty; fill it in"),
+        ({"x.csv": b"targets\n1\n"}, r"x.csv: a table needs rows, and a column beside targets"),
+    ],
+)
+def test_files_that_cannot_be_read(tmp_path: Path, content: dict[str, bytes] | None, message: str) -> None:
+    name, data = next(iter((content or {"gone.npz": b""}).items()))
+    if content:
+        (tmp_path / name).write_bytes(data)
+    with pytest.raises(ValueError, match=message):
+        load(str(tmp_path / name))
+
+
+def test_arrays_of_other_names(tmp_path: Path) -> None:
+    path = save(tmp_path / "a.npz", {"x_train": ARRAYS["inputs"], "y_train": ARRAYS["targets"]})
+    assert len(load(path, inputs="x_train", targets="y_train").splits["train"]) == 60  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"no array 'inputs'; it has x_train, y_train; write --data.inputs NAME"):
+        load(path)
+    with pytest.raises(ValueError, match=r"a.npz: no array 'targets'; it has .*; write --data.targets NAME"):
+        load(path, inputs="x_train")
+
+
+def test_numbers_of_rows_are_no_feature(tmp_path: Path) -> None:
+    (tmp_path / "pandas.csv").write_text(",a,targets\n" + "".join(f"{i},7,x{i % 2}\n" for i in range(40)))
+    data = load(str(tmp_path / "pandas.csv"))
+    assert data.columns == ["a"] and set(data.splits["train"].inputs.flatten().tolist()) == {7.0}  # type: ignore[attr-defined]
+
+
+def test_values_for_a_configuration_of_classes(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("a,targets\n" + "".join(f"{i},{i}.5\n" for i in range(40)))
+    data = ArrayDataModule(train=str(tmp_path / "a.csv"))
+    data.wanted = {"num_classes"}
+    with pytest.raises(UsageError, match=r"the targets are values; take configs/diabetes.yaml with --data"):
+        data.facts()
+
+
+def test_a_pickle_is_refused(tmp_path: Path) -> None:
+    torch.save({"inputs": Path("a")}, tmp_path / "a.pt")
+    with pytest.raises(ValueError, match=r"a.pt: cannot be read"):
+        load(str(tmp_path / "a.pt"))
+    np.savez(tmp_path / "a.npz", inputs=np.array([{"a": 1}], dtype=object), targets=np.zeros(1))
+    with pytest.raises(ValueError, match=r"a.npz: cannot be read"):
+        load(str(tmp_path / "a.npz"))
+
+
+@pytest.mark.parametrize("name", ["a.npz", "a.pt", "a.csv", "folder"])
+def test_several_targets(tmp_path: Path, name: str) -> None:
+    labels = {"warm": np.arange(60) % 2, "wet": np.arange(60) // 30}
+    path = save(tmp_path / name, {"inputs": ARRAYS["inputs"]} | labels)
+    data = load(path, targets=["warm", "wet"])
+    train: Any = data.splits["train"]
+    assert torch.equal(
+        train.targets, torch.stack([torch.from_numpy(column).float() for column in labels.values()], dim=1)
+    )
+    assert (data.class_names, data.class_counts) == (["warm", "wet"], {})
+    facts = ArrayDataModule(train=path, targets=["warm", "wet"]).facts()
+    assert (facts["num_features"], facts["num_targets"], "num_classes" in facts) == (5, 2, False)
+    with pytest.raises(ValueError, match=r"no (array|column) 'wett' \(did you mean wet\?\)"):
+        load(path, targets=["warm", "wett"])
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.int64, np.uint8])
+def test_an_array_of_labels(tmp_path: Path, kind: type) -> None:
+    labels = (RANDOM.random((60, 3)) > 0.5).astype(kind)
+    data = load(save(tmp_path / "a.npz", {"inputs": ARRAYS["inputs"], "targets": labels}))
+    assert np.array_equal(data.splits["train"].targets.numpy(), labels)  # type: ignore[attr-defined]
+    assert data.class_counts == {}
+    assert ArrayDataModule(train=str(tmp_path / "a.npz")).facts()["num_targets"] == 3
+
+
+def test_facts_of_values(tmp_path: Path) -> None:
+    values = np.stack([np.arange(60.0), np.full(60, 7.0)], axis=1)
+    path = save(tmp_path / "a.npz", {"inputs": ARRAYS["inputs"], "targets": values})
+    facts = ArrayDataModule(train=path, val_fraction=0.0, test_fraction=0.0).facts()
+    assert facts["target_mean"] == [29.5, 7.0]
+    assert facts["target_std"] == pytest.approx([np.arange(60).std(), 1.0])

@@ -1,0 +1,1 @@
+"""Small tasks, networks and data that the library's tests train."""

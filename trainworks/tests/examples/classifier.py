@@ -1,0 +1,53 @@
+from typing import Any
+
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+from torchmetrics.classification import MulticlassAccuracy, MulticlassConfusionMatrix
+
+from trainworks.models.base import BaseModule
+from trainworks.models.checks import check_takes_two, inputs_and_targets
+from trainworks.models.metrics.reliability_diagram import ReliabilityDiagram
+from trainworks.models.results import ClassResult
+
+
+class ClassifierModule(BaseModule):
+    """Classification, with soft targets and a temperature."""
+
+    temperature = 1.0
+
+    def setup(self, stage: str) -> None:
+        if hasattr(self, "loss"):
+            check_takes_two(self.loss)
+
+    def step(self, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+        images, targets = inputs_and_targets(batch)
+        logits = self.net(images)
+        classes = targets.argmax(dim=1) if targets.ndim == 2 else targets
+        return self.loss(logits, targets), logits / self.temperature, classes
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.temperature = 1.0 if self.is_training_run else checkpoint.get("temperature", 1.0)
+
+    def figure_metrics(self, num_classes: int | None) -> dict[str, Metric]:
+        if num_classes is None:
+            return {}
+        return {
+            "confusion_matrix": MulticlassConfusionMatrix(num_classes, normalize="true", validate_args=False),
+            "accuracy_by_class": MulticlassAccuracy(num_classes, average=None, validate_args=False),
+            "calibration": ReliabilityDiagram(),
+        }
+
+    def outputs(self, images: Tensor) -> Tensor:
+        return torch.softmax(self.net(images) / self.temperature, dim=1)
+
+    def answer(self, images: Tensor, names: list[str] | None) -> list[Any]:
+        probabilities = self.outputs(images)
+        names = names or [str(k) for k in range(probabilities.shape[1])]
+        rows = [dict(zip(names, row, strict=True)) for row in probabilities.tolist()]
+        return [ClassResult(max(row, key=row.__getitem__), max(row.values()), row) for row in rows]
+
+    def predict_step(self, batch: Any, batch_idx: int) -> dict[str, Tensor]:
+        images, *targets = batch if isinstance(batch, tuple | list) else (batch,)
+        confidence, prediction = self.outputs(images).max(dim=1)
+        return {"prediction": prediction, "confidence": confidence} | ({"target": targets[0]} if targets else {})

@@ -1,0 +1,227 @@
+"""Data that nobody prepared, through the real entry point: read, or refused in one message that says what to do."""
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+from torch.utils.data import IterableDataset
+
+from trainworks.datamodules import VisionDataModule
+from trainworks.tests.conftest import DIGITS, QUICK, ROOT, Train, write_images
+
+ARRAYS = str(ROOT / "configs" / "arrays.yaml")
+FOLDER = str(ROOT / "configs" / "image_folder.yaml")
+DIABETES = str(ROOT / "configs" / "diabetes.yaml")
+SHORT = ("--trainer.max_epochs", "1", "--callbacks.figures", "null", "--run_name", "a")
+
+
+def rows(count: int, form: str) -> str:
+    return "".join(form.format(age=20 + k, income=k * 0.5, target=k % 2) for k in range(count))
+
+
+READ = {  # tables as they come, and the first sample
+    "semicolons and decimal commas": "age;income;targets\n" + rows(40, "{age};{income};{target}\n").replace(".", ","),
+    "tabs": "age\tincome\ttargets\n" + rows(40, "{age}\t{income}\t{target}\n"),
+    "a mark of its encoding": "\ufeffage,income,targets\n" + rows(40, "{age},{income},{target}\n"),
+    "empty lines": "age,income,targets\n" + rows(40, "{age},{income},{target}\n\n") + "\n\n",
+    "labels as pandas writes them": "age,income,targets\n" + rows(40, "{age},{income},{target}.0\n"),
+    "quotes": '"age","income","targets"\n' + rows(40, '"{age}","{income}","{target}"\n'),
+    "Windows": "age,income,targets\r\n" + rows(40, "{age},{income},{target}\r\n"),
+    "spaces": "age, income, targets\n" + rows(40, "{age}, {income}, {target}\n"),
+}
+
+
+@pytest.mark.parametrize("kind", READ)
+def test_tables_that_are_read(train: Train, tmp_path: Path, kind: str) -> None:
+    (tmp_path / "t.csv").write_text(READ[kind], encoding="utf-8", newline="")
+    result = train("--config", ARRAYS, "--data.train", "t.csv", *SHORT)
+    assert (result.code, result.err) == (0, "")
+    assert "data: train 32, val 4, test 4; 2 classes: 0 16, 1 16" in result.out
+    module = torch.load("logs/arrays/a/checkpoints/last.ckpt", weights_only=True)["module"]
+    assert module["init_args"]["net"]["init_args"]["in_features"] == 2
+    assert train("predict", "--config", ARRAYS).code == 0
+
+
+def test_whole_numbers_stay_values_where_nobody_asks_for_classes(train: Train, tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("age,targets\n" + "".join(f"{k},{k % 7}.0\n" for k in range(60)))
+    data = ("--data", "trainworks.datamodules.ArrayDataModule", "--data.train", "t.csv", "--data.num_features", "1")
+    result = train("--config", DIABETES, *data, *SHORT)
+    assert (result.code, result.err) == (0, "")
+    assert "classes" not in result.out
+
+
+def test_float_labels_of_arrays_are_classes_too(train: Train, tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", inputs=np.random.default_rng(0).random((60, 3)), targets=np.arange(60) % 3 * 1.0)
+    result = train("--config", ARRAYS, "--data.train", "a.npz", *SHORT)
+    assert (result.code, result.err) == (0, "")
+    assert "data: train 49, val 5, test 6; 3 classes: 0 16, 1 16, 2 17" in result.out
+
+
+HEAD = "age,income,targets\n41,1.5,0\n"
+LATIN = "age,income,straße\n1,2,0\n".encode("latin-1")
+REFUSED: dict[str, tuple[str | bytes, str]] = {
+    "an empty cell": (
+        HEAD + "41.9,,0\n",
+        "t.csv, line 3, column 'income': the cell is empty; fill it in, or leave",
+    ),
+    "a text": (
+        HEAD + "old,3,1\n",
+        r"line 3, column 'age': expected a finite number, got 'old'; write texts and dates",
+    ),
+    "a date": (HEAD + "42,2024-01-01,1\n", r"line 3, column 'income': expected a finite number, got '2024-01-01'"),
+    "not a number": (HEAD + "42,nan,1\n", r"line 3, column 'income': expected a finite number, got 'nan'"),
+    "infinity": (HEAD + "42,inf,1\n", r"line 3, column 'income': expected a finite number, got 'inf'"),
+    "too many cells": (HEAD + "42,1,1,7\n", r"line 3: 4 cells, but the header has 3: age, income, targets"),
+    "another encoding": (LATIN, r"t.csv: is not UTF-8; save the table in that encoding"),
+    "no targets": ("age,income,label\n1,2,0\n", r"no column 'targets'"),
+    "nothing": ("", r"no column 'targets'; its header is nothing"),
+    "a header alone": ("age,targets\n", r"a table needs rows"),
+}
+
+
+@pytest.mark.parametrize("kind", REFUSED)
+def test_tables_that_are_refused(train: Train, tmp_path: Path, kind: str) -> None:
+    content, message = REFUSED[kind]
+    (tmp_path / "t.csv").write_bytes(content if isinstance(content, bytes) else content.encode())
+    result = train("--config", ARRAYS, "--data.train", "t.csv", *SHORT)
+    assert (result.code, "Traceback" in result.err, len(result.err.splitlines())) == (2, False, 1)
+    assert re.search(message, result.err), result.err
+    assert not (tmp_path / "logs").exists()
+
+
+def test_files_that_are_no_images_are_counted(train: Train, tmp_path: Path) -> None:
+    for name in "ab":
+        write_images(tmp_path / "images" / name, 12)
+    for number, ending in enumerate(("gif", "GIF", "heic", "txt")):
+        (tmp_path / f"images/a/{number}.{ending}").write_bytes(b"x")
+    for name in (".hidden.gif", "Thumbs.db", "notes"):
+        (tmp_path / "images/b" / name).write_bytes(b"x")
+    words = ("--config", FOLDER, "--data.root", "images", "--data.image_size", "16")
+    result = train("fit", *words, *SHORT)
+    assert (result.code, result.err) == (0, "")
+    (line,) = [line for line in result.out.splitlines() if line.startswith("left out")]
+    assert line.startswith("left out, since they are none of .jpg, .jpeg, .png")
+    assert line.endswith(": 2 .gif, 1 .heic, 1 .txt, 1 without an ending")
+    checked = train("check", *words)
+    assert (checked.code, line in checked.out) == (0, True)
+
+
+class Endless(IterableDataset[tuple[Tensor, int]]):
+    """Digits without end."""
+
+    def __init__(self, root: str) -> None:
+        self.root = root
+
+    def __iter__(self) -> Iterator[tuple[Tensor, int]]:
+        while True:
+            yield torch.zeros(1, 8, 8), 3
+
+
+def test_a_scheduler_over_data_without_a_length_wants_steps(train: Train) -> None:
+    data = ("--data", "trainworks.datamodules.VisionDataModule", "--data.root", ".", "--data.num_classes", "10")
+    data += ("--data.train_dataset", "trainworks.tests.test_unprepared_data.Endless", "--data.num_workers", "0")
+    result = train("fit", "--config", DIGITS, *data, *QUICK[:2], "--run_name", "a")
+    assert (result.code, "Traceback" in result.err) == (2, False)
+    assert "needs the number of steps, which is not known; set trainer.max_steps" in result.err
+    result = train("fit", "--config", DIGITS, *data, "--trainer.max_steps", "3", *QUICK[4:], "--run_name", "b")
+    assert (result.code, result.err) == (0, "")
+
+
+METRICS = {
+    "torchmetrics.classification.BinaryAUROC": (
+        r"model.metrics.x: BinaryAUROC cannot take predictions of float32 \(64, 10\) and targets of int64 \(64,\); "
+        r"take torchmetrics.classification.MulticlassAUROC, num_classes 10 \("
+    ),
+    "torchmetrics.classification.BinaryAccuracy": "take torchmetrics.classification.MulticlassAccuracy",
+    "torchmetrics.MeanSquaredError": r"model.metrics.x: MeanSquaredError cannot take predictions of float32 \(64, 10\)",
+}
+
+
+MISFITS = {  # what is typed, and what the error says
+    "--model.net.in_channels 3": r"model.net.features.0: Conv2d cannot take float32 \(64, 1, 8, 8\): .*have 3 channels",
+    "--model.net.num_classes 5 --model.metrics null": r"model.loss: CrossEntropyLoss cannot take float32 \(64, 5\) and "
+    r"int64 \(64,\): Target \d is out of bounds; for 5 outputs labels go from 0 to 4: look at num_classes",
+    "--data.train_transform [] --data.eval_transform []": r"Conv2d cannot take uint8 .*; "
+    r"begin data.train_transform and data.eval_transform with torchvision.transforms.v2.ToDtype, dtype torch.float32",
+    "--model.loss torch.nn.BCEWithLogitsLoss": r"BCEWithLogitsLoss cannot take float32 \(64, 10\) and int64",
+    "--model.loss timm.loss.SoftTargetCrossEntropy": r"SoftTargetCrossEntropy cannot take float32 \(64, 10\) and int64",
+    "--model.net torchvision.models.vit_b_32 --model.net.image_size 32": "VisionTransformer cannot take .*: Wrong",
+    "--model.net.layers [8,M,M,M,M] --trainer.num_sanity_val_steps 0": r"MaxPool2d cannot take float32 \(64, 8, 1, 1\)",
+}
+
+
+@pytest.mark.parametrize("words", MISFITS)
+def test_a_first_batch_that_does_not_fit_names_the_layer(train: Train, words: str) -> None:
+    result = train("fit", "--config", DIGITS, *words.split(), *QUICK, "--run_name", "a")
+    assert (result.code, "Traceback" in result.err) == (2, False)
+    assert re.search(MISFITS[words], result.err), result.err
+    assert json.loads(Path("logs/digits/a/run.json").read_text())["exit_status"] == 2
+
+
+class Batches(VisionDataModule):
+    """Samples that are no pairs of an input and a target."""
+
+    def load_splits(self) -> dict[str, Any]:
+        images = [torch.rand(1, 8, 8) for _ in range(64)]
+        samples: dict[str, list[Any]] = {
+            "three": [(image, 1, "name") for image in images],
+            "names": [{"image": image, "label": 1} for image in images],
+            "texts": [(image, "cat") for image in images],
+            "doubles": [(image.double(), 1) for image in images],
+        }
+        return {"train": self._open(samples[self.root])}  # type: ignore[arg-type]
+
+
+BATCHES = {  # what the dataset gives, and what the error says
+    "three": r"a batch must be \(inputs, targets\), got a list \(Tensor, Tensor, tuple\); let the dataset return",
+    "names": r"a batch must be \(inputs, targets\), got a dict \(image, label\); let the dataset return",
+    "texts": r"a batch must be \(inputs, targets\), got a list \(Tensor, tuple\); .*, the target a number or a tensor",
+    "doubles": r"Conv2d cannot take float64 .*; begin data.train_transform and .* dtype torch.float32 and, for uint8,",
+}
+
+
+@pytest.mark.parametrize("kind", BATCHES)
+def test_batches_that_are_no_pairs_of_tensors(train: Train, kind: str) -> None:
+    data = ("--data", "trainworks.tests.test_unprepared_data.Batches", "--data.root", kind, "--data.num_classes", "10")
+    words = ("--data.train_dataset", "torchvision.datasets.FakeData", "--data.num_workers", "0")
+    result = train("fit", "--config", DIGITS, *data, *words, *QUICK, "--data.train_transform", "[]", "--run_name", "a")
+    assert (result.code, "Traceback" in result.err) == (2, False), result.err
+    assert re.search(BATCHES[kind], result.err), result.err
+
+
+class Breaking(torch.nn.Linear):
+    """A network with a mistake of its own, and one that meets a strange batch late."""
+
+    num_calls = 0
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        self.num_calls += 1
+        if self.out_features == 10 and self.num_calls > 5:
+            return super().forward(images)  # not flattened
+        if self.out_features == 11:
+            raise RuntimeError("a mistake")
+        return super().forward(images.flatten(1))
+
+
+@pytest.mark.parametrize(("outputs", "said"), [("11", "Error: a mistake"), ("10", "mat1 and mat2")])
+def test_own_code_that_fails_and_a_late_batch_keep_their_traceback(train: Train, outputs: str, said: str) -> None:
+    net = ("--model.net", "trainworks.tests.test_unprepared_data.Breaking", "--model.net.in_features", "64")
+    words = ("--model.net.out_features", outputs, "--trainer.num_sanity_val_steps", "0")
+    result = train("fit", "--config", DIGITS, *net, *words, *QUICK, "--run_name", "a")
+    assert (result.code, "Traceback" in result.err) == (1, True)
+    assert re.search(said, result.err), result.err
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_a_metric_that_does_not_fit_names_the_one_that_does(train: Train, metric: str) -> None:
+    result = train("fit", "--config", DIGITS, "--model.metrics.x", metric, *QUICK, "--run_name", "a")
+    assert (result.code, "Traceback" in result.err) == (2, False)
+    assert len(result.err.splitlines()) <= 2
+    assert re.search(METRICS[metric], result.err), result.err
+    assert json.loads(Path("logs/digits/a/run.json").read_text())["exit_status"] == 2
