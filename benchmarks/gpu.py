@@ -22,7 +22,6 @@ from functools import partial
 from typing import Any
 
 import torch
-import yaml
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.cli import instantiate_class
 from lightning.pytorch.loggers import TensorBoardLogger
@@ -35,7 +34,7 @@ from benchmarks.data import MEAN, STD, floats
 from src.models.classifier import ClassifierModule
 from trainworks.callbacks.speed_monitor import _measure_peak
 from trainworks.cli.console import silence_noise
-from trainworks.cli.request import DEFAULTS
+from trainworks.cli.request import defaults
 from trainworks.datamodules.base import BaseDataModule
 from trainworks.datamodules.transforms.resident_normalize import resident
 from trainworks.runtime.precision import has_bf16
@@ -168,8 +167,8 @@ class Plain(LightningModule):
 
 
 def default_callbacks(folder: str) -> list[Callback]:
-    """Return the callbacks of trainworks/defaults.yaml, writing into `folder`."""
-    items = yaml.safe_load(DEFAULTS.read_text())["callbacks"]
+    """Return the callbacks that every run has, writing into `folder`."""
+    items = defaults()["callbacks"]
     items["best"]["init_args"]["monitor"] = "train/loss"  # there is no validation here
     for item in items.values():
         arguments = item.setdefault("init_args", {})

@@ -28,6 +28,7 @@ import torch
 from PIL import Image
 
 ROOT = Path(__file__).resolve().parent.parent
+CONFIGS = ROOT / "trainworks/tests/configs"
 SIGNALS = (signal.SIGKILL, signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 WAYS = ("any time", "any time", "any time", "start-up", "while saving", "a worker")
 BACKGROUND = "{class_path: trainworks.runs.checkpoint_io.DurableCheckpointIO, init_args: {background_mb: 0}}"
@@ -72,13 +73,13 @@ def jobs(folder: Path) -> list[Job]:
     (folder / "extra.yaml").write_text(json.dumps(extra))
     digits = [
         "--config",
-        str(ROOT / "configs/digits.yaml"),
+        str(CONFIGS / "digits.yaml"),
         "--model.net.layers",
         "[8, M, 8]",
         "--model.net.dropout",
         "0.3",
     ]
-    files = ["--config", str(ROOT / "configs/image_folder.yaml"), "--config", "extra.yaml", "--data.root", "images"]
+    files = ["--config", str(CONFIGS / "image_folder.yaml"), "--config", "extra.yaml", "--data.root", "images"]
     files += ["--data.image_size", "16", "--model.net.layers", "[8, M, 8]", "--data.batch_size", "8"]
     files += [
         "--data.num_workers",

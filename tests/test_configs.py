@@ -1,39 +1,35 @@
-"""Every config runs through the real entry point, on data of the right shape made here."""
+"""Every config runs through the real entry point; the data made for one follows from the classes that it names."""
 
 import pickle
 import struct
 from collections.abc import Callable
 from pathlib import Path
+from pydoc import locate
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 import torchvision
+import yaml
 
-from trainworks.testing import PLAIN, ROOT, Train, all_but, write_images
+from trainworks import BaseModule
+from trainworks.datamodules import ArrayDataModule, ImageFolderDataModule
+from trainworks.testing import PLAIN, QUICK, ROOT, Train, all_but, write_images
 
-DIGITS = str(ROOT / "configs" / "digits.yaml")
-
-CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
+CONFIGS = [path for path in sorted((ROOT / "configs").glob("*.yaml")) if "\ndata:" in path.read_text()]  # whole ones
+FIRST = [path for path in CONFIGS if path.stem == "digits"] or CONFIGS[:1]  # the one that the quick suite combines
 OVERLAYS = sorted((ROOT / "configs" / "overlays").glob("*.yaml"))
 TOGETHER = ("bf16", "channels_last", "compile", "deterministic", "ema")
-APART = ("fp16", "overfit", "multinode")  # tested in test_precision.py, test_overfit.py and test_elastic.py
-
-
-REFUSED = {  # what does not go together, and why
-    ("finetune", "fsdp"): "parameters that train later need one device or trainer.strategy ddp",
-    ("gan", "fsdp"): "GANModule optimizes by hand, which FSDP cannot shard",
-    ("cifar10_fast", "fsdp"): "WeightAverage needs whole weights, but FSDP shards them; take trainer.strategy ddp",
-    ("cifar10_fast", "early_stopping"): "EarlyStopping monitors 'val/loss', which ClassifierModule does not log",
+APART = ("fp16", "overfit", "multinode")  # these need a GPU or several machines, or train no whole epoch
+CASES = {path.stem: [path] for path in OVERLAYS if path.stem not in (*TOGETHER, *APART)}
+CASES |= {"together": [path for path in OVERLAYS if path.stem in TOGETHER]}
+SMALLER = {  # of classes that take seconds as they are, which is tested once
+    ".FastCNN": ("--model.net.widths", "[8, 8, 8]"),
+    ".DigitScenesDataModule": ("--data.num_train", "40", "--data.num_val", "20", "--data.num_test", "20"),
+    ".GPT": ("--model.net.width", "32"),
+    ".SampleTexts": ("--callbacks.samples.num_bytes", "9"),
 }
-FEW_SCENES = ("--data.num_train", "40", "--data.num_val", "20", "--data.num_test", "20")
-SMALLER = {  # what takes seconds as it is, which is tested once
-    "cifar10_fast": ("--model.net.widths", "[8, 8, 8]"),
-    "segmentation": FEW_SCENES,
-    "detection": FEW_SCENES,
-    "gpt": ("--model.net.width", "32", "--callbacks.samples.num_bytes", "9"),
-}
-METRICS = {"gan": "test/frechet_distance"}  # of those whose module has no loss in the test
 
 
 def write_fashion_mnist(root: Path) -> None:
@@ -76,68 +72,103 @@ def write_arrays(root: Path) -> None:
     np.savez(root / "a.npz", inputs=np.random.default_rng(0).random((200, 7)), targets=np.arange(200) % 3)
 
 
-DATA: dict[str, tuple[Callable[[Path], None], str, str]] = {  # what writes it, and the option that names it
-    "fashion_mnist": (write_fashion_mnist, "root", ""),
-    "cifar10": (write_cifar10, "root", ""),
-    "cifar10_fast": (write_cifar10, "root", ""),
-    "image_folder": (write_folder, "root", ""),
-    "finetune": (write_finetune, "root", ""),
-    "arrays": (write_arrays, "train", "a.npz"),
-}
+def named(config: Path, part: str) -> dict[str, Any]:
+    """Return what a config says of its model or its data, by class_path and init_args."""
+    content = yaml.safe_load(config.read_text(encoding="utf-8"))[part]
+    return content if isinstance(content, dict) else {"class_path": content}
+
+
+KINDS = {named(path, "model")["class_path"]: path for path in [*CONFIGS, *FIRST]}  # a config a module
+
+
+def parts(config: Path) -> tuple[Any, Any, dict[str, Any]]:
+    """Return a config's module class, its datamodule class, and what it says of the latter's arguments."""
+    model, data = named(config, "model"), named(config, "data")
+    return locate(model["class_path"]), locate(data["class_path"]), data.get("init_args", {})
+
+
+def refusal(config: Path, overlay: str) -> str | None:
+    """Return what is said where an overlay does not go with what a config has."""
+    text, (model, _, arguments) = config.read_text(encoding="utf-8"), parts(config)
+    if overlay == "early_stopping" and arguments.get("val_fraction") == 0:
+        return f"EarlyStopping monitors 'val/loss', which {model.__name__} does not log"
+    if overlay == "fsdp" and "until_epoch" in text:
+        return "parameters that train later need one device or trainer.strategy ddp"
+    if overlay == "fsdp" and "automatic_optimization" in model.__init__.__code__.co_names:
+        return f"{model.__name__} optimizes by hand, which FSDP cannot shard"
+    if overlay == "fsdp" and "WeightAverage" in text:
+        return "WeightAverage needs whole weights, but FSDP shards them; take trainer.strategy ddp"
+    return None
+
+
+def smaller(config: Path) -> list[str]:
+    return [word for name, words in SMALLER.items() if name in config.read_text() for word in words]
 
 
 @pytest.fixture
 def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Path], list[str]]:
-    """Write what a config needs and return the words that point there."""
+    """Write what a config leaves open or would download, and return the words that point there."""
     monkeypatch.setattr(torchvision.datasets.cifar, "check_integrity", lambda *_: True)
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    root = tmp_path / "data"
 
     def prepare(config: Path) -> list[str]:
-        if config.stem not in DATA:
-            return []
-        write, option, name = DATA[config.stem]
-        write(tmp_path / "data")
-        return [f"--data.{option}", str(tmp_path / "data" / name)]
+        text, (_, kind, arguments) = config.read_text(encoding="utf-8"), parts(config)
+        if issubclass(kind, ArrayDataModule) and "train" not in arguments:
+            write_arrays(root)
+            return ["--data.train", str(root / "a.npz")]
+        if issubclass(kind, ImageFolderDataModule) and "root" not in arguments:
+            (write_finetune if "ResNet18_Weights" in text else write_folder)(root)
+            return ["--data.root", str(root)]
+        for name, write in {"FashionMNIST": write_fashion_mnist, "CIFAR10": write_cifar10}.items():
+            if f"torchvision.datasets.{name}" in text:
+                write(root)
+                return ["--data.root", str(root)]
+        return []
 
     return prepare
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.stem)
-def test_config_runs_for_a_batch(train: Train, data: Callable[[Path], list[str]], config: Path, tmp_path: Path) -> None:
-    result = train(
-        "--config", str(config), *data(config), "--trainer.fast_dev_run", "true", "--trainer.accelerator", "cpu"
-    )
+def test_config_runs_for_a_batch(train: Train, data: Callable[[Path], list[str]], config: Path) -> None:
+    words = ("--trainer.fast_dev_run", "true", "--trainer.accelerator", "cpu")
+    result = train("--config", str(config), *data(config), *words)
     assert (result.code, result.err) == (0, "")
-    assert METRICS.get(config.stem, "test/loss") in result.out
-    header = config.read_text().splitlines()[0]
-    assert header.startswith(f"# python train.py --config configs/{config.name}")
+    best = yaml.safe_load(config.read_text(encoding="utf-8")).get("callbacks", {}).get("best") or {}
+    watched = best.get("init_args", {}).get("monitor", "val/loss").replace("val/", "test/")
+    assert watched in result.out and ("test/loss" in result.out or not issubclass(parts(config)[0], BaseModule))
+    assert config.read_text().startswith(f"# python train.py --config configs/{config.name}")
 
 
-@pytest.mark.parametrize(
-    "overlay", [path for path in OVERLAYS if path.stem not in (*TOGETHER, *APART)], ids=lambda path: path.stem
-)
-@pytest.mark.parametrize("config", all_but([Path(DIGITS)], CONFIGS, pytest.mark.reach), ids=lambda path: path.stem)
-def test_overlay_combines_with_config(
-    train: Train, data: Callable[[Path], list[str]], config: Path, overlay: Path, tmp_path: Path
+@pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated")  # torch 2.11's compiler warns of itself
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("config", all_but(FIRST, CONFIGS, pytest.mark.reach), ids=lambda path: path.stem)
+def test_overlays_combine_with_config(
+    train: Train, data: Callable[[Path], list[str]], config: Path, case: str, tmp_path: Path
 ) -> None:
-    words = ("--config", str(config), "--config", str(overlay), *data(config), "--trainer.fast_dev_run", "true")
-    result = train(*words, *SMALLER.get(config.stem, ()), *PLAIN, "--trainer.accelerator", "cpu")
-    if said := REFUSED.get((config.stem, overlay.stem)):
+    files = [word for path in (config, *CASES[case]) for word in ("--config", str(path))]
+    words = ["--trainer.fast_dev_run", "true", "--trainer.accelerator", "cpu", *smaller(config)]
+    words += ["--callbacks.compile.backend", "eager"] if case == "together" else PLAIN  # a real one takes long
+    result = train(*files, *data(config), *words)
+    if said := refusal(config, case):
         assert result.code == 2 and said in result.err
         return
     assert (result.code, result.err) == (0, "")
     assert (tmp_path / "logs" / config.stem).is_dir()
-
-
-@pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated")  # torch 2.11's compiler warns of itself
-@pytest.mark.parametrize(
-    "config", all_but(["digits"], ["digits", "segmentation", "detection", "gpt", "vae"], pytest.mark.reach)
-)
-def test_overlays_combine_with_each_other(train: Train, data: Callable[[Path], list[str]], config: str) -> None:
-    path = ROOT / "configs" / f"{config}.yaml"
-    overlays = [word for name in TOGETHER for word in ("--config", str(ROOT / "configs/overlays" / f"{name}.yaml"))]
-    words = ("--callbacks.compile.backend", "eager", "--trainer.accelerator", "cpu", "--trainer.fast_dev_run", "true")
-    words += SMALLER.get(config, ())
-    result = train("--config", str(path), *overlays, *data(path), *words)  # compiling for real takes too long
-    assert (result.code, result.err) == (0, "")
     torch.compiler.reset()
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("config", KINDS.values(), ids=lambda path: path.stem)
+def test_what_was_trained_is_exported(train: Train, data: Callable[[Path], list[str]], config: Path) -> None:
+    """The command itself compares what a file says with what the module says."""
+    pytest.importorskip("onnxruntime")
+    short = (*smaller(config), *QUICK, "--trainer.limit_val_batches", "1", "--trainer.accelerator", "cpu")
+    assert train("fit", "--config", str(config), *data(config), *short, "--run_name", "a").code == 0
+    for kind in ("onnx", "pt2"):
+        words = ("--ckpt_path", f"logs/{config.stem}/a/checkpoints/last.ckpt", "--format", kind)
+        result = train("export", *words, "--latency", "false")
+        if hasattr(parts(config)[0], "outputs"):
+            assert (result.code, result.err) == (0, "")
+        else:
+            assert result.code == 2 and "outputs" in result.err

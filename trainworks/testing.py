@@ -25,7 +25,7 @@ os.environ["OMP_NUM_THREADS"] = "1"  # the same for the processes it starts
 # the names of event files of one process in one second differ in a number that is sorted as text
 event_file_writer._global_uid = event_file_writer.AtomicCounter(1000)
 
-PLAIN = ("--callbacks.figures", "null", "--callbacks.notes.graph", "false")  # what takes a second of its own
+PLAIN = ("--callbacks.figures", "null", "--callbacks.notes", "null")  # what takes a second of its own
 QUICK = ("--trainer.max_epochs", "1", "--trainer.limit_train_batches", "2", *PLAIN)
 
 

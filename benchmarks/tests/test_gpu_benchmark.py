@@ -60,6 +60,14 @@ def test_batches_have_the_layout_that_was_asked_for() -> None:
     assert torch.equal(images[batches[0][1]], batches[0][0])  # the targets are the places of the images
 
 
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_the_benchmark_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    small = ["--net", "resnet18", "--image_size", "64", "--batch_size", "32", "--num_images", "64", "--warmup", "6"]
+    gpu.main([*small, "--steps", "10", "--repetitions", "1", "--no-compile"])
+    assert "ours over + fused: " in capsys.readouterr().out
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
 def test_nothing_is_measured_without_a_gpu(capsys: pytest.CaptureFixture[str]) -> None:
     gpu.main([])

@@ -8,7 +8,7 @@ import yaml
 
 from trainworks.testing import ROOT, Train
 
-DIGITS = str(ROOT / "configs" / "digits.yaml")
+DIGITS = str(ROOT / "configs/digits.yaml")
 
 TEXT = (ROOT / "docs" / "training.md").read_text()
 BLOCKS = re.findall(r"```yaml\n(.*?)```", TEXT, re.DOTALL)

@@ -15,15 +15,11 @@ def load(kind: type, **arguments: Any) -> dict[str, Any]:
 
 def test_each_half_is_a_digit_of_the_same_split_and_the_targets_say_which() -> None:
     digits, pairs = load(DigitsDataModule), load(DigitPairsDataModule, pairs_per_digit=2)
-    assert {name: tuple(split.inputs.shape) for name, split in pairs.items()} == {
-        "train": (2588, 1, 8, 16),
-        "val": (288, 1, 8, 16),
-        "test": (718, 1, 8, 16),
-    }
+    shapes = {name: tuple(split.inputs.shape) for name, split in pairs.items()}
+    assert shapes == {"train": (2588, 1, 8, 16), "val": (288, 1, 8, 16), "test": (718, 1, 8, 16)}
     for name, split in pairs.items():
-        known = {
-            image.numpy().tobytes(): int(k) for image, k in zip(digits[name].inputs, digits[name].targets, strict=True)
-        }
+        every = zip(digits[name].inputs, digits[name].targets.tolist(), strict=True)
+        known = {image.numpy().tobytes(): digit for image, digit in every}
         for image, targets in list(zip(split.inputs, split.targets, strict=True))[:100]:
             halves = [half.contiguous().numpy().tobytes() for half in (image[..., :8], image[..., 8:])]
             assert {known[half] for half in halves} == set(targets.nonzero()[:, 0].tolist())

@@ -5,9 +5,10 @@ import pytest
 import torch
 
 from src.datamodules import digit_scenes
+from src.datamodules.datasets.boxes import BoxDataset
 from src.datamodules.digit_scenes import DigitScenesDataModule
 from src.datamodules.digits import DigitsDataModule
-from trainworks.datamodules.datasets import ArrayDataset, BoxDataset
+from trainworks.datamodules.datasets import ArrayDataset
 
 FEW = {"num_train": 30, "num_val": 20, "num_test": 10}
 

@@ -11,11 +11,8 @@ def splits(**arguments: int | float) -> dict[str, torch.Tensor]:
 
 def test_all_digits_in_three_parts() -> None:
     parts = splits()
-    assert {name: tuple(images.shape) for name, images in parts.items()} == {
-        "train": (1294, 1, 8, 8),
-        "val": (144, 1, 8, 8),
-        "test": (359, 1, 8, 8),
-    }
+    shapes = {name: tuple(images.shape) for name, images in parts.items()}
+    assert shapes == {"train": (1294, 1, 8, 8), "val": (144, 1, 8, 8), "test": (359, 1, 8, 8)}
     assert parts["train"].dtype == torch.uint8
     assert (int(parts["train"].min()), int(parts["train"].max())) == (0, 255)
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from src.datamodules.text import TextDataModule
-from trainworks.errors import UsageError
+from trainworks import UsageError
 
 TEXT = bytes(range(256)) * 4
 
@@ -16,7 +16,8 @@ def splits(**arguments: object) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
 
 
 @pytest.fixture
-def path(tmp_path: Path) -> str:
+def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.chdir(tmp_path)
     (tmp_path / "text.txt").write_bytes(TEXT)
     return str(tmp_path / "text.txt")
 
@@ -51,12 +52,8 @@ def test_files_of_their_own_validate_test_and_predict(path: str, tmp_path: Path)
     (tmp_path / "b.txt").write_bytes(b"b" * 30)
     other = str(tmp_path / "b.txt")
     parts = splits(path=path, test_path=other, predict_path=other, length=8, stride=8, val_fraction=0.5)
-    assert {name: len(inputs) for name, (inputs, _) in parts.items()} == {
-        "train": 63,
-        "val": 63,
-        "test": 3,
-        "predict": 3,
-    }
+    counts = {name: len(inputs) for name, (inputs, _) in parts.items()}
+    assert counts == {"train": 63, "val": 63, "test": 3, "predict": 3}
     assert set(splits(path=path, val_path=other, length=8)) == {"train", "val"}
 
 
@@ -80,10 +77,7 @@ def test_the_text_inside_python_holds_no_paragraph_twice() -> None:
         ({"stride": 0}, "data.stride must be at least 1, got 0"),
     ],
 )
-def test_refused(
-    path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: dict[str, object], message: str
-) -> None:
-    monkeypatch.chdir(tmp_path)
+def test_refused(path: str, arguments: dict[str, object], message: str) -> None:
     Path("empty.txt").touch()
     with pytest.raises((ValueError, UsageError), match=message):
         splits(**arguments)

@@ -1,10 +1,14 @@
 from functools import partial
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from src.models.classifier import ClassifierModule
+from trainworks.models import load_model
+from trainworks.testing import QUICK, Train
 
 
 def make_module(loss: nn.Module) -> ClassifierModule:
@@ -18,3 +22,30 @@ def test_soft_targets_reach_the_loss_and_their_greatest_share_the_metrics() -> N
     assert loss == pytest.approx(float(-(soft * logits.log_softmax(dim=1)).sum(dim=1).mean()))
     assert outputs is logits
     assert classes.tolist() == [0, 2, 1, 1]
+
+
+CONFIG = """
+model:
+  class_path: src.models.classifier.ClassifierModule
+  init_args:
+    net: {class_path: torch.nn.Linear, init_args: {in_features: 4, out_features: "${data.init_args.num_classes}"}}
+    loss: torch.nn.CrossEntropyLoss
+    optimizer: {class_path: torch.optim.SGD, init_args: {lr: 0.1}}
+data: {class_path: trainworks.datamodules.ArrayDataModule, init_args: {train: a.npz}}
+"""
+
+
+def test_it_answers_with_calibrated_probabilities(train: Train, tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", inputs=np.random.default_rng(0).random((400, 4)), targets=np.arange(400) % 10)
+    (tmp_path / "a.yaml").write_text(CONFIG)
+    words = ("--config", "a.yaml", "--run_name", "a")
+    assert train("fit", *words, *QUICK).code == 0
+    assert train("validate", *words, "--calibrate", "true").code == 0
+    model = load_model("logs/a/a/checkpoints/best.ckpt")
+    inputs = torch.rand(3, 4)
+    with torch.inference_mode():
+        expected = torch.softmax(model(inputs) / model.temperature, dim=1)
+        assert model.temperature != 1 and torch.equal(model.outputs(inputs), expected)  # type: ignore[operator]
+    answer = model.predict(inputs.numpy())[0]
+    assert list(answer.probabilities) == [str(digit) for digit in range(10)]
+    assert (answer.label, answer.probability) == max(answer.probabilities.items(), key=lambda item: item[1])

@@ -5,54 +5,43 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from src.models.multilabel import MultilabelModule
+from trainworks.models import load_model
 from trainworks.testing import ROOT, Train
 
-CONFIG = str(ROOT / "configs" / "multilabel.yaml")
-
-
-class Fixed(nn.Module):
-    """Answers with given logits."""
-
-    def __init__(self, logits: Tensor) -> None:
-        super().__init__()
-        self.logits = nn.Parameter(logits)
-
-    def forward(self, inputs: Tensor) -> Tensor:
-        return self.logits
-
-
+CONFIG = str(ROOT / "configs/multilabel.yaml")
+RUN = f"logs/{Path(CONFIG).stem}/a"
 LOGITS = torch.tensor([[2.0, -2.0, 0.5], [-1.0, 3.0, -0.5]])
 TARGETS = torch.tensor([[1, 0, 0], [0, 1, 1]])
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.int64, torch.uint8])
 def test_step_and_prediction(dtype: torch.dtype) -> None:
-    module = MultilabelModule(Fixed(LOGITS), nn.BCEWithLogitsLoss(), torch.optim.SGD)
-    loss, probabilities, targets = module.step((torch.zeros(2), TARGETS.to(dtype)))
+    module = MultilabelModule(nn.Identity(), nn.BCEWithLogitsLoss(), torch.optim.SGD)
+    loss, probabilities, targets = module.step((LOGITS, TARGETS.to(dtype)))
     expected = -torch.where(TARGETS == 1, probabilities, 1 - probabilities).log().mean()
     assert loss.item() == pytest.approx(expected.item())
     assert torch.equal(probabilities, torch.sigmoid(LOGITS))
     assert torch.equal(targets, TARGETS)
-    columns = module.predict_step((torch.zeros(2), TARGETS), 0)
+    columns = module.predict_step((LOGITS, TARGETS), 0)
     assert columns["prediction"].tolist() == [[1, 0, 1], [0, 1, 0]]
-    assert list(module.predict_step(torch.zeros(2), 0)) == ["prediction", "probability"]
+    assert list(module.predict_step(LOGITS, 0)) == ["prediction", "probability"]
 
 
 def test_soft_targets_reach_the_loss_as_they_are() -> None:
-    module = MultilabelModule(Fixed(LOGITS), nn.BCEWithLogitsLoss(), torch.optim.SGD)
+    module = MultilabelModule(nn.Identity(), nn.BCEWithLogitsLoss(), torch.optim.SGD)
     soft = torch.tensor([[0.7, 0.0, 0.2], [0.3, 1.0, 0.6]])
-    loss, _, targets = module.step((torch.zeros(2), soft))
+    loss, _, targets = module.step((LOGITS, soft))
     assert loss.item() == pytest.approx(nn.functional.binary_cross_entropy_with_logits(LOGITS, soft).item())
     assert targets.tolist() == [[1, 0, 0], [0, 1, 1]]
 
 
 def test_figures_label_by_label() -> None:
-    module = MultilabelModule(Fixed(LOGITS), nn.BCEWithLogitsLoss(), torch.optim.SGD)
+    module = MultilabelModule(nn.Identity(), nn.BCEWithLogitsLoss(), torch.optim.SGD)
     metrics = module.figure_metrics(3)
-    _, probabilities, targets = module.step((torch.zeros(2), TARGETS))
+    _, probabilities, targets = module.step((LOGITS, TARGETS))
     for metric in metrics.values():
         metric.update(probabilities, targets)
     assert metrics["confusion_matrix"].compute()[0].tolist() == [[1.0, 0.0], [0.0, 1.0]]
@@ -63,22 +52,32 @@ def test_figures_label_by_label() -> None:
 def test_pairs_of_digits(train: Train) -> None:
     words = ("--trainer.max_epochs", "4", "--data.pairs_per_digit", "2", "--run_name", "a")
     assert train("--config", CONFIG, *words).code == 0
-    metrics = json.loads(Path("logs/multilabel/a/run.json").read_text())["metrics"]
+    metrics = json.loads(Path(f"{RUN}/run.json").read_text())["metrics"]
     assert metrics["test/f1"] > 0.75
     assert train("predict", "--config", CONFIG, "--run_name", "a").code == 0
-    with open("logs/multilabel/a/predictions.csv") as file:
-        rows = list(csv.DictReader(file))
-    predicted, wanted = (
-        np.array([[float(row[f"{name}_{k}"]) for k in range(10)] for row in rows]) for name in ("prediction", "target")
-    )
+    rows = list(csv.DictReader(Path(f"{RUN}/predictions.csv").read_text().splitlines()))
+    names = [[f"{name}_{k}" for k in range(10)] for name in ("prediction", "target")]
+    predicted, wanted = (np.array([[float(row[name]) for name in some] for row in rows]) for some in names)
     assert len(rows) == 718
     assert np.all(predicted == wanted, axis=1).mean() == pytest.approx(metrics["test/exact_match"])
+    answer = load_model(f"{RUN}/checkpoints/best.ckpt").predict(np.zeros((8, 16), np.uint8))
+    assert list(answer.probabilities) == [str(digit) for digit in range(10)]
+    assert answer.labels == [name for name, value in answer.probabilities.items() if value > 0.5]
 
 
-TABLE = {
-    "class_path": "trainworks.datamodules.ArrayDataModule",
-    "init_args": {"train": "table.csv", "targets": ["warm", "wet"], "batch_size": 20},
-}
+LABELS = """
+model:
+  class_path: src.models.multilabel.MultilabelModule
+  init_args:
+    net: {class_path: torch.nn.Linear, init_args: {in_features: "${data.init_args.num_features}", out_features: &num
+      "${data.init_args.num_targets}"}}
+    loss: torch.nn.BCEWithLogitsLoss
+    optimizer: {class_path: torch.optim.AdamW, init_args: {lr: 0.01}}
+    metrics: {f1: {class_path: torchmetrics.classification.MultilabelF1Score, init_args: {num_labels: *num}}}
+data:
+  class_path: trainworks.datamodules.ArrayDataModule
+  init_args: {train: table.csv, targets: [warm, wet], batch_size: 20}
+"""
 
 
 def test_labels_in_the_columns_of_a_table(train: Train, tmp_path: Path) -> None:
@@ -86,17 +85,7 @@ def test_labels_in_the_columns_of_a_table(train: Train, tmp_path: Path) -> None:
     labels = np.stack([values[:, 0] > 0, values[:, 1] + values[:, 2] > 0], axis=1).astype(int)
     rows = [",".join(map(str, [*row, *label])) for row, label in zip(values, labels, strict=True)]
     (tmp_path / "table.csv").write_text("\n".join(["a,b,c,d,warm,wet", *rows]))
-    count = "${data.init_args.num_targets}"
-    net = {"in_features": "${data.init_args.num_features}", "num_classes": count, "hidden": [16]}
-    f1 = {"class_path": "torchmetrics.classification.MultilabelF1Score", "init_args": {"num_labels": count}}
-    model = {
-        "net": {"class_path": "src.models.networks.mlp.MLP", "init_args": net},
-        "loss": "torch.nn.BCEWithLogitsLoss",
-        "optimizer": {"class_path": "torch.optim.AdamW", "init_args": {"lr": 0.01}},
-        "metrics": {"f1": f1},
-    }
-    config = {"model": {"class_path": "src.models.multilabel.MultilabelModule", "init_args": model}, "data": TABLE}
-    (tmp_path / "labels.yaml").write_text(json.dumps(config))
+    (tmp_path / "labels.yaml").write_text(LABELS)
     result = train("--config", "labels.yaml", "--trainer.max_epochs", "15", "--run_name", "a")
     assert result.code == 0, result.err
     assert json.loads(Path("logs/labels/a/run.json").read_text())["metrics"]["test/f1"] > 0.85

@@ -2,23 +2,19 @@ import csv
 import re
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
-import yaml
-from PIL import Image
 from torch import Tensor, nn
 from torchvision.models import segmentation
 
-from src.models.networks.unet import UNet
 from src.models.segmenter import SegmenterModule
 from trainworks.models import load_model
 from trainworks.testing import ROOT, Train
-from trainworks.tests.test_exact_resume import STEPS, interrupted  # noqa: F401  (a fixture)
 
-CONFIG = str(ROOT / "configs" / "segmentation.yaml")
+CONFIG = str(ROOT / "configs/segmentation.yaml")
+RUN = f"logs/{Path(CONFIG).stem}/a"
 SMALL = ("--data.num_train", "96", "--data.num_val", "32", "--data.num_test", "32", "--model.net.widths", "[4, 8]")
 
 
@@ -32,7 +28,7 @@ def make_batch(num_classes: int, size: int = 8) -> tuple[Tensor, Tensor]:
 
 
 def test_ignored_pixels_count_for_nothing() -> None:
-    module, (images, masks) = make_module(UNet(3, 4, [4, 4]).eval()), make_batch(4)
+    module, (images, masks) = make_module(nn.Conv2d(3, 4, 1)), make_batch(4)
     masks[:, :3] = 255
     loss, logits, targets = module.step((images, masks[:, None]))  # with a channel, as torchvision's datasets have it
     assert (logits.shape, targets.shape, targets.dtype) == ((2, 4, 8, 8), (2, 8, 8), torch.int64)
@@ -45,7 +41,7 @@ def test_ignored_pixels_count_for_nothing() -> None:
 
 
 def test_colours_are_no_classes() -> None:
-    module, (images, masks) = make_module(UNet(3, 4, [4])), make_batch(4)
+    module, (images, masks) = make_module(nn.Conv2d(3, 4, 1)), make_batch(4)
     with pytest.raises(
         ValueError, match=r"masks must hold a class for each pixel, .* got \(2, 3, 8, 8\); make colours"
     ):
@@ -81,68 +77,20 @@ def test_networks_of_torchvision_learn(name: str) -> None:
 
 
 @pytest.mark.long
-def test_it_learns_where_the_digits_are(train: Train, tmp_path: Path) -> None:
+def test_it_learns_where_the_digits_are(train: Train) -> None:
     words = ("--data.num_train", "192", "--data.batch_size", "16", "--trainer.max_epochs", "3", "--run_name", "a")
     result = train("--config", CONFIG, *SMALL, *words)
     assert (result.code, result.err) == (0, "")
     losses = [float(value) for value in re.findall(r"val/loss (\S+)", result.out)]
     assert losses[-1] < 0.9 * losses[0]
     assert len(re.findall(r"(?:val|test)/miou +\d", result.out)) == 4
-    module = load_model(tmp_path / "logs/segmentation/a/checkpoints/best.ckpt")
+    module = load_model(f"{RUN}/checkpoints/best.ckpt")
     assert module.class_names == ["background", *map(str, range(10))]
+    answer = module.predict(np.zeros((64, 64, 3), np.uint8))
+    assert (answer.mask.dtype, tuple(answer.mask.shape)) == (torch.uint8, (64, 64))
+    assert sum(answer.shares.values()) == pytest.approx(1) and "background" in answer.shares
     assert train("predict", "--config", CONFIG).code == 0
-    with (tmp_path / "logs/segmentation/a/predictions.csv").open() as file:
-        rows = list(csv.DictReader(file))
+    rows = list(csv.DictReader(Path(f"{RUN}/predictions.csv").read_text().splitlines()))
     assert len(rows) == 32
     assert list(rows[0])[:3] == ["index", "share_0", "share_1"]
     assert sum(float(rows[0][f"share_{k}"]) for k in range(11)) == pytest.approx(1)
-
-
-@pytest.mark.kills
-def test_interrupted_and_continued(interrupted: Any) -> None:  # noqa: F811
-    words = (*SMALL, "--trainer.max_epochs", "2", "--trainer.log_every_n_steps", "1", "--model.train_metrics", "true")
-    shown = interrupted(CONFIG, *words, *STEPS, bombs=("batch:4",))
-    assert "continues from" in shown[-1]
-
-
-def write_voc(root: Path) -> None:
-    """Photographs of any size with a bright disc, and masks that say where it is, in the form of PASCAL VOC."""
-    base = root / "VOCdevkit" / "VOC2012"
-    for folder in ("JPEGImages", "SegmentationClass", "ImageSets/Segmentation"):
-        (base / folder).mkdir(parents=True)
-    random = np.random.default_rng(0)
-    for index in range(24):
-        height, width = random.integers(36, 60, 2)
-        y, x = np.ogrid[:height, :width]
-        distance = np.hypot(y - random.integers(10, 26), x - random.integers(10, 26))
-        mask = np.where(distance < 10, 1, np.where(distance < 12, 255, 0)).astype(np.uint8)  # 255: the border
-        pixels = random.integers(0, 100, (height, width, 3)) + 150 * (mask[..., None] == 1)
-        Image.fromarray(pixels.astype(np.uint8)).save(base / "JPEGImages" / f"{index}.jpg")
-        Image.fromarray(mask).save(base / "SegmentationClass" / f"{index}.png")
-    for name, names in (("train", range(16)), ("val", range(16, 24))):
-        (base / "ImageSets/Segmentation" / f"{name}.txt").write_text("\n".join(map(str, names)))
-
-
-@pytest.mark.long
-@pytest.mark.filterwarnings(  # torchvision leaves the files of masks to the garbage collector
-    "ignore:unclosed file:ResourceWarning", "ignore:Exception ignored in:pytest.PytestUnraisableExceptionWarning"
-)
-def test_a_folder_of_images_with_masks_through_a_config(train: Train, tmp_path: Path) -> None:
-    """Random transforms move the masks with the images, or it could not be learned."""
-    write_voc(tmp_path / "voc")
-    voc = "torchvision.datasets.VOCSegmentation"
-    sets = {name: {"class_path": voc, "init_args": {"image_set": name}} for name in ("train", "val")}
-    shift = {"class_path": "trainworks.datamodules.transforms.RandomShift", "init_args": {"pixels": 8}}
-    crop = {"class_path": "torchvision.transforms.v2.RandomResizedCrop", "init_args": {"size": 40, "scale": [0.6, 1]}}
-    scale = {"class_path": "torchvision.transforms.v2.ToDtype", "init_args": {"dtype": "torch.float32", "scale": True}}
-    arguments = {
-        "root": "voc", "num_classes": 2, "image_size": 32, "batch_size": 8, "num_workers": 0,
-        "train_dataset": sets["train"], "val_dataset": sets["val"], "test_dataset": sets["val"],
-        "sample_transform": [crop], "train_transform": [shift, scale], "eval_transform": [scale],
-    }  # fmt: skip
-    data = {"class_path": "trainworks.datamodules.VisionDataModule", "init_args": arguments}
-    (tmp_path / "voc.yaml").write_text(yaml.safe_dump({"data": data}))
-    words = ("--model.net.widths", "[8, 16]", "--model.optimizer.lr", "0.02", "--trainer.max_epochs", "12")
-    result = train("--config", CONFIG, "--config", "voc.yaml", *words, "--trainer.log_every_n_steps", "1")
-    assert (result.code, result.err) == (0, "")
-    assert float(re.findall(r"test/miou +(\S+)", result.out)[0]) > 0.8

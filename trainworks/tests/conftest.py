@@ -1,13 +1,13 @@
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
 
 from trainworks.runtime.threads import THREADS
-from trainworks.testing import (  # noqa: F401  pytest finds fixtures and hooks here  # noqa: F401  tests take them from here
-    PLAIN,
-    QUICK,
+from trainworks.testing import (  # noqa: F401  pytest finds fixtures and hooks here, tests the others
+    ROOT,
     Result,
     Train,
     all_but,
@@ -22,16 +22,20 @@ from trainworks.testing import (  # noqa: F401  pytest finds fixtures and hooks 
 HERE = Path(__file__).parent
 CONFIGS = HERE / "configs"
 DIGITS = str(CONFIGS / "digits.yaml")
+PLAIN = ("--callbacks.figures", "null", "--callbacks.notes.graph", "false")  # what takes a second of its own
+QUICK = ("--trainer.max_epochs", "1", "--trainer.limit_train_batches", "2", *PLAIN)
 STILL = (  # a config that draws no random transforms, so that processes can be compared
     "data: {init_args: {train_transform: [{class_path: torchvision.transforms.v2.ToDtype, "
     "init_args: {dtype: torch.float32, scale: true}}]}}"
 )
 
 
-@pytest.fixture(autouse=True)
-def own_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(scope="package", autouse=True)  # before what trains for a whole module
+def own_defaults() -> Iterator[None]:
     """Let a project's own configs/defaults.yaml be what it likes."""
-    monkeypatch.setenv("TRAIN_DEFAULTS", str(CONFIGS / "defaults.yaml"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TRAIN_DEFAULTS", str(CONFIGS / "defaults.yaml"))
+        yield
 
 
 def unthreaded() -> dict[str, str]:

@@ -12,9 +12,9 @@ import yaml
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from trainworks.runs.sharded import merged
-from trainworks.tests.conftest import DIGITS, PLAIN, ROOT, Train, all_but, write_images
+from trainworks.tests.conftest import CONFIGS, DIGITS, PLAIN, ROOT, Train, all_but, write_images
 
-FOLDER = str(ROOT / "configs" / "image_folder.yaml")
+FOLDER = str(CONFIGS / "image_folder.yaml")
 LIMITS = ("--trainer.max_epochs", "3", "--trainer.limit_train_batches", "7", "--trainer.limit_val_batches", "2")
 SHORT = (*LIMITS, *PLAIN)
 NET = ("--model.net.layers", "[4, M, 8]", "--model.net.dropout", "0.3", "--trainer.log_every_n_steps", "1")
@@ -130,14 +130,16 @@ def test_interrupted_again_and_again(interrupted: Callable[..., list[str]]) -> N
 
 SMALL = {
     "vae": ("--model.net.encoder.layers", "[4]", "--model.net.decoder.layers", "[4, U]", "--data.batch_size", "16"),
-    "gpt": ("--model.net.width", "8", "--model.net.dropout", "0.3", "--callbacks.samples.num_bytes", "9"),
+    "gpt": ("--model.net.width", "8", "--model.net.dropout", "0.3"),
+    "detection": (),
+    "diabetes": (),
 }
 
 
 @pytest.mark.kills
 @pytest.mark.parametrize("task", SMALL)
 def test_other_tasks(interrupted: Callable[..., list[str]], task: str) -> None:
-    config = str(ROOT / "configs" / f"{task}.yaml")
+    config = str(CONFIGS / f"{task}.yaml")
     shown = interrupted(config, *SHORT, *SMALL[task], *STEPS, bombs=("batch:5", "epoch_start:2"))
     assert "continues from" in shown[-1]
 

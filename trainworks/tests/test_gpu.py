@@ -8,15 +8,14 @@ import pytest
 import torch
 from lightning.pytorch import Callback
 
-from benchmarks import gpu
 from trainworks.models import load_model
-from trainworks.tests.conftest import DIGITS, PLAIN, ROOT, Train
+from trainworks.tests.conftest import CONFIGS, DIGITS, PLAIN, ROOT, Train
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")]
 
 GPU = ("--trainer.accelerator", "gpu", "--trainer.devices", "1")
 SHORT = (*GPU, *PLAIN, "--trainer.max_epochs", "3", "--run_name", "a")
-OVERLAYS = [path for path in sorted((ROOT / "configs" / "overlays").glob("*.yaml")) if path.stem != "multinode"]
+OVERLAYS = [path for path in sorted((CONFIGS / "overlays").glob("*.yaml")) if path.stem != "multinode"]
 
 
 def weights(folder: Path, name: str = "a") -> dict[str, Any]:
@@ -129,15 +128,8 @@ def test_what_a_gpu_trained_works_on_a_cpu(train: Train, tmp_path: Path) -> None
 
 
 def test_a_compiled_network_has_the_same_checkpoint(train: Train, tmp_path: Path) -> None:
-    if not (overlay := ROOT / "configs/overlays/compile.yaml").exists():
-        pytest.skip("there is no compile.yaml")
+    overlay = CONFIGS / "overlays/compile.yaml"
     assert train("fit", "--config", DIGITS, *SHORT).code == 0
     assert train("fit", "--config", DIGITS, "--config", str(overlay), *SHORT, "--run_name", "b").code == 0
     one, other = weights(tmp_path, "a"), weights(tmp_path, "b")
     assert {key: value.shape for key, value in one.items()} == {key: value.shape for key, value in other.items()}
-
-
-def test_the_benchmark_runs(capsys: pytest.CaptureFixture[str]) -> None:
-    small = ["--net", "resnet18", "--image_size", "64", "--batch_size", "32", "--num_images", "64", "--warmup", "6"]
-    gpu.main([*small, "--steps", "10", "--repetitions", "1", "--no-compile"])
-    assert "ours over + fused: " in capsys.readouterr().out

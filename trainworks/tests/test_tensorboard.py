@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 import yaml
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -67,20 +66,18 @@ def test_every_panel_has_its_tags(events: EventAccumulator) -> None:
     tags = events.Tags()
     shares = ("data", "transfer", "forward", "backward", "optimizer", "other")
     parts = (*shares, "samples_per_second", "peak_share", "gflop_per_step")
-    learning = {"lr", "train/loss_step", "norm/gradient", "norm/weight", "best/val/loss", "epoch"}
+    learning = {"lr", "train/loss_step", "best/val/loss", "epoch"}
     metrics = {f"{stage}/{name}" for stage in ("train", "val", "test") for name in ("loss", "accuracy")}
     assert set(tags["scalars"]) == {f"speed/{part}" for part in parts} | learning | metrics
     figures = ("confusion_matrix", "accuracy_by_class", "precision_recall", "calibration", "mistakes")
-    assert set(tags["images"]) == {f"{name}/{stage}" for name in figures for stage in ("val", "test")} | {
-        "samples/train"
-    }
+    assert set(tags["images"]) == {f"{name}/{stage}" for name in figures for stage in ("val", "test")}
     curves = {f"pr_curve/{stage}/{k}" for stage in ("val", "test") for k in range(10)}
     texts = {f"{name}/text_summary" for name in ("config", "parameters", "run")}
     assert set(tags["tensors"]) == curves | texts | {"custom_scalars__config__", "_hparams_/session_start_info"}
     assert tags["graph"]
 
 
-def test_values_are_those_of_the_training(events: EventAccumulator, record: dict[str, Any], logs: Path) -> None:
+def test_values_are_those_of_the_training(events: EventAccumulator, record: dict[str, Any]) -> None:
     for name, value in record["metrics"].items():
         assert last(events, name) == pytest.approx(value)
     losses = [event.value for event in events.Scalars("val/loss")]
@@ -91,9 +88,6 @@ def test_values_are_those_of_the_training(events: EventAccumulator, record: dict
     ]
     assert sum(shares) == pytest.approx(1.0, abs=1e-5)
     assert min(shares) >= 0 and last(events, "speed/forward") > 0 and last(events, "speed/samples_per_second") > 0
-    weights = torch.load(logs / "digits/a/checkpoints/last.ckpt", weights_only=True)["state_dict"]
-    norm = torch.cat([value.flatten() for key, value in weights.items() if key.split(".")[-1] in ("weight", "bias")])
-    assert last(events, "norm/weight") == pytest.approx(float(norm.norm()), rel=0.02)  # before the last step
 
 
 def test_texts_say_what_the_run_is(events: EventAccumulator, logs: Path) -> None:
@@ -106,11 +100,7 @@ def test_texts_say_what_the_run_is(events: EventAccumulator, logs: Path) -> None
     assert "| net.head.weight | 10 x 64 | 640 | yes |" in table
 
 
-def test_images_show_what_was_trained_on(events: EventAccumulator) -> None:
-    (event,) = events.Images("samples/train")
-    grid = np.asarray(Image.open(io.BytesIO(event.encoded_image_string)))
-    assert grid.shape == (8 * 66 + 2, 8 * 66 + 2, 3)  # 64 images of 8x8, enlarged
-    assert (grid[..., 0] == grid[..., 1]).all() and grid.min() == 0 and grid.max() > 240
+def test_figures_have_their_size(events: EventAccumulator) -> None:
     (event,) = events.Images("confusion_matrix/test")
     assert Image.open(io.BytesIO(event.encoded_image_string)).size == (700, 700)
 
@@ -144,9 +134,9 @@ def test_a_browser_shows_it(logs: Path, record: dict[str, Any], tmp_path: Path) 
         get = "tag => fetch('data/plugin/scalars/scalars?run=digits%2Fa&tag=' + tag).then(answer => answer.json())"
         curve = page.evaluate(get, "val%2Faccuracy")
     assert curve[-1][2] == pytest.approx(record["metrics"]["val/accuracy"])
-    for tag in ("best/val/loss", "lr", "norm/gradient", "test/accuracy", "train/loss", "val/accuracy"):
+    for tag in ("best/val/loss", "lr", "test/accuracy", "train/loss", "val/accuracy"):
         assert tag in shown["scalars"], tag
-    for tag in ("confusion_matrix/val", "mistakes/test", "samples/train"):
+    for tag in ("confusion_matrix/val", "mistakes/test"):
         assert tag in shown["images"], tag
     assert "is it learning" in shown["custom_scalars"] and "Matches (4)" in shown["custom_scalars"]
     assert "pr_curve/test/0" in shown["pr_curves"]

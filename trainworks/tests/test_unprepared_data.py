@@ -13,11 +13,11 @@ from torch import Tensor
 from torch.utils.data import IterableDataset
 
 from trainworks.datamodules import VisionDataModule
-from trainworks.tests.conftest import DIGITS, QUICK, ROOT, Train, write_images
+from trainworks.tests.conftest import CONFIGS, DIGITS, QUICK, Train, write_images
 
-ARRAYS = str(ROOT / "configs" / "arrays.yaml")
-FOLDER = str(ROOT / "configs" / "image_folder.yaml")
-DIABETES = str(ROOT / "configs" / "diabetes.yaml")
+ARRAYS = str(CONFIGS / "arrays.yaml")
+FOLDER = str(CONFIGS / "image_folder.yaml")
+DIABETES = str(CONFIGS / "diabetes.yaml")
 SHORT = ("--trainer.max_epochs", "1", "--callbacks.figures", "null", "--run_name", "a")
 
 

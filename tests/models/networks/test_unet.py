@@ -21,10 +21,7 @@ def test_unet_sees_far_and_keeps_what_is_fine() -> None:
 
 @pytest.mark.parametrize(
     ("widths", "message"),
-    [
-        ([], r"at least one width, .* got in_channels 1, num_classes 10, widths \[\]"),
-        ([0], "every number at least 1"),
-    ],
+    [([], r"at least one width, .* got in_channels 1, num_classes 10, widths \[\]"), ([0], "every number at least 1")],
 )
 def test_impossible_sizes(widths: list[int], message: str) -> None:
     with pytest.raises(ValueError, match=message):

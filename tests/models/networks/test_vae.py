@@ -2,14 +2,13 @@ import pytest
 import torch
 from torch import nn
 
-from src.models.networks.small_decoder import SmallDecoder
 from src.models.networks.vae import VAE
 
 
 def make_net(num_levels: int = 17, channels: int = 2, outputs: int = 6) -> VAE:
     torch.manual_seed(0)
     encoder = nn.Sequential(nn.Flatten(), nn.Linear(channels * 64, outputs))
-    decoder = SmallDecoder(3, channels * num_levels, [8, "U", 8], start_size=4)
+    decoder = nn.Sequential(nn.Unflatten(1, (3, 1, 1)), nn.ConvTranspose2d(3, channels * num_levels, 8))
     return VAE(encoder, decoder, num_latents=3, num_levels=num_levels).eval()
 
 
@@ -17,6 +16,7 @@ def test_each_shade_in_use_has_a_level() -> None:
     digits = torch.round(torch.arange(17) * 255 / 16).to(torch.uint8)
     assert make_net(17).levels(digits).tolist() == list(range(17))
     assert make_net(256).levels(torch.arange(256, dtype=torch.uint8)).tolist() == list(range(256))
+    assert VAE(nn.Identity(), nn.Identity(), num_latents=1, num_levels=2).num_levels == 2  # the fewest
 
 
 def test_the_likelihood_gives_every_level_of_every_pixel_a_probability() -> None:
@@ -55,9 +55,3 @@ def test_an_encoder_of_another_size_is_refused() -> None:
 def test_refused(latents: int, levels: int) -> None:
     with pytest.raises(ValueError, match=rf"num_levels in \[2, 256\], got {latents} and {levels}"):
         VAE(nn.Identity(), nn.Identity(), latents, levels)
-
-
-def test_a_decoder_doubles_the_size_at_each_u() -> None:
-    assert SmallDecoder(5, 3, [8, "U", 4, "U"], start_size=7)(torch.randn(2, 5)).shape == (2, 3, 28, 28)
-    with pytest.raises(ValueError, match="layers must begin with a number"):
-        SmallDecoder(5, 3, ["U", 8], start_size=7)

@@ -6,10 +6,10 @@ import torch
 from torch import Tensor, nn
 
 from trainworks.tests.cli.test_main import best_weights
-from trainworks.tests.conftest import DIGITS, ROOT, Train
+from trainworks.tests.conftest import CONFIGS, DIGITS, Train
 from trainworks.tests.test_exact_resume import NET, SHORT, STEPS, interrupted, state  # noqa: F401
 
-LAST = ("--config", str(ROOT / "configs/overlays/channels_last.yaml"))
+LAST = ("--config", str(CONFIGS / "overlays/channels_last.yaml"))
 
 
 def is_last(tensor: Tensor) -> bool:
@@ -27,7 +27,7 @@ def test_images_follow_the_kernels(train: Train, monkeypatch: pytest.MonkeyPatch
         return seen[-1][1]
 
     monkeypatch.setattr(nn.Conv2d, "forward", look)
-    segmentation = ("--config", str(ROOT / "configs/segmentation.yaml"), "--data.batch_size", "2")
+    segmentation = ("--config", str(CONFIGS / "segmentation.yaml"), "--data.batch_size", "2")
     result = train("fit", *segmentation, *LAST, "--model.net.widths", "[4, 8]", "--trainer.fast_dev_run", "true")
     assert (result.code, result.err) == (0, "")
     assert len(seen) > 8

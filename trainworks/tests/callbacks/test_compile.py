@@ -12,10 +12,10 @@ from torch import nn
 
 from trainworks.callbacks.compile import Compile, _check_compiler
 from trainworks.tests.cli.test_main import best_weights
-from trainworks.tests.conftest import DIGITS, PLAIN, ROOT, Train
+from trainworks.tests.conftest import CONFIGS, DIGITS, PLAIN, Train
 from trainworks.tests.test_exact_resume import SHORT, STEPS, interrupted, scalars, state  # noqa: F401
 
-OVERLAYS = ROOT / "configs/overlays"
+OVERLAYS = CONFIGS / "overlays"
 COMPILE = ("--config", str(OVERLAYS / "compile.yaml"))
 NET = ("--model.net.layers", "[4, M, 8]")
 FIT = ("--config", DIGITS, *NET, "--trainer.limit_train_batches", "3", "--model.scheduler", "null", *PLAIN)
@@ -138,7 +138,7 @@ def test_what_looks_into_the_network_finds_it_as_it_is(train: Train) -> None:
     assert curves["speed/gflop_per_step"][0][1] > 0
 
 
-DETECTION = str(ROOT / "configs" / "detection.yaml")
+DETECTION = str(CONFIGS / "detection.yaml")
 
 
 @pytest.mark.long

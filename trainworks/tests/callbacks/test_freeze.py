@@ -12,7 +12,7 @@ from lightning.pytorch.strategies import ModelParallelStrategy
 
 from trainworks.callbacks.freeze import FreezeRule, _check_strategy
 from trainworks.errors import UsageError
-from trainworks.tests.conftest import DIGITS, ROOT, Train
+from trainworks.tests.conftest import CONFIGS, DIGITS, ROOT, Train
 from trainworks.tests.examples.networks import SmallCNN
 from trainworks.tests.test_exact_resume import NET, SHORT, STEPS, interrupted  # noqa: F401
 
@@ -175,7 +175,7 @@ def test_two_processes(train_process: Train, tmp_path: Path, monkeypatch: pytest
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     rules = freeze({"pattern": FIRST, "until_epoch": 1}, {"pattern": r"net.features.4"})
     two = ("--trainer.accelerator", "cpu", "--trainer.devices", "2", f"--callbacks.same={__name__}.SameOnAllRanks")
-    two += ("--config", str(ROOT / "configs/overlays/ddp.yaml"), "--trainer.max_epochs", "2", "--run_name", "a")
+    two += ("--config", str(CONFIGS / "overlays/ddp.yaml"), "--trainer.max_epochs", "2", "--run_name", "a")
     first = SmallCNN(1, 10, [4, "M", 8])
     torch.save(first.state_dict(), tmp_path / "first.pt")
     start = ("--callbacks.init_from", "trainworks.callbacks.InitFrom", "--callbacks.init_from.path", "first.pt")

@@ -11,21 +11,20 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import CSVLogger
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import Tensor, nn
 from torchmetrics.classification import MulticlassConfusionMatrix
 
-from src.callbacks.training_images import TrainingImages
 from trainworks.callbacks import EvaluationFigures, SpeedMonitor, Trace
-from trainworks.callbacks.helpers.media import denormalize, draw_target
-from trainworks.callbacks.helpers.mistakes import Mistakes, _saliency
-from trainworks.callbacks.helpers.step_timer import StepTimer
+from trainworks.callbacks.evaluation_figures import Mistakes, _saliency
+from trainworks.callbacks.helpers.media import denormalize, draw_target, send_media, send_scalars, steps_so_far
 from trainworks.callbacks.helpers.undisturbed import undisturbed
+from trainworks.callbacks.speed_monitor import StepTimer
 from trainworks.datamodules.datasets import ArrayDataset
-from trainworks.models.metrics.reliability_diagram import ReliabilityDiagram
-from trainworks.tests.conftest import DIGITS, PLAIN, QUICK, ROOT, Train
+from trainworks.models.metrics import ReliabilityDiagram
+from trainworks.tests.conftest import CONFIGS, DIGITS, PLAIN, QUICK, Train
 from trainworks.tests.examples.classifier import ClassifierModule
 from trainworks.tests.test_exact_resume import scalars
 
@@ -159,7 +158,7 @@ class Plain(nn.Module):
 
 
 def test_a_trace_and_the_costliest_operations(train: Train, tmp_path: Path) -> None:
-    profile = ("--config", DIGITS, "--config", str(ROOT / "configs/overlays/profile.yaml"))
+    profile = ("--config", DIGITS, "--config", str(CONFIGS / "overlays/profile.yaml"))
     result = train(*profile, *QUICK[:2], *QUICK[4:], "--run_name", "a")
     assert (result.code, result.err) == (0, "")
     trace = json.loads((tmp_path / "logs/digits/a/trace.json").read_text())
@@ -203,7 +202,7 @@ def test_many_classes_are_drawn_without_names_and_in_little_time(
     monkeypatch.setattr(
         "trainworks.callbacks.evaluation_figures.send_media", lambda _, tag, figure, __: drawn.update({tag: figure})
     )
-    result = train("--config", str(ROOT / "configs/arrays.yaml"), "--data.train", "many.npz", *TEN)
+    result = train("--config", str(CONFIGS / "arrays.yaml"), "--data.train", "many.npz", *TEN)
     assert (result.code, result.err) == (0, "")
     assert set(drawn) == {
         f"{name}/{s}" for name in ("confusion_matrix", "accuracy_by_class", "calibration") for s in ("val", "test")
@@ -215,20 +214,29 @@ def test_many_classes_are_drawn_without_names_and_in_little_time(
     assert len([tag for tag in events if tag.startswith("pr_curve/test")]) == 25
 
 
+class Shows(Callback):
+    """Sends a picture and a number by what callbacks of one's own are given."""
+
+    def on_train_batch_end(self, trainer: Trainer, *_: Any) -> None:
+        send_media(trainer, "own/picture", torch.rand(3, 4, 4), steps_so_far(trainer))
+        send_scalars(trainer, {"own/number": float(trainer.global_step)}, steps_so_far(trainer))
+
+
 def test_other_loggers_get_what_they_take(train: Train, tmp_path: Path) -> None:
     board = {"class_path": "TensorBoardLogger", "init_args": {"save_dir": ".", "name": "", "version": ""}}
     images = {"class_path": "trainworks.tests.callbacks.test_monitoring.ImageLogger", "init_args": {"save_dir": "csv"}}
     (tmp_path / "two.yaml").write_text(yaml.safe_dump({"trainer": {"logger": [board, images]}}))
-    result = train("--config", DIGITS, "--config", "two.yaml", *TEN)
+    own = ("--callbacks.own", "trainworks.tests.callbacks.test_monitoring.Shows")
+    result = train("--config", DIGITS, "--config", "two.yaml", *own, *TEN)
     assert (result.code, result.err) == (0, "")
     run = tmp_path / "logs/digits/a"
     folder = run / "csv/lightning_logs/version_0"
     shown = {tuple(line.split()[:2]) for line in (folder / "images.txt").read_text().splitlines()}
-    assert {("confusion_matrix/val", "Figure"), ("samples/train", "ndarray"), ("config", "text")} <= shown
+    assert {("confusion_matrix/val", "Figure"), ("own/picture", "ndarray"), ("config", "text")} <= shown
     with (folder / "metrics.csv").open() as file:
         rows = list(csv.DictReader(file))
     curves = scalars(run)
-    for tag in ("train/loss_step", "norm/gradient", "val/accuracy", "test/loss", "best/val/loss"):
+    for tag in ("train/loss_step", "own/number", "val/accuracy", "test/loss", "best/val/loss"):
         values = [float(row[tag]) for row in rows if row.get(tag)]
         assert values == pytest.approx([value for _, value in curves[tag]]), tag
 
@@ -240,7 +248,7 @@ def test_a_csv_logger_alone(train: Train, tmp_path: Path) -> None:
     assert not list((tmp_path / "logs/digits/a").glob("events*"))
     file = tmp_path / "logs/digits/a/csv/lightning_logs/version_0/metrics.csv"
     header = file.read_text().splitlines()[0].split(",")
-    assert {"train/loss_step", "norm/weight", "speed/forward", "val/accuracy", "test/accuracy"} <= set(header)
+    assert {"train/loss_step", "speed/forward", "val/accuracy", "test/accuracy"} <= set(header)
 
 
 def test_the_worst_answers_of_a_classifier() -> None:
@@ -327,15 +335,6 @@ def test_calibration_counts_what_was_right() -> None:
     assert confidence[9] == pytest.approx(float(torch.softmax(logits[0], 0)[0]))
     assert (right[5], right[9]) == (0.5, 0.5)
     metric.update(torch.full((1, 2), torch.nan), torch.tensor([0]))  # a network that broke down
-    with pytest.raises(ValueError, match="must be at least 2, got 1"):
-        ReliabilityDiagram(num_bins=1)
-
-
-def test_numbers_out_of_range() -> None:
-    with pytest.raises(ValueError, match="num_images must be at least 1, got 0"):
-        TrainingImages(num_images=0)
-    with pytest.raises(ValueError, match=r"got 0 and 8"):
-        EvaluationFigures(every_n_minutes=0)
 
 
 def test_the_loss_of_a_step_is_that_of_its_batch_when_gradients_accumulate(train: Train) -> None:
@@ -357,3 +356,10 @@ def test_an_evaluation_is_shown_at_the_step_of_its_checkpoint(train: Train, tmp_
     validated = [event.step for event in found.Scalars("val/loss")]
     assert len(validated) == 3 and validated[-1] == validated[-2] == 5  # counted from 0
     assert next(event.step for event in found.Scalars("test/loss")) in validated[:2]  # that of best.ckpt
+
+
+def test_numbers_out_of_range() -> None:
+    with pytest.raises(ValueError, match=r"got 0 and 8"):
+        EvaluationFigures(every_n_minutes=0)
+    with pytest.raises(ValueError, match="must be at least 2, got 1"):
+        ReliabilityDiagram(num_bins=1)

@@ -7,13 +7,13 @@ import torch
 
 from trainworks.callbacks import Overfit
 from trainworks.callbacks.overfit import verdict
-from trainworks.tests.conftest import ROOT, Train, write_images
+from trainworks.tests.conftest import CONFIGS, Train, write_images
 
-OVERFIT = ("--config", str(ROOT / "configs/overlays/overfit.yaml"))
+OVERFIT = ("--config", str(CONFIGS / "overlays/overfit.yaml"))
 
 
 def config(name: str) -> tuple[str, ...]:
-    return ("--config", str(ROOT / f"configs/{name}.yaml"), *OVERFIT)
+    return ("--config", str(CONFIGS / f"{name}.yaml"), *OVERFIT)
 
 
 def test_a_network_that_learns_comes_near_zero(train: Train) -> None:

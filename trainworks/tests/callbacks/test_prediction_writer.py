@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from trainworks.callbacks.helpers.prediction_table import columns_of
+from trainworks.callbacks.prediction_writer import columns_of
 from trainworks.errors import UsageError
 
 

@@ -37,11 +37,6 @@ def test_a_bar_on_a_terminal_stays_out_of_the_log(
     assert "\r" not in (tmp_path / "logs/digits/a/train.log").read_text()
 
 
-def test_times_must_be_positive() -> None:
-    with pytest.raises(ValueError, match=r"must be above 0, got 0, 60\.0"):
-        ProgressPrinter(refresh_seconds=0)
-
-
 @pytest.mark.parametrize(
     ("max_epochs", "max_steps", "automatic", "left"),
     [
@@ -62,3 +57,8 @@ def test_the_time_left(max_epochs: int | None, max_steps: int, automatic: bool, 
     printer = ProgressPrinter()
     printer._batches, printer._train_start = 20, time.perf_counter() - 20
     assert printer._time_left(trainer) == left
+
+
+def test_times_must_be_positive() -> None:
+    with pytest.raises(ValueError, match=r"must be above 0, got 0, 60\.0"):
+        ProgressPrinter(refresh_seconds=0)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from trainworks.tests.conftest import ROOT
+from trainworks.tests.conftest import DIGITS, ROOT
 
 SHELL = """source <({global_} --dest=-)
 COMP_LINE="$1"; COMP_POINT=${{#COMP_LINE}}; COMP_TYPE=9
@@ -30,8 +30,9 @@ def completions(line: str) -> list[str]:
 @pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")
 def test_commands_files_keys_and_values_are_offered() -> None:
     assert completions("python train.py va") == ["validate"]
-    assert "configs/digits.yaml" in completions("python train.py --config configs/di")
-    line = "python train.py --config configs/digits.yaml --"
+    file = str(Path(DIGITS).relative_to(ROOT))
+    assert file in completions(f"python train.py --config {file[:-8]}")
+    line = f"python train.py --config {file} --"
     assert "--run_name" in completions(line + "run")
     offered = completions(line + "model.optimizer.")
     assert "--model.optimizer.lr" in offered and not any("init_args" in word for word in offered)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from trainworks.cli.console import Console, Tee
+from trainworks.cli.console import Tee, captured, copied_to
 
 
 def test_a_progress_bar_leaves_only_its_last_state(tmp_path: Path) -> None:
@@ -27,11 +27,11 @@ def test_a_tee_passes_for_its_stream() -> None:
 
 
 def test_both_streams_reach_the_file_in_order(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    console, path = Console(), tmp_path / "train.log"
+    path = tmp_path / "train.log"
     streams = sys.stdout, sys.stderr
-    with console.capture():
+    with captured() as tees:
         print("early")
-        with console.copy_to(path):
+        with copied_to(path, tees):
             print("out")
             print("err", file=sys.stderr)
     assert (sys.stdout, sys.stderr) == streams

@@ -12,9 +12,9 @@ from torch import Tensor, nn
 
 from trainworks.cli.config import left_to_data
 from trainworks.models import load_model
-from trainworks.tests.conftest import DIGITS, QUICK, ROOT, Train, write_images
+from trainworks.tests.conftest import CONFIGS, DIGITS, QUICK, Train, write_images
 
-FOLDER = str(ROOT / "configs" / "image_folder.yaml")
+FOLDER = str(CONFIGS / "image_folder.yaml")
 
 
 @pytest.fixture

@@ -15,8 +15,7 @@ from lightning.pytorch import Trainer
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from trainworks.cli.command_line import COMMANDS, OPTIONS
-from trainworks.cli.request import DEFAULTS
-from trainworks.runs.yaml_files import load_file
+from trainworks.cli.request import defaults
 from trainworks.tests.conftest import DIGITS, QUICK, ROOT, Train
 
 
@@ -243,7 +242,7 @@ def test_named_callbacks_add_up_and_can_be_switched_off(train: Train, tmp_path: 
     )
     words = ("fit", "--config", DIGITS, "--config", "one.yaml", "--config", "two.yaml", *QUICK)
     printed = yaml.safe_load(train(*words, "--print_config").out)
-    assert set(printed["callbacks"]) == {*load_file(str(DEFAULTS))["callbacks"], "channels_last", "stop"}
+    assert set(printed["callbacks"]) == {*defaults()["callbacks"], "channels_last", "stop"}
     assert [item["class_path"].split(".")[-1] for item in printed["trainer"]["callbacks"]] == [
         "Timer",
         "LambdaCallback",

@@ -132,7 +132,8 @@ def test_values_for_a_configuration_of_classes(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("a,targets\n" + "".join(f"{i},{i}.5\n" for i in range(40)))
     data = ArrayDataModule(train=str(tmp_path / "a.csv"))
     data.wanted = {"num_classes"}
-    with pytest.raises(UsageError, match=r"the targets are values; take configs/diabetes.yaml with --data"):
+    message = "the targets are values; take the template's configs/diabetes.yaml with --data"
+    with pytest.raises(UsageError, match=message):
         data.facts()
 
 

@@ -3,12 +3,11 @@ from typing import Any
 import torch
 from torch import Tensor
 from torchmetrics import Metric
-from torchmetrics.classification import MulticlassAccuracy, MulticlassConfusionMatrix
+from torchmetrics.classification import MulticlassAccuracy, MulticlassConfusionMatrix, MulticlassPrecisionRecallCurve
 
 from trainworks.models.base import BaseModule
 from trainworks.models.checks import check_takes_two, inputs_and_targets
-from trainworks.models.metrics.reliability_diagram import ReliabilityDiagram
-from trainworks.models.results import ClassResult
+from trainworks.models.metrics import ReliabilityDiagram
 
 
 class ClassifierModule(BaseModule):
@@ -35,13 +34,17 @@ class ClassifierModule(BaseModule):
         return {
             "confusion_matrix": MulticlassConfusionMatrix(num_classes, normalize="true", validate_args=False),
             "accuracy_by_class": MulticlassAccuracy(num_classes, average=None, validate_args=False),
+            "precision_recall": MulticlassPrecisionRecallCurve(num_classes, thresholds=50, validate_args=False),
             "calibration": ReliabilityDiagram(),
         }
 
     def outputs(self, images: Tensor) -> Tensor:
+        """Return the probability of each class, shape (B, K)."""
         return torch.softmax(self.net(images) / self.temperature, dim=1)
 
     def answer(self, images: Tensor, names: list[str] | None) -> list[Any]:
+        from trainworks.models.results import ClassResult  # a training needs none
+
         probabilities = self.outputs(images)
         names = names or [str(k) for k in range(probabilities.shape[1])]
         rows = [dict(zip(names, row, strict=True)) for row in probabilities.tolist()]

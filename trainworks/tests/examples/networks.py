@@ -10,6 +10,11 @@ class SmallCNN(nn.Module):
         self, in_channels: int, num_classes: int, layers: list[int | str], pool_size: int = 1, dropout: float = 0.0
     ) -> None:
         super().__init__()
+        if min(in_channels, num_classes, *(layer for layer in layers if isinstance(layer, int))) < 1:
+            got = f"in_channels {in_channels}, num_classes {num_classes}, layers {layers}"
+            raise ValueError(f"SmallCNN: every number at least 1; got {got}")
+        if not 0 <= dropout < 1:
+            raise ValueError(f"SmallCNN: dropout must be in [0, 1), got {dropout}")
         modules: list[nn.Module] = []
         channels = in_channels
         for layer in layers:
@@ -29,11 +34,12 @@ class SmallCNN(nn.Module):
 class MLP(nn.Module):
     """Linear layers over inputs made flat, with batch norm and ReLU between them."""
 
-    def __init__(self, in_features: int, num_classes: int, hidden: list[int]) -> None:
+    def __init__(self, in_features: int, num_classes: int, hidden: list[int], batch_norm: bool = True) -> None:
         super().__init__()
         layers: list[nn.Module] = [nn.Flatten()]
         for width, following in pairwise([in_features, *hidden]):
-            layers += [nn.Linear(width, following, bias=False), nn.BatchNorm1d(following), nn.ReLU()]
+            layers.append(nn.Linear(width, following, bias=not batch_norm))
+            layers += [nn.BatchNorm1d(following), nn.ReLU()] if batch_norm else [nn.ReLU()]
         self.layers = nn.Sequential(*layers, nn.Linear([in_features, *hidden][-1], num_classes))
 
     def forward(self, inputs: Tensor) -> Tensor:

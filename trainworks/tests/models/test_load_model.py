@@ -15,7 +15,7 @@ def test_a_fresh_process_rebuilds_the_module_from_its_checkpoint_alone(train: Tr
     path = tmp_path / "logs/digits/a/checkpoints/best.ckpt"
     (tmp_path / "moved.ckpt").write_bytes(path.read_bytes())
     code = (
-        "import torch; from src.models import load_model; "
+        "import torch; from trainworks.models import load_model; "
         f"module = load_model({str(tmp_path / 'moved.ckpt')!r}); "
         "assert not module.training; "
         f"torch.save(module(torch.ones(2, 1, 8, 8)), {str(tmp_path / 'logits.pt')!r})"

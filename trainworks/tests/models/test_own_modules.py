@@ -179,7 +179,7 @@ SWAPS = [
     (CLASSIFIER, "trainworks.tests.models.test_own_modules.Smoothed", {"net": "a.Net", "train_metrics": False}),
     (CLASSIFIER, "trainworks.tests.examples.classifier.ClassifierModule", {"net": "a.Net", "train_metrics": False}),
     (CLASSIFIER, "trainworks.tests.models.test_own_modules.WithoutNet", None),
-    (CLASSIFIER, "src.models.regressor.RegressorModule", None),
+    (CLASSIFIER, "trainworks.tests.examples.regressor.RegressorModule", None),
     (CLASSIFIER, "trainworks.models.BaseModule", None),
     (CLASSIFIER, "nowhere.Module", None),
     (ADAM, "torch.optim.AdamW", {"lr": 0.1, "eps": 1e-6}),

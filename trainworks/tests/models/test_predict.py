@@ -13,11 +13,11 @@ from sklearn.datasets import load_diabetes, load_digits
 from torchvision.transforms.v2 import functional
 
 from trainworks.models import load_model
-from trainworks.tests.conftest import DIGITS, PLAIN, QUICK, ROOT, Train, write_images
+from trainworks.tests.conftest import CONFIGS, DIGITS, PLAIN, QUICK, Train, write_images
 from trainworks.tests.examples.classifier import ClassifierModule
 
 BEST = "logs/{}/a/checkpoints/best.ckpt"
-FOLDER = str(ROOT / "configs" / "image_folder.yaml")
+FOLDER = str(CONFIGS / "image_folder.yaml")
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ def trained(train: Train) -> Any:
     """Train a config for a moment and return what its checkpoint makes."""
 
     def run(name: str, *words: str) -> Any:
-        config = str(ROOT / "configs" / f"{name}.yaml")
+        config = str(CONFIGS / f"{name}.yaml")
         result = train("fit", "--config", config, *QUICK, "--trainer.limit_val_batches", "1", *words, "--run_name", "a")
         assert result.code == 0, result.err
         return load_model(BEST.format(name))
@@ -109,7 +109,7 @@ def test_rows_of_a_table(train: Train, tmp_path: Path) -> None:
     rows = random.normal(size=(300, 3))
     lines = [f"{a:.6f},{b:.6f},{'big' if a > 0 else 'small'},{c:.6f}" for a, b, c in rows]
     (tmp_path / "t.csv").write_text("\n".join(["width,height,targets,depth", *lines]) + "\n")
-    config = str(ROOT / "configs" / "arrays.yaml")
+    config = str(CONFIGS / "arrays.yaml")
     result = train(
         "fit", "--config", config, "--data.train", "t.csv", "--trainer.max_epochs", "8", *PLAIN, "--run_name", "a"
     )

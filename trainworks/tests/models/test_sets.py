@@ -19,7 +19,7 @@ from torchmetrics.functional.classification import multiclass_accuracy
 
 from trainworks.datamodules.datasets import ArrayDataset
 from trainworks.models import load_model
-from trainworks.tests.conftest import DIGITS, PLAIN, ROOT, Train, write_images
+from trainworks.tests.conftest import CONFIGS, DIGITS, PLAIN, ROOT, Train, write_images
 from trainworks.tests.examples.classifier import ClassifierModule
 from trainworks.tests.examples.digits import DigitsDataModule
 from trainworks.tests.models.test_base import make_loader, make_module, make_trainer, pytestmark  # noqa: F401
@@ -255,7 +255,7 @@ def test_hospitals_as_the_documentation_has_them(train: Train, tmp_path: Path, m
         for name in classes:
             write_images(tmp_path / folder / name, 10)
     shutil.copy(tmp_path / "north/b/000.jpg", tmp_path / "south/b/same.jpg")  # sets of one stage may share files
-    words = ("--config", str(ROOT / "configs/image_folder.yaml"), "--data", "hospitals.HospitalsDataModule")
+    words = ("--config", str(CONFIGS / "image_folder.yaml"), "--data", "hospitals.HospitalsDataModule")
     words += ("--data.root", "west", "--data.others", "[north,south]", "--data.image_size", "16", "--run_name", "a")
     for command in ("fit", "test", "predict"):
         result = train(command, *words, "--trainer.max_epochs", "1", *PLAIN)

@@ -132,7 +132,10 @@ def test_a_gradient_scaler_sees_one_optimizer() -> None:
         ([OptimizerPart(SGD, "top")], "no part takes words.weight; add a last part"),
         ([OptimizerPart(SGD), OptimizerPart(SGD, "top")], "parts.1 takes no parameter: none that is left has"),
         ([OptimizerPart(partial(torch.optim.LBFGS, line_search_fn="strong_wolfe"))], "LBFGS computes the loss again"),
-        ([OptimizerPart(torch.optim.Muon)], "Muon only supports 2D .* give it those of kind matrix in"),
+        (
+            [OptimizerPart(torch.optim.Muon)],
+            "Muon only supports 2D .* give it those of kind matrix in trainworks.optim.Opt",
+        ),
         ([OptimizerPart(torch.optim.SparseAdam)], "SparseAdam trains embeddings with sparse: true alone"),
     ],
 )  # fmt: skip
@@ -157,7 +160,7 @@ def test_a_pattern_is_checked_and_nothing_is_added_later() -> None:
         ("torch.optim.LBFGS", ("--model.optimizer.line_search_fn", "weak"), "got weak and 1"),
         ("torch.optim.LBFGS", ("--model.optimizer.lr", "0.1", "--model.layer_decay", "0.5"), "model.layer_decay at 1"),
         ("torch.optim.LBFGS", ("--model.optimizer.lr", "0.1", "--trainer.accumulate_grad_batches", "2"), "to 1"),
-        ("trainworks.optim.OptimizerByName", (), "optimizer: trainworks.optim.OptimizerByName needs parts"),
+        ("trainworks.optim.OptimizerByName", (), r"model.init_args.optimizer: [\w.]+\.OptimizerByName needs parts"),
         ("torch.optim.SGD", ("--model.layer_decay", "0"), r"model.layer_decay must be in \(0, 1\], got 0"),
     ],
 )  # fmt: skip

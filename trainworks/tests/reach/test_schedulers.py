@@ -205,7 +205,7 @@ def test_each_part_of_a_sequence_gets_its_own_steps() -> None:
     [
         (
             sequence("StepLR", "trainworks.optim.WarmupCosine", milestones=[12]),
-            r"before the end at step 12, got \[12\]",
+            r"come before the end at step 12, got \[12\]",
         ),
         (
             sequence("trainworks.optim.WarmupCosine", "StepLR", "StepLR", milestones=[0, 3]),

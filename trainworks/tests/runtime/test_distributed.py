@@ -13,11 +13,10 @@ import torch
 
 from trainworks.datamodules.samplers import ShardSampler
 from trainworks.datamodules.sampling import balanced_weights
-from trainworks.tests.conftest import DIGITS, ROOT, STILL, Train, write_images
+from trainworks.tests.conftest import CONFIGS, DIGITS, ROOT, STILL, Train, write_images
 
-FOLDER = str(ROOT / "configs" / "image_folder.yaml")
-
-DDP = str(ROOT / "configs" / "overlays" / "ddp.yaml")
+FOLDER = str(CONFIGS / "image_folder.yaml")
+DDP = str(CONFIGS / "overlays/ddp.yaml")
 TWO = ("--trainer.accelerator", "cpu", "--trainer.devices", "2", "--trainer.strategy", "ddp")
 SHORT = ("--trainer.max_epochs", "2", "--trainer.limit_train_batches", "3", "--run_name", "a")
 

@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 from lightning.pytorch import Callback
 
-from trainworks.tests.conftest import DIGITS, PLAIN, ROOT
+from trainworks.tests.conftest import CONFIGS, DIGITS, PLAIN, ROOT
 from trainworks.tests.test_exact_resume import NET, compare
 
-OVERLAY = str(ROOT / "configs" / "overlays" / "multinode.yaml")
+OVERLAY = str(CONFIGS / "overlays/multinode.yaml")
 WORDS = ("fit", "--config", DIGITS, "--config", OVERLAY, "--trainer.accelerator", "cpu", *PLAIN, *NET)
 LIMITS = ("--trainer.max_epochs", "3", "--trainer.limit_train_batches", "6", "--callbacks.last.every_n_steps", "2")
 KILLER = "--callbacks.killer=trainworks.tests.runtime.test_elastic.Killer"

@@ -14,10 +14,10 @@ from trainworks.errors import UsageError
 from trainworks.models import load_model
 from trainworks.runs.files import recover
 from trainworks.runs.sharded import _Unpickler, check_parts, merged, read_parts
-from trainworks.tests.conftest import DIGITS, PLAIN, ROOT, STILL, Train
+from trainworks.tests.conftest import CONFIGS, DIGITS, PLAIN, ROOT, STILL, Train
 from trainworks.tests.test_exact_resume import BOMB, NET, compare
 
-OVERLAY = str(ROOT / "configs" / "overlays" / "fsdp.yaml")
+OVERLAY = str(CONFIGS / "overlays/fsdp.yaml")
 TWO = ("--trainer.accelerator", "cpu", "--trainer.devices", "2")
 BLOCKS = ("--trainer.strategy.min_num_parameters", "100", "--callbacks.checkpointing.min_num_parameters", "100")
 SHARED = ("--config", DIGITS, "--config", OVERLAY, *TWO, *BLOCKS)
@@ -146,7 +146,7 @@ def test_merge_makes_one_file_for_every_command(train_process: Train, train: Tra
 @pytest.mark.two_processes
 def test_a_transformer_with_tied_weights(train_process: Train) -> None:
     small = ("--model.net.num_layers", "2", "--model.net.width", "16", "--model.net.num_heads", "2")
-    config = str(ROOT / "configs" / "gpt.yaml")
+    config = str(CONFIGS / "gpt.yaml")
     steps = ("--trainer.max_epochs", "1", "--trainer.limit_train_batches", "4", "--trainer.limit_val_batches", "2")
     words = (*small, *steps, "--trainer.limit_test_batches", "2", "--callbacks.notes.graph", "false")
     runs = []

@@ -6,10 +6,10 @@ import torch
 import yaml
 
 from trainworks.runtime.precision import allow_tf32
-from trainworks.tests.conftest import DIGITS, QUICK, ROOT, Train
+from trainworks.tests.conftest import CONFIGS, DIGITS, QUICK, Train
 from trainworks.tests.test_exact_resume import NET, SHORT, STEPS, interrupted, state  # noqa: F401
 
-OVERLAYS = ROOT / "configs/overlays"
+OVERLAYS = CONFIGS / "overlays"
 
 
 @pytest.fixture

@@ -11,12 +11,12 @@ import pytest
 import torch
 from torch import nn
 
-from src.models.networks.gpt import GPT
 from trainworks.models import load_model
 from trainworks.runtime import threads
 from trainworks.runtime.threads import limited_threads, usual_threads, worthwhile_threads
 from trainworks.tests.conftest import DIGITS, PLAIN, QUICK, ROOT, Train, same_weights, unthreaded
 from trainworks.tests.examples.networks import MLP, SmallCNN
+from trainworks.tests.examples.text import GPT
 
 SMALL = SmallCNN(1, 10, [16, 16, "M", 32, "M", 64])
 WIDE = ("--model.net.layers", "[128, 128, M, 16]")  # worth two threads

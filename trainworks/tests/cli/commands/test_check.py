@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from trainworks.tests.conftest import DIGITS, ROOT, Train, write_images
+from trainworks.tests.conftest import CONFIGS, DIGITS, Train, write_images
 
-FOLDER = str(ROOT / "configs" / "image_folder.yaml")
-ARRAYS = str(ROOT / "configs" / "arrays.yaml")
+FOLDER = str(CONFIGS / "image_folder.yaml")
+ARRAYS = str(CONFIGS / "arrays.yaml")
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from packaging.utils import canonicalize_name
 from PIL import Image
 
 from trainworks.models import load_model
-from trainworks.tests.conftest import PLAIN, QUICK, ROOT, Train, write_images
+from trainworks.tests.conftest import CONFIGS, PLAIN, QUICK, ROOT, Train, write_images
 
 onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
@@ -30,7 +30,7 @@ SHORT = {
 
 
 def fit(train: Train, task: str, *words: str) -> Path:
-    config = str(ROOT / "configs" / f"{task}.yaml")
+    config = str(CONFIGS / f"{task}.yaml")
     short = (*QUICK, "--trainer.limit_val_batches", "1", *SHORT.get(task, ()), *words)
     result = train("fit", "--config", config, *short, "--run_name", "a")
     assert result.code == 0, result.err

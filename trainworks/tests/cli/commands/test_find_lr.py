@@ -3,7 +3,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from trainworks.tests.conftest import DIGITS, PLAIN, ROOT, Train
+from trainworks.tests.conftest import CONFIGS, DIGITS, PLAIN, Train
 
 
 def test_a_rate_is_suggested_and_no_run_is_left(train: Train, tmp_path: Path) -> None:
@@ -17,5 +17,5 @@ def test_a_rate_is_suggested_and_no_run_is_left(train: Train, tmp_path: Path) ->
 
 
 def test_what_steps_by_hand_is_refused(train: Train) -> None:
-    result = train("find_lr", "--config", str(ROOT / "configs/gan.yaml"))
+    result = train("find_lr", "--config", str(CONFIGS / "gan.yaml"))
     assert (result.code, "find_lr needs automatic optimization, and GANModule steps by hand" in result.err) == (2, True)

@@ -4,12 +4,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from trainworks.tests.conftest import ROOT, Train
+from trainworks.tests.conftest import CONFIGS, Train
 
-ARRAYS = str(ROOT / "configs" / "arrays.yaml")
-
-
-COMPILE = ("--config", str(ROOT / "configs/overlays/compile.yaml"), "--callbacks.compile.backend", "eager")
+ARRAYS = str(CONFIGS / "arrays.yaml")
+COMPILE = ("--config", str(CONFIGS / "overlays/compile.yaml"), "--callbacks.compile.backend", "eager")
 
 
 @pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated")  # torch 2.11's compiler warns of itself

@@ -1,6 +1,7 @@
 """schema: what editors are told of configurations holds for all of them, and for no wrong ones."""
 
 import json
+import pkgutil
 import re
 import subprocess
 import sys
@@ -11,9 +12,11 @@ import jsonschema_rs
 import pytest
 
 from trainworks.runs.yaml_files import load_file
-from trainworks.tests.conftest import DIGITS, ROOT, Train
+from trainworks.tests import examples
+from trainworks.tests.conftest import CONFIGS, DIGITS, ROOT, Train
 
-CONFIGS = [*sorted((ROOT / "configs").glob("*.yaml")), *sorted((ROOT / "configs/overlays").glob("*.yaml"))]
+EXAMPLES = [module.name for module in pkgutil.walk_packages(examples.__path__, f"{examples.__name__}.")]
+LINE = re.compile(r"^# yaml-language-server: \$schema=(.*)$", re.MULTILINE)
 WRONG = {  # texts of the digits' configuration, and what to write instead of them
     "max_epochs: 20": ["max_epoch: 20", "max_epochs: many", "strategy: {class_path: lightning.pytorch.strategies.DPS}"],
     "torch.optim.AdamW": ["torch.optim.AdamV"],
@@ -37,20 +40,29 @@ FINE = [
 ]
 
 
-def make_validator(file: Path) -> Any:
-    words = [sys.executable, str(ROOT / "train.py"), "schema", "--output", str(file)]
-    done = subprocess.run(words, cwd=file.parent, capture_output=True, text=True)
+def make_validator(file: Path, *modules: str) -> Any:
+    """Run the command in a process that knows further modules, and return what it wrote."""
+    program = "\n".join([f"import {module}" for module in modules] + ["from trainworks.cli.main import main"])
+    words = [sys.executable, "-c", f"{program}\nraise SystemExit(main(['schema', '--output', {str(file)!r}]))"]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "") and f"{file}: editors" in done.stdout
     return jsonschema_rs.Draft202012Validator(json.loads(file.read_text()))  # which checks the schema itself too
 
 
+def check_files(validator: Any, files: list[Path], schema: Path | None = None) -> None:
+    """See that files are valid, and point to the file of the schema if it is given."""
+    assert files
+    for path in files:
+        assert [error.message for error in validator.iter_errors(load_file(str(path)))] == [], path
+        if schema is not None:
+            assert (path.parent / LINE.findall(path.read_text())[0]).resolve() == schema, path
+
+
 @pytest.mark.reach
 def test_configs_are_valid_and_point_to_the_schema_and_mistakes_are_found(tmp_path: Path) -> None:
-    validator = make_validator(tmp_path / "schema.json")
-    for path in [*CONFIGS, ROOT / "trainworks/defaults.yaml"]:
-        assert [error.message for error in validator.iter_errors(load_file(str(path)))] == [], path
-        line = re.findall(r"^# yaml-language-server: \$schema=(.*)$", path.read_text(), re.MULTILINE)
-        assert (path.parent / line[0]).resolve() == ROOT / "configs/schema.json", path
+    validator = make_validator(tmp_path / "schema.json", *EXAMPLES)
+    check_files(validator, [*sorted(CONFIGS.glob("*.yaml")), *sorted((CONFIGS / "overlays").glob("*.yaml"))])
+    check_files(validator, [ROOT / "trainworks/defaults.yaml"], ROOT / "configs/schema.json")
     text, file = Path(DIGITS).read_text(), tmp_path / "wrong.yaml"
     for right, wrongs in WRONG.items():
         for wrong in wrongs:

@@ -214,14 +214,6 @@ def test_who_trains_in_this_process(trainer: dict[str, Any], one: bool) -> None:
     assert _needs_one_process({"trainer": trainer}) == one
 
 
-def test_every_search_of_the_project_is_sound(train: Train) -> None:
-    for path in sorted((ROOT / "configs" / "sweeps").glob("*.yaml")):
-        command = re.findall(r"^# python train.py (.*)$", path.read_text(), re.MULTILINE)[0]
-        words = [str(ROOT / word) if word.startswith("configs/") else word for word in command.split()]
-        result = train(*words, *QUICK[2:], "--trainer.max_epochs", "1", "--data.no_such_key", "1")
-        assert result.code == 2 and "no_such_key" in result.err
-
-
 @pytest.mark.kills
 def test_a_killed_worker_loses_nothing(tmp_path: Path) -> None:
     write(tmp_path, num_trials=3)

@@ -9,8 +9,7 @@ import pytest
 import torch
 
 from trainworks.datamodules.datasets import ArrayDataset, ImageFiles, ImageFormat
-from trainworks.datamodules.datasets.file_index import find_images
-from trainworks.datamodules.datasets.names import pack_names
+from trainworks.datamodules.datasets.file_index import find_images, pack_names
 from trainworks.datamodules.datasets.store import Store, decode_all, listing, shape_of
 from trainworks.tests.conftest import ROOT, write_images
 

@@ -44,9 +44,9 @@ def test_masks_travel_with_their_images() -> None:
     ("build", "message"),
     [
         (lambda: RandomCrop(0), "RandomCrop: size must be at least 1, got 0"),
-        (lambda: Cutout(0), "Cutout: size must be at least 1, got 0"),
         (lambda: RandomResizedCrop(8, scale=(0.5, 1.5)), r"scale in \(0, 1\].*got size 8, scale \(0.5, 1.5\)"),
         (lambda: RandomShift(0), "pixels must be at least 1, got 0"),
+        (lambda: Cutout(0), "Cutout: size must be at least 1, got 0"),
         (lambda: RandomFlip(1.5), r"p must be in \[0, 1\], got 1.5"),
     ],
 )

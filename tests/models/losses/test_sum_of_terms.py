@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from trainworks.models.losses import SumOfTerms
+from src.models.losses.sum_of_terms import SumOfTerms
 
 
 def test_terms_are_added_with_their_weights() -> None:
@@ -13,7 +13,6 @@ def test_terms_are_added_with_their_weights() -> None:
 
 
 def test_a_weight_for_no_term() -> None:
-    with pytest.raises(
-        ValueError, match=r"weights name 'box' \(did you mean boxes\?\); the network's terms are boxes, k"
-    ):
+    message = r"weights name 'box' \(did you mean boxes\?\); the network's terms are boxes, k"
+    with pytest.raises(ValueError, match=message):
         SumOfTerms({"box": 2.0})({"k": torch.zeros(()), "boxes": torch.zeros(())})

@@ -9,7 +9,7 @@ from torchmetrics import MeanMetric, MetricCollection
 from torchmetrics.classification import MulticlassAccuracy, MulticlassAUROC, MulticlassF1Score
 from torchmetrics.regression import MeanSquaredError, PearsonCorrCoef
 
-from trainworks.models.metrics.late_updates import LARGEST, MOST, LateUpdates
+from trainworks.models.late_updates import LARGEST, MOST, LateUpdates
 
 CLASSES: dict[str, Any] = {
     "accuracy": MulticlassAccuracy(3),

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from trainworks.datamodules.datasets import BoxDataset
+from src.datamodules.datasets.boxes import BoxDataset
 
 
 def make_dataset() -> BoxDataset:

@@ -1,0 +1,55 @@
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from trainworks.datamodules.arrays import TabularDataModule
+from trainworks.datamodules.datasets.array import ArrayDataset
+from trainworks.models.base import BaseModule
+from trainworks.models.checks import inputs_and_targets
+from trainworks.models.results import ValueResult
+
+
+class Rescaled(nn.Module):
+    """A network whose outputs are brought to the units of the targets, which the data tells."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, net: nn.Module, mean: list[float], std: list[float]) -> None:
+        super().__init__()
+        self.net = net
+        self.register_buffer("mean", torch.tensor(mean))
+        self.register_buffer("std", torch.tensor(std))
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return self.net(inputs) * self.std + self.mean
+
+
+class RegressorModule(BaseModule):
+    """Numbers for each sample, in the targets' own units."""
+
+    def step(self, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+        inputs, targets = inputs_and_targets(batch)
+        predictions = self.net(inputs).reshape(targets.shape)
+        return self.loss(predictions, targets), predictions, targets
+
+    def outputs(self, inputs: Tensor) -> Tensor:
+        return self.net(inputs).flatten(1)
+
+    def answer(self, inputs: Tensor, names: list[str] | None) -> list[Any]:
+        return [ValueResult(row[0]) for row in self.outputs(inputs).tolist()]
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class DiabetesDataModule(TabularDataModule):
+    """Scikit-learn's 442 patients, ten measurements each; a fixed fifth of them is the test set."""
+
+    test_fraction: float = 0.2
+
+    def load_splits(self) -> dict[str, ArrayDataset]:  # type: ignore[override]
+        from sklearn.datasets import load_diabetes
+
+        inputs, targets = load_diabetes(return_X_y=True)
+        return {"all": ArrayDataset(torch.from_numpy(inputs).float(), torch.from_numpy(targets).float())}

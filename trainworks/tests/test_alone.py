@@ -1,0 +1,35 @@
+"""The library stands by itself: what a cloner owns can all be deleted."""
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from trainworks.root import ROOT
+
+OWNED = ("src", "configs", "tests")
+LEFT = (*OWNED, ".git", "logs", "data")  # below ROOT
+MACHINES = (  # what they differ in: such tests are skipped beside a project, too
+    *("CUDA", "PostgreSQL", "Chromium", "compiler", "bash", "control group", "C library", "cores", "memory"),
+    *("could not import", "this system"),
+)
+
+
+@pytest.mark.long
+def test_the_librarys_tests_need_nothing_of_a_project(tmp_path: Path) -> None:
+    ignored = shutil.ignore_patterns("__pycache__", ".*_cache", "*.egg-info")
+
+    def left_out(folder: str, names: list[str]) -> set[str]:
+        return {*ignored(folder, names), *(name for name in names if folder == str(ROOT) and name in LEFT)}
+
+    copy = Path(shutil.copytree(ROOT, tmp_path / "copy", ignore=left_out))
+    (copy / "trainworks/tests" / Path(__file__).name).unlink()  # this test itself
+    words = ("-m", "pytest", "-q", "-rs", "-n", "2", "trainworks/tests")
+    done = subprocess.run([sys.executable, *words], cwd=copy, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout[-5000:]
+    skipped = re.findall(r"^SKIPPED \[\d+\] (.*)$", done.stdout, re.MULTILINE)
+    assert [line for line in skipped if not any(reason in line for reason in MACHINES)] == []
+    assert int(re.findall(r"(\d+) passed", done.stdout)[-1]) > 900
