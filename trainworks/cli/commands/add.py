@@ -1,26 +1,46 @@
-"""python train.py add --from TEMPLATE configs/X.yaml: bring a task or a command of the template into this project."""
+"""python train.py add --from TEMPLATE configs/X.yaml: bring a config of the template into this project."""
 
 import os
-import subprocess
-import sys
+import shutil
 from pathlib import Path
 
+from trainworks.cli.command_line import CommandLine
+from trainworks.cli.projects.library import NAME, checksums, recorded, version_of
+from trainworks.cli.projects.project import Project, command_of
 from trainworks.cli.request import Request
 from trainworks.errors import UsageError
-
-ROOT = Path(__file__).resolve().parents[3]
+from trainworks.root import ROOT
 
 
 def add(request: Request) -> int:
-    """Let the template bring in configs and commands, with what they need; git merges."""
+    """Copy configs and the files that they need where there are none yet, and name those that differ; return 0."""
     line = request.line
-    template = Path(line.options.get("from", ""))
-    if "from" not in line.options or not (template / "trainworks/cli/grow.py").is_file():
-        raise UsageError(f"{line.command} needs --from FOLDER, a clone of the template")
-    if template.resolve() == ROOT:
-        raise UsageError(f"this is the template itself; {line.command} belongs to a project that `new` made")
-    if line.command == "add" and not line.words:
-        raise UsageError("add needs a config or a command of the template, such as configs/detection.yaml or export")
+    template = template_of(line)
+    if not line.words:
+        raise UsageError("add needs a config of the template, such as configs/detection.yaml")
+    if recorded(ROOT / NAME) != checksums(template / NAME):
+        how = f"python train.py update --from {line.options['from']}"
+        raise UsageError(f"the library of {template} is another than this project's; first: {how}")
     words = [os.path.relpath(word, template) if Path(word).is_relative_to(template) else word for word in line.words]
-    command = [sys.executable, "-m", "trainworks.cli.grow", str(ROOT), *words]
-    return subprocess.run(command, cwd=template, check=False).returncode
+    project = Project(template, tuple(words))
+    for name in project.files:
+        source, target = template / name, ROOT / name
+        if not target.exists():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(source, target)
+            print(f"added: {name}")
+        elif source.read_text(encoding="utf-8") != target.read_text(encoding="utf-8"):
+            print(f"left as it is, though the template's differs: {name}")
+    print("\n" + "\n".join(command_of(ROOT / name) for name in project.configs))
+    return 0
+
+
+def template_of(line: CommandLine) -> Path:
+    """Return the clone of the template that `--from` names."""
+    if "from" not in line.options:
+        raise UsageError(f"{line.command} needs --from FOLDER, a clone of the template")
+    template = Path(line.options["from"])
+    version_of(template)
+    if template.resolve() == ROOT.resolve():
+        raise UsageError(f"this is the template itself; {line.command} belongs to a project that `new` made")
+    return template

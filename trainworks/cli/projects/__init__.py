@@ -1,0 +1,1 @@
+"""Projects made out of the template: new, add, update."""
