@@ -15,17 +15,17 @@ if TYPE_CHECKING:
     from trainworks.callbacks.helpers.media import send_scalars as send_scalars
     from trainworks.callbacks.helpers.media import steps_so_far as steps_so_far
     from trainworks.callbacks.helpers.undisturbed import uncompiled as uncompiled
+    from trainworks.datamodules.arrays import TabularDataModule as TabularDataModule
     from trainworks.datamodules.base import BaseDataModule as BaseDataModule
     from trainworks.datamodules.datasets.array import ArrayDataset as ArrayDataset
-    from trainworks.datamodules.datasets.boxes import BoxDataset as BoxDataset
-    from trainworks.datamodules.tabular import TabularDataModule as TabularDataModule
     from trainworks.errors import UsageError as UsageError
+    from trainworks.errors import did_you_mean as did_you_mean
     from trainworks.errors import no_such_file as no_such_file
     from trainworks.models.base import BaseModule as BaseModule
     from trainworks.models.checks import check_takes_two as check_takes_two
     from trainworks.models.checks import inputs_and_targets as inputs_and_targets
-    from trainworks.models.load import load_model as load_model
-    from trainworks.models.metrics.reliability_diagram import ReliabilityDiagram as ReliabilityDiagram
+    from trainworks.models.metrics import ReliabilityDiagram as ReliabilityDiagram
+    from trainworks.models.predict import load_model as load_model
     from trainworks.models.results import BoxResult as BoxResult
     from trainworks.models.results import ClassResult as ClassResult
     from trainworks.models.results import LabelsResult as LabelsResult

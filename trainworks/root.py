@@ -9,6 +9,13 @@ OWN = "src"  # the package of the project's own code
 SCHEMA = ROOT / "configs" / "schema.json"  # of configurations, for editors and shells
 
 
+def example_command() -> str:
+    """Return a command for a message, with a config that is there."""
+    names = sorted({file.stem for file in (ROOT / "configs").glob("*.yaml")} - {"defaults"})
+    name = "digits" if "digits" in names or not names else names[0]
+    return f"python train.py --config configs/{name}.yaml"
+
+
 def own_modules() -> list[str]:
     """Return the names of the modules of the project's own package."""
     files = sorted((ROOT / OWN).rglob("*.py"))

@@ -3,9 +3,10 @@ from typing import Any, Literal
 
 from torch.utils.data import Dataset
 
+from src.datamodules.datasets.boxes import BoxDataset
 from src.datamodules.datasets.digit_scenes import SIZES, compose_scenes
 from src.datamodules.digits import DigitsDataModule
-from trainworks import ArrayDataset, BaseDataModule, BoxDataset, UsageError
+from trainworks import ArrayDataset, BaseDataModule, UsageError
 
 CLASSES = ["background", *map(str, range(10))]
 

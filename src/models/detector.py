@@ -17,7 +17,7 @@ class DetectorModule(BaseModule):
     A batch is (images, targets): a list of images of shape (C, H, W), values in [0, 1], and a list of dictionaries with
     boxes (corners x1, y1, x2, y2 in pixels, shape (M, 4)) and labels (shape (M,), from 1; 0 is background). An image
     without objects may lack both. The network returns its loss terms by name in training, detections (boxes, scores and
-    labels) otherwise; `loss` combines the terms, see trainworks.models.losses.SumOfTerms.
+    labels) otherwise; `loss` combines the terms, see SumOfTerms in src/models/losses.
 
     So that val/loss exists as everywhere, validation and test batches go through the network twice; norm and dropout
     layers stay in eval mode. In training `metrics` take such a second pass too: set `train_metrics: false` to save it.

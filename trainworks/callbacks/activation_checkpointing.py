@@ -35,10 +35,8 @@ class ActivationCheckpointing(Callback):
             least = f"{self.min_num_parameters:,} parameters"
             print(f"no activations are computed again: no block of at least {least} in a Sequential or ModuleList")
         for block in found:
-            around = partial(
-                lambda block: (nullcontext(), _without_counting(block)), block
-            )  # the first pass and the second
-            block.forward = partial(checkpoint, block.forward, use_reentrant=False, context_fn=around)
+            passes = partial(lambda block: (nullcontext(), _without_counting(block)), block)  # first and second
+            block.forward = partial(checkpoint, block.forward, use_reentrant=False, context_fn=passes)
         self._done = True
 
 

@@ -2,7 +2,7 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.strategies import ModelParallelStrategy
 
-from trainworks.callbacks.helpers.networks import networks_of
+from trainworks.callbacks.helpers.batch import networks_of
 
 
 class ChannelsLast(Callback):

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import nn
 
-from trainworks.callbacks.helpers.networks import networks_of
+from trainworks.callbacks.helpers.batch import networks_of
 from trainworks.errors import UsageError
 
 Mode = Literal["default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs"]

@@ -8,6 +8,7 @@ from torch.distributed.tensor import DTensor
 from torch.optim import Optimizer
 
 from trainworks.callbacks.helpers.batch import loss_of
+from trainworks.errors import RunFailure
 
 MOST_KEPT = 1000  # losses
 
@@ -68,12 +69,12 @@ class FiniteLoss(Callback):
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Refuse to save weights that are not finite; the checkpoints before stay as they are."""
         self._look(trainer)
-        tensors = {name: value for name, value in checkpoint["state_dict"].items() if isinstance(value, Tensor)}
-        weights = {name: value for name, value in tensors.items() if value.is_floating_point()}
+        state = checkpoint["state_dict"].items()
+        weights = {name: value for name, value in state if isinstance(value, Tensor) and value.is_floating_point()}
         if not _all_finite(list(weights.values()), pl_module.device):
-            parts = {name: _own_part(value) for name, value in weights.items()}
-            name = next((name for name, part in parts.items() if not torch.isfinite(part).all()), "a weight")
-            self._fail(trainer, f"{name} holds NaN or infinite values after", trainer.fit_loop.total_batch_idx)
+            broken = [name for name, value in weights.items() if not torch.isfinite(_own_part(value)).all()]
+            name = broken[0] if broken else "a weight"  # which another process holds
+            raise _failure(trainer, f"{name} holds NaN or infinite values after", trainer.fit_loop.total_batch_idx)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Say how many steps were left out."""
@@ -97,12 +98,18 @@ class FiniteLoss(Callback):
         if trainer.world_size > 1:
             dist.all_reduce(finite, dist.ReduceOp.MIN)
         if not finite.all():
-            self._fail(trainer, "the loss became NaN or infinite in", numbers[int(finite.argmin())])
+            raise _failure(trainer, "the loss became NaN or infinite in", numbers[int(finite.argmin())])
 
-    def _fail(self, trainer: Trainer, what: str, number: int) -> None:
-        from trainworks.callbacks.helpers.not_finite import not_finite
 
-        raise not_finite(trainer, what, number)
+def _failure(trainer: Any, what: str, number: int) -> RunFailure:
+    """Say in which batch something became NaN or infinite, and what helps; `number` counts the batches of the run."""
+    epoch, batch = divmod(number, max(int(trainer.num_training_batches), 1))
+    clipping = ", trainer.gradient_clip_val 1.0" if trainer.lightning_module.automatic_optimization else ""
+    return RunFailure(
+        f"{what} batch {batch} of epoch {epoch} (batch {number} of the run, all counted from 0). What was saved "
+        f"before is sound. A lower learning rate{clipping} or callbacks.finite.skip true may help. To find samples "
+        f"and layer: python train.py replay --resume {trainer.default_root_dir} --batch {number}"
+    )
 
 
 def _all_finite(tensors: list[Tensor], device: torch.device) -> bool:

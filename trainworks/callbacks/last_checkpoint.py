@@ -78,7 +78,8 @@ class LastCheckpoint(Checkpoint):
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Save or stop between two steps, if it is time to."""
-        wish = self._wish()
+        late = self.every_n_minutes is not None and time.monotonic() - self._saved_time > 60 * self.every_n_minutes
+        wish = STOP.signum + 1 if STOP.signum else int(late)  # 1 for saving because of the time, 0 for nothing
         self._wanted = max(self._wanted, wish if self._agreement is None else self._agreement.exchange(wish))
         if batch_idx % trainer.accumulate_grad_batches:
             return  # within a window of accumulation the gradients would be lost
@@ -136,11 +137,6 @@ class LastCheckpoint(Checkpoint):
 
             folders = self._loaded["folder"], os.path.realpath(self.path.parent)
             checkpoint["callbacks"] = moved(checkpoint["callbacks"], *folders)
-
-    def _wish(self) -> int:
-        """Return what this process wants: a signal's number, or 1 for saving because of the time, or 0."""
-        late = self.every_n_minutes is not None and time.monotonic() - self._saved_time > 60 * self.every_n_minutes
-        return STOP.signum + 1 if STOP.signum else int(late)
 
     def _save(self, trainer: Trainer, point: str) -> None:
         wanted, self._wanted = self._wanted, 0

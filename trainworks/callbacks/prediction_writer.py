@@ -1,11 +1,14 @@
 import csv
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
+import torch.distributed as dist
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import BasePredictionWriter
 from torch import Tensor
+
+from trainworks.errors import UsageError
 
 
 class PredictionWriter(BasePredictionWriter):
@@ -29,8 +32,6 @@ class PredictionWriter(BasePredictionWriter):
         self, trainer: Any, pl_module: Any, prediction: Any, batch_indices: Any, batch: Any, *numbers: int
     ) -> None:
         """Keep one batch's rows."""
-        from trainworks.callbacks.helpers.prediction_table import columns_of  # few runs predict
-
         columns = columns_of({"prediction": prediction} if isinstance(prediction, Tensor) else prediction)
         self._names = list(columns)
         indices = [int(index) for index in batch_indices or ()]
@@ -39,17 +40,35 @@ class PredictionWriter(BasePredictionWriter):
     def on_predict_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Collect the rows of all ranks and write them."""
         parts: list[Any] = [self._rows]
-        if torch.distributed.is_available() and torch.distributed.is_initialized():
+        if trainer.world_size > 1:
             parts = [None] * trainer.world_size
-            torch.distributed.all_gather_object(parts, self._rows)
-        if trainer.is_global_zero:
-            from trainworks.callbacks.helpers.prediction_table import with_names
-
-            rows = sorted(row for part in parts for row in part)
-            names, rows = with_names(["index", *self._names], rows, getattr(trainer, "datamodule", None))
-            with self.path.open("w", newline="", encoding="utf-8") as file:
-                writer = csv.writer(file)
-                writer.writerow(names)
-                writer.writerows(rows)
-            print(f"predictions: {self.path}")
+            dist.all_gather_object(parts, self._rows)
+        names, rows = ["index", *self._names], sorted(row for part in parts for row in part)
         self._rows = []
+        if not trainer.is_global_zero:
+            return
+        data: Any = getattr(trainer, "datamodule", None)
+        samples: Any = getattr(data, "splits", {}).get(getattr(data, "predicted", "test"))
+        classes = getattr(data, "class_names", None)
+        if rows and hasattr(samples, "name") and samples.name(0) is not None:
+            names, rows = [*names, "file"], [[*row, samples.name(row[0])] for row in rows]
+        if classes and "prediction" in names:
+            place = names.index("prediction")
+            names, rows = [*names, "class"], [[*row, classes[row[place]]] for row in rows]
+        with self.path.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file)
+            writer.writerow(names)
+            writer.writerows(rows)
+        print(f"predictions: {self.path}")
+
+
+def columns_of(prediction: Any) -> dict[str, Tensor]:
+    """Return the columns that `predict_step` gave, each of shape (B,)."""
+    if not isinstance(prediction, Mapping):
+        raise UsageError(f"predict_step must return a mapping of names to tensors, got {type(prediction).__name__}")
+    columns: dict[str, Tensor] = {}
+    for name, values in prediction.items():
+        if not isinstance(values, Tensor) or values.ndim not in (1, 2):
+            raise UsageError(f"predict_step's '{name}' must be a tensor of shape (B,) or (B, K), got {values!r:.80}")
+        columns |= {name: values} if values.ndim == 1 else {f"{name}_{k}": column for k, column in enumerate(values.T)}
+    return columns

@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator, Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import BasePredictionWriter
@@ -39,7 +39,6 @@ class ResultWriter(BasePredictionWriter):
             raise UsageError(f"--output {path} needs the package pyarrow; write pip install pyarrow")
         self.path, self.sources = path, sources
         self.top_k, self.probabilities, self.draw = top_k, probabilities, draw
-        self._skipped = 0
 
     def begin(self, key: list[str], batch_size: int, trainer: Trainer) -> int:
         """Prepare this process's file; return how many inputs, in whole batches, a command that was killed has done."""
@@ -47,24 +46,19 @@ class ResultWriter(BasePredictionWriter):
         for name in map(str, self.sources):
             digest.update(f"{name}\0".encode(errors="surrogateescape"))
         rank, world = trainer.global_rank, trainer.world_size
-        parts = [self.path.with_name(f"{self.path.name}.part{number}") for number in range(world)]
-        self._part, head = parts[rank], digest.hexdigest() + "\n"
+        self._parts = [self.path.with_name(f"{self.path.name}.part{number}") for number in range(world)]
+        head = digest.hexdigest() + "\n"
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        counts = [_whole_rows(part, head) for part in parts]
+        counts = [_whole_rows(part, head) for part in self._parts]
         share = max(batch_size // world, 1)
         each = min(counts) // share * share  # of every process
-        _keep(self._part, head, each)
+        self._file = _opened(self._parts[rank], head, each)
         self._skipped = each * world
         return min(self._skipped, len(self.sources))
 
-    def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Open the file."""
-        self._file = self._part.open("a", encoding="utf-8")
-
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Close it."""
-        if hasattr(self, "_file"):
-            self._file.close()
+        """Close the file."""
+        self._file.close()
 
     def write_on_batch_end(
         self, trainer: Any, pl_module: Any, prediction: Any, batch_indices: Any, batch: Any, *numbers: int
@@ -85,26 +79,24 @@ class ResultWriter(BasePredictionWriter):
 
     def on_predict_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Put the rows of all processes together, in order, and remove their files."""
-        self._file.flush()
         os.fsync(self._file.fileno())
         self._file.close()
         trainer.strategy.barrier()
         if not trainer.is_global_zero:
             return
-        parts = [self._part.with_suffix(f".part{number}") for number in range(trainer.world_size)]
-        columns = next((list(row["result"]) for row in _merged(parts) if "result" in row), [])
+        columns = next((list(row["result"]) for row in _merged(self._parts) if "result" in row), [])
         table = self.path if self.path.suffix.lower() == ".csv" else self.path.with_name(f"{self.path.name}.csv")
         temporary = table.with_name(f"{table.name}.tmp")
         with temporary.open("w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, ["input", *columns, "error"], extrasaction="ignore")
             writer.writeheader()
-            for row in _merged(parts):
+            for row in _merged(self._parts):
                 source = self.sources[row["index"]]  # a table's rows are called by their numbers
                 name = {"input": source if isinstance(source, str) else row["index"], "error": row["error"]}
                 writer.writerow(name | row.get("result", {}))
         os.replace(temporary, table)
         if "boxes" in columns:
-            self._write_coco(parts, pl_module)
+            self._write_coco(pl_module)
         if table != self.path:
             _to_parquet(table, self.path)
         for part in self.path.parent.glob(f"{glob.escape(self.path.name)}.part*"):
@@ -152,12 +144,12 @@ class ResultWriter(BasePredictionWriter):
         folder.mkdir(exist_ok=True)
         return folder
 
-    def _write_coco(self, parts: list[Path], module: Any) -> None:
+    def _write_coco(self, module: Any) -> None:
         """Write the boxes as results in COCO's format: corner, width and height."""
         names = list(module.class_names or [])
 
         def boxes() -> Iterator[dict[str, Any]]:
-            for row in _merged(parts):
+            for row in _merged(self._parts):
                 found = row.get("result", {"boxes": [], "labels": [], "scores": []})
                 rows = zip(found["boxes"], found["labels"], found["scores"], strict=True)
                 for (x1, y1, x2, y2), label, score in rows:
@@ -165,7 +157,7 @@ class ResultWriter(BasePredictionWriter):
                     box = {"image_id": row["index"], "category_id": category, "bbox": [x1, y1, x2 - x1, y2 - y1]}
                     yield box | {"score": score}
 
-        images = ({"id": row["index"], "file_name": str(self.sources[row["index"]])} for row in _merged(parts))
+        images = ({"id": row["index"], "file_name": str(self.sources[row["index"]])} for row in _merged(self._parts))
         categories = ({"id": number, "name": name} for number, name in enumerate(names))
         lists = {"images": images, "annotations": boxes(), "categories": categories}
         with self.path.with_suffix(".coco.json").open("w", encoding="utf-8") as file:  # all of it may be too much
@@ -186,15 +178,16 @@ def _whole_rows(part: Path, head: str) -> int:
         return sum(line.endswith(b"\n") for line in file)
 
 
-def _keep(part: Path, head: str, count: int) -> None:
-    """Leave the first rows of a file and nothing else."""
+def _opened(part: Path, head: str, count: int) -> TextIO:
+    """Open a file behind its first rows, and leave nothing else in it."""
     if not count:
         part.write_text(head, encoding="utf-8")
-        return
-    with part.open("rb+") as file:
-        for _ in range(count + 1):
-            file.readline()
-        file.truncate(file.tell())
+    file = part.open("r+", encoding="utf-8")
+    for _ in range(count + 1):
+        file.readline()
+    file.seek(file.tell())
+    file.truncate()
+    return file
 
 
 def _merged(parts: list[Path]) -> Iterator[dict[str, Any]]:

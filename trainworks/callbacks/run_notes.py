@@ -14,8 +14,8 @@ from torch.utils.tensorboard.summary import hparams
 
 from trainworks.callbacks.helpers.batch import inputs_of
 from trainworks.callbacks.helpers.media import send_media, send_scalars, steps_so_far, writers
-from trainworks.callbacks.helpers.step_timer import PARTS
 from trainworks.callbacks.helpers.undisturbed import can_run_alone, undisturbed
+from trainworks.callbacks.speed_monitor import PARTS
 from trainworks.models.base import BaseModule
 from trainworks.runs.yaml_files import flatten, short_key
 

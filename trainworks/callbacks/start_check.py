@@ -4,12 +4,13 @@ from collections.abc import Collection
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.utilities.signature_utils import is_param_in_hook_signature
 from torch import Tensor
 
 from trainworks.callbacks.helpers.batch import new_values
 from trainworks.errors import RunFailure, UsageError, did_you_mean
 from trainworks.models.base import BaseModule
-from trainworks.models.evaluation_sets import check_steps
+from trainworks.models.checks import set_names
 from trainworks.runs.checkpoint_io import check_plain
 
 
@@ -36,22 +37,28 @@ class StartCheck(Callback):
         self._frequencies: list[tuple[Any, int]] = []  # of schedulers that watch a metric
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """See what several sets need."""
-        check_steps(trainer, pl_module)
+        """Look whether the module's steps can tell several sets apart."""
+        for name, step in (("val", "validation_step"), ("test", "test_step")):
+            names = set_names(trainer, name)
+            if len(names) > 1 and not is_param_in_hook_signature(getattr(pl_module, step), "dataloader_idx"):
+                wanted = f"def {step}(self, batch, batch_idx, dataloader_idx=0) in {type(pl_module).__name__}"
+                raise UsageError(f"the data has the sets {', '.join(names)}; write {wanted}")
 
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_train_start(self, trainer: Any, pl_module: LightningModule) -> None:
         """Compare every monitor with what is known to be logged, and see that what is saved can be read."""
         _check_states(trainer, pl_module)
         self.started, validates, known = True, _validates(trainer), set(self.seen)
         if is_ours := isinstance(pl_module, BaseModule):
             known.update(pl_module.metric_names("train"), pl_module.metric_names("val") if validates else ())
         self.adopt_monitor(known)
-        for owner, monitor in _monitors(trainer):
-            # what another's module logs in training is not known, and without a sanity validation nothing is
-            unsure = (not is_ours and not monitor.startswith("val")) or (not known and validates)
-            if monitor not in known and not unsure:
-                self._refuse(trainer, pl_module, owner, monitor, known)
         plateaus = [config for config in trainer.lr_scheduler_configs if config.reduce_on_plateau]
+        watching = [(callback, getattr(callback, "monitor", None)) for callback in trainer.callbacks]
+        watching += [(config.scheduler, config.monitor) for config in plateaus]
+        for owner, monitor in watching:
+            # what another's module logs in training is not known, and without a sanity validation nothing is
+            unsure = (not is_ours and not str(monitor).startswith("val")) or (not known and validates)
+            if isinstance(monitor, str) and monitor not in known and not unsure:
+                self._refuse(trainer, pl_module, owner, monitor, known)
         self._frequencies = [(config, config.frequency) for config in plateaus if config.interval == "epoch"]
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -123,10 +130,3 @@ def _validates(trainer: Any) -> bool:
     has_data = not splits or any(name.partition("/")[0] == "val" for name in splits)
     is_empty = trainer.val_dataloaders is not None and not sum(trainer.num_val_batches)
     return trainer.enable_validation and has_data and not is_empty
-
-
-def _monitors(trainer: Any) -> list[tuple[Any, str]]:
-    """Return who monitors what."""
-    found = [(callback, getattr(callback, "monitor", None)) for callback in trainer.callbacks]
-    found += [(config.scheduler, config.monitor) for config in trainer.lr_scheduler_configs if config.reduce_on_plateau]
-    return [(owner, monitor) for owner, monitor in found if isinstance(monitor, str)]

@@ -1,14 +1,16 @@
+import math
 from collections.abc import Callable
 from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
-from torch import Tensor, nn
+from scipy.optimize import minimize_scalar
+from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from trainworks.callbacks.helpers.media import never_fatal, send_media, steps_so_far
 from trainworks.errors import UsageError
-from trainworks.models.metrics.reliability_diagram import ReliabilityDiagram
+from trainworks.models.metrics import ReliabilityDiagram
 
 
 class TemperatureScaling(Callback):
@@ -68,16 +70,6 @@ class TemperatureScaling(Callback):
 
 def fitted_temperature(logits: Tensor, targets: Tensor) -> float:
     """Return what to divide logits (N, K) by for the least cross-entropy with classes (N,)."""
-    with torch.inference_mode(False), torch.enable_grad():
-        logits, targets = logits.clone(), targets.clone()
-        log_temperature = nn.Parameter(torch.zeros(()))
-        optimizer: Any = torch.optim.LBFGS([log_temperature], max_iter=100, line_search_fn="strong_wolfe")
-
-        def closure() -> Tensor:
-            optimizer.zero_grad()
-            loss: Any = cross_entropy(logits / log_temperature.exp(), targets)
-            loss.backward()
-            return loss
-
-        optimizer.step(closure)
-        return float(log_temperature.detach().exp())
+    logits = logits.double()
+    found = minimize_scalar(lambda log_temperature: float(cross_entropy(logits / math.exp(log_temperature), targets)))
+    return math.exp(found.x)

@@ -8,8 +8,6 @@ from trainworks.callbacks.helpers.batch import inputs_of
 from trainworks.runtime.cores import allowed_cores
 from trainworks.runtime.threads import is_stated, worthwhile_threads
 
-BATCHES = [f"on_{stage}_batch_start" for stage in ("train", "validation", "test", "predict")]
-
 
 class ThreadLimit(Callback):
     """Let torch take as many threads as the network is worth, from the first batch on, the same on every rank.
@@ -32,8 +30,8 @@ class ThreadLimit(Callback):
         """Look at the first batch of the command, and at no other."""
         if trainer.sanity_checking:
             return
-        for name in BATCHES:
-            setattr(self, name, None)  # which Lightning passes over
+        for stage in ("train", "validation", "test", "predict"):
+            setattr(self, f"on_{stage}_batch_start", None)  # which Lightning passes over
         number = self._most
         if not self._stated:
             cores = min(self._most, allowed_cores(trainer.num_devices))

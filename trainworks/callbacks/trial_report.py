@@ -1,3 +1,4 @@
+from functools import cached_property
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -21,7 +22,6 @@ class TrialReport(Callback):
     def __init__(self, storage: str, study: str, trial_id: int, metric: str, pruner: dict[str, Any]) -> None:
         self.storage, self.study, self.trial_id = storage, study, trial_id
         self.metric, self.pruner = metric, pruner
-        self._trial: Any = None
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Report, and stop a training that is not at its end anyway."""
@@ -29,22 +29,20 @@ class TrialReport(Callback):
             return
         pruned, epoch = False, trainer.current_epoch
         if trainer.is_global_zero and (value := trainer.callback_metrics.get(self.metric)) is not None:
-            trial = self._open()
-            trial.report(float(value), epoch)
-            pruned = epoch + 1 != trainer.max_epochs and trial.should_prune()
+            self._trial.report(float(value), epoch)
+            pruned = epoch + 1 != trainer.max_epochs and self._trial.should_prune()
             if pruned:
-                trial.set_user_attr("pruned", epoch)
+                self._trial.set_user_attr("pruned", epoch)
         if trainer.strategy.reduce_boolean_decision(pruned, all=False):
             trainer.should_stop = True
 
-    def _open(self) -> Any:
-        if self._trial is None:
-            import optuna
+    @cached_property
+    def _trial(self) -> Any:
+        import optuna
 
-            pruner = build(self.pruner, optuna.pruners.BasePruner, "pruner")
-            study = optuna.load_study(study_name=self.study, storage=open_storage(self.storage), pruner=pruner)
-            self._trial = optuna.trial.Trial(study, self.trial_id)
-        return self._trial
+        pruner = build(self.pruner, optuna.pruners.BasePruner, "pruner")
+        study = optuna.load_study(study_name=self.study, storage=open_storage(self.storage), pruner=pruner)
+        return optuna.trial.Trial(study, self.trial_id)
 
 
 def open_storage(where: str) -> Any:

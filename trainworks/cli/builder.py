@@ -1,6 +1,5 @@
 """From a whole configuration to trainer, model and data: Lightning's command line, with one run directory a run."""
 
-import copy
 import json
 import os
 import sys
@@ -19,14 +18,13 @@ from torch.nn.parameter import is_lazy
 
 from trainworks.callbacks.start_check import StartCheck
 from trainworks.callbacks.thread_limit import ThreadLimit
-from trainworks.cli.command_line import COMMANDS, OPTIONS, TRYING
+from trainworks.cli.command_line import COMMANDS, TRYING
 from trainworks.cli.config import as_list, place
 from trainworks.cli.parser import Parser, mistakes_in_one_line, parse_config
 from trainworks.cli.request import Request, log_root, own_defaults
 from trainworks.datamodules.base import BaseDataModule
 from trainworks.errors import UsageError
 from trainworks.runs.checkpoint_io import DATA, MODULE, DurableCheckpointIO
-from trainworks.runs.class_paths import drop_defaults
 from trainworks.runs.run import TRIAL_VARIABLE, Run
 from trainworks.runs.start import Start
 from trainworks.runs.yaml_files import UNWRITTEN, dump_yaml, load_file, write_yaml
@@ -76,7 +74,7 @@ class CLI(LightningCLI):
             "--callbacks",
             type=dict[str, Callback | None],
             default={},
-            help="Callbacks by name, in the order they run. The defaults stand in trainworks/defaults.yaml; add your "
+            help="Callbacks by name, in the order they run. configs/defaults.yaml and the library state some; add your "
             "own under a new name; null switches one off. Lightning's list trainer.callbacks works beside it.",
         )
 
@@ -88,9 +86,16 @@ class CLI(LightningCLI):
 
             print_help(parser, line.help, request.config)
         self.config = parse_config(parser, request.config)
-        self.config.experiment = request.config["experiment"]  # also where it is called null
-        _check_numbers(self.config, line.trains)
-        content = _plain(parser, self.config)
+        if (seed := self.config.seed_everything) is not None and not 0 <= seed < 2**32:
+            raise UsageError(f"seed_everything must be at least 0 and below 2^32, got {seed}")
+        if (batches := self.config.trainer.accumulate_grad_batches) < 1:
+            raise UsageError(f"trainer.accumulate_grad_batches must be at least 1, got {batches}")
+        for limit in ("max_epochs", "max_steps", "limit_train_batches") if line.trains else ():
+            if self.config.trainer[limit] == 0:
+                raise UsageError(f"trainer.{limit} is 0, so nothing would be trained; write at least 1")
+        self.config.pop("config", None)  # the parser's own
+        text = parser.dump(self.config, skip_none=False)
+        content = yaml.safe_load(text.replace(UNWRITTEN, ""))  # which stands before a text that could be a function
         self.config_text = write_yaml(content)
         data = dict(content.get("data") or {})
         data["init_args"] = {k: v for k, v in (data.get("init_args") or {}).items() if k not in LOADING}
@@ -103,7 +108,6 @@ class CLI(LightningCLI):
             from trainworks.runs.resume import LENGTHS, check_same  # only where a run continues
 
             stored = load_file(str(request.run.directory / "config.yaml"))
-            drop_defaults(stored, request.config)  # older runs state them
             self.remarks = check_same(stored, yaml.safe_load(self.config_text), own_defaults())
             self.extends = any(stored["trainer"][key.split(".")[1]] != self.config[key] for key in LENGTHS)
 
@@ -140,8 +144,7 @@ class CLI(LightningCLI):
                 if self.request.line.trains and not has_loader("train", self.model, self.datamodule):
                     raise UsageError("data is required; write it, or give the model a train_dataloader")
                 if lazy := [name for name, weight in self.model.named_parameters() if is_lazy(weight)]:
-                    how = "write the layer's sizes, or call the network once in its constructor"
-                    raise UsageError(f"model.{lazy[0]} has no shape before a batch comes; {how}")
+                    raise UsageError(f"model.{lazy[0]} has no shape before a batch comes; write the layer's sizes")
                 settle_precision(self.trainer, self.config.trainer.precision, self.config.tf32)
                 settle_strategy(self.trainer, self.model, self.config.trainer.sync_batchnorm)
                 if "trainworks.callbacks.init_from" in sys.modules:  # the configuration, or a class of it, asked for it
@@ -196,23 +199,3 @@ class CLI(LightningCLI):
 def has_loader(stage: str, module: LightningModule, datamodule: Any) -> bool:
     """Whether module or data have a method that returns loaders for train, val, test or predict."""
     return any(is_overridden(f"{stage}_dataloader", owner) for owner in (module, datamodule))
-
-
-def _check_numbers(config: Any, trains: bool) -> None:
-    """Refuse numbers that Lightning would take, and then do nothing useful with."""
-    if (seed := config.seed_everything) is not None and not 0 <= seed < 2**32:
-        raise UsageError(f"seed_everything must be at least 0 and below 2^32, got {seed}")
-    if (batches := config.trainer.accumulate_grad_batches) < 1:
-        raise UsageError(f"trainer.accumulate_grad_batches must be at least 1, got {batches}")
-    for limit in ("max_epochs", "max_steps", "limit_train_batches") if trains else ():
-        if config.trainer[limit] == 0:
-            raise UsageError(f"trainer.{limit} is 0, so nothing would be trained; write at least 1")
-
-
-def _plain(parser: LightningArgumentParser, config: Any) -> dict[str, Any]:
-    """Return the configuration as plain data, without what belongs to one run only."""
-    config = copy.deepcopy(config)
-    for key in ("config", *OPTIONS):
-        config.pop(key, None)
-    text = parser.dump(config, skip_none=False).replace(UNWRITTEN, "")  # before a text that could be a function
-    return yaml.safe_load(text)

@@ -2,17 +2,15 @@
 
 import re
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from trainworks.errors import UsageError, did_you_mean
+from trainworks.root import example_command
 
 TRAINING, EVALUATING = (None, "fit"), ("validate", "test", "predict")
 TRYING = ("find_batch_size", "find_lr")  # commands whose trainings are thrown away
 WORDS = ("compare", "new", "add", "update")  # commands that take words without an option
 SERIES = ("repeat", "sweep", *WORDS)  # commands that do without a trainer of their own
-FURTHER = ("check", *SERIES, "replay", *TRYING, "merge", "export", "schema")
-COMMANDS, LEFT_OUT = ("fit", *EVALUATING, *FURTHER), (*FURTHER, "calibrate")  # the second: what a project may lack
-EXAMPLE = "python train.py --config configs/digits.yaml"
+COMMANDS = ("fit", *EVALUATING, "check", *SERIES, "replay", *TRYING, "merge", "export", "schema")
 OPTIONS: dict[str, tuple[str | None, ...]] = {  # that are no part of the configuration, and the commands that take them
     "run_name": (*TRAINING, *EVALUATING, "repeat", "sweep"),
     "ckpt_path": (*EVALUATING, "merge", "export"),
@@ -32,7 +30,8 @@ OPTIONS: dict[str, tuple[str | None, ...]] = {  # that are no part of the config
     **dict.fromkeys(("top_k", "probabilities", "draw", "flip"), ("predict",)),
 }
 LEAST = {"num_folds": 2, "num_seeds": 2, "num_best": 1, "batch": 0, "top_k": 1}  # of the options that are numbers
-SWITCHES = ("probabilities", "draw", "flip", "calibrate", "latency")  # options that are true or false
+CHOICES = dict.fromkeys(("probabilities", "draw", "flip", "calibrate", "latency"), ("true", "false"))
+CHOICES |= {"format": ("onnx", "pt2"), "mode": ("min", "max")}
 
 
 @dataclass
@@ -51,7 +50,7 @@ class CommandLine:
     def parse(cls, words: list[str]) -> "CommandLine":
         """Sort the words."""
         if not words:
-            raise UsageError(f"nothing to do; write {EXAMPLE} (or --help)")
+            raise UsageError(f"nothing to do; write {example_command()} (or --help)")
         line, words = cls(), list(words)
         if not words[0].startswith("-"):
             line.command = words.pop(0)
@@ -60,10 +59,6 @@ class CommandLine:
                 raise UsageError(f"unknown command '{line.command}'{near}; write one of {', '.join(COMMANDS)}")
         while words:
             line._take(words)
-        for word in {line.command, *line.options} & {*LEFT_OUT}:
-            if not Path(__file__).with_name("commands").joinpath(f"{word}.py").exists():
-                how = f"python train.py add --from TEMPLATE {word}"
-                raise UsageError(f"this project was made without {word}; bring it in: {how}")
         for key, text in line.options.items() if not line.help or line.files else ():
             if line.command not in OPTIONS[key]:
                 takers = ", ".join(command for command in OPTIONS[key] if command)
@@ -71,8 +66,8 @@ class CommandLine:
                 raise UsageError(f"{line.command or 'fit'} takes no --{key}; it belongs to {takers}{how}")
             if key in LEAST and (not text.isdigit() or int(text) < LEAST[key]):
                 raise UsageError(f"--{key} must be a number of at least {LEAST[key]}, got {text}")
-            if key in SWITCHES and text not in ("true", "false"):
-                raise UsageError(f"--{key} must be true or false, got {text}")
+            if text not in CHOICES.get(key, (text,)):
+                raise UsageError(f"--{key} must be {' or '.join(CHOICES[key])}, got {text}")
             if line.command == OPTIONS[key][0] == "predict" and "input" not in line.options:
                 raise UsageError(f"--{key} belongs to predict --input X, a file or folder to predict on")
         return line
@@ -104,7 +99,9 @@ class CommandLine:
         elif word == "--print_config":
             self.print_config = True
         elif not re.fullmatch(r"-c|--[A-Za-z_][\w.]*\+?", name):
-            raise UsageError(f"unexpected '{word}'; options are written --key value after the command, as in {EXAMPLE}")
+            raise UsageError(
+                f"unexpected '{word}'; options are written --key value after the command, as in {example_command()}"
+            )
         elif not equals and (not words or words[0].startswith("--")):
             raise UsageError(f"{name} needs a value; write {name} VALUE")
         else:

@@ -10,18 +10,18 @@ from typing import Any
 import argcomplete
 from argcomplete.completers import FilesCompleter
 
-from trainworks.cli.command_line import COMMANDS, OPTIONS, SWITCHES
+from trainworks.cli.command_line import CHOICES, COMMANDS, OPTIONS
 from trainworks.cli.request import merged
 from trainworks.errors import UsageError
 from trainworks.root import SCHEMA
-from trainworks.runs.yaml_files import load_file
+from trainworks.runs.yaml_files import flatten, load_file, short_key
 
 
 def complete() -> None:
     """Answer with commands, files, options, and the keys and values that the configuration typed so far can have.
 
-    Keys and values are those of `configs/schema.json`, which `python train.py schema` writes; without it, the keys
-    that the configuration has. The process ends here.
+    Keys are those that the configuration has, and with their values those of `configs/schema.json`, which `python
+    train.py schema` writes of the classes that it knows. The process ends here.
     """
     words = os.environ["COMP_LINE"].split()
     parser = ArgumentParser(add_help=False, allow_abbrev=False)
@@ -30,24 +30,18 @@ def complete() -> None:
     files = parser.add_argument("--config", "-c", action="append")
     files.completer = FilesCompleter(("yaml",))  # type: ignore[attr-defined]
     for name in OPTIONS:
-        parser.add_argument(f"--{name}", choices=("true", "false") if name in SWITCHES else None)
+        parser.add_argument(f"--{name}", choices=CHOICES.get(name))
     try:
         named = [after for word, after in itertools.pairwise(words) if word in ("--config", "-c")]
         config = merged([(path, load_file(path)) for path in named])
     except UsageError:  # a name that is not whole yet
         config = {}
-    keys = dict(_keys(json.loads(SCHEMA.read_text(encoding="utf-8")), config) if SCHEMA.exists() else _plain(config))
+    keys: dict[str, list[str]] = {short_key(key): [] for key in flatten(config) if key}
+    if SCHEMA.exists():
+        keys.update(_keys(json.loads(SCHEMA.read_text(encoding="utf-8")), config))
     for key, choices in keys.items():
         parser.add_argument(f"--{key}", choices=choices or None)
     argcomplete.autocomplete(parser, always_complete_options=False)
-
-
-def _plain(node: Any, prefix: str = "") -> Iterator[tuple[str, list[str]]]:
-    for name, value in node.items() if isinstance(node, dict) else ():
-        inner = prefix if name == "init_args" else f"{prefix}{name}."
-        if inner != prefix and name != "class_path":
-            yield inner[:-1], []
-        yield from _plain(value, inner)
 
 
 def _keys(schema: dict[str, Any], config: Any) -> Iterator[tuple[str, list[str]]]:

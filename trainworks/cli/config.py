@@ -55,7 +55,9 @@ def override(config: Config, key: str, text: str) -> None:
         node[_index(node, key, last)] = text
         return
     old = node.get(last)
-    swaps = isinstance(old, dict) and "class_path" in old and _is_class(parents, text)
+    is_name = re.fullmatch(r"[A-Za-z_][\w.]*", text) and text not in ("null", "true", "false")
+    is_class = is_name and ("." in text or parents[:1] != ["trainer"])  # which has short names too, such as ddp
+    swaps = isinstance(old, dict) and "class_path" in old and is_class
     value = {"class_path": text} if swaps else yaml.safe_load(text) if last.endswith("+") or has_no_types else text
     node.update(merge(node, {last: value}))
 
@@ -144,12 +146,6 @@ def _default_of(config: Config, target: str) -> Any:
 def as_list(value: Any) -> list[Any]:
     """Return a list as it is, nothing as an empty one, anything else as one of one."""
     return [] if value is None else value if isinstance(value, list) else [value]
-
-
-def _is_class(parents: list[str], text: str) -> bool:
-    """Whether a text that replaces a class is another class; the trainer also knows short names, such as ddp."""
-    path = re.fullmatch(r"[A-Za-z_][\w.]*", text) is not None and text not in ("null", "true", "false")
-    return path and ("." in text or parents[:1] != ["trainer"])
 
 
 def _index(node: list[Any], key: str, name: str) -> int:

@@ -1,5 +1,6 @@
 """What the terminal shows: copied into train.log, and free of messages that a user cannot act on."""
 
+import io
 import logging
 import os
 import re
@@ -12,9 +13,9 @@ from typing import Any, TextIO
 
 # Lightning's remarks that say nothing about this run, or that the lines printed at start and end already say.
 NOISE = re.compile(
-    r"💡 Tip|GPU available|TPU available|HPU available|Seed set to|Restoring states|Restored all states|"
+    r"💡 Tip|GPU available|TPU available|Seed set to|Restoring states|Restored all states|"
     r"Loaded model weights|`weights_only` was not set|Loading `train_dataloader` to estimate|Finished batch size|"
-    r"`Trainer.fit` stopped: `max_(epochs|steps)=|Running in `fast_dev_run`|Found current_model_state in the checkpoint"
+    r"`Trainer.fit` stopped: `max_(epochs|steps)=|Running in `fast_dev_run`"
     r"|that has Tensor Cores|Using (16bit|bfloat16) Automatic Mixed"  # tf32 and trainer.precision say so
     r"|` was configured so "  # what was typed says so
     r"|Initializing distributed: GLOBAL_RANK|distributed_backend=|SLURM auto-requeueing enabled"  # our first line does
@@ -45,14 +46,13 @@ class Tee:
     def __init__(self, stream: TextIO) -> None:
         self.stream = stream
         self._line = ""
-        self._waiting: list[str] = []
-        self._log: TextIO | None = None
+        self._waiting = io.StringIO()
+        self._log: TextIO = self._waiting
 
     def open(self, log: TextIO) -> None:
         """Begin to copy into `log`, with what was shown before."""
+        log.write(self._waiting.getvalue())
         self._log = log
-        log.writelines(self._waiting)
-        log.flush()
 
     def write(self, text: str) -> int:
         """Show `text`, and copy the lines it completes."""
@@ -73,56 +73,48 @@ class Tee:
         """Copy an unfinished line and stop."""
         if self._line.strip():
             self._copy(self._line)
-        self._log = None
+        self._log = self._waiting
 
     def _copy(self, line: str) -> None:
         shown = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", line.rstrip("\r").rpartition("\r")[2]).rstrip() + "\n"
-        if self._log is None:
-            self._waiting.append(shown)
-        else:
-            with suppress(OSError):  # a full disk must not end a training for the sake of its log
-                self._log.write(shown)
-                self._log.flush()
+        with suppress(OSError):  # a full disk must not end a training for the sake of its log
+            self._log.write(shown)
+            self._log.flush()
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.stream, name)
 
 
-class Console:
-    """Both streams of one process, copied to one log."""
-
-    def __init__(self) -> None:
-        self.tees = (Tee(sys.stdout), Tee(sys.stderr))
-
-    @contextmanager
-    def capture(self) -> Iterator[None]:
-        """Stand in for stdout and stderr, for Lightning's log handlers too."""
-        streams = sys.stdout, sys.stderr
-        sys.stdout, sys.stderr = self.tees
-        loggers = [logging.getLogger(name) for name in ("lightning", "lightning.pytorch", "lightning.fabric")]
-        handlers = [h for logger in loggers for h in logger.handlers if isinstance(h, logging.StreamHandler)]
+@contextmanager
+def captured() -> Iterator[tuple[Tee, Tee]]:
+    """Let tees stand in for stdout and stderr, for Lightning's log handlers too."""
+    streams, tees = (sys.stdout, sys.stderr), (Tee(sys.stdout), Tee(sys.stderr))
+    sys.stdout, sys.stderr = tees
+    loggers = [logging.getLogger(name) for name in ("lightning", "lightning.pytorch", "lightning.fabric")]
+    handlers = [h for logger in loggers for h in logger.handlers if isinstance(h, logging.StreamHandler)]
+    for handler in handlers:
+        handler.stream = tees[1]  # setStream would flush the stream before, which may be closed
+        handler.addFilter(_is_worth_reading)
+    try:
+        yield tees
+    finally:
         for handler in handlers:
-            handler.stream = self.tees[1]  # setStream would flush the stream before, which may be closed
-            handler.addFilter(_is_worth_reading)
+            handler.stream = streams[1]
+            handler.removeFilter(_is_worth_reading)
+        sys.stdout, sys.stderr = streams
+
+
+@contextmanager
+def copied_to(path: Path, tees: tuple[Tee, Tee]) -> Iterator[None]:
+    """Append all that is shown, from the start of the process on, to a file."""
+    with path.open("a", encoding="utf-8") as log:
+        for tee in tees:
+            tee.open(log)
         try:
             yield
         finally:
-            for handler in handlers:
-                handler.stream = streams[1]
-                handler.removeFilter(_is_worth_reading)
-            sys.stdout, sys.stderr = streams
-
-    @contextmanager
-    def copy_to(self, path: Path) -> Iterator[None]:
-        """Append all that is shown, from the start of the process on, to the file at `path`."""
-        with path.open("a", encoding="utf-8") as log:
-            for tee in self.tees:
-                tee.open(log)
-            try:
-                yield
-            finally:
-                for tee in self.tees:
-                    tee.close_log()
+            for tee in tees:
+                tee.close_log()
 
 
 def silence_noise() -> None:

@@ -2,9 +2,7 @@
 
 import sys
 from pathlib import Path
-from typing import Any
 
-from trainworks import __version__
 from trainworks.cli.command_line import CommandLine
 from trainworks.cli.config import apply_overrides, merge
 from trainworks.cli.request import Request, experiment_of, log_root, merged, resolved, saved_by
@@ -14,8 +12,6 @@ from trainworks.runs.find import newest_run, run_of_checkpoint
 from trainworks.runs.run import Run
 from trainworks.runs.yaml_files import Config, escape, load_file
 
-OWN_MEANS = "what {} logs of this epoch's training covers only the batches from here on"
-NOT_EXACT = "the result will not be bit by bit the same"
 UNLIMITED = {"max_epochs": None, "max_steps": -1}  # what a training's length is where nobody says
 
 
@@ -66,37 +62,3 @@ def stop_if_finished(request: Request) -> None:
     if all(len({str(trainer.get(name, UNLIMITED[name])) for trainer in trainers}) == 1 for name in UNLIMITED):
         print(f"{request.run.directory} is finished; nothing is left to do")
         sys.exit(0)
-
-
-def show_at_its_step(trainer: Any, path: str | None) -> None:
-    """Let what is logged of an evaluation stand at the step at which its checkpoint was saved, not at 0."""
-    if path is None:
-        return
-    from trainworks.runs.sharded import read_plain
-
-    if loops := read_plain(Path(path)).get("loops", {}).get("fit_loop"):
-        steps = loops["epoch_loop.state_dict"]["_batches_that_stepped"]  # the last of which is number steps - 1
-        trainer.fit_loop.epoch_loop._batches_that_stepped = max(steps - 1, 0)
-
-
-def continued(cli: Any) -> list[str]:
-    """Say from where a run continues, and what will not be as it would have been."""
-    start = cli.start
-    if start.path is None:
-        return ["no checkpoint yet: the run starts from the beginning"]
-    from trainworks.callbacks.last_checkpoint import device_name
-    from trainworks.cli.report import shown_path
-    from trainworks.models.base import BaseModule
-
-    lines = [f"continues from {shown_path(start.path)}, step {start.step:,}", *cli.remarks]
-    if (begun := cli.run.read()["versions"].get("trainworks")) != __version__:
-        lines.append(f"trainworks {begun} began this run, {__version__} continues it: {NOT_EXACT}")
-    if start.within_epoch and not isinstance(cli.model, BaseModule):
-        lines.append(OWN_MEANS.format(type(cli.model).__name__))
-    if not start.exact:
-        lines.append(f"this checkpoint was saved within an epoch's end: {NOT_EXACT}")
-    if start.world_size != cli.trainer.world_size:
-        lines.append(f"{start.world_size} processes saved it, {cli.trainer.world_size} continue: {NOT_EXACT}")
-    if start.device not in ("", device_name(cli.trainer)):
-        lines.append(f"it was saved on {start.device}: {NOT_EXACT}")
-    return lines

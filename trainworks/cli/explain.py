@@ -2,7 +2,6 @@
 
 import errno
 import importlib
-import inspect
 import os
 import re
 import signal
@@ -11,6 +10,7 @@ import sys
 import time
 import traceback
 from contextlib import suppress
+from inspect import Parameter, signature
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +34,6 @@ TOP_LEVEL = ("experiment", "seed_everything", "trainer", "callbacks", "model", "
 
 PARENT_SECONDS = 20  # that a process which failed waits for the one that started it
 PEER_GONE = re.compile("Connection (closed|reset) by peer|Socket Timeout|Broken pipe")
-NO_SPACE = "no space left on the disk; make room, then continue with --resume"
 OUT_OF_MEMORY = """out of memory ({}). Take fewer samples at a time and keep the batch by accumulating: halve
 data.batch_size and set trainer.accumulate_grad_batches 2; python train.py find_batch_size --config C finds out what
 fits. Or write trainer.precision bf16-mixed, smaller images, a smaller network"""
@@ -55,7 +54,7 @@ def explain(error: BaseException, cli: Any, in_group: bool) -> tuple[int, str]:
     """
     message, code = describe(error), 1
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-        message = NO_SPACE
+        message = "no space left on the disk; make room, then continue with --resume"
     elif is_oom_error(error):
         message = OUT_OF_MEMORY.format(message.splitlines()[0][:200])
     elif in_group and PEER_GONE.search(message) and not isinstance(error, RunFailure):
@@ -106,16 +105,11 @@ def describe(error: BaseException) -> str:
         return str(error).strip().splitlines()[-1].partition(": ")[2]
     message = "\n".join(str(error).strip().splitlines()[:10])[:1500] or type(error).__name__
     frame = traceback.extract_tb(error.__traceback__)[-1]
-    if isinstance(error, ValueError | RunFailure) and _is_check(frame):
+    file, raised = Path(frame.filename), (frame.line or "").startswith("raise")  # and not met with, as by float("x")
+    is_check = file.is_relative_to(ROOT / "trainworks") or (file.is_relative_to(ROOT / OWN) and raised)
+    if is_check and isinstance(error, ValueError | RunFailure):
         return message  # which says all there is to say
-    return f"{message}\n({type(error).__name__} in {Path(frame.filename).name}, line {frame.lineno})"
-
-
-def _is_check(frame: traceback.FrameSummary) -> bool:
-    """Whether an error comes from a check of the library, or from one in the project's own code."""
-    file = Path(frame.filename)
-    raised = (frame.line or "").startswith("raise")  # and was not met with, as by float("x")
-    return file.is_relative_to(ROOT / "trainworks") or (file.is_relative_to(ROOT / OWN) and raised)
+    return f"{message}\n({type(error).__name__} in {file.name}, line {frame.lineno})"
 
 
 def shorten(report: str, config: Config) -> str:
@@ -154,13 +148,13 @@ def shorten(report: str, config: Config) -> str:
 
 def _unknown_option(option: str, path: str, group: str | None, classes: list[str], config: Config) -> str:
     if group == "trainer":
-        return f"trainer.{option} is not an option of Trainer{did_you_mean(option, _parameters(Trainer))}"
+        return f"trainer.{option} is not an option of Trainer{did_you_mean(option, signature(Trainer).parameters)}"
     if not classes:
         near = did_you_mean(option, TOP_LEVEL) or _elsewhere("", option, config)
         return f"'{option}' is not a key of the configuration{near}"
-    known = dict[str, inspect.Parameter]()
+    known = dict[str, Parameter]()
     with suppress(TypeError, ValueError):  # nothing stands there, or it does not say
-        known |= inspect.signature(import_path(classes[0])).parameters
+        known |= signature(import_path(classes[0])).parameters
     advice = ""
     if any(parameter.kind is parameter.VAR_KEYWORD for parameter in known.values()):
         advice = f"; what it passes on to others stands under dict_kwargs: dict_kwargs: {{{option}: ...}}"
@@ -174,7 +168,8 @@ def _elsewhere(path: str, option: str, config: Config) -> str:
     stated = flatten(config)
     classes = {part: import_path(stated.get(f"{part}.class_path", stated.get(part))) for part in ("data", "model")}
     owners = [("trainer", Trainer), *((part, found) for part, found in classes.items() if found)]
-    keys = [*map(short_key, stated), *(f"{part}.{name}" for part, found in owners for name in _parameters(found))]
+    keys = [short_key(key) for key in stated]
+    keys += [f"{part}.{name}" for part, found in owners for name in signature(found).parameters]
     wrong = f"{path}.{option}".removeprefix(".")
     keys = [key for key in keys if key.startswith(path) and not f"{key}.".startswith(f"{wrong}.")]
     near = [key for key in (*OPTIONS, *TOP_LEVEL) if option in key.split("_")] if not path else []
@@ -195,12 +190,9 @@ def _wrong_type(report: str, where: str) -> str:
             importlib.import_module(found[1].rpartition(".")[0])
         except Exception as error:  # whatever stands in the file
             return f"{where}{found[1]} cannot be imported: {type(error).__name__}: {error}"
-    if found := re.search(r"Subtypes: \[(.*)\](?:.|\n)*?Given value: " + got, inner, re.MULTILINE):
-        return f"{where}expected {_readable(found[1])}, got {found[2][:200]}"
-    if found := re.search(r"Expected an? (.*?)\. Got value: " + got, inner, re.MULTILINE):
-        return f"{where}expected {_readable(found[1])}, got {found[2][:200]}"
-    if found := re.search(r"Not a valid subclass of (\w+)\. Got value: " + got, inner, re.MULTILINE):
-        return f"{where}expected the class_path of a {found[1]}, got {found[2][:200]}"
+    for types in (r"Subtypes: \[(.*)\](?:.|\n)*?Given", r"(?:Expected an?|Not a valid subclass of) (.*?)\. Got"):
+        if found := re.search(f"{types} value: {got}", inner, re.MULTILINE):
+            return f"{where}expected {_readable(found[1])}, got {found[2][:200]}"
     if found := re.search(r"Expected a dot import path string: (.*)", inner):
         return f"{where}'{found[1]}' is not an import path; write one such as torch.optim.AdamW"
     return "\n".join(line for line in report.splitlines() if line.strip())[:800]
@@ -212,7 +204,3 @@ def _readable(types: str) -> str:
     types = re.sub(r"(?:\w+\.)+(\w+)", r"\1", types)
     types = re.sub(r"Literal\[([^\]]*)\]", r"\1", types)
     return " or ".join(types.rsplit(", ", 1)) if types.endswith("null") else types
-
-
-def _parameters(component: Any) -> list[str]:
-    return list(inspect.signature(component).parameters)

@@ -49,12 +49,9 @@ def print_help(parser: LightningArgumentParser, words: list[str], config: Config
     stated = defaults()
     shown = {f"trainer.{key}": value for key, value in stated["trainer"].items() if not isinstance(value, dict)}
     parser.set_defaults({**shown, "seed_everything": stated["seed_everything"]})
-    requests = [words]
-    if config:
-        chosen = {key: config.get(key) for key in ("model", "data")}
-        paths = {key: item.get("class_path") if isinstance(item, dict) else item for key, item in chosen.items()}
-        requests += [[f"--{key}.help={path}"] for key, path in paths.items() if path]
-    for request in requests:
+    chosen = {key: config.get(key) for key in ("model", "data")}
+    paths = {key: item.get("class_path") if isinstance(item, dict) else item for key, item in chosen.items()}
+    for request in (words, *([f"--{key}.help={path}"] for key, path in paths.items() if path)):
         with contextlib.suppress(SystemExit):
             parser.parse_args(request)
     sys.exit(0)

@@ -53,8 +53,9 @@ def mistakes_in_one_line() -> Iterator[None]:
         cause = error
         while cause.__cause__ is not None:  # jsonargparse lists what each type of a union said
             cause = cause.__cause__
-        last = traceback.extract_tb(cause.__traceback__)[-1].filename
-        if isinstance(cause, MISTAKES) or (isinstance(cause, TypeError) and "lightning" in Path(last).parts):
+        file = Path(traceback.extract_tb(cause.__traceback__)[-1].filename)
+        refused = isinstance(cause, TypeError) and {"lightning", "jsonargparse"} & {*file.parts}
+        if refused or isinstance(cause, MISTAKES):
             from trainworks.cli.explain import describe
 
             raise UsageError(describe(cause)) from error

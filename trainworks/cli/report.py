@@ -3,12 +3,15 @@
 import os
 from pathlib import Path
 
+from trainworks import __version__
+from trainworks.callbacks.last_checkpoint import device_name
 from trainworks.cli.builder import CLI
 from trainworks.datamodules.base import BaseDataModule
+from trainworks.models.base import BaseModule
 
+NOT_EXACT = "the result will not be bit by bit the same"
 SHARED_STORE = """torchrun may hang when it starts the group again, since all attempts share one store (pytorch issue
 167288); to prevent it, start torchrun with TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1"""
-OWN_LOADERS = "{} brings its own loaders: a run that is stopped can go on, but not bit by bit as it would have"
 
 
 def headline(cli: CLI) -> str:
@@ -20,16 +23,36 @@ def headline(cli: CLI) -> str:
     net = type(getattr(cli.model, "net", cli.model)).__name__
     size = sum(parameter.numel() for parameter in cli.model.parameters())
     where = device if processes == 1 else f"{processes} x {device}"
-    begin = f"{cli.run.directory}: {net}, {size:,} parameters, {where}, seed {cli.config.seed_everything}"
-    own = type(cli.datamodule or cli.model).__name__
-    inexact = [] if isinstance(cli.datamodule, BaseDataModule) else [OWN_LOADERS.format(own)]
-    if cli.request.run is None:
-        shared = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
-        restarts = os.environ.get("TORCHELASTIC_MAX_RESTARTS", "0") != "0"
-        return "\n".join([begin, *inexact, *([SHARED_STORE] if shared and restarts else [])])
-    from trainworks.cli.existing import continued
+    lines = [f"{cli.run.directory}: {net}, {size:,} parameters, {where}, seed {cli.config.seed_everything}"]
+    if not isinstance(cli.datamodule, BaseDataModule):
+        own = type(cli.datamodule or cli.model).__name__
+        lines.append(f"{own} brings its own loaders: a run that is stopped can go on, but not bit by bit the same")
+    shares_store = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
+    if cli.request.run is not None:
+        lines += _continued(cli)
+    elif shares_store and os.environ.get("TORCHELASTIC_MAX_RESTARTS", "0") != "0":
+        lines.append(SHARED_STORE)
+    return "\n".join(lines)
 
-    return "\n".join([begin, *inexact, *continued(cli)])
+
+def _continued(cli: CLI) -> list[str]:
+    """Say from where a run continues, and what will not be as it would have been."""
+    start = cli.start
+    if start.path is None:
+        return ["no checkpoint yet: the run starts from the beginning"]
+    lines = [f"continues from {shown_path(start.path)}, step {start.step:,}", *cli.remarks]
+    if (begun := cli.run.read()["versions"].get("trainworks")) != __version__:
+        lines.append(f"trainworks {begun} began this run, {__version__} continues it: {NOT_EXACT}")
+    if start.within_epoch and not isinstance(cli.model, BaseModule):
+        kind = type(cli.model).__name__
+        lines.append(f"what {kind} logs of this epoch's training covers only the batches from here on")
+    if not start.exact:
+        lines.append(f"this checkpoint was saved within an epoch's end: {NOT_EXACT}")
+    if start.world_size != cli.trainer.world_size:
+        lines.append(f"{start.world_size} processes saved it, {cli.trainer.world_size} continue: {NOT_EXACT}")
+    if start.device not in ("", device_name(cli.trainer)):
+        lines.append(f"it was saved on {start.device}: {NOT_EXACT}")
+    return lines
 
 
 def closing(cli: CLI, seconds: float) -> str:

@@ -4,15 +4,14 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from trainworks.cli.command_line import EXAMPLE, WORDS, CommandLine
+from trainworks.cli.command_line import WORDS, CommandLine
 from trainworks.cli.config import apply_overrides, left_to_data, merge, resolve, state
 from trainworks.errors import UsageError, did_you_mean
-from trainworks.root import ROOT
+from trainworks.root import ROOT, example_command
 from trainworks.runs.run import Run
 from trainworks.runs.yaml_files import Config, escape, flatten, load_file, short_key
 from trainworks.runtime.launch import is_elastic, is_restart, job_name
 
-DEFAULTS = Path(__file__).parents[1] / "defaults.yaml"
 DEFAULTS_VARIABLE = "TRAIN_DEFAULTS"  # names another file than configs/defaults.yaml, as for a cluster
 SECTIONS = ("callbacks", "trainer")  # where nothing is written under one, nothing changes
 MONITOR = "callbacks.best.monitor"
@@ -55,7 +54,7 @@ class Request:
     def _begin(self, files: list[tuple[str, Config]]) -> None:
         """Set the configuration of a new run, or of the one that `--resume auto` finds."""
         if not files:
-            raise UsageError(f"no --config given; write {EXAMPLE}")
+            raise UsageError(f"no --config given; write {example_command()}")
         config = apply_overrides(merged(files), self.line.overrides)
         config.setdefault("experiment", escape(experiment_of(*files[0])))
         root = log_root(config)
@@ -89,7 +88,7 @@ def own_defaults() -> tuple[Path, Config]:
 
 def defaults() -> Config:
     """Return the library's defaults with the project's own laid over them."""
-    return _laid_over(load_file(str(DEFAULTS)), own_defaults()[1])
+    return _laid_over(load_file(str(ROOT / "trainworks" / "defaults.yaml")), own_defaults()[1])
 
 
 def _laid_over(config: Config, content: Config) -> Config:

@@ -8,7 +8,6 @@ from typing import Any
 from trainworks.errors import UsageError, did_you_mean
 from trainworks.runs.yaml_files import load_file
 
-KEYS = ("objectives", "space", "num_trials", "sampler", "pruner", "storage")
 SAMPLER = {"class_path": "optuna.samplers.TPESampler", "init_args": {"seed": 0}}
 PRUNER = {"class_path": "optuna.pruners.NopPruner"}
 MANY = 4  # choices, each of which costs a quarter of a second to check
@@ -34,11 +33,10 @@ class Parameter:
             return
         if any(isinstance(value, bool) or not isinstance(value, int | float) for value in (self.low, self.high)):
             raise UsageError(f"{where}: low and high must be numbers, got {self.low!r} and {self.high!r}")
-        if not self.low < self.high or (self.log and self.low <= 0) or (self.step is not None and self.step <= 0):
+        wrong_step = self.step is not None and (self.log or self.step <= 0)
+        if not self.low < self.high or (self.log and self.low <= 0) or wrong_step:
             got = f"got {self.low}, {self.high}, {self.step}"
-            raise UsageError(f"{where}: low must be below high and above 0 if log, step above 0, {got}")
-        if self.log and self.step is not None:
-            raise UsageError(f"{where}: log and step exclude each other")
+            raise UsageError(f"{where}: low must be below high and above 0 if log, step above 0 and without log; {got}")
 
     def suggest(self, trial: Any) -> Any:
         """Return the trial's value."""
@@ -61,43 +59,43 @@ class Search:
     objectives: dict[str, str]
     space: list[Parameter]
     num_trials: int = 20
-    sampler: dict[str, Any] = field(default_factory=lambda: dict(SAMPLER))
-    pruner: dict[str, Any] = field(default_factory=lambda: dict(PRUNER))
+    sampler: dict[str, Any] = field(default_factory=SAMPLER.copy)
+    pruner: dict[str, Any] = field(default_factory=PRUNER.copy)
     storage: str | None = None
 
     @classmethod
     def read(cls, path: str) -> "Search":
         """Read and check a file."""
         content = load_file(path, "--sweep")
-        if unknown := [key for key in content if key not in KEYS]:
-            raise UsageError(f"{path}: '{unknown[0]}' is not one of {', '.join(KEYS)}{did_you_mean(unknown[0], KEYS)}")
-        objectives, space = content.get("objectives"), content.get("space")
-        modes = objectives.values() if isinstance(objectives, dict) else [None]
-        if not objectives or not all(mode in ("min", "max") for mode in modes):
-            got = f"got {objectives}"
-            raise UsageError(f"{path}: objectives must map metrics to min or max, as val/accuracy: max; {got}")
-        if not isinstance(space, dict) or not space:
-            example = "model.optimizer.lr: {low: 1.0e-4, high: 0.1}"
-            raise UsageError(f"{path}: space must map keys to values, as {example}")
+        known: Any = cls.__dataclass_fields__
+        if unknown := [key for key in content if key not in known]:
+            near = did_you_mean(unknown[0], known)
+            raise UsageError(f"{path}: '{unknown[0]}' is not one of {', '.join(known)}{near}")
+        objectives, space = content.get("objectives") or None, content.get("space") or None
+        if not isinstance(objectives, dict) or not all(mode in ("min", "max") for mode in objectives.values()):
+            raise UsageError(f"{path}: objectives must map metrics to min or max, as val/loss: min; got {objectives}")
+        if not isinstance(space, dict):
+            raise UsageError(f"{path}: space must map keys to values, as data.batch_size: {{choices: [32, 64]}}")
         parameters: list[Parameter] = []
         for key, item in space.items():
             known = [name for name in Parameter.__dataclass_fields__ if name != "key"]
             if not isinstance(item, dict) or (wrong := [name for name in item if name not in known]):
                 got = f"'{wrong[0]}'{did_you_mean(wrong[0], known)}" if isinstance(item, dict) else repr(item)
                 raise UsageError(f"{path}: space.{key} takes {', '.join(known)}; got {got}")
-            parameters.append(Parameter(str(key), **item))
-            if missing := [name for name in parameters[-1].when if name not in [p.key for p in parameters[:-1]]]:
+            if missing := [name for name in item.get("when", ()) if name not in [p.key for p in parameters]]:
                 raise UsageError(f"{path}: space.{key}.when names {missing[0]}, which is not above it in space")
-        count = content.get("num_trials", 20)
-        if not isinstance(count, int) or count < 1:
-            raise UsageError(f"{path}: num_trials must be at least 1, got {count}")
-        named = {key: content[key] for key in ("sampler", "pruner", "storage") if content.get(key) is not None}
+            parameters.append(Parameter(str(key), **item))
         for key in ("sampler", "pruner"):
-            if isinstance(named.get(key), str):
-                named[key] = {"class_path": named[key]}
-        if named.get("pruner", PRUNER) != PRUNER and len(objectives) > 1:
+            if isinstance(content.get(key), str):
+                content[key] = {"class_path": content[key]}
+        stated = {key: value for key, value in content.items() if value is not None}
+        stated["space"] = parameters
+        search = cls(**stated)
+        if not isinstance(search.num_trials, int) or search.num_trials < 1:
+            raise UsageError(f"{path}: num_trials must be at least 1, got {search.num_trials}")
+        if len(objectives) > 1 and search.pruner != PRUNER:
             raise UsageError(f"{path}: a pruner needs one objective; leave it out, or all objectives but one")
-        return cls(objectives, parameters, count, **named)
+        return search
 
     def corners(self) -> Iterator[dict[str, Any]]:
         """Yield few sets of values in which each that is named occurs, of many numbers the ends, to be checked."""
@@ -112,11 +110,6 @@ class Search:
                 if parameter.applies(chosen):
                     chosen[parameter.key] = tried[parameter.key][number % len(tried[parameter.key])]
             yield chosen
-
-
-def values_text(chosen: dict[str, Any]) -> list[tuple[str, str]]:
-    """Return values as they would be typed."""
-    return [(key, as_text(value)) for key, value in chosen.items()]
 
 
 def as_text(value: Any) -> str:

@@ -7,9 +7,11 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable
+from typing import Any
 
 from trainworks.cli.command_line import CommandLine
+from trainworks.cli.search import as_text
 from trainworks.root import ROOT
 from trainworks.runs.yaml_files import Config
 
@@ -17,9 +19,9 @@ COLLECTED_AFTER = 30.0  # seconds without a look for garbage, which takes 0.3: a
 _collected = time.monotonic()
 
 
-def typed(options: list[tuple[str, str]]) -> list[str]:
+def typed(options: Iterable[tuple[str, Any]]) -> list[str]:
     """Return options as the words that one would type."""
-    return [word for key, text in options for word in (f"--{key}", text)]
+    return [word for key, value in options for word in (f"--{key}", as_text(value))]
 
 
 def words_of(line: CommandLine) -> list[str]:
@@ -34,62 +36,45 @@ def train_once(words: list[str], config: Config, quiet: bool = False) -> tuple[i
     have to belong to one parent: each gets a process of its own.
     """
     if not _needs_one_process(config):
-        out = subprocess.DEVNULL if quiet else None
-        err = subprocess.PIPE if quiet else None
         command = [sys.executable, str(ROOT / "train.py"), *words]
+        out, err = (subprocess.DEVNULL, subprocess.PIPE) if quiet else (None, None)
         done = subprocess.run(command, check=False, stdout=out, stderr=err, text=True)
         return done.returncode, done.stderr or ""
-    errors = io.StringIO()
-    with contextlib.ExitStack() as stack:
-        stack.enter_context(_as_typed(words))
-        if quiet:
-            stack.enter_context(contextlib.redirect_stdout(io.StringIO()))
-            stack.enter_context(contextlib.redirect_stderr(errors))
-        code = _train(words)
-    return code, errors.getvalue()
-
-
-def _train(words: list[str]) -> int:
     from trainworks.cli.main import main
 
+    errors = io.StringIO()
+    typed_before, sys.argv = sys.argv, ["train.py", *words]  # run.json says what to type for this training alone
     try:
-        return main(words)
+        with contextlib.ExitStack() as stack:
+            if quiet:
+                stack.enter_context(contextlib.redirect_stdout(io.StringIO()))
+                stack.enter_context(contextlib.redirect_stderr(errors))
+            return main(words), errors.getvalue()
     finally:
-        torch = sys.modules.get("torch")
-        _collect(torch is not None and torch.cuda.is_available())
-        if torch:
-            torch.cuda.empty_cache()
+        sys.argv = typed_before
+        _free_memory()
 
 
-def _collect(at_once: bool) -> None:
+def _free_memory() -> None:
     """Free what trainings leave behind, seldom after small ones; on a GPU at once, whose memory the next one needs."""
     global _collected
-    if at_once or time.monotonic() - _collected > COLLECTED_AFTER:
+    torch: Any = sys.modules.get("torch")
+    on_gpu = torch is not None and torch.cuda.is_available()
+    if on_gpu or time.monotonic() - _collected > COLLECTED_AFTER:
         gc.collect()
         _collected = time.monotonic()
-
-
-@contextlib.contextmanager
-def _as_typed(words: list[str]) -> Iterator[None]:
-    """Let run.json say what would have to be typed for this training alone."""
-    before, sys.argv = sys.argv, ["train.py", *words]
-    try:
-        yield
-    finally:
-        sys.argv = before
+    if on_gpu:
+        torch.cuda.empty_cache()
 
 
 def _needs_one_process(config: Config) -> bool:
     """Whether a training takes one device of one machine."""
     trainer = config.get("trainer") or {}
-    if "WORLD_SIZE" in os.environ or str(trainer.get("num_nodes", 1)) != "1":
+    devices, nodes = str(trainer.get("devices", "auto")), str(trainer.get("num_nodes", 1))
+    if "WORLD_SIZE" in os.environ or nodes != "1" or devices not in ("1", "auto"):
         return False
-    if str(trainer.get("devices", "auto")) == "1":
-        return True
-    if str(trainer.get("devices", "auto")) != "auto":
-        return False
-    if str(trainer.get("accelerator", "auto")) == "cpu":
-        return True  # which is one process unless a number is given
+    if devices == "1" or str(trainer.get("accelerator", "auto")) == "cpu":
+        return True  # on a CPU it is one process unless a number is given
     import torch
 
     return torch.cuda.device_count() <= 1

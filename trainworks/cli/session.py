@@ -18,7 +18,7 @@ from trainworks.cli.builder import CLI
 from trainworks.cli.command_line import TRYING
 from trainworks.cli.commands.evaluate import evaluate
 from trainworks.cli.commands.fit import fit_and_test
-from trainworks.cli.console import Console, silence_noise
+from trainworks.cli.console import captured, copied_to, silence_noise
 from trainworks.cli.facts import fill_in
 from trainworks.cli.report import closing, headline
 from trainworks.cli.request import Request
@@ -39,24 +39,19 @@ def run(request: Request, start: float) -> int:
     """
     silence_noise()
     keep_freed_memory()
-    with limited_threads(usual_threads()):
-        return _run(request, start)
-
-
-def _run(request: Request, start: float) -> int:
     command = request.line.command
-    if command in ("check", "merge", "export", "schema") and not request.line.help:  # which make no run
-        _collect_garbage()
+    with limited_threads(usual_threads()):
         try:
-            return _module_of(command)(request)
+            if command in ("check", "merge", "export", "schema") and not request.line.help:  # which make no run
+                _collect_garbage()
+                return _function_of(command)(request)
+            with STOP.installed():
+                return _build_and_run(request, start)
+        except Stopped as stopped:  # while it was built: nothing is lost
+            return stopped.exit_code
         except RunFailure as failure:
             print(f"error: {failure}", file=sys.stderr)
             return 1
-    with STOP.installed():
-        try:
-            return _build_and_run(request, start)
-        except Stopped as stopped:  # while it was built: nothing is lost
-            return stopped.exit_code
         except OSError as error:
             if error.errno != errno.ENOSPC:
                 raise
@@ -65,8 +60,8 @@ def _run(request: Request, start: float) -> int:
 
 
 def _build_and_run(request: Request, start: float) -> int:
-    console, line = Console(), request.line
-    with console.capture(), contextlib.ExitStack() as stack:
+    line = request.line
+    with captured() as tees, contextlib.ExitStack() as stack:
         if not line.help:
             request.config = fill_in(request.config)
         cli = CLI(request)
@@ -89,7 +84,7 @@ def _build_and_run(request: Request, start: float) -> int:
             cli.run.start(start, {"cores": allowed_cores(), "accelerator": device_name(cli.trainer), **counts})
         elif line.trains:
             cli.run.start_again(start, str(cli.start.path) if cli.start.path else None)
-        stack.enter_context(console.copy_to(cli.run.directory / "train.log"))
+        stack.enter_context(copied_to(cli.run.directory / "train.log", tees))
         print(headline(cli))
         status, error = _guarded(cli)
         if line.trains:
@@ -111,7 +106,7 @@ def _guarded(cli: CLI) -> tuple[int, str | None]:
         elif cli.request.line.evaluates:
             evaluate(cli, command, cli.request.ckpt_path)
         else:
-            _module_of(command)(cli)
+            _function_of(command)(cli)
         return 0, None
     except BaseException as error:
         from trainworks.cli.explain import explain, say_stopped
@@ -123,7 +118,7 @@ def _guarded(cli: CLI) -> tuple[int, str | None]:
         return explain(error, cli, _in_group())
 
 
-def _module_of(command: str) -> Any:
+def _function_of(command: str) -> Any:
     """Return the function of a command that few runs need; both have its name."""
     return getattr(import_module(f"trainworks.cli.commands.{command}"), command)
 

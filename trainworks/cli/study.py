@@ -1,7 +1,7 @@
 """The study that keeps what came of a search."""
 
 import contextlib
-import itertools
+import math
 import shutil
 import warnings
 from collections.abc import Iterator
@@ -11,9 +11,11 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from trainworks.callbacks.trial_report import open_storage
 from trainworks.cli.parser import mistakes_in_one_line
 from trainworks.cli.search import Search, as_text
 from trainworks.errors import UsageError
+from trainworks.models.predict import build
 from trainworks.runs.run import Run
 
 try:
@@ -36,9 +38,6 @@ class Study:
     directory: Path
 
     def __post_init__(self) -> None:
-        from trainworks.callbacks.trial_report import open_storage
-        from trainworks.models.predict import build
-
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
         if (self.directory / "run.json").exists():
@@ -46,28 +45,31 @@ class Study:
         (self.directory / "locks").mkdir(parents=True, exist_ok=True)
         self.name = "/".join(self.directory.parts[-2:])
         self.where = self.search.storage or str(self.directory / "study.log")
-        sampler = dict(self.search.sampler)
-        if sampler["class_path"].endswith(".GridSampler") and "search_space" not in (sampler.get("init_args") or {}):
-            if ranges := [parameter.key for parameter in self.search.space if not parameter.choices]:
-                raise UsageError(f"GridSampler needs choices, and space.{ranges[0]} is a range; write its values")
-            grid = {parameter.key: [as_text(value) for value in parameter.choices] for parameter in self.search.space}
-            sampler["init_args"] = {"search_space": grid} | (sampler.get("init_args") or {})
-            self.search.num_trials = min(self.search.num_trials, len(list(itertools.product(*grid.values()))))
-        self._described = sampler
+        self._fill_in_grid()
         with mistakes_in_one_line():
-            pruner = build(self.search.pruner, optuna.pruners.BasePruner, "pruner")
-            built = self._sampler(0)
+            pruner, sampler = build(self.search.pruner, optuna.pruners.BasePruner, "pruner"), self._sampler(0)
         self.lock = FileLock(self.directory / "locks" / "study")  # held while trials are chosen, and at the end
         with self.lock:  # a database's tables are made by one process
             self.optuna = optuna.create_study(
                 study_name=self.name,
                 storage=open_storage(self.where),
-                sampler=built,
+                sampler=sampler,
                 pruner=pruner,
                 directions=["maximize" if mode == "max" else "minimize" for mode in self.search.objectives.values()],
                 load_if_exists=True,
             )
         self.optuna.stop = lambda: self.optuna.set_user_attr("exhausted", True)  # type: ignore[method-assign]
+
+    def _fill_in_grid(self) -> None:
+        """Let a GridSampler without a grid go through all choices."""
+        sampler, space = self.search.sampler, self.search.space
+        if not sampler["class_path"].endswith(".GridSampler") or "search_space" in (sampler.get("init_args") or {}):
+            return
+        if ranges := [parameter.key for parameter in space if not parameter.choices]:
+            raise UsageError(f"GridSampler needs choices, and space.{ranges[0]} is a range; write its values")
+        grid = {parameter.key: [as_text(value) for value in parameter.choices] for parameter in space}
+        self.search.sampler = sampler | {"init_args": {"search_space": grid} | (sampler.get("init_args") or {})}
+        self.search.num_trials = min(self.search.num_trials, math.prod(map(len, grid.values())))
 
     def run_of(self, number: int, seed: int | None = None) -> Run:
         """Return the run directory of a trial, or of its repetition with another seed."""
@@ -76,20 +78,18 @@ class Study:
 
     def _sampler(self, number: int) -> optuna.samplers.BaseSampler:
         """Return the sampler for a trial; processes that all began with one seed would choose the same values."""
-        from trainworks.models.predict import build
-
-        given = dict(self._described.get("init_args") or {})
-        if isinstance(given.get("seed"), int) and not self._described["class_path"].endswith(".QMCSampler"):
-            given["seed"] += number
-        return build(self._described | {"init_args": given}, optuna.samplers.BaseSampler, "sampler")
+        sampler = self.search.sampler
+        arguments = dict(sampler.get("init_args") or {})
+        if isinstance(arguments.get("seed"), int) and not sampler["class_path"].endswith(".QMCSampler"):
+            arguments["seed"] += number
+        return build(sampler | {"init_args": arguments}, optuna.samplers.BaseSampler, "sampler")
 
     def check_same(self, words: list[str]) -> None:
         """Refuse to go on with a study that was begun with other settings."""
         wanted = repr([words, self.search.objectives, self.search.space])
         stored = self.optuna.user_attrs.get("asked", wanted)
         if stored != wanted:
-            advice = "write another --run_name, or type what was typed then"
-            raise UsageError(f"{self.directory} was begun with another space or other settings; {advice}")
+            raise UsageError(f"{self.directory} was begun with another space or other settings; take a new --run_name")
         self.optuna.set_user_attr("asked", wanted)
 
     @contextlib.contextmanager
@@ -149,8 +149,7 @@ class Study:
     @property
     def best(self) -> list[Any]:
         """Finished trials, the best first; with several objectives those that no other beats in all of them."""
-        done = self.optuna.get_trials(deepcopy=False, states=[optuna.trial.TrialState.COMPLETE])
         if len(self.search.objectives) > 1:
             return list(self.optuna.best_trials)
-        sign = -1 if "max" in self.search.objectives.values() else 1
-        return sorted(done, key=lambda trial: sign * trial.value)
+        done = self.optuna.get_trials(deepcopy=False, states=[optuna.trial.TrialState.COMPLETE])
+        return sorted(done, key=lambda trial: trial.value, reverse="max" in self.search.objectives.values())

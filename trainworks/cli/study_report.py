@@ -3,6 +3,7 @@
 import csv
 import shutil
 import warnings
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -33,13 +34,9 @@ def answer(study: Study, ranked: list[Any]) -> None:
     """
     folder, names = study.directory, list(study.search.objectives)
     _write_trials(study)
-    counts = {state.name.lower(): 0 for state in optuna.trial.TrialState}
-    for trial in study.trials:
-        counts[trial.state.name.lower()] += 1
-    counts["failed"] = counts.pop("fail")
-    print("\n" + ", ".join(f"{number} {state}" for state, number in counts.items() if number))
-    title = "none beaten in all objectives" if len(names) > 1 else "the best"
-    print(f"{title}:")
+    counts = Counter(trial.state.name.lower().replace("fail", "failed") for trial in study.trials)
+    print("\n" + ", ".join(f"{number} {state}" for state, number in counts.items()))
+    print("none beaten in all objectives:" if len(names) > 1 else "the best:")
     for trial in ranked[:NUM_SHOWN]:
         values = "  ".join(f"{name} {value:.4f}" for name, value in zip(names, trial.values, strict=True))
         chosen = "  ".join(f"--{key} {short(value)}" for key, value in trial.params.items())

@@ -1,4 +1,4 @@
-"""Data: the base of every datamodule, and datamodules for folders, tables and arrays."""
+"""Datamodules: their base, and those for folders, tables and arrays."""
 
 from typing import TYPE_CHECKING
 

@@ -1,3 +1,4 @@
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -6,14 +7,69 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from trainworks.datamodules.base import BaseDataModule
 from trainworks.datamodules.datasets.array import ArrayDataset
 from trainworks.datamodules.datasets.tables import read_csv, to_numbers
-from trainworks.datamodules.tabular import TabularDataModule
-from trainworks.datamodules.vision import channels_first
 from trainworks.errors import UsageError, did_you_mean, no_such_file
 
 EXTRA = ("groups", "weights")
 CLASSES = {"num_classes", "class_names", "class_weights"}  # arguments that only a classification has
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class TabularDataModule(BaseDataModule):
+    """What datamodules of numbers share: facts that networks need, read from the training samples if left out.
+
+    Args:
+        num_features: Numbers in one sample's inputs.
+        num_targets: Numbers in one sample's targets.
+        target_mean: Mean of each target, for targets that are values.
+        target_std: Standard deviation of each; 1 for a target that never changes.
+    """
+
+    num_features: int | None = None
+    num_targets: int | None = None
+    target_mean: list[float] | None = None
+    target_std: list[float] | None = None
+
+    def sources(self, given: Any) -> Any:
+        """Return the rows of a CSV table, all its columns where no names are known, or what was given one by one."""
+        if isinstance(given, str | Path) and Path(given).suffix.lower() in (".csv", ".tsv"):
+            path, names = str(given), self.columns or ()
+            chunks = read_csv(path, names)
+            rows = [np.stack([to_numbers(path, k, chunk[k]) for k in names or chunk], axis=1) for chunk in chunks]
+            return np.concatenate(rows) if rows else []
+        several = isinstance(given, list | tuple | np.ndarray | Tensor) and len(given) and not np.isscalar(given[0])
+        return list(given) if several else [given]
+
+    def read(self, source: Any) -> Any:
+        """Return a row as numbers: a mapping from the table's columns, or the numbers in their order."""
+        if self.input_shape is not None and len(self.input_shape) != 1:
+            return super().read(source)
+        num_features = self.input_shape[0] if self.input_shape else self.num_features
+        if isinstance(source, Mapping):
+            if self.columns is None:
+                raise UsageError("this data has no names of columns; give the numbers of a row in their order")
+            if missing := [name for name in self.columns if name not in source]:
+                raise UsageError(f"a row needs the columns {', '.join(self.columns)}; missing: {', '.join(missing)}")
+            source = [float(source[name]) for name in self.columns]
+        numbers = torch.as_tensor(np.asarray(source, dtype=np.float32))
+        if numbers.ndim != 1 or len(numbers) != (num_features or len(numbers)):
+            raise UsageError(f"a row must have {num_features} numbers, got {tuple(numbers.shape)}")
+        return numbers
+
+    def facts_of(self, train: Any) -> dict[str, Any]:
+        """Return what may be left out."""
+        targets = train.targets.reshape(len(train), -1)
+        found = {"num_features": train[0][0].numel(), "num_targets": targets.shape[1]}
+        if targets.is_floating_point():
+            std = targets.double().std(dim=0, correction=0)
+            found |= {"target_mean": targets.double().mean(dim=0).tolist()}
+            found |= {"target_std": std.where(std > 0, 1.0).tolist()}
+            if "num_classes" in self.wanted:
+                how = "take the template's configs/diabetes.yaml with --data trainworks.datamodules.ArrayDataModule"
+                raise UsageError(f"the configuration is for classes, and the targets are values; {how}")
+        return super().facts_of(train) | found
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -79,6 +135,8 @@ class ArrayDataModule(TabularDataModule):
                 )
         inputs, targets = torch.as_tensor(found[self.inputs]), self._join([found[name] for name in self._target_names])
         if inputs.dtype == torch.uint8:
+            from trainworks.datamodules.vision import channels_first  # a table needs none of it
+
             inputs = channels_first(inputs)
         groups, weights = (None if name not in found else np.asarray(found[name]) for name in EXTRA)
         named = None if isinstance(self.targets, str) else self.targets
@@ -115,10 +173,8 @@ def _read_arrays(path: str) -> dict[str, Any]:
     except Exception as error:  # whatever the readers raise for a file of another kind
         wanted = "an .npz, .pt or .csv file, or a folder of .npy files"
         raise UsageError(f"{path}: cannot be read; write {wanted} ({str(error).splitlines()[0][:200]})") from None
-    if isinstance(content, tuple | list):
-        content = dict(zip(("inputs", "targets", *EXTRA), content, strict=False))
     if not isinstance(content, dict):
-        raise UsageError(f"{path}: expected a dictionary of tensors or (inputs, targets), got {type(content).__name__}")
+        raise UsageError(f"{path}: expected a dictionary of tensors, got {type(content).__name__}")
     return content
 
 

@@ -9,9 +9,8 @@ from lightning.pytorch.strategies import ModelParallelStrategy
 from torch import nn
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
-from trainworks.datamodules.datasets.keyed import KeyedDataset
 from trainworks.datamodules.inputs import InputReader
-from trainworks.datamodules.randomness import batch_number, seed_batch
+from trainworks.datamodules.randomness import KeyedDataset, batch_number, seed_batch
 from trainworks.datamodules.samplers import ArrayBatchSampler, ShardSampler
 from trainworks.datamodules.splits import check_splits, classes_of, describe, divide, names_of
 from trainworks.datamodules.transforms.apply import apply_transforms

@@ -8,11 +8,17 @@ import numpy as np
 from torch.utils.data import Dataset
 
 from trainworks.datamodules.datasets.array import ArrayDataset
-from trainworks.datamodules.datasets.file_index import EXTENSIONS, class_folders, find_images, index_folders, read_table
+from trainworks.datamodules.datasets.file_index import (
+    EXTENSIONS,
+    class_folders,
+    find_images,
+    index_folders,
+    pack_names,
+    read_table,
+)
 from trainworks.datamodules.datasets.images import ImageFiles
-from trainworks.datamodules.datasets.names import pack_names
-from trainworks.datamodules.images import ImageDataModule
 from trainworks.datamodules.splits import classes_of, names_of
+from trainworks.datamodules.vision import ImageDataModule
 from trainworks.errors import UsageError, did_you_mean
 
 FOLDERS = {"val": ("val", "valid", "validation"), "test": ("test",)}
@@ -43,13 +49,9 @@ class ImageFolderDataModule(ImageDataModule):
     predict_root: str | None = None
     image_size: int | None = 64
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self._others: Counter[str] = Counter()
-
     def load_splits(self) -> dict[str, Dataset[Any]]:
         """List the files."""
-        self._others = Counter()
+        self._others: Counter[str] = Counter()  # files that are no images, by their ending
         if self.form is None:
             raise UsageError("data.image_size must be a number of pixels, got null")
         if self.predict_root is not None:

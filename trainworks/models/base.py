@@ -16,10 +16,9 @@ from torch.optim import LBFGS
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 from torchmetrics import Metric, MetricCollection
 
-from trainworks.models.checks import check_names, check_parts
-from trainworks.models.evaluation_sets import set_names
-from trainworks.models.metrics.late_updates import LateUpdates
-from trainworks.models.metrics.running_mean import RunningMean
+from trainworks.models.checks import check_names, check_parts, set_names
+from trainworks.models.late_updates import LateUpdates
+from trainworks.models.metrics import RunningMean
 from trainworks.optim.parameters import Factories, build_optimizer
 from trainworks.optim.schedulers import build_scheduler, steps_per_batch
 

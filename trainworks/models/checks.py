@@ -1,4 +1,4 @@
-"""What a module needs."""
+"""What a module needs, and what it is evaluated on."""
 
 import inspect
 from collections.abc import Iterable
@@ -39,6 +39,18 @@ def check_takes_two(loss: nn.Module) -> None:
                 f"model.loss: {type(part).__name__} needs {', '.join(needed)}, but gets outputs and targets; choose "
                 "another, or call it in the step of a module of your own"
             )
+
+
+def set_names(trainer: Any, stage: str) -> list[str]:
+    """Return the names of the validation or test sets, in the order of their loaders; metrics are logged under them.
+
+    They are those of the datamodule's splits, such as val and val/noisy. Several loaders of somebody else's datamodule
+    are called val, val/1, val/2. Without a trainer it is the one set that each `stage`, val or test, has at least.
+    """
+    datamodule: Any = getattr(trainer, "datamodule", None)
+    names: list[str] = (datamodule.set_names(stage) if hasattr(datamodule, "set_names") else []) or [stage]
+    count = len(getattr(trainer, f"num_{stage}_batches", ()))  # one number a loader
+    return names if count in (0, len(names)) else [stage, *(f"{stage}/{k}" for k in range(1, count))]
 
 
 def inputs_and_targets(batch: Any) -> tuple[Any, Tensor]:

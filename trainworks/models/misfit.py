@@ -34,7 +34,8 @@ def misfit(metrics: MetricCollection, given: Any, error: Exception, probe: Calla
 def refused_by(module: nn.Module, error: BaseException) -> str | None:
     """Say which layer or loss of a module could not take what it got; None where no library refused it."""
     frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
-    of_library = bool(frames) and _is_foreign(frames[-1].f_code.co_filename)
+    raised_in = Path(frames[-1].f_code.co_filename)
+    of_library = "site-packages" in raised_in.parts and not raised_in.is_relative_to(Path(__file__).parents[1])
     of_device = is_oom_error(error) or any(word in str(error) for word in ("CUDA", "cuDNN", "CUBLAS"))
     if not of_library or type(error) not in REFUSALS or of_device:
         return None
@@ -52,10 +53,6 @@ def refused_by(module: nn.Module, error: BaseException) -> str | None:
     elif "out of bounds" in said and len(given) == 2:
         advice = f"; for {given[0].shape[1]} outputs labels go from 0 to {given[0].shape[1] - 1}: look at num_classes"
     return f"model.{names[id(layer)]}: {type(layer).__name__} cannot take {got}: {said}{advice}"
-
-
-def _is_foreign(file: str) -> bool:
-    return "site-packages" in Path(file).parts and not Path(file).is_relative_to(Path(__file__).parents[1])
 
 
 def no_pair(batch: Any) -> UsageError:

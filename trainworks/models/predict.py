@@ -2,6 +2,7 @@ import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -10,8 +11,37 @@ from lightning.pytorch import LightningDataModule, LightningModule
 from torch import Tensor
 
 from trainworks.errors import UsageError
+from trainworks.runs.checkpoint_io import DATA, MODULE, read_checkpoint
 from trainworks.runs.class_paths import drop_defaults
 from trainworks.runtime.threads import limited_threads, threads_for
+
+
+def load_model(path: str | Path, map_location: str | torch.device = "cpu") -> LightningModule:
+    """Rebuild a trained module from its checkpoint alone, in eval mode.
+
+    The module that the checkpoint names is imported, and so are its network, loss and metrics: do it only where you
+    trust the file (docs/security.md). `class_names` are those of the data it was trained on, in the order of its
+    outputs, or None. `predict(x)` answers for inputs as they come; see `Predictor`.
+
+    Args:
+        path: A checkpoint that `train.py` wrote, such as logs/digits/<run_name>/checkpoints/best.ckpt.
+        map_location: Where its weights go.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If the checkpoint does not say how its module was built, or names something that is no
+            LightningModule or cannot be imported.
+    """
+    checkpoint = read_checkpoint(path)
+    module: LightningModule = build(checkpoint.get(MODULE, {"class_path": None}), LightningModule, path)
+    module.configure_model()
+    module.on_load_checkpoint(checkpoint)
+    module.load_state_dict(checkpoint["state_dict"])
+    states = {name: part for name, part in checkpoint.items() if isinstance(part, dict) and "class_counts" in part}
+    counts = [part["class_counts"] for part in states.values() if part["class_counts"]]
+    module.class_names = list(counts[0]) if counts else None  # type: ignore[assignment]
+    module.predict = Predictor(module, checkpoint.get(DATA), states)  # type: ignore[assignment]
+    return module.to(map_location).eval()
 
 
 @dataclass

@@ -26,15 +26,11 @@ def prefer_fused(optimizer: Optimizer, sparse: set[int]) -> None:
 
 
 def _can_fuse(parameter: nn.Parameter, sparse: set[int]) -> bool:
-    """Whether the kernels take this parameter; DTensors and other subclasses are left out."""
-    is_plain = type(parameter) is nn.Parameter and parameter.is_floating_point() and id(parameter) not in sparse
-    return is_plain and parameter.device.type in ("cpu", "cuda") and _is_dense(parameter)
-
-
-def _is_dense(tensor: Tensor) -> bool:
-    """Whether its values lie in memory without gaps: the CPU's kernels walk through it from end to end."""
-    channels_last = tensor.ndim == 4 and tensor.is_contiguous(memory_format=torch.channels_last)
-    return channels_last or tensor.is_contiguous()
+    """Whether the kernels take this parameter; DTensors, other subclasses and what has gaps in memory are left out."""
+    if type(parameter) is not nn.Parameter or not parameter.is_floating_point() or id(parameter) in sparse:
+        return False
+    channels_last = parameter.ndim == 4 and parameter.is_contiguous(memory_format=torch.channels_last)
+    return parameter.device.type in ("cpu", "cuda") and (channels_last or parameter.is_contiguous())
 
 
 def _match_layouts(optimizer: Optimizer) -> None:

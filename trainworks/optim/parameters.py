@@ -37,7 +37,10 @@ class Parameters:
         exempt = {id(parameter) for layer in norms for parameter in layer.parameters(recurse=False)}
         exempt |= {id(parameter) for parameter in self if parameter.ndim <= 1}  # biases, and scales of unnamed norms
         self._exempt = set() if decay_norm_and_bias else exempt
-        self.kinds = _kinds(module)
+        self.kinds: dict[int, Kind] = {id(p): "matrix" if p.ndim == 2 else "other" for p in module.parameters()}
+        for layer in module.modules():
+            if isinstance(layer, nn.Embedding | nn.EmbeddingBag):
+                self.kinds[id(layer.weight)] = "sparse" if layer.sparse else "embedding"
         self._scales: dict[int, float] = {}
         if layer_decay < 1:
             from trainworks.optim.layer_decay import scales_of
@@ -49,8 +52,9 @@ class Parameters:
 
     def build(self, factory: OptimizerFactory, members: Iterable[nn.Parameter]) -> Optimizer:
         """Build an optimizer over some of the parameters, in groups where that makes a difference."""
-        members = list(members)
         optimizer = self.try_out(factory, members)
+        if hasattr(optimizer, "optimizers"):  # OptimizerByName has built its own from the groups
+            return optimizer
         exempt = self._exempt if optimizer.defaults.get("weight_decay") else set()
         groups: dict[tuple[float, bool], list[nn.Parameter]] = {}
         for parameter in members:
@@ -97,16 +101,6 @@ def build_optimizer(
     It is fused where that is possible and the factory does not choose.
     """
     parameters = Parameters(module, decay_norm_and_bias, layer_decay)
-    optimizer = parameters.try_out(factory, parameters)
-    if not hasattr(optimizer, "optimizers"):  # OptimizerByName has built its own from the groups
-        optimizer = parameters.build(factory, parameters)
+    optimizer = parameters.build(factory, parameters)
     prefer_fused(optimizer, {number for number, kind in parameters.kinds.items() if kind == "sparse"})
     return optimizer
-
-
-def _kinds(module: nn.Module) -> dict[int, Kind]:
-    kinds: dict[int, Kind] = {id(p): "matrix" if p.ndim == 2 else "other" for p in module.parameters()}
-    for layer in module.modules():
-        if isinstance(layer, nn.Embedding | nn.EmbeddingBag):
-            kinds[id(layer.weight)] = "sparse" if layer.sparse else "embedding"
-    return kinds

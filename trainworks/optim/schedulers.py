@@ -23,7 +23,7 @@ def build_scheduler(factory: SchedulerFactory, optimizer: Optimizer, total_steps
         raise ValueError(f"lr_lambda must be one function, got a list; write {OWN}.my_file.my_function")
     _check_rates(given, optimizer)
     if "schedulers" in given:
-        from trainworks.optim.scheduler_lists import filled_in
+        from trainworks.optim.own_schedulers import filled_in
 
         return factory(optimizer, schedulers=filled_in(given, total_steps))  # type: ignore[call-arg]
     has_total = "total_steps" in given or "total_steps" in inspect.signature(factory).parameters

@@ -46,8 +46,8 @@ class Run:
             raise UsageError(f"--run_name must be a plain folder name, got '{wanted}'")
         if not (parts := Path(experiment).parts) or parts[0] == "/" or ".." in parts:
             raise UsageError(f"experiment must be a plain folder name, got '{experiment}'")
-        for attempt in range(1000):
-            run = cls(parent / (wanted if attempt == 0 else f"{wanted}-{attempt + 1}"))
+        run, number = cls(parent / wanted), 1
+        while True:
             try:
                 run.directory.mkdir(parents=True)
             except OSError as error:
@@ -56,11 +56,12 @@ class Run:
                 if name:
                     what = "choose another --run_name, or continue it with --resume auto"
                     raise UsageError(f"run '{name}' exists: {run.directory}; {what}") from None
+                number += 1
+                run = cls(parent / f"{wanted}-{number}")
             else:
                 run.lock()
                 os.environ[NAME_VARIABLE] = run.directory.name
                 return run
-        raise UsageError(f"{parent} holds 1,000 runs named {wanted}; give a --run_name")
 
     @property
     def best_checkpoint(self) -> Path:
@@ -71,26 +72,17 @@ class Run:
     @property
     def started(self) -> str:
         """When the run began, as ISO 8601 text in UTC; the folder's own time if run.json cannot tell."""
-        try:
-            return str(self.read()["start"])
-        except (OSError, ValueError, KeyError):
-            return _iso(self.directory.stat().st_mtime)
+        return self.read().get("start") or _iso(self.directory.stat().st_mtime)
 
     @property
     def is_finished(self) -> bool:
         """Whether the whole command ended well."""
-        try:
-            return self.read().get("exit_status") == 0
-        except (OSError, ValueError):
-            return False
+        return self.read().get("exit_status") == 0
 
     @property
     def num_threads(self) -> int | None:
         """The number of threads that the run trains with, None before its first batch."""
-        try:
-            return self.read()["hardware"].get("threads")
-        except (OSError, ValueError, KeyError):
-            return None
+        return self.read().get("hardware", {}).get("threads")
 
     @property
     def metrics(self) -> dict[str, Any]:
@@ -119,8 +111,11 @@ class Run:
                 folder.rmdir()
 
     def read(self) -> dict[str, Any]:
-        """Return the content of run.json."""
-        return json.loads((self.directory / "run.json").read_text(encoding="utf-8"))
+        """Return the content of run.json, empty if there is none that can be read."""
+        try:
+            return json.loads((self.directory / "run.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return {}
 
     def write(self, content: dict[str, Any]) -> None:
         """Replace run.json by `content` in one step; numbers JSON lacks (NaN, infinity) become null."""
@@ -140,25 +135,24 @@ class Run:
         """Note in run.json that the run continues."""
         content = self.read()
         entry = {"command": shlex.join(sys.argv), "git": _git(), "checkpoint": checkpoint, "start": _iso(start)}
-        resumed = [*content.get("resumed", []), entry]
-        self.write(content | RUNNING | {"resumed": resumed})
+        self.write(content | RUNNING | {"resumed": [*content.get("resumed", []), entry]})
 
     def keep_threads(self, number: int) -> None:
         """Write with how many threads the run trains, with which it must go on."""
         content = self.read()
-        content["hardware"]["threads"] = number
+        content["hardware"] = content.get("hardware", {}) | {"threads": number}
         self.write(content)
 
     def finish(self, exit_status: int, error: str | None, metrics: dict[str, float], best: dict[str, float]) -> None:
         """Write how the run ended: its last metrics, and the monitored one of the best checkpoint."""
-        content = self.read() | {"best": best}
+        content = {"metrics": {}} | self.read() | {"best": best}
         content["metrics"] |= metrics
         self.write(content | {"end": _iso(time.time()), "exit_status": exit_status, "error": error})
 
     def add_evaluation(self, start: float, checkpoint: str, exit_status: int, metrics: dict[str, float]) -> None:
         """Append an evaluation to run.json and take over its metrics."""
         content = self.read()
-        content["metrics"] |= metrics
+        content["metrics"] = content.get("metrics", {}) | metrics
         entry: dict[str, Any] = {"command": shlex.join(sys.argv), "checkpoint": checkpoint, "start": _iso(start)}
         entry |= {"end": _iso(time.time()), "exit_status": exit_status, "metrics": metrics}
         self.write(content | {"evaluations": [*content.get("evaluations", []), entry]})
@@ -176,12 +170,10 @@ def _finite(value: Any) -> Any:
 
 def _git() -> dict[str, Any] | None:
     """Return commit and dirty flag of the code, or None outside a repository or without git."""
-    command = ["git", "-C", str(ROOT)]
+    command = ["git", "-C", str(ROOT), "status", "--porcelain=v2", "--branch"]
     try:
-        commit, status = (
-            subprocess.run([*command, *words], capture_output=True, text=True, timeout=10, check=True).stdout.strip()
-            for words in (["rev-parse", "HEAD"], ["status", "--porcelain"])
-        )
+        shown = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout
     except (OSError, subprocess.SubprocessError):
         return None
-    return {"commit": commit, "dirty": bool(status)}
+    commit, *lines = shown.splitlines()
+    return {"commit": commit.split()[-1], "dirty": not all(line.startswith("# ") for line in lines)}

@@ -1,11 +1,14 @@
-"""What callbacks ask of batches, outputs and metrics, whatever form they have."""
+"""What callbacks ask of batches, outputs, metrics and modules, whatever form they have."""
 
 from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch import Tensor
+from lightning.pytorch import Callback
+from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
+
+from trainworks.errors import UsageError
 
 
 def batch_size(batch: Any) -> int:
@@ -36,3 +39,12 @@ def new_values(metrics: Mapping[str, Tensor], before: Mapping[str, Tensor]) -> d
     new = {name: value for name, value in metrics.items() if before.get(name) is not value}
     twice = {name for name in new if name.removesuffix("_epoch") in new and name.endswith("_epoch")}
     return {name: float(value) for name, value in new.items() if name not in twice and not name.endswith("_step")}
+
+
+def networks_of(callback: Callback, module: nn.Module) -> list[nn.Module]:
+    """Return the networks of a module: its `net`, or else whatever in it has parameters."""
+    net = getattr(module, "net", None)
+    found = [net] if isinstance(net, nn.Module) else [part for part in module.children() if list(part.parameters())]
+    if not found:
+        raise UsageError(f"{type(callback).__name__}: {type(module).__name__} holds no network")
+    return found

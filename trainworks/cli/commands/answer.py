@@ -2,18 +2,15 @@
 
 import sys
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from trainworks.callbacks.prediction_writer import PredictionWriter
 from trainworks.callbacks.result_writer import ResultWriter
 from trainworks.cli.builder import CLI
-from trainworks.datamodules.datasets.file_index import find_images
-from trainworks.datamodules.datasets.names import pack_names, unpack_name
+from trainworks.datamodules.datasets.file_index import find_images, pack_names, unpack_name
 from trainworks.datamodules.datasets.outside import serve_outside
 from trainworks.errors import UsageError, no_such_file
 from trainworks.models.predict import answers_of, know_inputs
@@ -31,21 +28,6 @@ class Names(Sequence[str]):
 
     def __getitem__(self, index: Any) -> Any:
         return Names(self.packed[index]) if isinstance(index, slice) else unpack_name(self.packed[index])
-
-
-class Flipped(nn.Module):
-    """A network whose outputs are the mean over an image and its mirror image."""
-
-    def __init__(self, net: nn.Module) -> None:
-        super().__init__()
-        self.net = net
-
-    def forward(self, images: Tensor) -> Any:
-        """Return the mean of both outputs; those for each pixel are mirrored back."""
-        one, other = self.net(images), self.net(images.flip(-1))
-        if isinstance(one, dict):
-            one, other = one["out"], other["out"]
-        return (one + (other.flip(-1) if other.ndim == 4 else other)) / 2
 
 
 def serve_input(cli: CLI) -> None:
@@ -66,7 +48,9 @@ def serve_input(cli: CLI) -> None:
     key = [cli.config_text, f"{written} {cli.trainer.world_size}", *(f"{k}={v}" for k, v in sorted(options.items()))]
     serve_outside(data, sources[writer.begin(key, data.batch_size, cli.trainer) :])
     module.class_names = getattr(data, "class_names", None)
-    module.predict_step = partial(_answer, module, options.get("flip") == "true")
+    module.predict_step = lambda batch, batch_idx: answers_of(module, batch) if len(batch) else []
+    if options.get("flip") == "true":
+        module.net.register_forward_hook(_mean_with_mirrored)
     kept = [item for item in cli.trainer.callbacks if not isinstance(item, PredictionWriter)]  # type: ignore[attr-defined]
     cli.trainer.callbacks = [*kept, writer]  # type: ignore[attr-defined]
 
@@ -90,16 +74,11 @@ def sources_of(given: str, data: Any) -> Sequence[Any]:
     return data.sources(given)
 
 
-def _answer(module: Any, flip: bool, batch: Any, batch_idx: int) -> list[Any]:
-    if not len(batch):
-        return []
-    if not flip:
-        return answers_of(module, batch)
-    if not isinstance(batch, Tensor) or batch.ndim != 4:
+def _mean_with_mirrored(net: nn.Module, inputs: tuple[Any, ...], one: Any) -> Any:
+    """Return the mean of a network's outputs for images and their mirror images; those for pixels are mirrored back."""
+    if not isinstance(inputs[0], Tensor) or inputs[0].ndim != 4:
         raise UsageError("--flip true needs images of one size and a network that takes them as one batch")
-    net, module.net = module.net, Flipped(module.net)
-    try:
-        with torch.no_grad():
-            return answers_of(module, batch)
-    finally:
-        module.net = net
+    other = net.forward(inputs[0].flip(-1))
+    if isinstance(one, dict):
+        one, other = one["out"], other["out"]
+    return (one + (other.flip(-1) if other.ndim == 4 else other)) / 2

@@ -2,8 +2,6 @@
 
 import csv
 import glob
-import io
-import math
 import statistics
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -37,9 +35,7 @@ def compare(request: Request) -> int:
     options = request.line.options
     if request.line.files or request.line.overrides:
         raise UsageError("compare takes runs alone: their folders, patterns, or an experiment's folder")
-    if (wanted := options.get("mode", "min")) not in ("min", "max"):
-        raise UsageError(f"--mode must be min or max, got {wanted}")
-    if (ending := Path(options.get("output", "t.md")).suffix) not in (".csv", ".md"):
+    if Path(options.get("output", "t.md")).suffix not in (".csv", ".md"):
         raise UsageError(f"--output must end in .csv or .md, got {options['output']}")
     runs = find_runs(request.line.words)
     rows = group(runs)
@@ -53,16 +49,17 @@ def compare(request: Request) -> int:
     if by not in known:
         raise UsageError(f"--sort_by {by}: no run has it{did_you_mean(by, known)}; they have {', '.join(known)}")
     highest = options.get("mode", mode if by.endswith(monitor) else "min" if "loss" in by else "max") == "max"
-    rows.sort(key=lambda row: _order(row, by, highest))
-    table = _table(rows, [by, *(name for name in shown if name != by)])
+    ranked = [row for row in rows if row.values(by)]
+    ranked.sort(key=lambda row: statistics.mean(row.values(by).values()), reverse=highest)
+    ranked += [row for row in rows if not row.values(by)]
+    table = _table(ranked, [by, *(name for name in shown if name != by)])
     _print(table)
     print(f"\nsorted by {by}, {'highest' if highest else 'lowest'} first")
-    for other in rows[1:]:
-        if text := _difference(rows[0], other, by):
-            print(text)
-    print(f"\ntensorboard --logdir {Path(*runs[0].directory.parts[:-1])}")
-    if path := options.get("output"):
-        _write(table, Path(path), ending)
+    for other in ranked[1:]:
+        _print_difference(ranked[0], other, by)
+    print(f"\ntensorboard --logdir {runs[0].directory.parent}")
+    if "output" in options:
+        _write(table, Path(options["output"]))
     return 0
 
 
@@ -94,27 +91,20 @@ def group(runs: list[Run]) -> list[Row]:
     return list(rows.values())
 
 
-def _order(row: Row, by: str, highest: bool) -> float:
-    values = [value for value in row.values(by).values() if math.isfinite(value)]
-    if not values:
-        return math.inf
-    return -statistics.mean(values) if highest else statistics.mean(values)
-
-
-def _table(rows: list[Row], metrics: list[str]) -> list[dict[str, str]]:
-    """Return what is printed and written: name, the settings that differ, metrics."""
+def _table(rows: list[Row], metrics: list[str]) -> list[list[str]]:
+    """Return the lines that are printed and written, first their titles: name, the settings that differ, metrics."""
     keys = list(dict.fromkeys(key for row in rows for key in row.settings))
     differ: dict[tuple[str, ...], str] = {}  # by the values in each row; what only repeats another is left out
     for key in keys:
         values = tuple(short(row.settings.get(key)) for row in rows)
         if len(set(values)) > 1 and key != "experiment":
             differ.setdefault(values, key)
-    table = []
+    lines = [["run", *differ.values(), *metrics]]
     for row in rows:
         more = f" and {len(row.names) - 1} more" if len(row.names) > 1 else ""
-        line = {"run": row.names[0] + more} | {key: short(row.settings.get(key)) for key in differ.values()}
-        table.append(line | {name: _mean_text(list(row.values(name).values())) for name in metrics})
-    return table
+        settings = [short(row.settings.get(key)) for key in differ.values()]
+        lines.append([row.names[0] + more, *settings, *(_mean_text([*row.values(name).values()]) for name in metrics)])
+    return lines
 
 
 def _mean_text(values: list[float]) -> str:
@@ -123,42 +113,38 @@ def _mean_text(values: list[float]) -> str:
     return f"{statistics.mean(values):.4f} ± {statistics.stdev(values):.4f} (n = {len(values)})"
 
 
-def _difference(first: Row, other: Row, by: str) -> str | None:
-    """Say whether two groups differ, by pairs of the same seed and fold; None where there are no two pairs."""
+def _print_difference(first: Row, other: Row, by: str) -> None:
+    """Say whether two groups differ, by pairs of the same seed and fold; nothing where there are no two pairs."""
     one, two = first.values(by), other.values(by)
     pairs = [(one[chance], two[chance]) for chance in one if chance in two]
     if len(pairs) < 2:
-        return None
+        return
     from scipy import stats  # takes a second to import
 
-    changes = [a - b for a, b in pairs]
+    names, changes = f"{first.names[0]} - {other.names[0]}", [a - b for a, b in pairs]
     if len(set(changes)) == 1:
-        return f"{first.names[0]} - {other.names[0]}: {changes[0]:+.4f} in all {len(pairs)} pairs"
+        print(f"{names}: {changes[0]:+.4f} in all {len(pairs)} pairs")
+        return
     p = float(stats.ttest_rel(*zip(*pairs, strict=True)).pvalue)
     verdict = "more than noise" if p < 0.05 else "may be noise"
     folds = len({chance[1] for chance in one}) > 1
     paired = "seed and fold; folds share training samples, which makes p too small" if folds else "seed"
-    what = f"{first.names[0]} - {other.names[0]}: {statistics.mean(changes):+.4f}, {verdict}"
-    return f"{what} (t-test paired by {paired}; n = {len(pairs)}, p = {p:.2g})"
+    test = f"t-test paired by {paired}; n = {len(pairs)}, p = {p:.2g}"
+    print(f"{names}: {statistics.mean(changes):+.4f}, {verdict} ({test})")
 
 
-def _print(table: list[dict[str, str]]) -> None:
-    widths = {key: max(len(key), *(len(row[key]) for row in table)) for key in table[0]}
-    for row in ({key: key for key in widths}, *table):
-        print("  ".join(f"{row[key]:<{width}}" for key, width in widths.items()).rstrip())
+def _print(table: list[list[str]]) -> None:
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    for line in table:
+        print("  ".join(f"{cell:<{width}}" for cell, width in zip(line, widths, strict=True)).rstrip())
 
 
-def _write(table: list[dict[str, str]], path: Path, ending: str) -> None:
-    names = list(table[0])
-    if ending == ".csv":
-        text = io.StringIO()
-        writer = csv.DictWriter(text, names)
-        writer.writeheader()
-        writer.writerows(table)
-        content = text.getvalue()
-    else:
-        lines = [names, ["---"] * len(names), *([row[name] for name in names] for row in table)]
-        content = "".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |\n" for line in lines)
+def _write(table: list[list[str]], path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(content, encoding="utf-8")
+    with path.open("w", newline="", encoding="utf-8") as file:
+        if path.suffix == ".csv":
+            csv.writer(file).writerows(table)
+        else:
+            for line in (table[0], ["---"] * len(table[0]), *table[1:]):
+                file.write("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |\n")
     print(path)

@@ -1,12 +1,15 @@
 """python train.py validate|test|predict: run one checkpoint over one part of the data."""
 
-from importlib import import_module
+from pathlib import Path
+from typing import Any
 
 from lightning.pytorch.utilities.model_helpers import is_overridden
 
 from trainworks.callbacks.helpers.batch import new_values
 from trainworks.cli.builder import CLI, has_loader
 from trainworks.errors import UsageError
+from trainworks.runs.checkpoint_io import DurableCheckpointIO, read_checkpoint
+from trainworks.runs.files import is_sharded
 
 
 class NothingToDo(UsageError):
@@ -23,17 +26,12 @@ def evaluate(cli: CLI, stage: str, path: str | None) -> None:
     elif missing := _missing(cli, stage):
         raise NothingToDo(missing)
     if cli.request.line.evaluates:
-        from trainworks.cli.existing import show_at_its_step
-
-        show_at_its_step(trainer, path)
+        _show_at_its_step(trainer, str(path))
     if cli.request.line.options.get("calibrate") == "true":
-        import_module("trainworks.cli.commands.calibrate").calibrate(cli)  # a project may be without it
+        _calibrate(cli)
+    how: Any = {"return_predictions": False} if stage == "predict" else {"verbose": False}
     try:
-        if stage == "predict":
-            trainer.predict(module, datamodule, return_predictions=False, ckpt_path=path, weights_only=True)
-        else:
-            run = trainer.validate if stage == "validate" else trainer.test
-            run(module, datamodule, path, verbose=False, weights_only=True)
+        getattr(trainer, stage)(module, datamodule, ckpt_path=path, weights_only=True, **how)
     except (TypeError, AttributeError) as error:
         if "An invalid dataloader was returned" in str(error):
             raise NothingToDo(str(error).split(". Found")[0]) from None
@@ -44,6 +42,29 @@ def evaluate(cli: CLI, stage: str, path: str | None) -> None:
     results = new_values(trainer.callback_metrics, {})
     cli.metrics |= results
     cli.results = results or cli.results
+
+
+def _show_at_its_step(trainer: Any, path: str) -> None:
+    """Let what is logged of an evaluation stand at the step at which its checkpoint was saved, not at 0."""
+    from trainworks.runs.sharded import read_plain
+
+    if loops := read_plain(Path(path)).get("loops", {}).get("fit_loop"):
+        steps = loops["epoch_loop.state_dict"]["_batches_that_stepped"]  # the last of which is number steps - 1
+        trainer.fit_loop.epoch_loop._batches_that_stepped = max(steps - 1, 0)
+
+
+def _calibrate(cli: CLI) -> None:
+    """Let the validation fit a temperature and write it into the checkpoint, which is replaced in one step."""
+    from trainworks.callbacks.temperature_scaling import TemperatureScaling
+
+    path = str(cli.request.ckpt_path)
+    if is_sharded(Path(path)):
+        raise UsageError("--calibrate true needs one file; make one of this sharded checkpoint: python train.py merge")
+
+    def keep(temperature: float) -> None:
+        DurableCheckpointIO().save_checkpoint(read_checkpoint(path) | {"temperature": temperature}, path)
+
+    cli.trainer.callbacks.append(TemperatureScaling(keep))  # type: ignore[attr-defined]
 
 
 def _missing(cli: CLI, stage: str) -> str | None:

@@ -20,7 +20,7 @@ from trainworks.cli.parser import mistakes_in_one_line
 from trainworks.cli.request import Request
 from trainworks.datamodules.transforms.fit_batch import FitBatch
 from trainworks.errors import RunFailure, UsageError
-from trainworks.models.load import load_model
+from trainworks.models.predict import load_model
 from trainworks.runs.find import run_of_checkpoint
 from trainworks.runtime.threads import threads_for
 
@@ -60,8 +60,6 @@ def export(request: Request) -> int:
     if "ckpt_path" not in options:
         raise UsageError("export needs --ckpt_path FILE, a checkpoint")
     kind = options.get("format", "onnx")
-    if kind not in RUN:
-        raise UsageError(f"--format must be onnx or pt2, got {kind}")
     if kind == "onnx":
         try:
             import onnx  # noqa: F401  # optional packages
@@ -111,7 +109,7 @@ def _samples(data: Any) -> tuple[Tensor, str]:
 
 def _metadata(exported: Exported, data: Any, run: Any, inputs: Tensor) -> dict[str, Any]:
     """Return what somebody needs to know who has the file alone."""
-    record = run.read() if (run.directory / "run.json").is_file() else {}
+    record = run.read()
     wanted: dict[str, Any] = {"dtype": str(inputs.dtype).removeprefix("torch."), "shape": ["batch", *inputs.shape[1:]]}
     model = exported.module
     if exported.any_size:
@@ -121,7 +119,7 @@ def _metadata(exported: Exported, data: Any, run: Any, inputs: Tensor) -> dict[s
         wanted["preprocessing"] = f"{colours}, values 0 to 255, any size; the file makes them {height} x {width}"
     return {
         "inputs": wanted,
-        "outputs": (type(model).outputs.__doc__ or "").splitlines()[0],
+        "outputs": (type(model).outputs.__doc__ or "").partition("\n")[0],
         "class_names": model.class_names,
         "columns": data.columns,
         "metrics": record.get("metrics", {}),

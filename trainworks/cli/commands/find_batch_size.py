@@ -20,12 +20,9 @@ def find_batch_size(cli: CLI) -> None:
     datamodule.batch_size = least = trainer.world_size  # Lightning's first trial takes the loader that is there already
     found = Tuner(trainer).scale_batch_size(module, datamodule=datamodule, init_val=least, max_trials=30)
     print(f"\n{found} samples fit into memory at once (or are all there are)")
-    size = wanted
-    while size > (found or 1) and size % 2 == 0:
-        size //= 2
-    if size > (found or 1):
-        print(f"the batch of {wanted} does not fit and cannot be halved often enough; choose a power of 2")
-    elif size == wanted:
+    fitting = range(least, min(wanted, found or least) + 1, least)
+    size = max((number for number in fitting if wanted % number == 0), default=least)
+    if size == wanted:
         print(f"the batch of {wanted} fits as it is")
     else:
         print(f"for batches of {wanted}: --data.batch_size {size} --trainer.accumulate_grad_batches {wanted // size}")

@@ -1,5 +1,6 @@
 """python train.py replay --resume RUN --batch N: repeat a run up to one batch, and say what in it is not finite."""
 
+from functools import partial
 from typing import Any
 
 import torch
@@ -32,7 +33,7 @@ class Replay(Callback):
             for name, layer in pl_module.named_modules():
                 layer._compiled_call_impl = None  # compiled code would not call the hooks
                 if not list(layer.children()):
-                    self._handles.append(layer.register_forward_hook(self._watch(name)))
+                    self._handles.append(layer.register_forward_hook(partial(self._watch, name)))
 
     def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Say what was seen."""
@@ -41,13 +42,10 @@ class Replay(Callback):
                 handle.remove()
             raise Found("\n".join([*_samples(trainer, batch, batch_idx), self._cause(pl_module, outputs)]))
 
-    def _watch(self, name: str) -> Any:
-        def hook(layer: nn.Module, inputs: Any, output: Any) -> None:
-            if not _is_finite(output):
-                reason = "from finite inputs" if _is_finite(inputs) else "from inputs that were not finite already"
-                self._layers.append(f"{name} ({type(layer).__name__}), {reason}")
-
-        return hook
+    def _watch(self, name: str, layer: nn.Module, inputs: Any, output: Any) -> None:
+        if not _is_finite(output):
+            reason = "from finite inputs" if _is_finite(inputs) else "from inputs that were not finite already"
+            self._layers.append(f"{name} ({type(layer).__name__}), {reason}")
 
     def _cause(self, module: LightningModule, outputs: Any) -> str:
         if self._layers:

@@ -36,7 +36,7 @@ def schema(request: Request) -> int:
     It knows the classes of this project, torch, torchvision, torchmetrics and Lightning, their arguments and what
     these mean. Arguments that a class requires may be missing, since an overlay or the command line can bring them.
     """
-    if not (folder := _output(request).parent).is_dir():
+    if not (folder := Path(request.line.options.get("output", SCHEMA)).parent).is_dir():
         raise UsageError(f"--output: {folder} is no folder")
     ours = [module.name for module in pkgutil.walk_packages(trainworks.__path__, "trainworks.")]
     ours = [name for name in ours if name.split(".")[1] not in ("cli", "tests", "testing")]
@@ -46,10 +46,6 @@ def schema(request: Request) -> int:
     return 0
 
 
-def _output(request: Request) -> Path:
-    return Path(request.line.options.get("output", SCHEMA))
-
-
 class _Parsing(CLI):
     """Writes the schema of its parser where others parse, and stops."""
 
@@ -57,7 +53,7 @@ class _Parsing(CLI):
         with warnings.catch_warnings(action="ignore"):  # of what libraries have and advise against
             whole = _loosened(_Generator().generate(parser))  # type: ignore[no-untyped-call]
         whole["$defs"]["reference"] = REFERENCE
-        file = _output(self.request)
+        file = Path(self.request.line.options.get("output", SCHEMA))
         file.write_text(json.dumps(whole, separators=(",", ":")), encoding="utf-8")
         print(f"{file}: editors with a YAML language server complete and check configurations with it")
         sys.exit(0)

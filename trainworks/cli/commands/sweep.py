@@ -3,7 +3,6 @@
 import contextlib
 import io
 import json
-import math
 import os
 import statistics
 import sys
@@ -12,7 +11,7 @@ from typing import Any
 
 from trainworks.cli.console import silence_noise
 from trainworks.cli.request import Request, log_root
-from trainworks.cli.search import Search, short, values_text
+from trainworks.cli.search import Search, short
 from trainworks.cli.series import train_once, typed, words_of
 from trainworks.errors import UsageError
 from trainworks.runs.run import TRIAL_VARIABLE, Run
@@ -44,7 +43,7 @@ def sweep(request: Request) -> int:
             if claimed is None:
                 break
             trial, chosen = claimed
-            code = _run_trial(study, trial, request, [*words, *typed(values_text(chosen))])
+            code = _run_trial(study, trial, request, [*words, *typed(chosen.items())])
             if code >= 128:  # stopped: the trial goes on when the command is started again
                 print(f"stopped; the same command goes on: --run_name {name}")
                 return code
@@ -84,16 +83,13 @@ def _run_trial(study: Any, trial: Any, request: Request, words: list[str]) -> in
     missing = [name for name, value in values.items() if value is None]
     reason = ""
     if code:
-        lines = [text for text in errors.splitlines() if text.strip()]
-        said = run.read().get("error") if (run.directory / "run.json").is_file() else None
-        reason = said or (lines or [f"exit code {code}"])[-1]
+        reason = run.read().get("error") or (errors.strip().splitlines() or [f"exit code {code}"])[-1]
     elif missing:
         reason = f"{missing[0]} was not logged, or is not finite; logged: {', '.join(run.read()['metrics'])}"
-    fresh = study.trials[trial.number]
     if reason:
         trial.set_user_attr("reason", reason.removeprefix("error: "))
         study.optuna.tell(trial, state=TrialState.FAIL)
-    elif "pruned" in fresh.user_attrs:
+    elif "pruned" in study.trials[trial.number].user_attrs:
         study.optuna.tell(trial, state=TrialState.PRUNED)
     else:
         study.optuna.tell(trial, list(values.values()))
@@ -105,8 +101,7 @@ def metrics_of(run: Run, objectives: dict[str, str]) -> dict[str, float | None]:
     """Return a run's objectives: of the best checkpoint where that is chosen by this metric alone, else the last."""
     record = run.read()
     known = record["metrics"] | (record["best"] if len(objectives) == 1 else {})
-    found = {name: known.get(name) for name in objectives}
-    return {name: value if value is not None and math.isfinite(value) else None for name, value in found.items()}
+    return {name: known.get(name) for name in objectives}
 
 
 def _print_trial(study: Any, number: int, values: dict[str, float | None], reason: str) -> None:
@@ -133,7 +128,7 @@ def _repeat(study: Any, request: Request, words: list[str], count: int, num_best
         for seed in range(first + 1, first + 1 + count):
             run = study.run_of(trial.number, seed)
             if not run.is_finished:
-                changes = typed([*values_text(trial.params), ("seed_everything", str(seed))])
+                changes = typed([*trial.params.items(), ("seed_everything", seed)])
                 command = ["fit", *words, *changes, "--run_name", run.directory.name, "--resume", "auto"]
                 code, _ = train_once(command, request.config, quiet=True)
                 if code >= 128:
@@ -160,7 +155,7 @@ def _check(search: Any, words: list[str]) -> None:
     from trainworks.cli.facts import fill_in
 
     for chosen in search.corners():
-        tried = typed(values_text(chosen))
+        tried = typed(chosen.items())
         request = Request.build(CommandLine.parse(["fit", *words, *tried, "--print_config"]))
         request.config = fill_in(request.config)
         try:

@@ -1,6 +1,8 @@
 """From an image file to a tensor, by the fastest decoder for its size."""
 
 import io
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,6 +36,16 @@ class ImageInfo:
     rotated: bool  # whether its EXIF data asks for a rotation
 
 
+@contextmanager
+def readable(name: str) -> Iterator[None]:
+    """Let whatever a decoder raises say which image it is about."""
+    try:
+        yield
+    except DECODING_ERRORS as error:
+        reason = str(error).replace("\n", " ").removeprefix("decode_jpeg, ").partition(" <_io.")[0]  # an address
+        raise UnreadableImage(f"{name}: cannot be read as an image: {reason[:200]}") from None
+
+
 def decode_image(path: str, num_channels: int = 3, min_side: int | None = None) -> tuple[Tensor, ImageInfo]:
     """Read an image upright, as uint8 with 1 or 3 channels; 16 bits are scaled to 8, transparency is dropped.
 
@@ -42,7 +54,7 @@ def decode_image(path: str, num_channels: int = 3, min_side: int | None = None) 
     is the shorter side that is wanted in the end, large JPEGs come at a smaller scale that still has twice as many
     pixels. A file that is missing, empty, truncated or no image is an UnreadableImage.
     """
-    try:
+    with readable(path):
         data = Path(path).read_bytes()
         if not data:
             raise ValueError("the file is empty")
@@ -61,9 +73,6 @@ def decode_image(path: str, num_channels: int = 3, min_side: int | None = None) 
                 ratio = OVERSAMPLING * min_side / min(image.size)  # type: ignore[operator]
                 image.draft(MODES[num_channels], (int(image.width * ratio), int(image.height * ratio)))
             return from_pillow(image, num_channels), info
-    except DECODING_ERRORS as error:
-        reason = str(error).replace("\n", " ").removeprefix("decode_jpeg, ").partition(" <_io.")[0]  # an address
-        raise UnreadableImage(f"{path}: cannot be read as an image: {reason[:200]}") from None
 
 
 def read_image(source: Any, num_channels: int = 3, min_side: int | None = None) -> tuple[Tensor, ImageInfo]:

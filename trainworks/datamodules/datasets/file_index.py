@@ -1,23 +1,25 @@
-"""Lists of files with their classes, as arrays: neither ten million names nor the workers' copies are Python lists.
+"""Lists of files with their classes, as arrays: neither ten million names nor the workers' copies are Python objects.
 
-An index is an ArrayDataset whose inputs are packed names; see `names`.
+An index is an ArrayDataset whose inputs are packed names.
 """
 
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from trainworks.datamodules.datasets.array import ArrayDataset
-from trainworks.datamodules.datasets.names import join_names, pack_names
 from trainworks.datamodules.datasets.tables import read_csv, to_numbers
 from trainworks.errors import UsageError, did_you_mean
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".pgm")
 OF_SYSTEMS = ("Thumbs.db", "desktop.ini")  # what Windows puts into folders
+CHUNK = 100_000  # names that are Python objects at one time
 COLUMNS = ("path", "label", "split", "group", "weight")
 
 
@@ -52,10 +54,9 @@ def index_folders(root: str, folder: str, classes: list[str], others: Counter[st
             known = f"{len(classes)} classes: {', '.join(classes[:10])}{', ...' if len(classes) > 10 else ''}"
             raise UsageError(f"{Path(root, folder, name)}: no class of that name{near}; there are {known}")
     parts = [pack_names(find_images(root, os.path.join(folder, name), others)) for name in classes]
-    counts = [len(part) for part in parts]
     width = max(part.shape[1] for part in parts)
     names = torch.cat([torch.nn.functional.pad(part, (0, width - part.shape[1])) for part in parts])
-    targets = torch.repeat_interleave(torch.arange(len(classes)), torch.tensor(counts))
+    targets = torch.repeat_interleave(torch.tensor([len(part) for part in parts]))
     return ArrayDataset(names, targets, names=names, classes=classes)
 
 
@@ -101,3 +102,22 @@ def read_table(path: str, classes: list[str] | None) -> dict[str, ArrayDataset]:
     if wrong := codes["split"].keys() - {"train", "val", "test"}:
         raise UsageError(f"{path}: split '{min(wrong)}' is none of train, val and test")
     return {name: whole.subset(np.flatnonzero(columns["split"] == code)) for name, code in codes["split"].items()}
+
+
+def pack_names(names: Iterable[str]) -> Tensor:
+    """Return one name a row, in the file system's encoding, padded with zeros: uint8 of shape (N, longest)."""
+    names, parts = iter(names), [np.empty(0, "S1")]
+    while chunk := [os.fsencode(name) for name in islice(names, CHUNK)]:
+        parts.append(np.array(chunk))
+    return join_names(parts)
+
+
+def join_names(parts: list[np.ndarray]) -> Tensor:
+    """Return arrays of byte strings as one array, as `pack_names` does."""
+    table = np.concatenate(parts)
+    return torch.from_numpy(table.view(np.uint8).reshape(len(table), table.itemsize))
+
+
+def unpack_name(row: Tensor) -> str:
+    """Return one name from its row."""
+    return os.fsdecode(row.numpy().tobytes().rstrip(b"\0"))

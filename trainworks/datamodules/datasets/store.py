@@ -58,7 +58,7 @@ class Store:
                 with contextlib.suppress(*DAMAGE):
                     return _map(path, shape)
                 print(f"{path} is damaged and is made anew")
-            self._make_room(path, int(np.prod(shape)))
+            self._make_room(int(np.prod(shape)))
             temporary = path.with_suffix(".tmp")
             try:
                 pixels = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.uint8, shape=shape)
@@ -84,22 +84,21 @@ class Store:
             _write_record(path, bad)
             return bad
 
-    def _make_room(self, path: Path, size: int) -> None:
+    def _make_room(self, size: int) -> None:
         """Remove the files used longest ago until `size` bytes more fit into the limit."""
-        others = sorted(self.folder.glob("*.npy"), key=lambda file: file.stat().st_mtime)
-        held = sum(file.stat().st_size for file in others)
-        while others and size <= self.limit and size > min(self.limit - held, shutil.disk_usage(self.folder).free):
-            file = others.pop(0)
-            held -= file.stat().st_size
-            print(f"removed to make room, the prepared images used longest ago: {file}")
-            for suffix in (".npy", ".json"):
-                file.with_suffix(suffix).unlink(missing_ok=True)
-        free = shutil.disk_usage(self.folder).free
-        if size > min(self.limit, free):
+        if not self.has_room(size):
+            free = shutil.disk_usage(self.folder).free
             raise UsageError(
                 f"prepared images need {size / 1e9:.2f} GB in {self.folder}; {free / 1e9:.2f} GB are free and "
                 f"data.cache_limit_gb allows {self.limit / 1e9:.2f}; raise it, free space, or write data.storage files"
             )
+        for oldest in sorted(self.folder.glob("*.npy"), key=lambda file: file.stat().st_mtime):
+            held = sum(file.stat().st_size for file in self.folder.glob("*.npy"))
+            if size <= min(self.limit - held, shutil.disk_usage(self.folder).free):
+                return
+            print(f"removed to make room, the prepared images used longest ago: {oldest}")
+            for suffix in (".npy", ".json"):
+                oldest.with_suffix(suffix).unlink(missing_ok=True)
 
 
 def shape_of(images: ImageDataset) -> tuple[int, int, int, int]:

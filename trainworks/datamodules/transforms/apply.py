@@ -60,6 +60,16 @@ def _typed(images: Any, targets: Any) -> tuple[Any, Any]:
         return images, targets
     if not isinstance(targets, list) or not all(isinstance(target, dict) for target in targets):
         return images, targets
-    from trainworks.datamodules.transforms.typed_targets import typed_targets  # of detectors
+    images = [tv_tensors.Image(image) for image in images]
+    return images, [_typed_boxes(*pair) for pair in zip(images, targets, strict=True)]
 
-    return typed_targets(images, targets)
+
+def _typed_boxes(image: Tensor, target: dict[str, Any]) -> dict[str, Any]:
+    """Give boxes and masks of one image of a detector's batch their types."""
+    kinds = dict(target)
+    if "boxes" in kinds and not isinstance(kinds["boxes"], tv_tensors.TVTensor):
+        size: Any = tuple(image.shape[-2:])
+        kinds["boxes"] = tv_tensors.BoundingBoxes(kinds["boxes"], format="XYXY", canvas_size=size)
+    if "masks" in kinds:
+        kinds["masks"] = tv_tensors.Mask(kinds["masks"])
+    return kinds

@@ -1,9 +1,9 @@
-"""Transforms of a batch that draw anew for each image; torchvision's draw once for the whole batch."""
+"""What transforms that draw anew for each image of a batch share, and a shift; torchvision's draw once a batch."""
 
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
@@ -49,3 +49,29 @@ def cut(images: Tensor, corners: dict[str, Any], height: int, width: int) -> Ten
     first = (corners["top"] * columns + corners["left"]).view(-1, 1, 1) + torch.arange(height, device=device) * columns
     everywhere = flat.as_strided((flat.numel() - width + 1, width), (1, 1))
     return everywhere.index_select(0, (planes + first).view(-1)).view(*images.shape[:-2], height, width)
+
+
+class RandomShift(PerImage):
+    """Shift each image by its own random offset; what comes in at the edge is filled.
+
+    The same as padding and then cropping at a random place (torchvision's RandomCrop with padding).
+
+    Args:
+        pixels: Largest shift in each direction, at least 1.
+        fill: Value of the new pixels, in the images' own range.
+    """
+
+    def __init__(self, pixels: int, fill: float = 0) -> None:
+        super().__init__()
+        if pixels < 1:
+            raise ValueError(f"RandomShift: pixels must be at least 1, got {pixels}")
+        self.pixels, self.fill = pixels, fill
+
+    def draw(self, images: Tensor) -> dict[str, Any]:
+        """Draw an offset for every image."""
+        return draw_corners(images, 2 * self.pixels + 1, 2 * self.pixels + 1)
+
+    def change(self, images: Tensor, drawn: dict[str, Any]) -> Tensor:
+        """Shift."""
+        padded = nn.functional.pad(images, [self.pixels] * 4, value=self.fill)
+        return cut(padded, drawn, *images.shape[-2:])

@@ -8,7 +8,7 @@ from torchmetrics import Metric, MetricCollection
 
 MOST, LARGEST = 16, 2**14  # batches that wait, and elements of one that may
 # whose states do not ask where a batch ends
-SUMS = ("torchmetrics.classification.", "torchmetrics.regression.", "trainworks.models.metrics.reliability_diagram")
+SUMS = ("torchmetrics.classification.", "torchmetrics.regression.", "trainworks.models.metrics")
 
 
 class LateUpdates:

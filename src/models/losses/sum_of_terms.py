@@ -4,7 +4,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from trainworks.errors import UsageError, did_you_mean
+from trainworks import UsageError, did_you_mean
 
 
 class SumOfTerms(nn.Module):
