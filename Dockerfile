@@ -1,3 +1,4 @@
+# The image holds the whole folder: train.py, configs/, src/ and the library trainworks/ beside them.
 # docker build -t project . && docker run --rm -v "$PWD/logs:/project/logs" project --config configs/digits.yaml
 # With GPUs (the default build of torch brings CUDA; the host needs the driver and NVIDIA's container toolkit):
 #   docker run --rm --gpus all --shm-size 8g -v "$PWD/logs:/project/logs" -v "$PWD/data:/project/data" project --config C
