@@ -4,7 +4,8 @@ from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
 
-ROOT = Path(__file__).absolute().parents[1]  # the folder of train.py, configs/ and the project's own package
+LIBRARY = Path(__file__).absolute().parent
+ROOT = LIBRARY.parent  # the folder of train.py, configs/ and the project's own package
 OWN = "src"  # the package of the project's own code
 SCHEMA = ROOT / "configs" / "schema.json"  # of configurations, for editors and shells
 

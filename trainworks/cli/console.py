@@ -15,7 +15,7 @@ from typing import Any, TextIO
 NOISE = re.compile(
     r"💡 Tip|GPU available|TPU available|Seed set to|Restoring states|Restored all states|"
     r"Loaded model weights|`weights_only` was not set|Loading `train_dataloader` to estimate|Finished batch size|"
-    r"`Trainer.fit` stopped: `max_(epochs|steps)=|Running in `fast_dev_run`"
+    r"`Trainer.fit` stopped: `max_(epochs|steps)=|Running in `fast_dev_run`|Found current_model_state in the checkpoint"
     r"|that has Tensor Cores|Using (16bit|bfloat16) Automatic Mixed"  # tf32 and trainer.precision say so
     r"|` was configured so "  # what was typed says so
     r"|Initializing distributed: GLOBAL_RANK|distributed_backend=|SLURM auto-requeueing enabled"  # our first line does

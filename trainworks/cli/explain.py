@@ -23,7 +23,7 @@ from trainworks.cli.parser import MISTAKES
 from trainworks.cli.report import shown_path
 from trainworks.errors import RunFailure, UsageError, did_you_mean
 from trainworks.models.misfit import refused_by
-from trainworks.root import OWN, ROOT
+from trainworks.root import LIBRARY, OWN, ROOT
 from trainworks.runs.class_paths import import_path
 from trainworks.runs.run import NAME_VARIABLE
 from trainworks.runs.yaml_files import Config, flatten, short_key
@@ -106,7 +106,7 @@ def describe(error: BaseException) -> str:
     message = "\n".join(str(error).strip().splitlines()[:10])[:1500] or type(error).__name__
     frame = traceback.extract_tb(error.__traceback__)[-1]
     file, raised = Path(frame.filename), (frame.line or "").startswith("raise")  # and not met with, as by float("x")
-    is_check = file.is_relative_to(ROOT / "trainworks") or (file.is_relative_to(ROOT / OWN) and raised)
+    is_check = file.is_relative_to(LIBRARY) or (file.is_relative_to(ROOT / OWN) and raised)
     if is_check and isinstance(error, ValueError | RunFailure):
         return message  # which says all there is to say
     return f"{message}\n({type(error).__name__} in {file.name}, line {frame.lineno})"

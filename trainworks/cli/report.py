@@ -41,7 +41,7 @@ def _continued(cli: CLI) -> list[str]:
     if start.path is None:
         return ["no checkpoint yet: the run starts from the beginning"]
     lines = [f"continues from {shown_path(start.path)}, step {start.step:,}", *cli.remarks]
-    if (begun := cli.run.read()["versions"].get("trainworks")) != __version__:
+    if (begun := cli.run.read().get("versions", {}).get("trainworks", __version__)) != __version__:
         lines.append(f"trainworks {begun} began this run, {__version__} continues it: {NOT_EXACT}")
     if start.within_epoch and not isinstance(cli.model, BaseModule):
         kind = type(cli.model).__name__

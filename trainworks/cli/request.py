@@ -7,7 +7,7 @@ from pathlib import Path
 from trainworks.cli.command_line import WORDS, CommandLine
 from trainworks.cli.config import apply_overrides, left_to_data, merge, resolve, state
 from trainworks.errors import UsageError, did_you_mean
-from trainworks.root import ROOT, example_command
+from trainworks.root import LIBRARY, ROOT, example_command
 from trainworks.runs.run import Run
 from trainworks.runs.yaml_files import Config, escape, flatten, load_file, short_key
 from trainworks.runtime.launch import is_elastic, is_restart, job_name
@@ -81,14 +81,16 @@ def log_root(config: Config) -> str:
 
 
 def own_defaults() -> tuple[Path, Config]:
-    """Return the file of the project's own defaults and its content, empty where there is none."""
-    path = Path(os.environ.get(DEFAULTS_VARIABLE, ROOT / "configs" / "defaults.yaml"))
-    return path, load_file(str(path), DEFAULTS_VARIABLE, may_be_empty=True) if path.exists() else {}
+    """Return the file of the project's own defaults and its content, empty where there is none and nobody named it."""
+    named, path = os.environ.get(DEFAULTS_VARIABLE), ROOT / "configs" / "defaults.yaml"
+    if named is not None:
+        return Path(named), load_file(named, DEFAULTS_VARIABLE, may_be_empty=True)
+    return path, load_file(str(path), "the defaults", may_be_empty=True) if path.exists() else {}
 
 
 def defaults() -> Config:
     """Return the library's defaults with the project's own laid over them."""
-    return _laid_over(load_file(str(ROOT / "trainworks" / "defaults.yaml")), own_defaults()[1])
+    return _laid_over(load_file(str(LIBRARY / "defaults.yaml")), own_defaults()[1])
 
 
 def _laid_over(config: Config, content: Config) -> Config:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torchmetrics import Metric, MetricCollection
 
 from trainworks.errors import UsageError
+from trainworks.root import LIBRARY
 
 REFUSALS = (RuntimeError, ValueError, IndexError, TypeError, AssertionError)  # of torch, for what does not fit
 
@@ -35,7 +36,7 @@ def refused_by(module: nn.Module, error: BaseException) -> str | None:
     """Say which layer or loss of a module could not take what it got; None where no library refused it."""
     frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
     raised_in = Path(frames[-1].f_code.co_filename)
-    of_library = "site-packages" in raised_in.parts and not raised_in.is_relative_to(Path(__file__).parents[1])
+    of_library = "site-packages" in raised_in.parts and not raised_in.is_relative_to(LIBRARY)
     of_device = is_oom_error(error) or any(word in str(error) for word in ("CUDA", "cuDNN", "CUBLAS"))
     if not of_library or type(error) not in REFUSALS or of_device:
         return None

@@ -5,7 +5,7 @@ import tomllib
 from pathlib import Path
 
 from trainworks.cli.commands.add import template_of
-from trainworks.cli.projects.library import NAME, checksums, copy_library, news, recorded, version_of
+from trainworks.cli.projects.library import NAME, checksums, copy_library, differing, news, recorded, version_of
 from trainworks.cli.request import Request
 from trainworks.errors import UsageError, listed
 from trainworks.root import ROOT
@@ -15,13 +15,13 @@ def update(request: Request) -> int:
     """Replace the library whole, unless one of its files was edited, and say what changed; return 0."""
     template = template_of(request.line)
     before, here = recorded(ROOT / NAME), checksums(ROOT / NAME)
-    if edited := sorted(name for name in before.keys() | here.keys() if before.get(name) != here.get(name)):
+    if edited := differing(before, here):
         advice = (
             f"put them back (git checkout) or move your changes into classes of your own; {NAME}/ is replaced whole"
         )
         raise UsageError(f"{NAME}/ was edited: {listed(edited)}; {advice}")
     after = checksums(template / NAME)
-    if changed := sorted(name for name in before.keys() | after.keys() if before.get(name) != after.get(name)):
+    if changed := differing(before, after):
         old, new = version_of(ROOT), version_of(template)
         _replace(template)
         print(f"{NAME} {old} -> {new}: {len(changed)} files changed")

@@ -36,6 +36,11 @@ def recorded(library: Path) -> dict[str, str]:
     return {name: value for value, name in rows}
 
 
+def differing(one: dict[str, str], other: dict[str, str]) -> list[str]:
+    """Return the names of the files that are not alike, or that only one of two libraries has."""
+    return sorted(name for name in one.keys() | other.keys() if one.get(name) != other.get(name))
+
+
 def version_of(folder: Path) -> str:
     """Return the version of the library in a folder that holds it; a UsageError if there is none."""
     file = folder / NAME / "__init__.py"

@@ -7,6 +7,7 @@ import pytest
 import yaml
 
 from trainworks import __version__
+from trainworks.cli import request
 from trainworks.runs.yaml_files import load_file
 from trainworks.tests.conftest import DIGITS, ROOT, Train
 
@@ -28,9 +29,11 @@ def callbacks(train: Train, *words: str) -> list[str]:
 
 @pytest.fixture
 def defaults(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    file = tmp_path / "defaults.yaml"
-    monkeypatch.setenv("TRAIN_DEFAULTS", str(file))
-    return file
+    """Let the project be an empty folder, in which this file may be written."""
+    monkeypatch.delenv("TRAIN_DEFAULTS")
+    monkeypatch.setattr(request, "ROOT", tmp_path)
+    (tmp_path / "configs").mkdir()
+    return tmp_path / "configs" / "defaults.yaml"
 
 
 def test_the_library_protects_a_run_without_any_file(train: Train, defaults: Path) -> None:
@@ -73,8 +76,19 @@ def test_a_broken_file_is_named(train: Train, defaults: Path) -> None:
     assert result.code == 2 and f"{defaults}, line 2: broken YAML" in result.err
 
 
-def test_a_file_that_is_named_and_not_there_is_missed_only_as_the_projects(train: Train, defaults: Path) -> None:
+def test_a_file_that_is_named_and_not_there_is_missed_only_as_the_projects(
+    train: Train, defaults: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert not defaults.exists() and printed(train)["seed_everything"] == 0
+    monkeypatch.setenv("TRAIN_DEFAULTS", "cluster.yaml")
+    result = train("--config", DIGITS)
+    assert (result.code, result.err) == (2, "error: TRAIN_DEFAULTS cluster.yaml: no such file\n")
+
+
+def test_what_is_no_mapping_is_said_of_the_defaults(train: Train, defaults: Path) -> None:
+    defaults.write_text("- a\n")
+    result = train("--config", DIGITS)
+    assert (result.code, result.err) == (2, f"error: the defaults {defaults}: not a mapping of keys to values\n")
 
 
 def test_a_runs_own_config_takes_no_defaults(train: Train, defaults: Path, tmp_path: Path) -> None:
