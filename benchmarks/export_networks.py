@@ -17,7 +17,7 @@ from torch.optim import AdamW
 from torchvision.transforms import v2
 
 from src.models.classifier import ClassifierModule
-from trainworks.cli.commands.export import RUN, Exported, compare, write
+from trainworks.cli.export import RUN, Exported, compare, write
 from trainworks.errors import RunFailure
 
 IMAGES = 2

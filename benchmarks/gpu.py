@@ -34,7 +34,7 @@ from benchmarks.data import MEAN, STD, floats
 from src.models.classifier import ClassifierModule
 from trainworks.callbacks.speed_monitor import _measure_peak
 from trainworks.cli.console import silence_noise
-from trainworks.cli.request import defaults
+from trainworks.cli.defaults import defaults
 from trainworks.datamodules.base import BaseDataModule
 from trainworks.datamodules.transforms.resident_normalize import resident
 from trainworks.runtime.precision import has_bf16

@@ -28,7 +28,7 @@ from trainworks.cli.console import silence_noise
 from trainworks.datamodules import VisionDataModule
 from trainworks.datamodules.randomness import seed_batch
 from trainworks.runs.checkpoint_io import DurableCheckpointIO
-from trainworks.runs.resume import read_start
+from trainworks.runs.continuing.checkpoint import read_start
 
 LOOP = {  # what is read of a training's counters
     "epoch_loop.state_dict": {"_batches_that_stepped": 1},

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator
 from functools import cache
 
-from trainworks.cli.command_line import COMMANDS, OPTIONS
+from trainworks.cli.command import command_names, commands_with, find_command
 from trainworks.lazy import public_names
 from trainworks.root import ROOT
 
@@ -132,7 +132,7 @@ def page() -> str:
     sections.append(("What a module may have", text, "Method or attribute", MAY_HAVE))
     text = "The README says what they do. Without a command train.py fits and then tests."
     sections.append(("Commands", text, "Command", _commands()))
-    text = "They are no part of the configuration. Any other `--key VALUE` changes the configuration."
+    text = "They are no part of the configuration. Any other `--key VALUE` changes the configuration, or is refused where none is taken."
     sections.append(("Options", text, "Option", _options()))
     sections.append(("Keys of a configuration", "At the top level; others are refused.", "Key", KEYS))
     text = "Tensors and plain data, which torch.load reads with `weights_only=True`."
@@ -148,17 +148,23 @@ def _section(title: str, text: str, column: str, rows: dict[str, str]) -> str:
 
 
 def _commands() -> dict[str, str]:
-    """Return the options that each command takes."""
-    takers = {name: [key for key, commands in OPTIONS.items() if name in commands] for name in COMMANDS}
-    return {name: ", ".join(f"`--{key}`" for key in keys) for name, keys in takers.items()}
+    """Return what each command does, and which options it takes."""
+    commands = {name: find_command(name) for name in command_names()}
+    takes = {name: ", ".join(f"`--{option.name}`" for option in item.options) for name, item in commands.items()}
+    return {name: f"{item.summary} {takes[name]}".strip() for name, item in commands.items()}
 
 
 def _options() -> dict[str, str]:
-    """Return what the help says of each option."""
-    body = _tree("trainworks.cli.help").body
-    tables = [node.value for node in body if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "HELP"]
-    texts = ast.literal_eval(tables[0])
-    return {f"--{name}": texts[name] for name in OPTIONS}
+    """Return what the help says of each option, by command where several commands have it."""
+    rows: dict[str, str] = {}
+    for name in command_names():
+        for option in find_command(name).options:
+            same = [other for other in command_names() if (found := find_command(other).option(option.name)) == option]
+            rows[f"--{option.name}"] = rows.get(f"--{option.name}", "")
+            if name == same[0]:
+                of = "" if same == commands_with(option.name) else f"{', '.join(same)}: "
+                rows[f"--{option.name}"] = "; ".join(filter(None, [rows[f"--{option.name}"], of + option.help]))
+    return rows
 
 
 @cache

@@ -75,10 +75,10 @@ def in_the_world(words: list[str]) -> list[str]:
     file = next((file for config, file in files.items() if config in words), "table.npz")
     words = [file if word == "FILE" else word for word in words]
     line = CommandLine.parse(words)
-    if line.command in (None, "fit", "repeat", "sweep") and not line.help and not line.print_config:
+    if line.name in (None, "fit", "repeat", "sweep") and line.help is None and not line.print_config:
         given = dict(zip(QUICK[::2], QUICK[1::2], strict=True))
         words += [word for key, value in given.items() for word in (key, value) if key not in words]
-    words += ["--latency", "false"] if line.command == "export" else []
+    words += ["--latency", "false"] if line.name == "export" else []
     if "configs/overlays/compile.yaml" in words:
         words += ["--callbacks.compile.backend", "eager"]
     return words

@@ -6,6 +6,7 @@ from trainworks.lazy import hand_out
 
 if TYPE_CHECKING:
     from trainworks.callbacks.activation_checkpointing import ActivationCheckpointing as ActivationCheckpointing
+    from trainworks.callbacks.batch_inspector import BatchInspector as BatchInspector
     from trainworks.callbacks.channels_last import ChannelsLast as ChannelsLast
     from trainworks.callbacks.compile import Compile as Compile
     from trainworks.callbacks.evaluation_figures import EvaluationFigures as EvaluationFigures

@@ -26,6 +26,16 @@ class InitFrom(Callback):
 
             self._report = load_weights(getattr(module, "net", module), self.path)
 
+    def before_data(self, trainer: Trainer, pl_module: LightningModule, begins: bool) -> None:
+        """Load as soon as the network is there, so that a wrong file is found before the data is read.
+
+        A training that does not begin but continues has its own weights, and the callback goes.
+        """
+        if begins:
+            self.load(pl_module)
+        else:
+            trainer.callbacks.remove(self)  # type: ignore[attr-defined]
+
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Load, if the command line has not done so before the data was read, and say what was loaded."""
         if stage == "fit":
@@ -33,16 +43,3 @@ class InitFrom(Callback):
             if self._report and trainer.is_global_zero:
                 print("\n".join(self._report))
             self._report = []
-
-
-def begin_with_trained_weights(trainer: Trainer, module: LightningModule, begins: bool) -> None:
-    """Load them as soon as the network is there, so that a wrong file is found before the data is read.
-
-    A training that does not begin but continues has its own weights, and the callback goes.
-    """
-    callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
-    for callback in [item for item in callbacks if isinstance(item, InitFrom)]:
-        if begins:
-            callback.load(module)
-        else:
-            callbacks.remove(callback)

@@ -1,23 +1,17 @@
 import os
-import random
 import shutil
 import time
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
-import torch.distributed as dist
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 
-from trainworks.models.base import BaseModule
+from trainworks.runs.continuing.state import KEY, complete_progress, exact_state, restore, with_moved_paths
 from trainworks.runs.files import replace
+from trainworks.runtime.devices import device_name
 from trainworks.runtime.signals import STOP, Stopped
-
-KEY = "exact"  # of what this callback adds to a checkpoint
-PROGRESS = ("ready", "started", "processed", "completed")
 
 
 class LastCheckpoint(Checkpoint):
@@ -69,9 +63,7 @@ class LastCheckpoint(Checkpoint):
 
             self._agreement = Agreement()
         if self._loaded is not None:
-            from trainworks.callbacks.helpers.continuation import go_on
-
-            go_on(trainer, self._loaded)
+            restore(trainer, self._loaded)
             self._loaded = None
         STOP.install()  # Lightning has just put its own handlers in place, which can hang under DDP (its issue 20806)
         STOP.deferred = True
@@ -117,26 +109,16 @@ class LastCheckpoint(Checkpoint):
         """Add what an exact continuation needs; this is called on every rank."""
         if self._point is None:  # another callback saves, at a point that is none of ours
             return
-        name, keys, *rest = np.random.get_state(legacy=True)
-        own: dict[str, Any] = {"python": random.getstate(), "numpy": (name, np.asarray(keys).tolist(), *rest)}
-        own["sums"] = pl_module.metric_state() if isinstance(pl_module, BaseModule) else None
-        ranks: list[Any] = [own]
-        if trainer.world_size > 1:
-            ranks = [None] * trainer.world_size
-            dist.all_gather_object(ranks, own, self._agreement.group)
-        metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
-        _complete(checkpoint["loops"]["fit_loop"], self._point)
-        checkpoint[KEY] = {"finished": self._point == "end", "ranks": ranks, "metrics": metrics}
-        checkpoint[KEY] |= {"folder": os.path.realpath(self.path.parent), "device": device_name(trainer)}
+        complete_progress(checkpoint["loops"]["fit_loop"], self._point)
+        group = None if self._agreement is None else self._agreement.group
+        checkpoint[KEY] = exact_state(trainer, self._point, self.path.parent, device_name(trainer), group)
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Keep what `on_train_start` needs; in a run that was moved, let the other callbacks find their files."""
         self._loaded = checkpoint.get(KEY)
         if self._loaded is not None:
-            from trainworks.callbacks.helpers.continuation import moved
-
             folders = self._loaded["folder"], os.path.realpath(self.path.parent)
-            checkpoint["callbacks"] = moved(checkpoint["callbacks"], *folders)
+            checkpoint["callbacks"] = with_moved_paths(checkpoint["callbacks"], *folders)
 
     def _save(self, trainer: Trainer, point: str) -> None:
         wanted, self._wanted = self._wanted, 0
@@ -168,20 +150,3 @@ class LastCheckpoint(Checkpoint):
                     except OSError:  # a file system without links
                         shutil.copyfile(newer, temporary)
                 replace(temporary, older)
-
-
-def device_name(trainer: Trainer) -> str:
-    """Return the kind of device that the trainer uses, such as cpu or the name of a GPU."""
-    device = trainer.strategy.root_device
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
-
-
-def _complete(loops: dict[str, Any], point: str) -> None:
-    """Let the counters say that everything begun is done, in place; the batch or epoch that begins is not counted."""
-    batches, epochs = loops["epoch_loop.batch_progress"], loops["epoch_progress"]
-    for counters in (batches,) if point == "batch" else (batches, epochs):
-        for part in ("total", "current"):
-            counters[part] |= dict.fromkeys(PROGRESS, counters[part]["processed"])
-    batches["is_last_batch"] = False
-    if point != "batch":
-        batches["current"] |= dict.fromkeys(PROGRESS, 0)

@@ -8,7 +8,8 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint, ProgressBar
 from tqdm import tqdm
 
-from trainworks.callbacks.helpers.batch import batch_size, loss_of, new_values
+from trainworks.callbacks.helpers.batch import batch_size, loss_of
+from trainworks.runtime.logged_metrics import logged_since
 
 
 class ProgressPrinter(ProgressBar):
@@ -89,7 +90,7 @@ class ProgressPrinter(ProgressBar):
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Keep the time of validations apart."""
         self._validating += time.perf_counter() - self._validation_start
-        logged = new_values(trainer.callback_metrics, self._before_validation)
+        logged = logged_since(self._before_validation, trainer.callback_metrics)
         self._scores = [] if trainer.sanity_checking else sorted(logged, key=lambda name: name.endswith("loss"))
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -159,7 +160,7 @@ class ProgressPrinter(ProgressBar):
         if self._epoch_start is None:
             return
         seconds, self._epoch_start = time.perf_counter() - self._epoch_start, None
-        metrics = sorted(new_values(self.trainer.callback_metrics, self._before).items(), key=_by_metric)
+        metrics = sorted(logged_since(self._before, self.trainer.callback_metrics).items(), key=_by_metric)
         columns = [f"{name} {value:.4f}" for name, value in metrics]
         before, self._best = self._best, _best_score(self.trainer)
         best = ["best"] if self._best is not before else []

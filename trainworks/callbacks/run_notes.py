@@ -10,7 +10,6 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from tensorboard.plugins.hparams.summary_v2 import hparams_pb
 from torch import Tensor
-from torch.utils.tensorboard.summary import hparams
 
 from trainworks.callbacks.helpers.batch import inputs_of
 from trainworks.callbacks.helpers.media import send_media, send_scalars, steps_so_far, writers
@@ -77,17 +76,6 @@ class RunNotes(Callback):
         score = (min if best.mode == "min" else max)(float(score) for score in scores)
         if trainer.is_global_zero:
             send_scalars(trainer, {f"best/{best.monitor}": score}, steps_so_far(trainer) - 1)
-
-
-def note_end(trainer: Trainer, success: bool) -> None:
-    """Show run.json as text, and in HParams how the run ended."""
-    text = (Path(trainer.default_root_dir) / "run.json").read_text(encoding="utf-8")
-    send_media(trainer, "run", f"```json\n{text}\n```", trainer.global_step)
-    for writer in writers(trainer):
-        if success:
-            *_, end = hparams({}, {})  # type: ignore[no-untyped-call]
-            writer._get_file_writer().add_summary(end)
-        writer.close()
 
 
 def _parameter_table(module: LightningModule) -> str:

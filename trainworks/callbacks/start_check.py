@@ -7,11 +7,11 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities.signature_utils import is_param_in_hook_signature
 from torch import Tensor
 
-from trainworks.callbacks.helpers.batch import new_values
 from trainworks.errors import RunFailure, UsageError, did_you_mean
 from trainworks.models.base import BaseModule
 from trainworks.models.checks import set_names
 from trainworks.runs.checkpoint_io import check_plain
+from trainworks.runtime.logged_metrics import logged_since
 
 
 class StartCheck(Callback):
@@ -77,7 +77,7 @@ class StartCheck(Callback):
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Note what validation logs, and look for a monitor that nothing was known of at the start."""
-        self.seen |= new_values(trainer.callback_metrics, self._before).keys()
+        self.seen |= logged_since(self._before, trainer.callback_metrics).keys()
         if trainer.state.fn == "fit" and not trainer.sanity_checking:
             self.adopt_monitor(self.seen)
             self._fresh, monitor = True, getattr(self.spare, "monitor", None)

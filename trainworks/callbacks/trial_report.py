@@ -14,13 +14,13 @@ class TrialReport(Callback):
     Args:
         storage: File or URL of the study, see `open_storage`.
         study: Name of the study.
-        trial_id: Number of the trial in its storage.
+        number: The trial's number in the study.
         metric: What is reported.
         pruner: Class path and arguments of what decides.
     """
 
-    def __init__(self, storage: str, study: str, trial_id: int, metric: str, pruner: dict[str, Any]) -> None:
-        self.storage, self.study, self.trial_id = storage, study, trial_id
+    def __init__(self, storage: str, study: str, number: int, metric: str, pruner: dict[str, Any]) -> None:
+        self.storage, self.study, self.number = storage, study, number
         self.metric, self.pruner = metric, pruner
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -41,8 +41,9 @@ class TrialReport(Callback):
         import optuna
 
         pruner = build(self.pruner, optuna.pruners.BasePruner, "pruner")
-        study = optuna.load_study(study_name=self.study, storage=open_storage(self.storage), pruner=pruner)
-        return optuna.trial.Trial(study, self.trial_id)
+        storage = open_storage(self.storage)
+        study = optuna.load_study(study_name=self.study, storage=storage, pruner=pruner)
+        return open_trial(study, storage, self.number)
 
 
 def open_storage(where: str) -> Any:
@@ -56,3 +57,12 @@ def open_storage(where: str) -> Any:
         # no connection is left open: a server has a hundred, an array may have more workers
         return optuna.storages.RDBStorage(where, engine_kwargs={"poolclass": NullPool})
     return optuna.storages.JournalStorage(JournalFileBackend(where))
+
+
+def open_trial(study: Any, storage: Any, number: int) -> Any:
+    """Return a trial that is there already, by its number in the study, to go on with it."""
+    import optuna
+
+    study_id = storage.get_study_id_from_name(study.study_name)
+    trial_id = storage.get_trial_id_from_study_id_trial_number(study_id, number)
+    return optuna.trial.Trial(study, trial_id)

@@ -3,112 +3,107 @@
 import re
 from dataclasses import dataclass, field
 
+from trainworks.cli.command import Command, commands_with, find_command
 from trainworks.errors import UsageError, did_you_mean
 from trainworks.root import example_command
 
-TRAINING, EVALUATING = (None, "fit"), ("validate", "test", "predict")
-TRYING = ("find_batch_size", "find_lr")  # commands whose trainings are thrown away
-WORDS = ("compare", "new", "add", "update")  # commands that take words without an option
-SERIES = ("repeat", "sweep", *WORDS)  # commands that do without a trainer of their own
-COMMANDS = ("fit", *EVALUATING, "check", *SERIES, "replay", *TRYING, "merge", "export", "schema")
-OPTIONS: dict[str, tuple[str | None, ...]] = {  # that are no part of the configuration, and the commands that take them
-    "run_name": (*TRAINING, *EVALUATING, "repeat", "sweep"),
-    "ckpt_path": (*EVALUATING, "merge", "export"),
-    "resume": (*TRAINING, "replay"),
-    "num_folds": ("repeat",),
-    "num_seeds": ("repeat", "sweep"),
-    "num_best": ("sweep",),
-    "sweep": ("sweep",),
-    **dict.fromkeys(("sort_by", "mode"), ("compare",)),
-    "batch": ("replay",),
-    "input": ("predict",),
-    "output": ("predict", "export", "compare", "schema"),
-    "calibrate": ("validate",),
-    **dict.fromkeys(("format", "latency"), ("export",)),
-    **dict.fromkeys(("task", "like"), ("new",)),
-    "from": ("add", "update"),
-    **dict.fromkeys(("top_k", "probabilities", "draw", "flip"), ("predict",)),
-}
-LEAST = {"num_folds": 2, "num_seeds": 2, "num_best": 1, "batch": 0, "top_k": 1}  # of the options that are numbers
-CHOICES = dict.fromkeys(("probabilities", "draw", "flip", "calibrate", "latency"), ("true", "false"))
-CHOICES |= {"format": ("onnx", "pt2"), "mode": ("min", "max")}
+TOP_LEVEL = (
+    "experiment",
+    "seed_everything",
+    "tf32",
+    "trainer",
+    "callbacks",
+    "model",
+    "data",
+)  # keys of a configuration
 
 
 @dataclass
 class CommandLine:
     """The words after `train.py`, sorted."""
 
-    command: str | None = None  # one of `COMMANDS`; None for fit and then test
+    typed: list[str]  # all of them
+    name: str | None  # of the command; None for fit and then test
+    command: Command
     files: list[str] = field(default_factory=list)  # of every --config, in order
-    options: dict[str, str] = field(default_factory=dict)  # every --key value that is one of `OPTIONS`
-    overrides: list[tuple[str, str]] = field(default_factory=list)  # every other one: changes of the configuration
-    help: list[str] = field(default_factory=list)  # that was asked for, as arguments of the parser
-    print_config: bool = False  # and stop
+    options: dict[str, str] = field(default_factory=dict)  # those of the command, by name
+    overrides: list[tuple[str, str]] = field(default_factory=list)  # keys of the configuration, and their new values
+    help: list[str] | None = None  # the key that help was asked for, and the class, if any; None if it was not
+    print_config: bool = False  # instead of carrying out the command
     words: list[str] = field(default_factory=list)  # without an option: runs to compare, what to make or to add
 
     @classmethod
-    def parse(cls, words: list[str]) -> "CommandLine":
-        """Sort the words."""
-        if not words:
+    def parse(cls, typed: list[str]) -> "CommandLine":
+        """Sort the words; what the command does not take is a UsageError."""
+        if not typed:
             raise UsageError(f"nothing to do; write {example_command()} (or --help)")
-        line, words = cls(), list(words)
-        if not words[0].startswith("-"):
-            line.command = words.pop(0)
-            if line.command not in COMMANDS:
-                near = did_you_mean(line.command, COMMANDS)
-                raise UsageError(f"unknown command '{line.command}'{near}; write one of {', '.join(COMMANDS)}")
-        while words:
-            line._take(words)
-        for key, text in line.options.items() if not line.help or line.files else ():
-            if line.command not in OPTIONS[key]:
-                takers = ", ".join(command for command in OPTIONS[key] if command)
-                how = "; a training goes on with --resume auto" if line.trains and key == "ckpt_path" else ""
-                raise UsageError(f"{line.command or 'fit'} takes no --{key}; it belongs to {takers}{how}")
-            if key in LEAST and (not text.isdigit() or int(text) < LEAST[key]):
-                raise UsageError(f"--{key} must be a number of at least {LEAST[key]}, got {text}")
-            if text not in CHOICES.get(key, (text,)):
-                raise UsageError(f"--{key} must be {' or '.join(CHOICES[key])}, got {text}")
-            if line.command == OPTIONS[key][0] == "predict" and "input" not in line.options:
-                raise UsageError(f"--{key} belongs to predict --input X, a file or folder to predict on")
+        name = None if typed[0].startswith("-") else typed[0]
+        line = cls(typed, name, find_command(name))
+        left = typed[len([name] if name else []) :]
+        while left:
+            line._take(left)
+        lacking = [option for option in line.command.options if option.required and option.name not in line.options]
+        if lacking and line.help is None:
+            wanted = lacking[0]
+            raise UsageError(f"{name} needs --{wanted.name} {wanted.value}: {wanted.help}")
         return line
 
     @property
     def trains(self) -> bool:
-        """Whether the command trains and keeps what it trained, from the start or on."""
-        return self.command in TRAINING
+        """Whether the command trains and keeps what it trained."""
+        return self.command.directory == "new"
 
     @property
     def evaluates(self) -> bool:
         """Whether the command runs a checkpoint over a part of the data."""
-        return self.command in EVALUATING
+        return self.command.directory == "evaluated"
 
     @property
     def numbers(self) -> dict[str, int]:
-        """The options that are numbers, by name."""
-        return {key: int(self.options[key]) for key in LEAST if key in self.options}
+        """The options that are whole numbers, by name."""
+        numbers = [option.name for option in self.command.options if option.minimum is not None]
+        return {name: int(self.options[name]) for name in numbers if name in self.options}
 
-    def _take(self, words: list[str]) -> None:
-        word = words.pop(0)
-        name, equals, value = word.partition("=")
-        if word in ("-h", "--help") or re.fullmatch(r"--[\w.]+\.help", name):
-            self.help = ["--help"] if word == "-h" else [word]
-            if "." in word and not equals and words and not words[0].startswith("-"):
-                self.help.append(words.pop(0))
-        elif self.command in WORDS and not word.startswith("-"):
+    def _take(self, left: list[str]) -> None:
+        """Sort the next word, with its value, out of those that are left."""
+        word = left.pop(0)
+        flag, equals, value = word.partition("=")
+        if word in ("-h", "--help") or re.fullmatch(r"--[\w.]+\.help", flag):
+            self.help = [flag.removeprefix("--").removesuffix("help").removesuffix(".").removeprefix("-h")]
+            if self.help != [""] and (equals or (left and not left[0].startswith("-"))):
+                self.help.append(value if equals else left.pop(0))
+        elif self.command.words and not word.startswith("-"):
             self.words.append(word)
         elif word == "--print_config":
             self.print_config = True
-        elif not re.fullmatch(r"-c|--[A-Za-z_][\w.]*\+?", name):
-            raise UsageError(
-                f"unexpected '{word}'; options are written --key value after the command, as in {example_command()}"
-            )
-        elif not equals and (not words or words[0].startswith("--")):
-            raise UsageError(f"{name} needs a value; write {name} VALUE")
+        elif not re.fullmatch(r"-c|--[A-Za-z_][\w.]*\+?", flag):
+            example = example_command()
+            raise UsageError(f"unexpected '{word}'; options are written --key value after the command, as in {example}")
+        elif not equals and (not left or left[0].startswith("--")):
+            raise UsageError(f"{flag} needs a value; write {flag} VALUE")
         else:
-            key, value = name.removeprefix("--"), value if equals else words.pop(0)
-            if key in ("-c", "config"):
-                self.files.append(value)
-            elif key in OPTIONS:
-                self.options[key] = value
-            else:
-                self.overrides.append((key, value))
+            self._set("config" if flag == "-c" else flag.removeprefix("--"), value if equals else left.pop(0))
+
+    def _set(self, key: str, value: str) -> None:
+        """Keep an option of the command or a key of the configuration; anything else is a UsageError."""
+        option, takes_config = self.command.option(key), self.command.needs != "words"
+        if key == "config" and (option or takes_config):
+            self.files.append(value)
+        elif option:
+            option.check(value)
+            self.options[key] = value
+        elif takes_config and ("." in key or key.removesuffix("+") in TOP_LEVEL or not commands_with(key)):
+            self.overrides.append((key, value))
+        else:
+            raise UsageError(self._refusal(key))
+
+    def _refusal(self, key: str) -> str:
+        """Say that the command takes no such option, and which it takes or which commands do."""
+        names = [option.name for option in self.command.options]
+        what = f"{self.name or 'fit'} takes no --{key}"
+        if near := did_you_mean(key, names, {name: f"--{name}" for name in names}):
+            return what + near
+        if takers := commands_with(key):
+            how = "; a training goes on with --resume auto" if self.trains and key == "ckpt_path" else ""
+            return f"{what}; it belongs to {', '.join(takers)}{how}"
+        return f"{what}; it takes {', '.join(f'--{name}' for name in names) or 'no options'}"

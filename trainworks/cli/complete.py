@@ -10,8 +10,8 @@ from typing import Any
 import argcomplete
 from argcomplete.completers import FilesCompleter
 
-from trainworks.cli.command_line import CHOICES, COMMANDS, OPTIONS
-from trainworks.cli.request import merged
+from trainworks.cli.command import all_options, command_names
+from trainworks.cli.defaults import merged
 from trainworks.errors import UsageError
 from trainworks.root import SCHEMA
 from trainworks.runs.yaml_files import flatten, load_file, short_key
@@ -25,12 +25,13 @@ def complete() -> None:
     """
     words = os.environ["COMP_LINE"].split()
     parser = ArgumentParser(add_help=False, allow_abbrev=False)
-    parser.add_argument("command", nargs="?", choices=COMMANDS)
+    parser.add_argument("command", nargs="?", choices=command_names())
     parser.add_argument("words", nargs="*").completer = FilesCompleter()  # type: ignore[attr-defined]
     files = parser.add_argument("--config", "-c", action="append")
     files.completer = FilesCompleter(("yaml",))  # type: ignore[attr-defined]
-    for name in OPTIONS:
-        parser.add_argument(f"--{name}", choices=CHOICES.get(name))
+    for name, option in all_options().items():
+        if name != "config":
+            parser.add_argument(f"--{name}", choices=option.choices or None)
     try:
         named = [after for word, after in itertools.pairwise(words) if word in ("--config", "-c")]
         config = merged([(path, load_file(path)) for path in named])

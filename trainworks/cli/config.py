@@ -70,17 +70,17 @@ def apply_overrides(config: Config, overrides: list[tuple[str, str]]) -> Config:
     return config
 
 
-def place(node: Any, directory: Path) -> None:
+def put_inside(directory: Path, node: Any) -> None:
     """Put the relative output folders of every class below `node` inside the run directory, in place."""
     if isinstance(node, list):
         for item in node:
-            place(item, directory)
+            put_inside(directory, item)
     elif hasattr(node, "items"):
         for key, value in list(node.items()):  # a Namespace lists its nested keys too, dotted
             if str(key).rpartition(".")[2] in PATH_KEYS and isinstance(value, str | os.PathLike):
                 node[key] = str(directory / value)
             else:
-                place(value, directory)
+                put_inside(directory, value)
 
 
 def left_to_data(config: Config) -> set[str]:
@@ -92,9 +92,9 @@ def left_to_data(config: Config) -> set[str]:
     return {name for name in DATA_REFERENCE.findall(str(config)) if stated.get(name) in (None, "null")}
 
 
-def state(config: Config, facts: Config) -> Config:
-    """Return `config` with arguments of the data set, and all references resolved."""
-    return resolve(merge(config, {"data": {"init_args": escape(facts)}}))
+def with_data(config: Config, arguments: Config) -> Config:
+    """Return a configuration with arguments of the data filled in, and all references resolved."""
+    return resolve(merge(config, {"data": {"init_args": escape(arguments)}}))
 
 
 def resolve(config: Config) -> Config:
@@ -175,8 +175,8 @@ def _child(node: Any, key: str, name: str) -> Any:
     return _opened(node, name)
 
 
-def _opened(node: Any, place: int | str) -> Any:
+def _opened(node: Any, key: int | str) -> Any:
     """Return what stands in a mapping or list; a class path alone becomes one that arguments can be added to."""
-    if isinstance(node[place], str):
-        node[place] = {"class_path": node[place]}
-    return node[place]
+    if isinstance(node[key], str):
+        node[key] = {"class_path": node[key]}
+    return node[key]

@@ -1,8 +1,9 @@
 """What a configuration leaves to the data: it refers to an argument of the data that it does not state."""
 
-from lightning.pytorch import LightningDataModule
+import yaml
+from lightning.pytorch import LightningDataModule, seed_everything
 
-from trainworks.cli.config import DATA_REFERENCE, left_to_data, state
+from trainworks.cli.config import DATA_REFERENCE, left_to_data, with_data
 from trainworks.cli.parser import Parser, mistakes_in_one_line, parse_config
 from trainworks.errors import UsageError
 from trainworks.runs.yaml_files import Config
@@ -13,11 +14,11 @@ def build_data(config: Config) -> LightningDataModule:
     if not config.get("data"):
         raise UsageError("data is required; write it in the configuration")
     names = left_to_data(config)
-    data = dict(state(config, dict.fromkeys(names))["data"])
-    unresolved = config["data"].get("init_args") or {}
-    waiting = {key for key, value in unresolved.items() if names & set(DATA_REFERENCE.findall(str(value)))}
-    data["init_args"] = {key: value for key, value in data["init_args"].items() if key not in waiting | names}
+    data = dict(with_data(config, dict.fromkeys(names))["data"])
+    left_out = names | _waiting_arguments(config, names)
+    data["init_args"] = {key: value for key, value in data["init_args"].items() if key not in left_out}
     parser = Parser()
+    parser.save_plain_hyperparameters(LightningDataModule, data)
     parser.add_subclass_arguments(LightningDataModule, "data")
     parsed = parse_config(parser, {"data": data})
     with mistakes_in_one_line():
@@ -26,17 +27,44 @@ def build_data(config: Config) -> LightningDataModule:
     return datamodule
 
 
-def fill_in(config: Config) -> Config:
-    """Read from the data what the configuration leaves to it, and resolve all references."""
+def fill_in(config: Config) -> tuple[Config, LightningDataModule | None]:
+    """Read from the data what the configuration leaves to it, and resolve all references.
+
+    Returns:
+        The whole configuration, and the datamodule that was asked, which knows the answers and has listed its samples;
+        None where nothing was left to the data, or the datamodule is not one that can be asked.
+    """
     if not (names := left_to_data(config)):
-        return config
+        return config, None
+    _seed(config)
     datamodule = build_data(config)
     with mistakes_in_one_line():
         facts = datamodule.facts() if hasattr(datamodule, "facts") else {}
     stated = {name: getattr(datamodule, name, None) for name in names - facts.keys()}  # by their own defaults
-    facts |= {name: value for name, value in stated.items() if isinstance(value, int | float | str)}
-    if unknown := sorted(names - facts.keys()):
+    found = facts | {name: value for name, value in stated.items() if isinstance(value, int | float | str)}
+    if unknown := sorted(names - found.keys()):
         kind = type(datamodule).__name__
         raise UsageError(f"data.{unknown[0]} is not set, and {kind} cannot tell it from the data; write a value for it")
     kept = {*names, "class_names"}  # which nothing has to refer to: their order is the network's
-    return state(config, {name: value for name, value in facts.items() if name in kept})
+    answers = {name: value for name, value in found.items() if name in kept}
+    whole = with_data(config, answers)
+    if not hasattr(datamodule, "facts"):
+        return whole, None
+    if waiting := _waiting_arguments(config, names):  # they are built from the answers, as all arguments are
+        answers |= {name: getattr(build_data(whole), name) for name in waiting}
+    for name, value in answers.items():
+        setattr(datamodule, name, value)
+    return whole, datamodule
+
+
+def _waiting_arguments(config: Config, names: set[str]) -> set[str]:
+    """Return the data's arguments that refer to others which only the data can tell, such as a transform's."""
+    arguments = config["data"].get("init_args") or {}
+    return {key for key, value in arguments.items() if names & set(DATA_REFERENCE.findall(str(value)))}
+
+
+def _seed(config: Config) -> None:
+    """Seed all generators as for the training: what the data draws when it is listed may be trained on."""
+    seed = yaml.safe_load(str(config.get("seed_everything")))
+    if isinstance(seed, int) and seed is not False and 0 <= seed < 2**32:
+        seed_everything(None if seed is True else seed, workers=True)

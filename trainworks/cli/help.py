@@ -1,57 +1,111 @@
-import contextlib
-import sys
-from typing import NoReturn
+"""What `--help` prints: what may be typed, and what the classes of a configuration take."""
 
-from lightning.pytorch.cli import LightningArgumentParser
+import inspect
+import re
+import textwrap
+from typing import Any
 
-import trainworks.callbacks
-import trainworks.datamodules
-import trainworks.models
-from trainworks.cli.request import defaults
-from trainworks.root import import_all, own_modules
-from trainworks.runs.yaml_files import Config
+from jsonargparse import ArgumentParser
 
-HELP = {
-    "run_name": "Name of the run; the time it began by default.",
-    "resume": "Continue a run: auto for the unfinished one of this name (or the newest), or its directory.",
-    "ckpt_path": "Checkpoint to evaluate, export or merge; of evaluation by default the best of the newest run.",
-    "calibrate": "validate: whether to fit a temperature and keep it in the checkpoint.",
-    "input": "predict: a folder, a file, a list in a .txt or .csv file, a table, or - for standard input.",
-    "output": "predict: a .csv or .parquet file; export: the file to write; schema: too; compare: a .csv or .md file.",
-    "top_k": "predict --input: so many of the likeliest classes.",
-    "probabilities": "predict --input: whether to write the probability of each class.",
-    "draw": "predict --input: whether to draw masks and boxes over their images.",
-    "flip": "predict --input: whether to take the mean over an image and its mirror image.",
-    "format": "export: onnx (default) or pt2.",
-    "latency": "export: whether to print how long a batch takes (default).",
-    "num_folds": "repeat: train on so many folds.",
-    "num_seeds": "repeat: train with so many seeds; sweep: train the best trials again with so many others.",
-    "num_best": "sweep: how many trials --num_seeds repeats, 3 by default.",
-    "sweep": "sweep: the file that says what to search.",
-    "sort_by": "compare: the metric that decides the order; what the best checkpoint monitors by default.",
-    "mode": "compare: whether min or max of it is best.",
-    "task": "new: the name of a new task, whose files are written out of those of --like.",
-    "like": "new: a task that there is, such as classifier.",
-    "from": "add, update: a clone of the template.",
-    "batch": "replay: the batch to look into, counted over all epochs from 0.",
-}
+from trainworks.cli.command import Command, command_names, find_command
+from trainworks.cli.command_line import CommandLine
+from trainworks.cli.config import apply_overrides
+from trainworks.cli.defaults import merged
+from trainworks.errors import UsageError
+from trainworks.runs.class_paths import import_path
+from trainworks.runs.yaml_files import Config, load_file
+
+USUAL = (  # options of the trainer
+    *("accelerator", "devices", "strategy", "precision", "max_epochs", "max_steps", "max_time", "limit_train_batches"),
+    *("check_val_every_n_epoch", "accumulate_grad_batches", "gradient_clip_val", "deterministic"),
+)
+ABOUT = "Train on a configuration. Every key of it can be typed too; class_path and init_args are left out then."
+MORE = (
+    ("--config FILE --help", "the keys of that file's model and data, and the usual options of the trainer"),
+    ("--trainer.help", "all options of the trainer"),
+    ("--config FILE --model.net.help", "what the class under a key takes, here that of model.net"),
+    ("--model.optimizer.help torch.optim.SGD", "what any class takes"),
+    ("COMMAND --help", "what a command takes"),
+)
+ARGUMENT = re.compile(r"(?m)^  (--[^\s,]+)(?: \S+)*(.*\n(?: {20,}.*\n?)*)")  # in the text that argparse writes
+WIDTH = 118  # characters of a line
 
 
-def print_help(parser: LightningArgumentParser, words: list[str], config: Config) -> NoReturn:
-    """Print the parser's help and, with a configuration, that of its model and data."""
-    for package in (trainworks.callbacks, trainworks.datamodules, trainworks.models):  # help lists what is loaded
-        for name in package.__all__:
-            getattr(package, name)
-    for line in import_all(own_modules()):
-        print(line)
-    for name, text in HELP.items():
-        parser.add_argument(f"--{name}", type=str | None, help=text)
-    stated = defaults()
-    shown = {f"trainer.{key}": value for key, value in stated["trainer"].items() if not isinstance(value, dict)}
-    parser.set_defaults({**shown, "seed_everything": stated["seed_everything"]})
-    chosen = {key: config.get(key) for key in ("model", "data")}
-    paths = {key: item.get("class_path") if isinstance(item, dict) else item for key, item in chosen.items()}
-    for request in (words, *([f"--{key}.help={path}"] for key, path in paths.items() if path)):
-        with contextlib.suppress(SystemExit):
-            parser.parse_args(request)
-    sys.exit(0)
+def print_help(line: CommandLine) -> int:
+    """Print what was asked for: all that may be typed, one command, or one class; return 0."""
+    key, *named = line.help or [""]
+    config = apply_overrides(merged([(path, load_file(path)) for path in line.files]), line.overrides)
+    if key:
+        print(_class_help(key, _class_of(key, config, *named)))
+        return 0
+    command, takes_config = line.command, line.command.needs != "words"
+    ending = "--config FILE [--config FILE ...] [--key value ...]" if takes_config else "[--option value ...]"
+    print(" ".join(filter(None, ["usage: python train.py", line.name or "[COMMAND]", command.words, ending])))
+    print(f"\n{command.summary if line.name else ABOUT}")
+    if takes_config and line.files:
+        print("\n" + _configuration_help(config))
+    print(_options_help(command))
+    if line.name is None:
+        commands = [("none", command.summary), *((name, find_command(name).summary) for name in command_names())]
+        print("\ncommands:\n" + "\n".join(_row(*item) for item in commands))
+    if takes_config:
+        print("\nmore:\n" + "\n".join(_row(*item) for item in MORE))
+    return 0
+
+
+def _configuration_help(config: Config) -> str:
+    """Explain the keys of a configuration's model and data, and the usual ones of the trainer; name its callbacks."""
+    parts = [_class_help(key, _class_of(key, config)) for key in ("model", "data") if config.get(key)]
+    parts.append(_class_help("trainer", _class_of("trainer", config), USUAL))
+    callbacks = {name: item for name, item in (config.get("callbacks") or {}).items() if item}
+    paths = {name: item.get("class_path") if isinstance(item, dict) else item for name, item in callbacks.items()}
+    rows = [_row(f"--callbacks.{name}.help", str(path)) for name, path in paths.items()]
+    return "\n\n".join([*parts, "\n".join(["callbacks:", *rows])])
+
+
+def _options_help(command: Command) -> str:
+    rows = [
+        _row(f"--{option.name} {'|'.join(option.choices) or option.value}", option.help) for option in command.options
+    ]
+    return "\noptions:\n" + "\n".join(rows) if rows else ""
+
+
+def _class_of(key: str, config: Config, name: str | None = None) -> Any:
+    """Return the class or function of a name, else the one that stands under a key; if there is none, a UsageError."""
+    if key == "trainer":
+        from lightning.pytorch import Trainer  # takes seconds, and is not needed for what a command takes
+
+        return Trainer
+    node: Any = config
+    for part in key.split("."):
+        node = node.get("init_args", node) if isinstance(node, dict) and part not in node else node
+        node = node.get(part) if isinstance(node, dict) else None
+    path = name or (node.get("class_path") if isinstance(node, dict) else node)
+    if (found := import_path(path)) is None:
+        what = f"there is no {path}" if path else "no class stands there"
+        raise UsageError(f"--{key}.help: {what}; write --{key}.help CLASS_PATH, or give the --config that states it")
+    return found
+
+
+def _class_help(key: str, found: Any, chosen: tuple[str, ...] = ()) -> str:
+    """Explain a class or function under a key, and its arguments, all or those that are chosen."""
+    parser = ArgumentParser(add_help=False, usage="")
+    if isinstance(found, type):
+        parser.add_class_arguments(found, key, fail_untyped=False)
+    else:
+        parser.add_function_arguments(found, key, fail_untyped=False)
+    rows = []
+    for flag, text in ARGUMENT.findall(parser.format_help()):
+        name = flag.removeprefix(f"--{key}.")
+        if name != flag and not flag.endswith(".help") and (not chosen or name in chosen):
+            text = re.sub(r",\s+known\s+subclasses:[^)]*", "", text)  # a long list
+            rows.append(_row(flag, " ".join(text.split())))
+    about = (inspect.getdoc(found) or "").partition("\n\n")[0].replace("\n", " ")
+    return "\n".join([f"--{key}: {found.__module__}.{found.__qualname__}", *([f"  {about}"] if about else []), *rows])
+
+
+def _row(name: str, text: str) -> str:
+    """Return a name and what it means, in two columns."""
+    lines = textwrap.wrap(text, WIDTH - 32) or [""]
+    first = f"  {name:<29} {lines.pop(0)}" if len(name) < 30 else f"  {name}"
+    return "\n".join([first, *(f"{'':<32}{line}" for line in lines)])

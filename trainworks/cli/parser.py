@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from lightning.pytorch.cli import LightningArgumentParser
+from lightning.pytorch.core.mixins.hparams_mixin import _given_hyperparameters_context
 from lightning.pytorch.utilities.exceptions import MisconfigurationException  # type: ignore[attr-defined]
 
 from trainworks.errors import UsageError
@@ -16,32 +17,34 @@ from trainworks.runs.yaml_files import Config
 
 # What a constructor, or the setup before the first batch, raises for a value that cannot be.
 MISTAKES = (ValueError, RuntimeError, AssertionError, OSError, ImportError, MisconfigurationException)
-BATCHES = {f"limit_{part}_batches" for part in ("train", "val", "test", "predict")}
-BATCHES |= {"overfit_batches", "val_check_interval"}
 
 
 class Parser(LightningArgumentParser):
     """Lightning's parser, with errors as one short message."""
 
-    def add_lightning_class_args(self, *args: Any, **kwargs: Any) -> list[str]:
-        """Let whole numbers of batches stay so, since 1.0 means all; typing may hand out float before int for both.
-
-        Data may be left out: a module can bring its own loaders.
-        """
-        kwargs |= {"required": False} if "data" in args else {}
-        added = super().add_lightning_class_args(*args, **kwargs)
-        for action in self._actions:
-            if action.dest.partition(".")[2] in BATCHES:
-                action._typehint = int | float | None  # type: ignore[attr-defined]
-        return added
-
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Raise UsageError, except where the parser only tries whether a value fits."""
         if not self.exit_on_error:
             super().error(message, ex)
-        from trainworks.cli.explain import shorten
+        from trainworks.cli.mistakes import shorten
 
         raise UsageError(shorten(message, getattr(self, "given", {})))
+
+    def save_plain_hyperparameters(self, base: type, described: Config) -> None:
+        """Let what a class saves as hyperparameters while it is built be its description, which is plain data.
+
+        Args:
+            base: LightningModule or LightningDataModule.
+            described: Class path and arguments of the one that will be built.
+        """
+        arguments = (described.get("init_args") or {}) | (described.get("dict_kwargs") or {})
+        saved = {"_class_path": described.get("class_path"), **arguments}
+
+        def build(class_type: type, *args: Any, **kwargs: Any) -> Any:
+            with _given_hyperparameters_context(saved, "lightning.pytorch.cli.instantiate_module"):
+                return class_type(*args, **kwargs)
+
+        self.add_instantiator(build, base, subclasses=True)
 
 
 @contextlib.contextmanager
@@ -56,7 +59,7 @@ def mistakes_in_one_line() -> Iterator[None]:
         file = Path(traceback.extract_tb(cause.__traceback__)[-1].filename)
         refused = isinstance(cause, TypeError) and {"lightning", "jsonargparse"} & {*file.parts}
         if refused or isinstance(cause, MISTAKES):
-            from trainworks.cli.explain import describe
+            from trainworks.cli.mistakes import describe
 
             raise UsageError(describe(cause)) from error
         raise cause from None

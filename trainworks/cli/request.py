@@ -1,21 +1,24 @@
 """One command with all it needs: the configuration and the run it is about. Nothing heavy is imported here."""
 
-import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from trainworks.cli.command_line import WORDS, CommandLine
-from trainworks.cli.config import apply_overrides, left_to_data, merge, resolve, state
+from trainworks.cli.command_line import CommandLine
+from trainworks.cli.config import apply_overrides, left_to_data, merge, resolve, with_data
+from trainworks.cli.defaults import defaults, experiment_of, log_root, merged, saved_by_run
 from trainworks.errors import UsageError, did_you_mean
-from trainworks.root import LIBRARY, ROOT, example_command
+from trainworks.root import example_command
+from trainworks.runs.continuing.settings import asks_for_more
+from trainworks.runs.files import is_checkpoint
+from trainworks.runs.find import newest_run, run_of_checkpoint, run_to_continue
 from trainworks.runs.run import Run
 from trainworks.runs.yaml_files import Config, escape, flatten, load_file, short_key
 from trainworks.runtime.launch import is_elastic, is_restart, job_name
 
-DEFAULTS_VARIABLE = "TRAIN_DEFAULTS"  # names another file than configs/defaults.yaml, as for a cluster
-SECTIONS = ("callbacks", "trainer")  # where nothing is written under one, nothing changes
 MONITOR = "callbacks.best.monitor"
-UNUSED = ("optimizer", "lr_scheduler", "ckpt_path", "weights_only")  # null in the files that LightningCLI writes
+Files = list[tuple[str, Config]]
 
 
 @dataclass
@@ -27,31 +30,33 @@ class Request:
     run: Run | None = None  # the one to evaluate or to continue
     ckpt_path: str | None = None  # to evaluate, or to continue from if it was named
     states_monitor: bool = False  # whether somebody chose what the best checkpoint monitors, not the defaults
+    callbacks: Sequence[dict[str, Any]] = ()  # class paths and arguments of those beside the configuration's
 
     @classmethod
     def build(cls, line: CommandLine) -> "Request":
         """Read and merge all files and overrides, and find the run where one is evaluated or continued."""
-        alone = line.help or (line.command == "check" and not line.overrides)  # what does without a configuration
-        if line.command in ("merge", "export", "schema", *WORDS) or (alone and not line.files):
+        if line.command.config_optional and not (line.files or line.overrides):
             return cls(line, {})
         files = [(path, load_file(path)) for path in line.files]
-        stated = [flatten(content) for path, content in files if not saved_by(Path(path))]
+        stated = [flatten(content) for path, content in files if not saved_by_run(Path(path))]
         keys = {short_key(key) for part in (*stated, dict(line.overrides)) for key in part}
         request = cls(line, {}, states_monitor=MONITOR in keys)
-        named = line.command == "replay" or line.options.get("resume", "auto") != "auto"
-        if not line.evaluates and not named:
+        if line.evaluates:
+            request._find_evaluated(files)
+        elif line.command.directory == "replayed" or line.options.get("resume", "auto") != "auto":
+            request._find_continued(files)
+        else:
             request._begin(files)
-        if line.evaluates or named or request.run is not None:
-            from trainworks.cli.existing import find_continued, find_evaluated, stop_if_finished
-
-            if line.evaluates:
-                find_evaluated(request, files)
-            elif named:
-                find_continued(request, files)
-            stop_if_finished(request)
         return request
 
-    def _begin(self, files: list[tuple[str, Config]]) -> None:
+    @property
+    def nothing_left(self) -> bool:
+        """Whether the run to continue is finished, and no longer training is asked for."""
+        if self.run is None or not self.line.trains or not self.run.is_finished:
+            return False
+        return not asks_for_more(load_file(str(self.run.directory / "config.yaml")), self.config)
+
+    def _begin(self, files: Files) -> None:
         """Set the configuration of a new run, or of the one that `--resume auto` finds."""
         if not files:
             raise UsageError(f"no --config given; write {example_command()}")
@@ -59,58 +64,51 @@ class Request:
         config.setdefault("experiment", escape(experiment_of(*files[0])))
         root = log_root(config)
         _check_classes(config)
-        self.config = resolved(config)
+        self.config = _resolved(config)
         asked = "resume" in self.line.options or is_restart()
         if self.line.trains and (asked or is_elastic()):  # torchrun counts the restarts of each node alone
-            from trainworks.runs.find import run_to_continue
-
             run = run_to_continue(root, config["experiment"], self.line.options.get("run_name"), job_name())
             self.run = run if asked or (run is not None and not run.is_finished) else None
 
+    def _find_continued(self, files: Files) -> None:
+        """Set the run of a directory, or of one checkpoint in it, and its configuration."""
+        path = Path(self.line.options.get("resume", ""))
+        self.run = run_of_checkpoint(str(path), "--resume") if is_checkpoint(path) else Run(path)
+        if not (self.run.directory / "config.yaml").is_file():
+            raise UsageError(f"--resume {path}: no run there; write its directory, or one of its checkpoints")
+        self.ckpt_path = str(path) if is_checkpoint(path) else None
+        self.config = self._config_of_run(self.run, files)
 
-def log_root(config: Config) -> str:
-    """Return the folder that holds all experiments."""
-    trainer = config.get("trainer")
-    root = trainer.get("default_root_dir") if isinstance(trainer, dict) else None
-    if root is None and isinstance(trainer, dict):  # as LightningCLI writes it
-        root = defaults()["trainer"]["default_root_dir"]
-    if not isinstance(root, str):
-        got = f"got {root!r} from trainer: {trainer!r:.60}"
-        raise UsageError(f"trainer.default_root_dir must be a folder's name, {got}")
-    return root
+    def _find_evaluated(self, files: Files) -> None:
+        """Find the checkpoint to evaluate, named or else the best of a run, and the configuration of its run."""
+        options, overrides = self.line.options, dict(self.line.overrides)
+        if "ckpt_path" in options:
+            run = run_of_checkpoint(options["ckpt_path"])
+        elif not files:
+            raise UsageError("nothing to evaluate; give --config (its newest run is taken) or --ckpt_path")
+        elif saved_by_run(Path(files[0][0])) and "run_name" not in options:
+            run = Run(Path(files[0][0]).parent)
+            run = run if is_checkpoint(run.best_checkpoint) else run_of_checkpoint(str(run.best_checkpoint))
+        else:
+            root = overrides.get("trainer.default_root_dir", log_root(merged(files)))
+            run = newest_run(root, overrides.get("experiment", experiment_of(*files[0])), options.get("run_name"))
+        self.run, self.ckpt_path = run, options.get("ckpt_path", str(run.best_checkpoint))
+        self.config = self._config_of_run(run, files)
 
-
-def own_defaults() -> tuple[Path, Config]:
-    """Return the file of the project's own defaults and its content, empty where there is none and nobody named it."""
-    named, path = os.environ.get(DEFAULTS_VARIABLE), ROOT / "configs" / "defaults.yaml"
-    if named is not None:
-        return Path(named), load_file(named, DEFAULTS_VARIABLE, may_be_empty=True)
-    return path, load_file(str(path), "the defaults", may_be_empty=True) if path.exists() else {}
-
-
-def defaults() -> Config:
-    """Return the library's defaults with the project's own laid over them."""
-    return _laid_over(load_file(str(LIBRARY / "defaults.yaml")), own_defaults()[1])
-
-
-def _laid_over(config: Config, content: Config) -> Config:
-    stated = {key: value for key, value in content.items() if value is not None or key not in SECTIONS}
-    return merge(config, stated)
-
-
-def merged(files: list[tuple[str, Config]]) -> Config:
-    """Return the defaults with all files laid over them; the whole configuration of a run needs no defaults."""
-    config = {} if files and saved_by(Path(files[0][0])) else defaults()
-    for _, content in files:
-        config = _laid_over(config, content)
-    return {key: value for key, value in config.items() if value is not None or key not in UNUSED}
+    def _config_of_run(self, run: Run, files: Files) -> Config:
+        """Return a run's own configuration with what was typed laid over; its experiment's file is in it already."""
+        config = load_file(str(run.directory / "config.yaml"))
+        experiment = config.get("experiment")
+        for path, content in files:
+            config = config if escape(experiment_of(path, content)) == experiment else merge(config, content)
+        return _resolved(apply_overrides(config, self.line.overrides) | {"experiment": experiment})
 
 
-def resolved(config: Config) -> Config:
+def _resolved(config: Config) -> Config:
     """Resolve all references, or, if some lead to what only the data can tell, see that the others lead somewhere."""
     if not (names := left_to_data(config)):
         return resolve(config)
-    state(config, dict.fromkeys(names))
+    with_data(config, dict.fromkeys(names))
     return config
 
 
@@ -124,13 +122,3 @@ def _check_classes(config: Config) -> None:
         if isinstance(item, dict) and "class_path" not in item:
             near = did_you_mean(name, defaults()["callbacks"])
             raise UsageError(f"callbacks.{name} has no class_path{near}; write the class_path of a Callback")
-
-
-def saved_by(path: Path) -> bool:
-    """Whether a file is the whole configuration that a run saved."""
-    return path.name == "config.yaml" and (path.parent / "run.json").is_file()
-
-
-def experiment_of(path: str, content: Config) -> str:
-    """Return the name of a configuration file's experiment."""
-    return str(content.get("experiment", Path(path).stem))

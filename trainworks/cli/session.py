@@ -1,132 +1,153 @@
-"""One command from start to end: build, run directory's records, command, exit code."""
+"""One command with a trainer from start to end: run directory, build, records, command, exit code."""
 
 import contextlib
-import errno
-import gc
 import os
-import shutil
-import sys
+import tempfile
 import time
-from importlib import import_module
-from typing import Any
+from collections.abc import Iterator
+from pathlib import Path
 
 import torch
 
-from trainworks.callbacks.last_checkpoint import device_name
-from trainworks.callbacks.run_notes import note_end
-from trainworks.cli.builder import CLI
-from trainworks.cli.command_line import TRYING
-from trainworks.cli.commands.evaluate import evaluate
-from trainworks.cli.commands.fit import fit_and_test
-from trainworks.cli.console import captured, copied_to, silence_noise
+from trainworks.cli.builder import Session, build_session, seed
+from trainworks.cli.configuration import Configuration
+from trainworks.cli.console import captured, copied_to
+from trainworks.cli.defaults import log_root, own_defaults
 from trainworks.cli.facts import fill_in
-from trainworks.cli.report import closing, headline
+from trainworks.cli.process import settled_process
+from trainworks.cli.report import closing, headline, log_end
 from trainworks.cli.request import Request
-from trainworks.errors import RunFailure
-from trainworks.runs.run import NAME_VARIABLE
+from trainworks.runs.continuing.checkpoint import Start, find_start, read_start
+from trainworks.runs.continuing.settings import LENGTHS, check_settings
+from trainworks.runs.run import NAME_VARIABLE, Run
+from trainworks.runs.yaml_files import load_file
 from trainworks.runtime.cores import allowed_cores
-from trainworks.runtime.launch import is_main_process
-from trainworks.runtime.memory import keep_freed_memory
+from trainworks.runtime.devices import device_name
+from trainworks.runtime.garbage import collect_from_now
+from trainworks.runtime.launch import is_main_process, job_name
 from trainworks.runtime.signals import STOP, Stopped
-from trainworks.runtime.threads import limited_threads, usual_threads
 
 
-def run(request: Request, start: float) -> int:
-    """Build and run what was asked for, and keep the run directory's records; `start` is the process's, since 1970.
+def run_session(request: Request, start: float) -> int:
+    """Build what was asked for, carry out the command, and keep the records of its run directory.
 
-    The exit code is 0, 1 for a failure, 2 for a mistake, 128 + the signal's number if one stopped the run. A wrong
-    configuration is a UsageError, before a run directory exists.
+    Args:
+        request: The command.
+        start: When it began, in seconds since 1970.
+
+    Returns:
+        0, 1 for a failure, 2 for a mistake, 128 + the signal's number if one stopped the run.
+
+    Raises:
+        UsageError: If the configuration is wrong; no run directory is left then.
     """
-    silence_noise()
-    keep_freed_memory()
-    command = request.line.command
-    with limited_threads(usual_threads()):
-        try:
-            if command in ("check", "merge", "export", "schema") and not request.line.help:  # which make no run
-                _collect_garbage()
-                return _function_of(command)(request)
-            with STOP.installed():
-                return _build_and_run(request, start)
-        except Stopped as stopped:  # while it was built: nothing is lost
-            return stopped.exit_code
-        except RunFailure as failure:
-            print(f"error: {failure}", file=sys.stderr)
-            return 1
-        except OSError as error:
-            if error.errno != errno.ENOSPC:
-                raise
-            print("error: no space left on the disk; make room and start again", file=sys.stderr)
-            return 1
-
-
-def _build_and_run(request: Request, start: float) -> int:
-    line = request.line
-    with captured() as tees, contextlib.ExitStack() as stack:
-        if not line.help:
-            request.config = fill_in(request.config)
-        cli = CLI(request)
-        _collect_garbage()
-        stack.callback(cli.run.unlock)
+    with settled_process(), STOP.installed(), captured() as tees, contextlib.ExitStack() as stack:
+        config, datamodule = fill_in(request.config)
+        configuration = Configuration(config, request.line)
+        if request.line.print_config:
+            print(configuration.text, end="")
+            return 0
+        seed(configuration)
+        run = stack.enter_context(run_directory(request))
         stack.callback(_leave_process_group)
-        if line.command in TRYING:
-            stack.callback(shutil.rmtree, cli.run.directory, ignore_errors=True)
-        if not is_main_process() or line.command in TRYING:
-            status, _ = _guarded(cli)
-            if status and not is_main_process() and NAME_VARIABLE in os.environ:
-                from trainworks.cli.explain import outlast
-
-                _leave_process_group()  # so the others learn of it
-                outlast(os.getppid())
-            return status
-        if request.run is None:
-            (cli.run.directory / "config.yaml").write_text(cli.config_text, encoding="utf-8")
-            counts = {name: getattr(cli.trainer, name) for name in ("num_devices", "num_nodes")}
-            cli.run.start(start, {"cores": allowed_cores(), "accelerator": device_name(cli.trainer), **counts})
-        elif line.trains:
-            cli.run.start_again(start, str(cli.start.path) if cli.start.path else None)
-        stack.enter_context(copied_to(cli.run.directory / "train.log", tees))
-        print(headline(cli))
-        status, error = _guarded(cli)
-        if line.trains:
-            cli.run.finish(status, error, cli.metrics, cli.best_score)
-            note_end(cli.trainer, status == 0)
-        elif line.evaluates:
-            cli.run.add_evaluation(start, str(request.ckpt_path), status, cli.metrics)
-        if status == 0 and line.command != "replay":
-            print(closing(cli, time.time() - start))
+        begin, remarks, extends = _continuation(request, configuration, run)
+        session = build_session(request, configuration, run, begin, extends, datamodule)
+        collect_from_now()
+        if not is_main_process() or request.line.command.directory == "temporary":
+            return _follow(session)
+        _record_start(session, start)
+        stack.enter_context(copied_to(run.directory / "train.log", tees))
+        print(headline(session, remarks))
+        status, error = _guarded(session)
+        _record_end(session, start, status, error)
+        if status == 0 and request.line.command.directory != "replayed":
+            print(closing(session, time.time() - start))
         return status
 
 
-def _guarded(cli: CLI) -> tuple[int, str | None]:
-    """Run the command and turn what goes wrong into an exit code and a message."""
-    command = cli.request.line.command
+@contextlib.contextmanager
+def run_directory(request: Request) -> Iterator[Run]:
+    """Hold the directory that a command writes into; a new one goes again if nothing was recorded in it."""
+    if request.line.command.directory == "temporary":  # what is written is of no use to anybody
+        with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+            yield Run(Path(folder))
+        return
+    is_main = is_main_process()
+    if (run := request.run) is None:
+        name = request.config["experiment"], request.line.options.get("run_name"), job_name()
+        run = Run.create(log_root(request.config), *name, makes=is_main)
+    elif is_main:
+        run.lock()
     try:
-        if command is None:
-            fit_and_test(cli)
-        elif cli.request.line.evaluates:
-            evaluate(cli, command, cli.request.ckpt_path)
-        else:
-            _function_of(command)(cli)
+        yield run
+    finally:
+        if is_main and request.run is None and not run.is_recorded:
+            run.discard()
+        run.unlock()
+
+
+def _continuation(request: Request, configuration: Configuration, run: Run) -> tuple[Start, list[str], bool]:
+    """Return where a run continues, remarks on changed settings, and whether it shall train for longer than before."""
+    if request.run is None or request.line.evaluates:
+        return Start(), [], False
+    remarks, extends = list[str](), False
+    if request.line.trains:
+        stored = load_file(str(run.directory / "config.yaml"))
+        remarks = check_settings(stored, configuration.content, own_defaults())
+        extends = any(stored["trainer"][name] != configuration.parsed.trainer[name] for name in LENGTHS)
+    if request.ckpt_path:
+        return read_start(Path(request.ckpt_path)), remarks, extends
+    keeps_last = configuration.parsed.callbacks.get("last") is not None
+    return find_start(run.directory / "checkpoints", keeps_last), remarks, extends
+
+
+def _follow(session: Session) -> int:
+    """Carry out the command without records, as processes beside the main one do, and trials that nobody keeps."""
+    status, _ = _guarded(session)
+    if status and not is_main_process() and NAME_VARIABLE in os.environ:
+        from trainworks.cli.failure import outlast
+
+        _leave_process_group()  # so the others learn of it
+        outlast(os.getppid())
+    return status
+
+
+def _record_start(session: Session, start: float) -> None:
+    """Write into the run directory what the run is, or that it continues."""
+    request, run, trainer = session.request, session.run, session.trainer
+    if request.run is None:
+        (run.directory / "config.yaml").write_text(session.configuration.text, encoding="utf-8")
+        counts = {name: getattr(trainer, name) for name in ("num_devices", "num_nodes")}
+        hardware = {"cores": allowed_cores(), "accelerator": device_name(trainer), **counts}
+        run.start(start, request.line.typed, hardware)
+    elif request.line.trains:
+        run.start_again(start, request.line.typed, str(session.start.path) if session.start.path else None)
+
+
+def _record_end(session: Session, start: float, status: int, error: str | None) -> None:
+    """Write into the run directory what came of the command."""
+    line, run = session.request.line, session.run
+    if line.trains:
+        run.finish(status, error, session.metrics, session.best_score)
+        log_end(session.trainer, status == 0)
+    elif line.evaluates:
+        run.add_evaluation(start, line.typed, str(session.request.ckpt_path), status, session.metrics)
+
+
+def _guarded(session: Session) -> tuple[int, str | None]:
+    """Carry out the command and turn what goes wrong into an exit code and a message."""
+    line = session.request.line
+    try:
+        line.command.run(session)
         return 0, None
     except BaseException as error:
-        from trainworks.cli.explain import explain, say_stopped
+        from trainworks.cli.failure import explain, say_stopped
 
         with contextlib.suppress(Exception):  # of a validation Lightning ends the workers, not those of the training
-            cli.trainer.fit_loop.teardown()
+            session.trainer.fit_loop.teardown()
         if isinstance(error, Stopped):
-            return say_stopped(error, cli.run.directory if cli.request.line.trains else None), str(error)
-        return explain(error, cli, _in_group())
-
-
-def _function_of(command: str) -> Any:
-    """Return the function of a command that few runs need; both have its name."""
-    return getattr(import_module(f"trainworks.cli.commands.{command}"), command)
-
-
-def _collect_garbage() -> None:
-    """Look for garbage from now on, which train.py had stopped, but not in what is there already: that stays."""
-    gc.freeze()
-    gc.enable()
+            return say_stopped(error, session.run.directory if line.trains else None), str(error)
+        return explain(error, session, _in_group())
 
 
 def _leave_process_group() -> None:

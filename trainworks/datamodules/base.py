@@ -69,6 +69,7 @@ class BaseDataModule(InputReader, LightningDataModule):
     def __post_init__(self) -> None:
         super().__init__()
         self.splits: dict[str, Dataset[Any]] = {}
+        self._listed: dict[str, Dataset[Any]] | None = None  # what `load_splits` returned, once `facts` has called it
         self._resident: dict[bool, list[nn.Module]] = {}  # transforms with their numbers on the device, once made
         self.wanted: set[str] = set()  # arguments that the configuration wants to be told; see trainworks/cli/facts.py
         self._seed = int(os.environ.get("PL_GLOBAL_SEED", "0"))  # that of seed_everything
@@ -96,7 +97,8 @@ class BaseDataModule(InputReader, LightningDataModule):
 
     def facts(self) -> dict[str, Any]:
         """Return arguments that may be left out and are then read from the data: name and value."""
-        splits = self.divide(self.load_splits())
+        self._listed = self.load_splits()
+        splits = self.divide(self._listed)
         if "train" not in splits:
             raise UsageError(f"the data has no train split; it has {', '.join(splits)}")
         return self.facts_of(splits["train"])
@@ -116,7 +118,8 @@ class BaseDataModule(InputReader, LightningDataModule):
         """Load and divide the data, once."""
         if self.splits:
             return
-        self.splits = self.divide(self.serve(self.load_splits()))
+        listed = self.load_splits() if self._listed is None else self._listed
+        self.splits, self._listed = self.divide(self.serve(listed)), None
         if "train" in self.splits:
             self.class_names = self.class_names or names_of(self.splits["train"])
         check_splits(self.splits, self.num_classes, 1 if self.trainer is None else self.trainer.world_size)

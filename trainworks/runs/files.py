@@ -62,3 +62,8 @@ def sync_folder(folder: Path) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+def shown_path(path: str | Path) -> str:
+    """Shorten a path below the current folder, so that it can be copied into the next command."""
+    return os.path.relpath(path) if Path(path).is_relative_to(Path.cwd()) else str(path)

@@ -9,7 +9,6 @@ import platform
 import shlex
 import shutil
 import subprocess
-import sys
 import time
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,7 +24,7 @@ from trainworks.runs.files import is_checkpoint
 PACKAGES = ("torch", "torchvision", "lightning", "torchmetrics", "jsonargparse", "numpy")
 RUNNING = {"end": None, "exit_status": None, "error": None}  # what is known at the end
 NAME_VARIABLE = "TRAIN_RUN_NAME"  # tells the processes that rank 0 starts which run they belong to
-TRIAL_VARIABLE = "TRAIN_TRIAL"  # tells a training that it is a trial: the callbacks that it gets, as JSON
+TRIAL_VARIABLE = "TRAIN_TRIAL"  # tells processes of a trial which callbacks it gets, as JSON
 
 
 class Run:
@@ -73,6 +72,11 @@ class Run:
     def started(self) -> str:
         """When the run began, as ISO 8601 text in UTC; the folder's own time if run.json cannot tell."""
         return self.read().get("start") or _iso(self.directory.stat().st_mtime)
+
+    @property
+    def is_recorded(self) -> bool:
+        """Whether it was begun to write down what the run is."""
+        return (self.directory / "run.json").is_file()
 
     @property
     def is_finished(self) -> bool:
@@ -123,18 +127,18 @@ class Run:
         temporary.write_text(json.dumps(_finite(content), indent=2, allow_nan=False) + "\n", encoding="utf-8")
         os.replace(temporary, self.directory / "run.json")
 
-    def start(self, start: float, hardware: dict[str, Any]) -> None:
-        """Write run.json as it stands when the run begins."""
+    def start(self, start: float, typed: list[str], hardware: dict[str, Any]) -> None:
+        """Write run.json as it stands when the run begins; `typed` are the words after train.py."""
         versions = {"python": platform.python_version(), **{p: importlib.metadata.version(p) for p in PACKAGES}}
         versions["trainworks"] = __version__
-        content = {"command": shlex.join(sys.argv), "git": _git(), "versions": versions}
+        content = {"command": _command(typed), "git": _git(), "versions": versions}
         content["hardware"] = {"platform": platform.platform(), "cpus": os.cpu_count(), **hardware}
         self.write(content | {"start": _iso(start), **RUNNING, "metrics": {}, "best": {}})
 
-    def start_again(self, start: float, checkpoint: str | None) -> None:
+    def start_again(self, start: float, typed: list[str], checkpoint: str | None) -> None:
         """Note in run.json that the run continues."""
         content = self.read()
-        entry = {"command": shlex.join(sys.argv), "git": _git(), "checkpoint": checkpoint, "start": _iso(start)}
+        entry = {"command": _command(typed), "git": _git(), "checkpoint": checkpoint, "start": _iso(start)}
         self.write(content | RUNNING | {"resumed": [*content.get("resumed", []), entry]})
 
     def keep_threads(self, number: int) -> None:
@@ -149,13 +153,19 @@ class Run:
         content["metrics"] |= metrics
         self.write(content | {"end": _iso(time.time()), "exit_status": exit_status, "error": error})
 
-    def add_evaluation(self, start: float, checkpoint: str, exit_status: int, metrics: dict[str, float]) -> None:
+    def add_evaluation(
+        self, start: float, typed: list[str], checkpoint: str, exit_status: int, metrics: dict[str, float]
+    ) -> None:
         """Append an evaluation to run.json and take over its metrics."""
         content = self.read()
         content["metrics"] = content.get("metrics", {}) | metrics
-        entry: dict[str, Any] = {"command": shlex.join(sys.argv), "checkpoint": checkpoint, "start": _iso(start)}
+        entry: dict[str, Any] = {"command": _command(typed), "checkpoint": checkpoint, "start": _iso(start)}
         entry |= {"end": _iso(time.time()), "exit_status": exit_status, "metrics": metrics}
         self.write(content | {"evaluations": [*content.get("evaluations", []), entry]})
+
+
+def _command(typed: list[str]) -> str:
+    return shlex.join(["train.py", *typed])
 
 
 def _iso(seconds: float) -> str:

@@ -16,3 +16,7 @@ def settle_strategy(trainer: Trainer, module: LightningModule, sync_batchnorm: b
     if sync_batchnorm and not works and any(isinstance(layer, _BatchNorm) for layer in module.modules()):
         got = f"{type(strategy).__name__} on {strategy.root_device.type}"
         raise UsageError(f"trainer.sync_batchnorm needs GPUs and the strategy ddp, got {got}; leave it false")
+
+
+def check_start_method(strategy: object) -> None:
+    """Temporary."""

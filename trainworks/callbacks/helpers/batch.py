@@ -31,16 +31,6 @@ def loss_of(outputs: Any) -> Tensor | None:
     return loss.detach().reshape(()) if isinstance(loss, Tensor) and loss.numel() == 1 else None
 
 
-def new_values(metrics: Mapping[str, Tensor], before: Mapping[str, Tensor]) -> dict[str, float]:
-    """Return the `callback_metrics` computed since `before`, a copy from when the round began; older ones stay in them.
-
-    Values of single steps are left out, and the second name that Lightning gives to means that it logs for steps too.
-    """
-    new = {name: value for name, value in metrics.items() if before.get(name) is not value}
-    twice = {name for name in new if name.removesuffix("_epoch") in new and name.endswith("_epoch")}
-    return {name: float(value) for name, value in new.items() if name not in twice and not name.endswith("_step")}
-
-
 def networks_of(callback: Callback, module: nn.Module) -> list[nn.Module]:
     """Return the networks of a module: its `net`, or else whatever in it has parameters."""
     net = getattr(module, "net", None)

@@ -1,17 +1,14 @@
-"""python train.py find_batch_size --config C: how many samples fit into memory at once."""
-
 from typing import Any
 
-from lightning.pytorch.tuner.tuning import Tuner
-
-from trainworks.cli.builder import CLI
+from trainworks.cli.command import Command
 from trainworks.errors import UsageError
 
 
-def find_batch_size(cli: CLI) -> None:
+def find_batch_size(session: Any) -> None:
     """Try larger and larger batches with Lightning's tuner, and print how to keep the one that the config asks for."""
-    trainer, module = cli.trainer, cli.model
-    datamodule: Any = cli.datamodule
+    from lightning.pytorch.tuner.tuning import Tuner
+
+    trainer, module, datamodule = session.trainer, session.model, session.datamodule
     if not isinstance(getattr(datamodule, "batch_size", None), int):
         kind = type(module if datamodule is None else datamodule).__name__
         raise UsageError(f"find_batch_size needs data with an attribute batch_size, which {kind} has not")
@@ -26,3 +23,11 @@ def find_batch_size(cli: CLI) -> None:
         print(f"the batch of {wanted} fits as it is")
     else:
         print(f"for batches of {wanted}: --data.batch_size {size} --trainer.accumulate_grad_batches {wanted // size}")
+
+
+COMMAND = Command(
+    find_batch_size,
+    "Find how many samples fit into memory at once.",
+    needs="trainer",
+    directory="temporary",
+)

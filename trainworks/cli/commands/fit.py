@@ -1,35 +1,48 @@
-"""python train.py [fit] --config C: train, and without the word fit then test the best weights."""
+from dataclasses import replace
+from typing import Any
 
-from lightning.pytorch.loggers import TensorBoardLogger
-
-from trainworks.callbacks.helpers.batch import new_values
-from trainworks.cli.builder import CLI
-from trainworks.cli.commands.evaluate import NothingToDo, evaluate
+from trainworks.cli.command import Command, Option
 
 
-def fit(cli: CLI) -> None:
-    """Train, from the start or on, and keep what was logged in `cli.metrics` and `cli.results`."""
-    trainer, start = cli.trainer, cli.start
-    loggers = [logger for logger in trainer.loggers if isinstance(logger, TensorBoardLogger)]
+def fit(session: Any) -> None:
+    """Train, from the start or on, and keep what was logged in `session.metrics` and `session.results`."""
+    from trainworks.runs.continuing.trainer import continue_training
+    from trainworks.runtime.logged_metrics import logged_since
+
+    trainer, start = session.trainer, session.start
     if start.path is not None:
-        trainer.num_sanity_val_steps = 0
-        cli.start_check.adopt_monitor(start.metrics)  # the state of the best checkpoint goes by its name
-    if cli.request.run is not None:
-        trainer.should_stop = start.finished and not cli.extends  # only the test was missing
-        for logger in loggers:  # steps that are done again would else be shown twice
-            logger._kwargs["purge_step"] = start.step
-    trainer.fit(cli.model, cli.datamodule, ckpt_path=start.path, weights_only=True)
-    for logger in loggers:
-        logger._kwargs.pop("purge_step", None)
-    trained = new_values(trainer.callback_metrics, {})
-    cli.metrics |= start.metrics | trained
-    cli.results = {name: value for name, value in trained.items() if name in cli.start_check.seen} or trained
+        session.start_check.adopt_monitor(start.metrics)  # the state of the best checkpoint goes by its name
+    if session.request.run is not None:
+        continue_training(trainer, start, session.extends)
+    trainer.fit(session.model, session.datamodule, ckpt_path=start.path, weights_only=True)
+    trained = logged_since({}, trainer.callback_metrics)
+    session.metrics |= start.metrics | trained
+    session.results = {name: value for name, value in trained.items() if name in session.start_check.seen} or trained
 
 
-def fit_and_test(cli: CLI) -> None:
+def fit_and_test(session: Any) -> None:
     """Train, then test the best weights, or the last where none were kept, if there is a test."""
-    fit(cli)
+    from trainworks.cli.evaluation import NothingToDo, evaluate
+
+    fit(session)
     try:
-        evaluate(cli, "test", cli.best_path)
+        evaluate(session, "test", session.best_path)
     except NothingToDo as nothing:
         print(f"{nothing}: nothing is tested")
+
+
+COMMAND = Command(
+    fit,
+    "Train, and test nothing.",
+    needs="trainer",
+    directory="new",
+    options=(
+        Option("run_name", "name of the run; the time at which it begins by default"),
+        Option(
+            "resume",
+            "continue a run: auto for the unfinished one of this name (or the newest), or its directory",
+            "RUN",
+        ),
+    ),
+)
+FIT_AND_TEST = replace(COMMAND, run=fit_and_test, summary="Train, then test the best checkpoint.")

@@ -1,96 +1,36 @@
-"""python train.py replay --resume RUN --batch N: repeat a run up to one batch, and say what in it is not finite."""
-
-from functools import partial
 from typing import Any
 
-import torch
-from lightning.pytorch import Callback, LightningModule, Trainer
-from torch import Tensor, nn
-from torch.utils._pytree import tree_leaves
-
-from trainworks.callbacks.finite_loss import FiniteLoss
-from trainworks.callbacks.helpers.batch import inputs_of, loss_of
-from trainworks.callbacks.last_checkpoint import LastCheckpoint
-from trainworks.cli.builder import CLI
-from trainworks.errors import listed
+from trainworks.cli.command import Command, Option
 
 
-class Found(Exception):
-    """The batch was reached; what was found is the message."""
-
-
-class Replay(Callback):
-    """Look into one batch of a training, by its number, counted over all epochs from 0."""
-
-    def __init__(self, batch: int) -> None:
-        self.batch = batch
-        self._layers: list[str] = []
-        self._handles: list[Any] = []
-
-    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        """Watch every layer from here on."""
-        if trainer.fit_loop.total_batch_idx == self.batch:
-            for name, layer in pl_module.named_modules():
-                layer._compiled_call_impl = None  # compiled code would not call the hooks
-                if not list(layer.children()):
-                    self._handles.append(layer.register_forward_hook(partial(self._watch, name)))
-
-    def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
-        """Say what was seen."""
-        if trainer.fit_loop.total_batch_idx == self.batch:
-            for handle in self._handles:
-                handle.remove()
-            raise Found("\n".join([*_samples(trainer, batch, batch_idx), self._cause(pl_module, outputs)]))
-
-    def _watch(self, name: str, layer: nn.Module, inputs: Any, output: Any) -> None:
-        if not _is_finite(output):
-            reason = "from finite inputs" if _is_finite(inputs) else "from inputs that were not finite already"
-            self._layers.append(f"{name} ({type(layer).__name__}), {reason}")
-
-    def _cause(self, module: LightningModule, outputs: Any) -> str:
-        if self._layers:
-            return f"first layer whose output is not finite: {self._layers[0]}"
-        if not _is_finite(loss_of(outputs)):
-            return "every layer's output is finite, the loss is not: look at the loss and the targets"
-        weights = [name for name, parameter in module.named_parameters() if not _is_finite(parameter)]
-        if weights:
-            return f"the loss is finite, but after the step {len(weights)} weights are not: {', '.join(weights[:3])}"
-        return "everything is finite here: the run did not repeat exactly, or another batch is meant"
-
-
-def replay(cli: CLI) -> None:
+def replay(session: Any) -> None:
     """Repeat the training from a checkpoint up to one batch, and print what in that batch is not finite."""
-    trainer, batch = cli.trainer, cli.request.line.numbers["batch"]
+    from trainworks.callbacks.batch_inspector import BatchInspector, Inspected
+    from trainworks.callbacks.finite_loss import FiniteLoss
+    from trainworks.callbacks.last_checkpoint import LastCheckpoint
+
+    trainer, batch = session.trainer, session.request.line.numbers["batch"]
     trainer.loggers = []
-    callbacks: list[Any] = trainer.callbacks  # type: ignore[attr-defined]
-    for callback in callbacks:
+    for callback in trainer.callbacks:
         if isinstance(callback, LastCheckpoint):
             callback.enabled = False
-    kept = [item for item in callbacks if not isinstance(item, FiniteLoss) and not hasattr(item, "best_model_path")]
-    trainer.callbacks = [Replay(batch), *kept]  # type: ignore[attr-defined]
+    stays = [item for item in trainer.callbacks if not isinstance(item, FiniteLoss)]
+    trainer.callbacks = [BatchInspector(batch), *(item for item in stays if not hasattr(item, "best_model_path"))]
     try:
-        trainer.fit(cli.model, cli.datamodule, ckpt_path=cli.start.path, weights_only=True)
-    except Found as found:
-        print(found)
+        trainer.fit(session.model, session.datamodule, ckpt_path=session.start.path, weights_only=True)
+    except Inspected as inspected:
+        print(inspected)
     else:
         print(f"the training ended before batch {batch}")
 
 
-def _samples(trainer: Trainer, batch: Any, batch_idx: int) -> list[str]:
-    """Say which samples the batch consists of, and which of them are not finite themselves."""
-    datamodule: Any = trainer.datamodule  # type: ignore[attr-defined]
-    sampler: Any = getattr(getattr(trainer.train_dataloader, "batch_sampler", None), "sampler", None)
-    inputs = inputs_of(batch)
-    if not hasattr(sampler, "keys") or not isinstance(inputs, Tensor):
-        return [f"batch {batch_idx} of epoch {trainer.current_epoch}"]
-    keys = sampler.keys()[batch_idx * len(inputs) : (batch_idx + 1) * len(inputs)] % sampler.length
-    train = datamodule.splits["train"]
-    names = [(getattr(train, "name", lambda _: None)(int(key)) or f"sample {key}") for key in keys]
-    bad = [name for name, sample in zip(names, inputs, strict=True) if not _is_finite(sample)]
-    lines = [f"batch {batch_idx} of epoch {trainer.current_epoch}, {len(names)} samples: {listed(names)}"]
-    return lines + ([f"inputs that are not finite: {len(bad)} samples: {listed(bad)}"] if bad else [])
-
-
-def _is_finite(node: Any) -> bool:
-    tensors = [leaf for leaf in tree_leaves(node) if isinstance(leaf, Tensor) and leaf.is_floating_point()]
-    return all(bool(torch.isfinite(tensor).all()) for tensor in tensors)
+COMMAND = Command(
+    replay,
+    "Repeat a run up to one batch, and say what in it is not finite.",
+    needs="trainer",
+    directory="replayed",
+    options=(
+        Option("resume", "the directory of a run, or one of its checkpoints", "RUN", required=True),
+        Option("batch", "the number of a batch, counted over all epochs from 0", "N", minimum=0, required=True),
+    ),
+)

@@ -1,165 +1,28 @@
-"""python train.py sweep --config C --sweep configs/sweeps/S.yaml: search for the best values of some settings."""
-
-import contextlib
-import io
-import json
-import os
-import statistics
-import sys
-from pathlib import Path
-from typing import Any
-
-from trainworks.cli.console import silence_noise
-from trainworks.cli.request import Request, log_root
-from trainworks.cli.search import Search, short
-from trainworks.cli.series import train_once, typed, words_of
-from trainworks.errors import UsageError
-from trainworks.runs.run import TRIAL_VARIABLE, Run
+from trainworks.cli.command import Command, Option
+from trainworks.cli.request import Request
 
 
 def sweep(request: Request) -> int:
-    """Train one trial after the other until there are enough, then name the best.
+    """Search for the best values of some settings."""
+    from trainworks.cli.search.sweep import search
 
-    The same command started again, in another terminal or on another machine that sees the folder, takes part; after
-    a stop it goes on.
-    """
-    line = request.line
-    if "sweep" not in line.options:
-        raise UsageError("sweep needs --sweep FILE, such as configs/sweeps/digits.yaml")
-    from trainworks.cli.study import Study
-
-    silence_noise()
-    search = Search.read(line.options["sweep"])
-    if len(search.objectives) > 1 and "num_seeds" in line.options:
-        raise UsageError("--num_seeds needs one objective: several have no best trial, but a front")
-    words = words_of(line)
-    _check(search, words)
-    name = line.options.get("run_name") or Path(line.options["sweep"]).stem
-    study = Study(search, Path(log_root(request.config), request.config["experiment"], name))
-    study.check_same(words)
-    print(f"{study.directory}: {search.num_trials} trials, {', '.join(search.objectives)}", flush=True)
-    while True:
-        with study.next_trial() as claimed:
-            if claimed is None:
-                break
-            trial, chosen = claimed
-            code = _run_trial(study, trial, request, [*words, *typed(chosen.items())])
-            if code >= 128:  # stopped: the trial goes on when the command is started again
-                print(f"stopped; the same command goes on: --run_name {name}")
-                return code
-    from trainworks.cli.study_report import answer
-
-    with study.lock:
-        running = [trial for trial in study.trials if not trial.state.is_finished()]
-        if running:
-            print(f"{len(running)} trials still run elsewhere; the last to end names the best")
-            return 0
-        if not study.best:
-            reasons = [trial.user_attrs.get("reason", "") for trial in study.trials]
-            print(f"error: no trial came to its end; the first says: {reasons[0] if reasons else ''}", file=sys.stderr)
-            return 1
-        ranked = study.best
-        if count := line.numbers.get("num_seeds"):
-            ranked = _repeat(study, request, words, count, line.numbers.get("num_best", 3))
-        answer(study, ranked)
-    return 0
+    return search(request)
 
 
-def _run_trial(study: Any, trial: Any, request: Request, words: list[str]) -> int:
-    """Train one trial, tell the study what came of it, and print a line."""
-    from optuna.trial import TrialState
-
-    run, code, errors = study.run_of(trial.number), 0, ""
-    os.environ[TRIAL_VARIABLE] = json.dumps(study.callbacks(trial))
-    try:
-        if not run.is_finished:
-            words = ["fit", *words, "--run_name", run.directory.name, "--resume", "auto"]
-            code, errors = train_once(words, request.config, quiet=True)
-    finally:
-        os.environ.pop(TRIAL_VARIABLE, None)
-    if code >= 128:
-        return code
-    values = metrics_of(run, study.search.objectives) if code == 0 else {}
-    missing = [name for name, value in values.items() if value is None]
-    reason = ""
-    if code:
-        reason = run.read().get("error") or (errors.strip().splitlines() or [f"exit code {code}"])[-1]
-    elif missing:
-        reason = f"{missing[0]} was not logged, or is not finite; logged: {', '.join(run.read()['metrics'])}"
-    if reason:
-        trial.set_user_attr("reason", reason.removeprefix("error: "))
-        study.optuna.tell(trial, state=TrialState.FAIL)
-    elif "pruned" in study.trials[trial.number].user_attrs:
-        study.optuna.tell(trial, state=TrialState.PRUNED)
-    else:
-        study.optuna.tell(trial, list(values.values()))
-    _print_trial(study, trial.number, values, reason)
-    return 0
-
-
-def metrics_of(run: Run, objectives: dict[str, str]) -> dict[str, float | None]:
-    """Return a run's objectives: of the best checkpoint where that is chosen by this metric alone, else the last."""
-    record = run.read()
-    known = record["metrics"] | (record["best"] if len(objectives) == 1 else {})
-    return {name: known.get(name) for name in objectives}
-
-
-def _print_trial(study: Any, number: int, values: dict[str, float | None], reason: str) -> None:
-    trial = study.trials[number]
-    shown = "  ".join(f"{name} {value:.4f}" for name, value in values.items() if value is not None)
-    if "pruned" in trial.user_attrs:
-        shown += f"  pruned after epoch {trial.user_attrs['pruned'] + 1}"
-    if reason:
-        shown = f"failed: {trial.user_attrs['reason'].splitlines()[0].partition('. ')[0][:120]}"
-    chosen = "  ".join(f"{key.rpartition('.')[2]} {short(value)}" for key, value in trial.params.items())
-    best = study.best
-    leader = f"  best so far: {best[0].number}" if len(study.search.objectives) == 1 and best else ""
-    print(f"trial {number:>3}  {shown}  ({chosen}){leader}", flush=True)
-
-
-def _repeat(study: Any, request: Request, words: list[str], count: int, num_best: int) -> list[Any]:
-    """Train the best trials anew with other seeds, and order them by the mean; their own seed may have been luck."""
-    first = int(request.config.get("seed_everything") or 0)
-    ((name, mode),) = study.search.objectives.items()
-    means: list[tuple[float, Any]] = []
-    print(f"\nthe best {num_best} with {count} other seeds: mean and deviation of {name}")
-    for trial in study.best[:num_best]:
-        found: list[float] = []
-        for seed in range(first + 1, first + 1 + count):
-            run = study.run_of(trial.number, seed)
-            if not run.is_finished:
-                changes = typed([*trial.params.items(), ("seed_everything", seed)])
-                command = ["fit", *words, *changes, "--run_name", run.directory.name, "--resume", "auto"]
-                code, _ = train_once(command, request.config, quiet=True)
-                if code >= 128:
-                    raise KeyboardInterrupt
-            value = metrics_of(run, {name: mode})[name] if run.is_finished else None
-            found += [] if value is None else [value]
-        if len(found) < count:
-            print(f"trial {trial.number:>3}  failed with {count - len(found)} of {count} other seeds: it is left out")
-            continue
-        mean, deviation = statistics.mean(found), statistics.stdev(found)
-        means.append((mean, trial))
-        print(f"trial {trial.number:>3}  {mean:.4f} ± {deviation:.4f}  (in the search {trial.value:.4f})", flush=True)
-    runs = " ".join(f"'{study.run_of(trial.number).directory}-seed*'" for _, trial in means[:2])
-    if len(means) > 1:
-        print(f"whether they differ by more than noise: python train.py compare {runs} --sort_by {name} --mode {mode}")
-    means.sort(key=lambda item: -item[0] if mode == "max" else item[0])
-    return [trial for _, trial in means] or study.best
-
-
-def _check(search: Any, words: list[str]) -> None:
-    """Let the parser see the values of the search before the first trial."""
-    from trainworks.cli.builder import CLI
-    from trainworks.cli.command_line import CommandLine
-    from trainworks.cli.facts import fill_in
-
-    for chosen in search.corners():
-        tried = typed(chosen.items())
-        request = Request.build(CommandLine.parse(["fit", *words, *tried, "--print_config"]))
-        request.config = fill_in(request.config)
-        try:
-            with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(SystemExit):
-                CLI(request)
-        except UsageError as error:
-            raise UsageError(f"with {' '.join(tried)}: {error}") from None
+COMMAND = Command(
+    sweep,
+    "Search for the best values of some settings, one training after the other.",
+    needs="configuration",
+    options=(
+        Option("sweep", "what is searched, such as configs/sweeps/digits.yaml", "FILE", required=True),
+        Option("run_name", "name of the search; that of its file by default"),
+        Option("num_seeds", "train the best trials again with so many other seeds", "N", minimum=2),
+        Option("num_best", "how many trials --num_seeds repeats, 3 by default", "N", minimum=1),
+        Option("num_trials", "in place of that key of the file", "N", minimum=1),
+        *(
+            Option(key, "in place of that key of the file, as YAML", "VALUE")
+            for key in ("sampler", "pruner", "storage")
+        ),
+        *(Option(key, "in place of that key of the file, as YAML", "VALUE") for key in ("objectives", "space")),
+    ),
+)

@@ -1,54 +1,17 @@
-"""python train.py update --from TEMPLATE: replace the library of this project by the template's."""
-
-import shutil
-import tomllib
-from pathlib import Path
-
-from trainworks.cli.commands.add import template_of
-from trainworks.cli.projects.library import NAME, checksums, copy_library, differing, news, recorded, version_of
-from trainworks.cli.request import Request
-from trainworks.errors import UsageError, listed
-from trainworks.root import ROOT
+from trainworks.cli.command import Command, Option
+from trainworks.cli.command_line import CommandLine
 
 
-def update(request: Request) -> int:
-    """Replace the library whole, unless one of its files was edited, and say what changed; return 0."""
-    template = template_of(request.line)
-    before, here = recorded(ROOT / NAME), checksums(ROOT / NAME)
-    if edited := differing(before, here):
-        advice = (
-            f"put them back (git checkout) or move your changes into classes of your own; {NAME}/ is replaced whole"
-        )
-        raise UsageError(f"{NAME}/ was edited: {listed(edited)}; {advice}")
-    after = checksums(template / NAME)
-    if changed := differing(before, after):
-        old, new = version_of(ROOT), version_of(template)
-        _replace(template)
-        print(f"{NAME} {old} -> {new}: {len(changed)} files changed")
-        changelog = template / "CHANGELOG.md"
-        print("\n" + news(changelog.read_text(encoding="utf-8") if changelog.is_file() else "", old, new))
-        _tell_requirements(template)
-    else:
-        print("nothing has changed")
-    return 0
+def update(line: CommandLine) -> int:
+    """Replace the library of this project by the template's."""
+    from trainworks.cli.projects.update import update_library
+
+    return update_library(line.options["from"])
 
 
-def _replace(template: Path) -> None:
-    """Put a copy of the library beside the one that is there, and let it take its place."""
-    library, coming, going = (ROOT / f"{NAME}{ending}" for ending in ("", ".new", ".old"))
-    for left in (coming, going):  # by an update that was killed
-        shutil.rmtree(left, ignore_errors=True)
-    copy_library(template, coming)
-    library.rename(going)
-    coming.rename(library)
-    shutil.rmtree(going, ignore_errors=True)
-
-
-def _tell_requirements(template: Path) -> None:
-    """Name the packages that the template needs and this project's pyproject.toml does not state so."""
-    theirs, ours = (
-        tomllib.loads((folder / "pyproject.toml").read_text(encoding="utf-8"))["project"].get("dependencies", [])
-        for folder in (template, ROOT)
-    )
-    if lacking := [requirement for requirement in theirs if requirement not in ours]:
-        print("\nthe template's pyproject.toml states: " + ", ".join(lacking))
+COMMAND = Command(
+    update,
+    "Replace the library of this project by the template's.",
+    needs="words",
+    options=(Option("from", "a clone of the template", "FOLDER", required=True),),
+)

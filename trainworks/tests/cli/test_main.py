@@ -14,8 +14,8 @@ import yaml
 from lightning.pytorch import Trainer
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from trainworks.cli.command_line import COMMANDS, OPTIONS
-from trainworks.cli.request import defaults
+from trainworks.cli.command import command_names, find_command
+from trainworks.cli.defaults import defaults
 from trainworks.tests.conftest import DIGITS, QUICK, ROOT, Train
 
 
@@ -280,13 +280,28 @@ def test_the_best_checkpoint_is_tested_and_ties_go_to_the_earlier(train: Train, 
 def test_help_explains_options_from_the_docstrings(train: Train) -> None:
     result = train("--config", DIGITS, "--help")
     assert result.code == 0
-    assert f"usage: train.py [{'|'.join(COMMANDS)}] --config FILE" in result.out
-    assert [name for name in OPTIONS if f"--{name}" not in result.out] == []
-    assert "--trainer.max_epochs" in result.out
+    assert "usage: python train.py [COMMAND] --config FILE" in result.out
+    assert len(result.out.splitlines()) <= 200
+    places = [result.out.index(text) for text in ("--model.net ", "--data.batch_size", "--trainer.max_epochs", "--resume")]
+    assert places == sorted(places)  # one's own first
     assert "Samples in one step, over all devices together." in " ".join(result.out.split())
     assert "Whether weight decay also acts on norm layers and biases." in " ".join(result.out.split())
     other = train("--model.help", "trainworks.tests.examples.classifier.ClassifierModule")
-    assert (other.code, "--model.optimizer OPTIMIZER" in other.out) == (0, True)
+    assert (other.code, "--model.optimizer  " in other.out) == (0, True)
+    trainer = train("--trainer.help")
+    assert (trainer.code, "--trainer.num_nodes" in trainer.out) == (0, True)
+    optimizer = train("--model.optimizer.help", "torch.optim.SGD")
+    assert (optimizer.code, "--model.optimizer.momentum" in optimizer.out) == (0, True)
+    unknown = train("--model.optimizer.help", "torch.optim.SDG")
+    assert (unknown.code, "there is no torch.optim.SDG" in unknown.err) == (2, True)
+
+
+@pytest.mark.parametrize("name", command_names())
+def test_each_command_tells_its_options(name: str, train: Train) -> None:
+    result = train(name, "--help")
+    command = find_command(name)
+    assert (result.code, command.summary in result.out) == (0, True)
+    assert [option.name for option in command.options if f"--{option.name} " not in result.out] == []
 
 
 @pytest.mark.long

@@ -15,7 +15,8 @@ from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
 from trainworks.datamodules import BaseDataModule
 from trainworks.errors import UsageError
-from trainworks.runs.resume import check_same, find_start, read_start
+from trainworks.runs.continuing.checkpoint import find_start, read_start
+from trainworks.runs.continuing.settings import check_settings
 from trainworks.runtime.launch import is_restart, job_name, layout
 from trainworks.tests.conftest import DIGITS, PLAIN, Train
 
@@ -255,7 +256,7 @@ def change(path: str, value: Any) -> list[Any]:
     for name in parents:
         node = node[int(name) if isinstance(node, list) else name]
     node[last] = value
-    return check_same(stored, wanted)
+    return check_settings(stored, wanted)
 
 
 @pytest.mark.parametrize(

@@ -114,11 +114,11 @@ def test_what_differs_is_removed_and_what_is_not_there_is_made_up(
     program: Any = torch.export.load(path.with_suffix(".pt2"), extra_files=(extra := {"metadata.json": ""}))
     assert json.loads(extra["metadata.json"])["inputs"] == {"dtype": "float32", "shape": ["batch", 5]}
     assert program.module()(torch.zeros(7, 5)).sum(dim=1).tolist() == pytest.approx([1.0] * 7)
-    monkeypatch.setattr("trainworks.cli.commands.export.TOLERANCE", -1.0)
+    monkeypatch.setattr("trainworks.cli.export.TOLERANCE", -1.0)
     failed = train("export", "--ckpt_path", str(path), "--format", "pt2")
     assert failed.code == 1 and "best.pt2 was removed: its outputs differ by more than -1" in failed.err
     assert not path.with_suffix(".pt2").exists()
-    monkeypatch.setattr("trainworks.cli.commands.export.ONNX_BYTES", 1000)  # a network of 2 GB takes minutes to export
+    monkeypatch.setattr("trainworks.cli.export.ONNX_BYTES", 1000)  # a network of 2 GB takes minutes to export
     failed = train("export", "--ckpt_path", str(path), "--format", "onnx")
     assert failed.code == 1 and "and an .onnx file holds at most 0.00; write --format pt2" in failed.err
 

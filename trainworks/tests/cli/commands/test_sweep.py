@@ -20,8 +20,8 @@ import torch
 import yaml
 
 from trainworks.callbacks.trial_report import open_storage
-from trainworks.cli.search import Parameter, Search
-from trainworks.cli.series import _needs_one_process
+from trainworks.cli.search.series import _needs_one_process
+from trainworks.cli.search.space import Parameter, Search
 from trainworks.tests.conftest import DIGITS, QUICK, ROOT, Train, same_weights
 
 optuna = pytest.importorskip("optuna")
@@ -195,7 +195,7 @@ def test_without_the_package_it_says_what_to_install(
     train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write(tmp_path)
-    monkeypatch.delitem(sys.modules, "trainworks.cli.study", raising=False)
+    monkeypatch.delitem(sys.modules, "trainworks.cli.search.study", raising=False)
     monkeypatch.setitem(sys.modules, "optuna", None)
     result = train(*WORDS)
     assert (result.code, result.err) == (2, "error: sweep needs the package optuna; write pip install -e '.[search]'\n")

@@ -12,9 +12,9 @@ import optuna
 import optuna.visualization.matplotlib as drawn
 from torch.utils.tensorboard import SummaryWriter
 
-from trainworks.cli.report import shown_path
-from trainworks.cli.search import short
-from trainworks.cli.study import Study
+from trainworks.cli.search.space import short
+from trainworks.cli.search.study import Study
+from trainworks.runs.files import shown_path
 
 NUM_SHOWN = 5
 FIGURES: dict[str, Callable[..., Any]] = {

@@ -1,102 +1,26 @@
-"""What went wrong, said in a few lines. Only loaded when something did."""
+"""What is wrong with a configuration, said in a few lines. Only loaded where something is."""
 
-import errno
 import importlib
-import os
 import re
-import signal
-import subprocess
-import sys
-import time
 import traceback
 from contextlib import suppress
 from inspect import Parameter, signature
 from pathlib import Path
-from typing import Any
 
 from lightning.pytorch import Trainer
-from lightning.pytorch.utilities.exceptions import MisconfigurationException  # type: ignore[attr-defined]
-from lightning.pytorch.utilities.memory import is_oom_error
 
-from trainworks.cli.command_line import OPTIONS
-from trainworks.cli.parser import MISTAKES
-from trainworks.cli.report import shown_path
+from trainworks.cli.command import all_options
+from trainworks.cli.command_line import TOP_LEVEL
 from trainworks.errors import RunFailure, UsageError, did_you_mean
-from trainworks.models.misfit import refused_by
 from trainworks.root import LIBRARY, OWN, ROOT
 from trainworks.runs.class_paths import import_path
-from trainworks.runs.run import NAME_VARIABLE
 from trainworks.runs.yaml_files import Config, flatten, short_key
-from trainworks.runtime.launch import is_main_process
-from trainworks.runtime.signals import Stopped
 
-TOP_LEVEL = ("experiment", "seed_everything", "trainer", "callbacks", "model", "data")  # keys of a configuration
-
-PARENT_SECONDS = 20  # that a process which failed waits for the one that started it
-PEER_GONE = re.compile("Connection (closed|reset) by peer|Socket Timeout|Broken pipe")
-OUT_OF_MEMORY = """out of memory ({}). Take fewer samples at a time and keep the batch by accumulating: halve
-data.batch_size and set trainer.accumulate_grad_batches 2; python train.py find_batch_size --config C finds out what
-fits. Or write trainer.precision bf16-mixed, smaller images, a smaller network"""
-
-REMADE = "Lightning makes a loader anew, with the names of its arguments: write DataLoader(dataset, batch_size=...)"
 LISTS = {"SequentialLR": "SequentialSchedulers", "ChainedScheduler": "ChainedSchedulers"}  # ours take factories
 FACTORIES = {"params": "OptimizerCallable", "optimizer": "LRSchedulerCallable"}  # by what the made ones need
 
 KEY = re.compile(r"Parser key \"([\w.]+)\"(?: element (\d+))?")
 CLASS = re.compile(r"(?:given class_path |class_path=)'([\w.]+)'")
-
-
-def explain(error: BaseException, cli: Any, in_group: bool) -> tuple[int, str]:
-    """Print what ended a command; return the exit code, 2 for a mistake or 1 for a failure, and the message.
-
-    An error before the first batch is a wrong setting, and so is a first batch that does not fit; `in_group`, another
-    process may have ended first.
-    """
-    message, code = describe(error), 1
-    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-        message = "no space left on the disk; make room, then continue with --resume"
-    elif is_oom_error(error):
-        message = OUT_OF_MEMORY.format(message.splitlines()[0][:200])
-    elif in_group and PEER_GONE.search(message) and not isinstance(error, RunFailure):
-        message = "another process of this run ended; its own message says why"
-    elif "can be passed to its parent's `" in message:
-        message, code = REMADE, 2
-    elif not isinstance(error, RunFailure):
-        # Lightning refuses some settings only after the first batch, such as a metric that nobody logs
-        refused = isinstance(error, MisconfigurationException) or "conditioned on metric" in str(error)
-        misfit = refused_by(cli.model, error) if cli.trainer.global_step == 0 else None
-        setting = isinstance(error, MISTAKES) and (refused or not cli.start_check.started)
-        if not (isinstance(error, UsageError) or misfit or setting):
-            traceback.print_exception(error)
-            return 1, message
-        message, code = misfit or message, 2
-    print(f"error: {message}", file=sys.stderr)
-    return code, message
-
-
-def say_stopped(stopped: Stopped, directory: Path | None) -> int:
-    """Say how to go on, ask SLURM to start the job again where it announced the end, and return the exit code.
-
-    `directory` is that of a run that can be continued, None for a command that is just started again.
-    """
-    if not is_main_process():
-        # of a process that Lightning started it would take any other code for a crash, and kill all others
-        return 0 if NAME_VARIABLE in os.environ else stopped.exit_code
-    if stopped.signum == getattr(signal, "SIGUSR1", None):
-        job = os.environ.get("SLURM_ARRAY_JOB_ID")
-        job = f"{job}_{os.environ['SLURM_ARRAY_TASK_ID']}" if job else os.environ["SLURM_JOB_ID"]
-        done = subprocess.run(["scontrol", "requeue", job], check=False)
-        print(f"job {job}: " + ("will be started again" if done.returncode == 0 else "scontrol could not requeue it"))
-    if directory is not None:
-        print(f"{stopped}; continue with: python train.py --resume {shown_path(directory)}")
-    return stopped.exit_code
-
-
-def outlast(parent: int) -> None:
-    """Let the process that started this one end first: Lightning would kill it as soon as it sees this one fail."""
-    limit = time.monotonic() + PARENT_SECONDS
-    while os.getppid() == parent and time.monotonic() < limit:
-        time.sleep(0.05)
 
 
 def describe(error: BaseException) -> str:
@@ -137,8 +61,8 @@ def shorten(report: str, config: Config) -> str:
         return f"{where}{found[1] or (given[1] if given else '')} is not a {found[2]}; write the class_path of one"
     if found := re.search(r"the following arguments are required: (.+?)(?:\. Got value|\n|$)", report):
         before = report[: found.start()]
-        place = len(CLASS.findall(before)) - (not before.endswith("callable class: "))  # a factory's is named later
-        owner = classes[place] if classes else "the configuration"
+        index = len(CLASS.findall(before)) - (not before.endswith("callable class: "))  # a factory's is named later
+        owner = classes[index] if classes else "the configuration"
         if found[1] in FACTORIES:
             how = f"annotate this argument as lightning.pytorch.cli.{FACTORIES[found[1]]}, and call it"
             return f"{where}{owner} needs {found[1]}, which only your module has: {how}"
@@ -172,7 +96,7 @@ def _elsewhere(path: str, option: str, config: Config) -> str:
     keys += [f"{part}.{name}" for part, found in owners for name in signature(found).parameters]
     wrong = f"{path}.{option}".removeprefix(".")
     keys = [key for key in keys if key.startswith(path) and not f"{key}.".startswith(f"{wrong}.")]
-    near = [key for key in (*OPTIONS, *TOP_LEVEL) if option in key.split("_")] if not path else []
+    near = [key for key in (*all_options(), *TOP_LEVEL) if option in key.split("_")] if not path else []
     near += [match[0] for key in keys if (match := re.match(rf".*?\.{re.escape(option)}(?=\.|$)", key))]
     near += [key for key in keys if option in key.rpartition(".")[2].split("_")]
     return f" (did you mean {near[0]}?)" if near else ""

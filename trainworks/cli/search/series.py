@@ -3,16 +3,19 @@
 import contextlib
 import gc
 import io
+import json
 import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
+from trainworks.cli.carry_out import carry_out
 from trainworks.cli.command_line import CommandLine
-from trainworks.cli.search import as_text
+from trainworks.cli.search.space import as_text
 from trainworks.root import ROOT
+from trainworks.runs.run import TRIAL_VARIABLE
 from trainworks.runs.yaml_files import Config
 
 COLLECTED_AFTER = 30.0  # seconds without a look for garbage, which takes 0.3: a small training lasts not much longer
@@ -29,37 +32,46 @@ def words_of(line: CommandLine) -> list[str]:
     return typed([*(("config", path) for path in line.files), *line.overrides])
 
 
-def train_once(words: list[str], config: Config, quiet: bool = False) -> tuple[int, str]:
-    """Train as `python train.py WORDS` does; return the exit code and, if quiet, what it wrote to stderr.
+def train_once(
+    words: list[str], config: Config, quiet: bool = False, callbacks: Sequence[dict[str, Any]] = ()
+) -> tuple[int, str]:
+    """Train as `python train.py WORDS` does.
 
     A training on one device runs in this process, which saves the seconds of all imports. Others start processes that
     have to belong to one parent: each gets a process of its own.
+
+    Args:
+        words: The command without train.py.
+        config: The configuration, which tells on how many devices it trains.
+        quiet: Whether to show nothing.
+        callbacks: Class paths and arguments of callbacks that it gets beside those of the configuration.
+
+    Returns:
+        The exit code and, if quiet, what was written to stderr.
     """
     if not _needs_one_process(config):
         command = [sys.executable, str(ROOT / "train.py"), *words]
         out, err = (subprocess.DEVNULL, subprocess.PIPE) if quiet else (None, None)
-        done = subprocess.run(command, check=False, stdout=out, stderr=err, text=True)
+        environment = {**os.environ, TRIAL_VARIABLE: json.dumps(callbacks)}
+        done = subprocess.run(command, check=False, stdout=out, stderr=err, text=True, env=environment)
         return done.returncode, done.stderr or ""
-    from trainworks.cli.main import main
-
     errors = io.StringIO()
-    typed_before, sys.argv = sys.argv, ["train.py", *words]  # run.json says what to type for this training alone
     try:
         with contextlib.ExitStack() as stack:
             if quiet:
                 stack.enter_context(contextlib.redirect_stdout(io.StringIO()))
                 stack.enter_context(contextlib.redirect_stderr(errors))
-            return main(words), errors.getvalue()
+            return carry_out(CommandLine.parse(words), time.time(), callbacks), errors.getvalue()
     finally:
-        sys.argv = typed_before
         _free_memory()
 
 
 def _free_memory() -> None:
     """Free what trainings leave behind, seldom after small ones; on a GPU at once, whose memory the next one needs."""
     global _collected
-    torch: Any = sys.modules.get("torch")
-    on_gpu = torch is not None and torch.cuda.is_available()
+    import torch  # which the training has imported
+
+    on_gpu = torch.cuda.is_available()
     if on_gpu or time.monotonic() - _collected > COLLECTED_AFTER:
         gc.collect()
         _collected = time.monotonic()

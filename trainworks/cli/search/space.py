@@ -64,9 +64,9 @@ class Search:
     storage: str | None = None
 
     @classmethod
-    def read(cls, path: str) -> "Search":
-        """Read and check a file."""
-        content = load_file(path, "--sweep")
+    def read(cls, path: str, typed: dict[str, Any] | None = None) -> "Search":
+        """Read and check a file; keys that were typed take the place of those in it."""
+        content = load_file(path, "--sweep") | (typed or {})
         known: Any = cls.__dataclass_fields__
         if unknown := [key for key in content if key not in known]:
             near = did_you_mean(unknown[0], known)

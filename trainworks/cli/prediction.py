@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from trainworks.callbacks.prediction_writer import PredictionWriter
 from trainworks.callbacks.result_writer import ResultWriter
-from trainworks.cli.builder import CLI
+from trainworks.cli.builder import Session
 from trainworks.datamodules.datasets.file_index import find_images, pack_names, unpack_name
 from trainworks.datamodules.datasets.outside import serve_outside
 from trainworks.errors import UsageError, no_such_file
@@ -30,29 +30,33 @@ class Names(Sequence[str]):
         return Names(self.packed[index]) if isinstance(index, slice) else unpack_name(self.packed[index])
 
 
-def serve_input(cli: CLI) -> None:
+def serve_input(session: Session) -> None:
     """Let `predict` answer for what `--input` names instead of a part of the data, and write it to `--output`."""
-    options, module, data = cli.request.line.options, cli.model, cli.datamodule
+    options, module, data = session.request.line.options, session.model, session.datamodule
     if not hasattr(data, "batch_of"):
         raise UsageError(f"--input needs data that derives from BaseDataModule, got {type(data).__name__}")
-    if options["input"] == "-" and cli.trainer.world_size > 1:
+    if options["input"] == "-" and session.trainer.world_size > 1:
         raise UsageError("--input - is read by one process; write a file for several, or --trainer.devices 1")
-    know_inputs(data, read_plain(Path(str(cli.request.ckpt_path))))
+    know_inputs(data, read_plain(Path(str(session.request.ckpt_path))))
     sources = sources_of(options["input"], data)
     if not len(sources):
         raise UsageError(f"--input {options['input']}: nothing in it")
-    path = Path(options.get("output", cli.run.directory / "predictions.csv"))
+    path = Path(options.get("output", session.run.directory / "predictions.csv"))
     switches = {name: options.get(name) == "true" for name in ("probabilities", "draw")}
-    writer = ResultWriter(path, sources, cli.request.line.numbers.get("top_k", 1), **switches)
-    written = Path(str(cli.request.ckpt_path)).stat().st_mtime_ns  # another checkpoint may stand there by now
-    key = [cli.config_text, f"{written} {cli.trainer.world_size}", *(f"{k}={v}" for k, v in sorted(options.items()))]
-    serve_outside(data, sources[writer.begin(key, data.batch_size, cli.trainer) :])
+    writer = ResultWriter(path, sources, session.request.line.numbers.get("top_k", 1), **switches)
+    written = Path(str(session.request.ckpt_path)).stat().st_mtime_ns  # another checkpoint may stand there by now
+    key = [
+        session.configuration.text,
+        f"{written} {session.trainer.world_size}",
+        *(f"{k}={v}" for k, v in sorted(options.items())),
+    ]
+    serve_outside(data, sources[writer.begin(key, data.batch_size, session.trainer) :])
     module.class_names = getattr(data, "class_names", None)
     module.predict_step = lambda batch, batch_idx: answers_of(module, batch) if len(batch) else []
     if options.get("flip") == "true":
         module.net.register_forward_hook(_mean_with_mirrored)
-    kept = [item for item in cli.trainer.callbacks if not isinstance(item, PredictionWriter)]  # type: ignore[attr-defined]
-    cli.trainer.callbacks = [*kept, writer]  # type: ignore[attr-defined]
+    kept = [item for item in session.trainer.callbacks if not isinstance(item, PredictionWriter)]  # type: ignore[attr-defined]
+    session.trainer.callbacks = [*kept, writer]  # type: ignore[attr-defined]
 
 
 def sources_of(given: str, data: Any) -> Sequence[Any]:

@@ -11,9 +11,9 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from trainworks.callbacks.trial_report import open_storage
+from trainworks.callbacks.trial_report import open_storage, open_trial
 from trainworks.cli.parser import mistakes_in_one_line
-from trainworks.cli.search import Search, as_text
+from trainworks.cli.search.space import Search, as_text
 from trainworks.errors import UsageError
 from trainworks.models.predict import build
 from trainworks.runs.run import Run
@@ -50,9 +50,10 @@ class Study:
             pruner, sampler = build(self.search.pruner, optuna.pruners.BasePruner, "pruner"), self._sampler(0)
         self.lock = FileLock(self.directory / "locks" / "study")  # held while trials are chosen, and at the end
         with self.lock:  # a database's tables are made by one process
+            self.storage = open_storage(self.where)
             self.optuna = optuna.create_study(
                 study_name=self.name,
-                storage=open_storage(self.where),
+                storage=self.storage,
                 sampler=sampler,
                 pruner=pruner,
                 directions=["maximize" if mode == "max" else "minimize" for mode in self.search.objectives.values()],
@@ -120,7 +121,7 @@ class Study:
                     run = self.run_of(trial.number)
                     if run.directory.exists() and not (run.directory / "config.yaml").exists():
                         shutil.rmtree(run.directory)  # its process died before it began
-                    return optuna.trial.Trial(self.optuna, trial._trial_id), lock
+                    return open_trial(self.optuna, self.storage, trial.number), lock
         if len(trials) >= self.search.num_trials or self.optuna.user_attrs.get("exhausted"):
             return None, None
         self.optuna.sampler = self._sampler(len(trials))
@@ -129,7 +130,7 @@ class Study:
         lock.acquire()
         return new, lock
 
-    def callbacks(self, trial: optuna.Trial) -> list[dict[str, Any]]:
+    def callbacks(self, number: int) -> list[dict[str, Any]]:
         """Return what a training of a trial gets besides, by class path; nothing with several objectives.
 
         Optuna prunes by one only.
@@ -137,7 +138,7 @@ class Study:
         if len(self.search.objectives) > 1:
             return []
         (metric,), pruner = self.search.objectives, self.search.pruner
-        names = {"storage": self.where, "study": self.name, "trial_id": trial._trial_id}
+        names = {"storage": self.where, "study": self.name, "number": number}
         arguments = names | {"metric": metric, "pruner": pruner}
         return [{"class_path": "trainworks.callbacks.TrialReport", "init_args": arguments}]
 

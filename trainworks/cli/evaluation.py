@@ -1,34 +1,32 @@
-"""python train.py validate|test|predict: run one checkpoint over one part of the data."""
+"""Running one checkpoint over one part of the data: validate, test and predict."""
 
 from pathlib import Path
 from typing import Any
 
 from lightning.pytorch.utilities.model_helpers import is_overridden
 
-from trainworks.callbacks.helpers.batch import new_values
-from trainworks.cli.builder import CLI, has_loader
+from trainworks.cli.builder import Session, has_loader
 from trainworks.errors import UsageError
 from trainworks.runs.checkpoint_io import DurableCheckpointIO, read_checkpoint
 from trainworks.runs.files import is_sharded
+from trainworks.runtime.logged_metrics import logged_since
 
 
 class NothingToDo(UsageError):
     """The module has no such step, or the data no such part."""
 
 
-def evaluate(cli: CLI, stage: str, path: str | None) -> None:
-    """Run validate, test or predict with a checkpoint, or weights as they are; set `cli.metrics` and `cli.results`."""
-    trainer, module, datamodule = cli.trainer, cli.model, cli.datamodule
-    if "input" in cli.request.line.options:
-        from trainworks.cli.commands.answer import serve_input
+def evaluate(session: Session, stage: str, path: str | None) -> None:
+    """Run validate, test or predict with a checkpoint, or weights as they are; keep what was logged in the session."""
+    trainer, module, datamodule = session.trainer, session.model, session.datamodule
+    if "input" in session.request.line.options:
+        from trainworks.cli.prediction import serve_input
 
-        serve_input(cli)
-    elif missing := _missing(cli, stage):
+        serve_input(session)
+    elif missing := _missing(session, stage):
         raise NothingToDo(missing)
-    if cli.request.line.evaluates:
+    if session.request.line.evaluates:
         _show_at_its_step(trainer, str(path))
-    if cli.request.line.options.get("calibrate") == "true":
-        _calibrate(cli)
     how: Any = {"return_predictions": False} if stage == "predict" else {"verbose": False}
     try:
         getattr(trainer, stage)(module, datamodule, ckpt_path=path, weights_only=True, **how)
@@ -39,9 +37,9 @@ def evaluate(cli: CLI, stage: str, path: str | None) -> None:
             what = f"{type(module).__name__} has no predict_step, and its forward cannot take a batch of this data"
             raise NothingToDo(f"{what}: {error}") from error
         raise
-    results = new_values(trainer.callback_metrics, {})
-    cli.metrics |= results
-    cli.results = results or cli.results
+    results = logged_since({}, trainer.callback_metrics)
+    session.metrics |= results
+    session.results = results or session.results
 
 
 def _show_at_its_step(trainer: Any, path: str) -> None:
@@ -53,23 +51,23 @@ def _show_at_its_step(trainer: Any, path: str) -> None:
         trainer.fit_loop.epoch_loop._batches_that_stepped = max(steps - 1, 0)
 
 
-def _calibrate(cli: CLI) -> None:
+def calibrate(session: Session) -> None:
     """Let the validation fit a temperature and write it into the checkpoint, which is replaced in one step."""
     from trainworks.callbacks.temperature_scaling import TemperatureScaling
 
-    path = str(cli.request.ckpt_path)
+    path = str(session.request.ckpt_path)
     if is_sharded(Path(path)):
         raise UsageError("--calibrate true needs one file; make one of this sharded checkpoint: python train.py merge")
 
     def keep(temperature: float) -> None:
         DurableCheckpointIO().save_checkpoint(read_checkpoint(path) | {"temperature": temperature}, path)
 
-    cli.trainer.callbacks.append(TemperatureScaling(keep))  # type: ignore[attr-defined]
+    session.trainer.callbacks.append(TemperatureScaling(keep))  # type: ignore[attr-defined]
 
 
-def _missing(cli: CLI, stage: str) -> str | None:
+def _missing(session: Session, stage: str) -> str | None:
     """Say what a stage would need and neither module nor data have; None if all is there."""
-    module, datamodule = cli.model, cli.datamodule
+    module, datamodule = session.model, session.datamodule
     name, short = type(module).__name__, "val" if stage == "validate" else stage
     step = "validation_step" if stage == "validate" else f"{stage}_step"
     if not is_overridden(step, module) and not (stage == "predict" and is_overridden("forward", module)):

@@ -1,0 +1,93 @@
+"""What a command states of itself, and where commands are found. Nothing heavy is imported here."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Literal
+
+from trainworks.errors import UsageError, did_you_mean
+
+FOLDER = Path(__file__).with_name("commands")
+BOOLEAN = ("true", "false")
+
+
+@dataclass(frozen=True)
+class Option:
+    """An option of a command, typed as `--name VALUE`.
+
+    Args:
+        name: Without the dashes.
+        help: What it is for.
+        value: What stands after it, as the help shows it.
+        choices: The values that it may have; any text if there are none.
+        minimum: The least value of an option that is a whole number; None for a text.
+        required: Whether the command needs it.
+    """
+
+    name: str
+    help: str
+    value: str = "NAME"
+    choices: tuple[str, ...] = ()
+    minimum: int | None = None
+    required: bool = False
+
+    def check(self, text: str) -> None:
+        """Refuse a value that the option cannot have."""
+        if self.minimum is not None and (not text.isdigit() or int(text) < self.minimum):
+            raise UsageError(f"--{self.name} must be a number of at least {self.minimum}, got {text}")
+        if self.choices and text not in self.choices:
+            raise UsageError(f"--{self.name} must be {' or '.join(self.choices)}, got {text}")
+
+
+@dataclass(frozen=True)
+class Command:
+    """One command of `python train.py`, stated by the file of its name in commands/ as `COMMAND`.
+
+    Args:
+        run: Carries it out: gets what the command needs, and returns the exit code where that is no trainer.
+        summary: What it does, one line of the help.
+        needs: "words" for the `CommandLine` alone, "configuration" for a `Request`, "trainer" for a `Session`.
+        options: What it takes beside the keys of the configuration.
+        words: What it takes without an option, such as "RUN ..."; nothing if empty.
+        directory: What a command with a trainer writes into: a "new" run or, with --resume, one that it continues; the
+            run that is "evaluated"; the run that is gone through again ("replayed"); a "temporary" folder.
+        config_optional: Whether a command that needs a configuration can do something useful without one.
+    """
+
+    run: Callable[[Any], Any]
+    summary: str
+    needs: Literal["words", "configuration", "trainer"]
+    options: tuple[Option, ...] = ()
+    words: str = ""
+    directory: Literal["new", "evaluated", "replayed", "temporary"] | None = None
+    config_optional: bool = False
+
+    def option(self, name: str) -> Option | None:
+        """Return the option of a name, None if the command takes none."""
+        return next((option for option in self.options if option.name == name), None)
+
+
+def command_names() -> list[str]:
+    """Return the names of all commands."""
+    return sorted(file.stem for file in FOLDER.glob("[!_]*.py"))
+
+
+def find_command(name: str | None) -> Command:
+    """Return a command by its name; without a name the one that trains and then tests."""
+    if name is not None and name not in (known := command_names()):
+        raise UsageError(f"unknown command '{name}'{did_you_mean(name, known)}; write one of {', '.join(known)}")
+    module: Any = import_module(f"trainworks.cli.commands.{name or 'fit'}")
+    command: Command = module.FIT_AND_TEST if name is None else module.COMMAND
+    return command
+
+
+def commands_with(option: str) -> list[str]:
+    """Return the names of the commands that take an option."""
+    return [name for name in command_names() if find_command(name).option(option)]
+
+
+def all_options() -> dict[str, Option]:
+    """Return the options of all commands by name; where several commands have one, that of the first."""
+    options = [option for name in reversed(command_names()) for option in find_command(name).options]
+    return {option.name: option for option in options}

@@ -1,0 +1,28 @@
+from typing import Any
+
+from trainworks.cli.command import BOOLEAN, Command, Option
+
+
+def predict(session: Any) -> None:
+    """Predict on a part of the data, or on what --input names."""
+    from trainworks.cli.evaluation import evaluate
+
+    evaluate(session, "predict", session.request.ckpt_path)
+
+
+COMMAND = Command(
+    predict,
+    "Predict with a checkpoint, on new inputs or on the test samples, and write a row for each of them.",
+    needs="trainer",
+    directory="evaluated",
+    options=(
+        Option("run_name", "name of the run whose best checkpoint is taken; the newest run by default"),
+        Option("ckpt_path", "the checkpoint", "FILE"),
+        Option("input", "a folder, a file, a list in a .txt or .csv file, a table, or - for standard input", "X"),
+        Option("output", "the .csv or .parquet file to write; predictions.csv in the run directory by default", "FILE"),
+        Option("top_k", "so many of the likeliest classes", "N", minimum=1),
+        Option("probabilities", "whether to write the probability of each class", choices=BOOLEAN),
+        Option("draw", "whether to draw masks and boxes over their images", choices=BOOLEAN),
+        Option("flip", "whether to take the mean over an image and its mirror image", choices=BOOLEAN),
+    ),
+)

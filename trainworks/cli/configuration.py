@@ -1,0 +1,89 @@
+"""The whole configuration of a command: what it may hold, checked against it, and written out."""
+
+
+import yaml
+from jsonargparse import set_dumper
+from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
+
+from trainworks.cli.command_line import CommandLine
+from trainworks.cli.parser import Parser, parse_config
+from trainworks.errors import UsageError
+from trainworks.runs.checkpoint_io import DATA, MODULE
+from trainworks.runs.yaml_files import UNWRITTEN, Config, dump_yaml, write_yaml
+from trainworks.runtime.strategy import check_start_method
+
+LOADING = ("num_workers", "storage", "cache_dir", "cache_limit_gb")  # say nothing of what the data is
+LIMITS = [f"limit_{part}_batches" for part in ("train", "val", "test", "predict")]
+NUMBERS_OF_BATCHES = (*LIMITS, "overfit_batches", "val_check_interval")
+
+set_dumper("yaml", dump_yaml)  # jsonargparse's own writes texts that it then reads as numbers, such as 1e3
+
+
+def configuration_parser() -> Parser:
+    """Return the parser that knows all keys of a configuration."""
+    parser = Parser()
+    parser.add_argument("--experiment", type=str | None, help="Its name; that of the first file by default.")
+    parser.add_argument("--seed_everything", type=bool | int, default=True, help="Seed of all generators.")
+    parser.add_argument("--tf32", type=bool, default=True, help="Whether float32 may be TF32 on a GPU, faster.")
+    parser.add_lightning_class_args(Trainer, "trainer")
+    parser.add_argument(
+        "--callbacks",
+        type=dict[str, Callback | None],
+        default={},
+        help="Callbacks by name, in the order they run. configs/defaults.yaml and the library state some; add your "
+        "own under a new name; null switches one off. Lightning's list trainer.callbacks works beside it.",
+    )
+    parser.add_lightning_class_args(LightningModule, "model", subclass_mode=True)
+    parser.add_lightning_class_args(LightningDataModule, "data", subclass_mode=True, required=False)
+    return parser
+
+
+class Configuration:
+    """A configuration that was checked, with all defaults.
+
+    Args:
+        config: All of it, with its references resolved.
+        line: The command that it is for.
+
+    Attributes:
+        parsed: What the parser made of it, from which the classes are built.
+        content: The same as plain data.
+        text: The same as YAML, without what belongs to one run only.
+        described: Class path and arguments of module and data, for checkpoints.
+
+    Raises:
+        UsageError: If a key is unknown, a value is none that the key can have, or nothing would be trained.
+    """
+
+    def __init__(self, config: Config, line: CommandLine) -> None:
+        self.parser = configuration_parser()
+        self.parsed = parse_config(self.parser, config)
+        self.parsed.pop("config", None)  # the parser's own
+        self._keep_whole_numbers(config.get("trainer") or {})
+        self._check_ranges(line)
+        check_start_method((config.get("trainer") or {}).get("strategy"))
+        dumped = self.parser.dump(self.parsed, skip_none=False)
+        self.content: Config = yaml.safe_load(
+            dumped.replace(UNWRITTEN, "")
+        )  # it precedes a text that could be a function
+        self.text = write_yaml(self.content)
+        data = dict(self.content.get("data") or {})
+        data["init_args"] = {k: v for k, v in (data.get("init_args") or {}).items() if k not in LOADING}
+        self.described = {MODULE: self.content["model"], DATA: data if "class_path" in data else None}
+
+    def _keep_whole_numbers(self, trainer: Config) -> None:
+        """Let a number of batches stay whole, since 1.0 means all of them; the parser may make a float of it."""
+        for name in NUMBERS_OF_BATCHES:
+            stated = yaml.safe_load(str(trainer.get(name)))
+            if isinstance(stated, int) and not isinstance(stated, bool):
+                self.parsed.trainer[name] = stated
+
+    def _check_ranges(self, line: CommandLine) -> None:
+        seed, trainer = self.parsed.seed_everything, self.parsed.trainer
+        if not 0 <= seed < 2**32:
+            raise UsageError(f"seed_everything must be at least 0 and below 2^32, got {seed}")
+        if (batches := trainer.accumulate_grad_batches) < 1:
+            raise UsageError(f"trainer.accumulate_grad_batches must be at least 1, got {batches}")
+        for limit in ("max_epochs", "max_steps", "limit_train_batches") if line.trains else ():
+            if trainer[limit] == 0:
+                raise UsageError(f"trainer.{limit} is 0, so nothing would be trained; write at least 1")

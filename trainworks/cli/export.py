@@ -1,0 +1,205 @@
+"""A trained module as one file that answers without this repository."""
+
+import json
+import logging
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from trainworks.cli.parser import mistakes_in_one_line
+from trainworks.datamodules.transforms.fit_batch import FitBatch
+from trainworks.errors import RunFailure, UsageError
+from trainworks.models.predict import load_model
+from trainworks.runs.find import run_of_checkpoint
+from trainworks.runtime.threads import threads_for
+
+TOLERANCE = 1e-4  # greatest difference to the module's own outputs
+ONNX_BYTES = 2**31 - 2**20  # of weights, at most: protobuf's limit
+SAMPLES, SIZES, ROUNDS = 64, (1, 64), 21
+RUN = {  # in a process that finds nothing of this project
+    "onnx": "import onnxruntime; f = onnxruntime.InferenceSession(sys.argv[1], providers=['CPUExecutionProvider'])\n"
+    "outputs = f.run(None, {'inputs': inputs})[0]",
+    "pt2": "import torch; f = torch.export.load(sys.argv[1]).module()\n"
+    "outputs = f(torch.from_numpy(inputs)).detach().numpy()",
+}
+SCRIPT = "import sys, numpy\ninputs = numpy.load(sys.argv[2])\n{}\nnumpy.save(sys.argv[3], outputs)\n"
+
+
+class Exported(nn.Module):
+    """From inputs as a decoder gives them to what a result is made of: eval transforms, network, last function."""
+
+    def __init__(self, module: Any, data: Any, inputs: Tensor) -> None:
+        super().__init__()
+        self.module, self.transforms = module, nn.ModuleList(data.eval_transform)
+        self.any_size = inputs.ndim == 4 and inputs.dtype == torch.uint8 and inputs.shape[1] in (1, 3)
+        if self.any_size:
+            crop = getattr(data.form, "fit", "stretch") == "crop"
+            self.transforms.insert(0, FitBatch((inputs.shape[2], inputs.shape[3]), crop))
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Return the module's outputs, such as probabilities, shape (B, ...)."""
+        for transform in self.transforms:
+            inputs = transform(inputs)
+        return self.module.outputs(inputs)
+
+
+def export_checkpoint(checkpoint: str, kind: str, output: str | None, measures: bool) -> int:
+    """Write the file, run it in a fresh process, and compare; return 0 if the outputs agree.
+
+    Args:
+        checkpoint: Path of the checkpoint.
+        kind: "onnx" or "pt2".
+        output: Path of the file; beside the checkpoint if None.
+        measures: Whether to print how long a batch takes.
+    """
+    if kind == "onnx":
+        try:
+            import onnx  # noqa: F401  # optional packages
+            import onnxruntime  # noqa: F401
+            import onnxscript  # noqa: F401
+        except ImportError as error:
+            raise UsageError(f"--format onnx needs {error.name}; write pip install -e '.[onnx]'") from None
+    run = run_of_checkpoint(checkpoint)
+    with mistakes_in_one_line():
+        model: Any = load_model(checkpoint)
+    if not hasattr(model, "outputs"):
+        raise UsageError(f"{type(model).__name__} has no method outputs(inputs) that returns one tensor: it stays here")
+    data = model.predict.data
+    inputs, what = _samples(data)
+    exported = Exported(model, data, inputs).eval()
+    torch.set_num_threads(threads_for(exported, inputs))
+    path = Path(output or Path(checkpoint).with_suffix(f".{kind}"))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    described = _metadata(exported, data, run, inputs)
+    write(exported, inputs[:2], path, kind, described)
+    difference = compare(exported, inputs, path, kind)
+    size = f"{path.stat().st_size / 1e6:,.2f} MB"
+    print(f"{path}: {size}, greatest difference {difference:.1e} over {len(inputs)} {what}")
+    if not difference <= TOLERANCE:
+        path.unlink()
+        raise RunFailure(f"{path} was removed: its outputs differ by more than {TOLERANCE:g} from the module's")
+    if measures:
+        _show_latency(exported, inputs, path, kind)
+    return 0
+
+
+def _samples(data: Any) -> tuple[Tensor, str]:
+    """Return inputs before the transforms, the first of the validation split, else random ones; and what they are."""
+    try:
+        splits = data.divide(data.load_splits())  # nothing is decoded beforehand
+        split = splits.get("val", splits["train"])
+        found = [split[index] for index in range(min(SAMPLES, len(split)))]
+        inputs = torch.stack([item[0] if isinstance(item, tuple) else item for item in found])
+        return inputs.as_subclass(Tensor), "validation samples" if "val" in splits else "training samples"
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError):
+        shape = data.input_shape or [3, *[getattr(data.form, "size", 224)] * 2]
+        generator, made_up = torch.Generator().manual_seed(0), "random inputs, since the data is not here"
+        if len(shape) == 3:
+            return torch.randint(256, (SAMPLES, *shape), dtype=torch.uint8, generator=generator), made_up
+        return torch.randn(SAMPLES, *shape, generator=generator), made_up
+
+
+def _metadata(exported: Exported, data: Any, run: Any, inputs: Tensor) -> dict[str, Any]:
+    """Return what somebody needs to know who has the file alone."""
+    record = run.read()
+    wanted: dict[str, Any] = {"dtype": str(inputs.dtype).removeprefix("torch."), "shape": ["batch", *inputs.shape[1:]]}
+    model = exported.module
+    if exported.any_size:
+        height, width = inputs.shape[2:]
+        wanted["shape"] = ["batch", inputs.shape[1], "height", "width"]
+        colours = "RGB" if inputs.shape[1] == 3 else "grey"
+        wanted["preprocessing"] = f"{colours}, values 0 to 255, any size; the file makes them {height} x {width}"
+    return {
+        "inputs": wanted,
+        "outputs": (type(model).outputs.__doc__ or "").partition("\n")[0],
+        "class_names": model.class_names,
+        "columns": data.columns,
+        "metrics": record.get("metrics", {}),
+        "commit": (record.get("git") or {}).get("commit"),
+        "versions": {name: version(name) for name in ("torch", "torchvision")},
+    }
+
+
+def write(exported: Exported, inputs: Tensor, path: Path, kind: str, described: dict[str, Any]) -> None:
+    """Write the network for any number of inputs at a time, with its description."""
+    num_bytes = sum(value.nbytes for value in exported.state_dict().values())
+    if kind == "onnx" and num_bytes > ONNX_BYTES:
+        wide = f"{num_bytes / 1e9:.2f} GB of weights, and an .onnx file holds at most {ONNX_BYTES / 1e9:.2f}"
+        raise RunFailure(f"{type(exported.module).__name__} has {wide}; write --format pt2")
+    sizes = {2: torch.export.Dim("height"), 3: torch.export.Dim("width")} if exported.any_size else {}
+    shapes = ({0: torch.export.Dim("batch"), **sizes},)
+    if exported.any_size:  # the size of the samples may be that of the network, which would be taken for the only one
+        inputs = inputs.new_zeros(2, inputs.shape[1], inputs.shape[2] + 5, inputs.shape[3] + 2)
+    try:
+        with torch.no_grad():
+            program = torch.export.export(exported, (inputs,), dynamic_shapes=shapes, strict=False)
+    except Exception as error:  # whatever a network does that cannot be traced
+        reason = str(error).strip().splitlines()[0][:200]
+        raise RunFailure(f"{type(exported.module).__name__} cannot be exported: {reason}") from error
+    if kind == "pt2":
+        torch.export.save(program, path, extra_files={"metadata.json": json.dumps(described)})
+        return
+    import onnx
+
+    result: Any = torch.onnx.export(program, input_names=["inputs"], output_names=["outputs"], verbose=False)
+    content = result.model_proto
+    onnx.helper.set_model_props(content, {key: json.dumps(value) for key, value in described.items()})
+    onnx.save(content, path)
+
+
+def compare(exported: Exported, inputs: Tensor, path: Path, kind: str) -> float:
+    """Return the greatest difference of the file's outputs in a fresh process to the module's, for many and for one."""
+    greatest = 0.0
+    with tempfile.TemporaryDirectory() as folder:
+        given, found = Path(folder, "inputs.npy"), Path(folder, "outputs.npy")
+        command = [sys.executable, "-I", "-c", SCRIPT.format(RUN[kind]), str(path.absolute()), str(given), str(found)]
+        for batch in (inputs, inputs[:1]):
+            np.save(given, batch.numpy())
+            done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+            if done.returncode:
+                raise RunFailure(f"{path} cannot be run: {done.stderr.strip().splitlines()[-1][:300]}")
+            with torch.inference_mode():
+                expected = exported(batch)
+            greatest = max(greatest, float((torch.from_numpy(np.load(found)) - expected).abs().max()))
+    return greatest
+
+
+def _show_latency(exported: Exported, inputs: Tensor, path: Path, kind: str) -> None:
+    """Print the median time of a batch in milliseconds, for the module and for the file."""
+    runs: dict[str, Callable[[Tensor], Any]] = {"eager": exported}
+    if kind == "onnx":
+        import onnxruntime
+
+        session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+        runs["onnxruntime"] = lambda batch: session.run(None, {"inputs": batch.numpy()})
+    else:
+        runs["pt2"] = torch.export.load(path).module()
+    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # it warns of a missing GPU
+    try:
+        compiled = torch.compile(exported)
+        with torch.inference_mode():
+            compiled(inputs[:1])
+        runs["compiled"] = compiled
+    except Exception:  # no compiler, or a network that it does not take
+        print("compiled: not measured, since it cannot be compiled here")
+    print("\nmilliseconds on the CPU" + "".join(f"{f'batch {size}':>12}" for size in SIZES))
+    times: dict[tuple[str, int], list[float]] = {(name, size): [] for name in runs for size in SIZES}
+    for _ in range(ROUNDS):  # in turn, so that a busy moment slows all of them
+        for name, size in times:
+            batch = inputs.repeat(-(-size // len(inputs)), *[1] * (inputs.ndim - 1))[:size]
+            with torch.inference_mode():
+                start = time.perf_counter()
+                runs[name](batch)
+            times[name, size].append(1000 * (time.perf_counter() - start))
+    for name in runs:
+        print(f"{name:<23}" + "".join(f"{statistics.median(times[name, size]):>12.2f}" for size in SIZES))

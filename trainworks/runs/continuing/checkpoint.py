@@ -1,0 +1,79 @@
+"""The checkpoint from which a run continues: the newest that is whole."""
+
+import re
+import zipfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from trainworks.errors import UsageError
+from trainworks.runs.files import recover
+
+
+@dataclass
+class Start:
+    """Where a training begins or continues."""
+
+    path: Path | None = None  # the checkpoint; None at the very beginning
+    step: int = 0  # after it, as loggers count them
+    within_epoch: bool = False  # whether it stands between the batches of an epoch
+    finished: bool = False  # whether the training ended there
+    exact: bool = True  # whether it was saved at a point from which the training goes on exactly
+    world_size: int = 1  # processes that saved it
+    metrics: dict[str, float] = field(default_factory=dict)  # the last before it
+    device: str = ""  # the kind that it was saved on; empty if it does not say
+
+
+def find_start(folder: Path, keeps_last: bool = True) -> Start:
+    """Return where to continue: the newest whole checkpoint of a folder; damaged ones are named.
+
+    The best one is saved in the middle of things, so that a run does not go on exactly from there: it is taken only
+    where no other is whole, or the run keeps none.
+    """
+    recover(folder)
+    names = {path: re.fullmatch(r"last(?:-(\d+))?\.ckpt", path.name) for path in folder.glob("last*.ckpt")}
+    ages = {path: int(match[1] or 0) for path, match in names.items() if match}
+    best = list(folder.glob("best.ckpt")) if ages or not keeps_last else []
+    candidates = [*sorted(ages, key=ages.__getitem__), *best]
+    damaged = []
+    for path in candidates:
+        try:
+            return read_start(path)
+        except UsageError as error:
+            damaged.append(str(error))
+            print(f"passed over: {error}")
+    if damaged:
+        raise UsageError(f"{folder} has no whole checkpoint left; start a new run under another --run_name")
+    return Start()
+
+
+def read_start(path: Path) -> Start:
+    """Read a checkpoint whole, with its checksums."""
+    try:
+        if path.is_dir():
+            from trainworks.runs.sharded import check_parts, read_plain  # few runs need it
+
+            check_parts(path)
+            content: Any = read_plain(path)
+        else:
+            with zipfile.ZipFile(path) as file:
+                if broken := file.testzip():
+                    raise UsageError(f"{path}: damaged: wrong checksum of {broken}")
+            content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except UsageError:
+        raise
+    except Exception as error:  # zip and pickle readers raise anything for a damaged file
+        reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
+        raise UsageError(f"{path}: truncated, damaged or no checkpoint: {reason}") from None
+    wanted = {"loops", "optimizer_states"} | (set() if path.is_dir() else {"state_dict"})
+    if not isinstance(content, dict) or not wanted <= content.keys():
+        raise UsageError(f"{path}: not a checkpoint of a training")
+    exact, loops = content.get("exact"), content["loops"]["fit_loop"]
+    step = loops["epoch_loop.state_dict"]["_batches_that_stepped"]  # several optimizers step more often
+    within = loops["epoch_loop.batch_progress"]["current"]["ready"] > 0
+    if exact is None:
+        return Start(path, step, within, exact=False)
+    ranks = len(exact["ranks"])
+    return Start(path, step, within, exact["finished"], True, ranks, exact["metrics"], exact["device"])

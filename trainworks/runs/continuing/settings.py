@@ -1,0 +1,64 @@
+"""Whether a run continues with the settings that it began with. Nothing heavy is imported here."""
+
+import re
+from pathlib import Path
+
+from trainworks.errors import UsageError
+from trainworks.runs.yaml_files import Config, flatten
+
+WITHOUT_EFFECT = re.compile(  # changes that leave the training as it is
+    r"data\.init_args\.(num_workers|storage|cache_dir|cache_limit_gb)$|"
+    r"callbacks\.(progress|last|predictions|notes|images|norms|speed|figures|trace|samples|checkpointing)\b|"
+    r"trainer\.(logger|log_every_n_steps|enable_progress_bar|enable_model_summary|max_time|profiler|default_root_dir|"
+    r"use_distributed_sampler|num_sanity_val_steps|detect_anomaly|limit_test_batches|limit_predict_batches)\b"
+)
+LENGTHS = {
+    "max_epochs": None,
+    "max_steps": -1,
+}  # of a training, as options of the trainer, and what stands for no limit
+HARDWARE = re.compile(r"trainer\.(accelerator|devices|num_nodes|strategy)\b|callbacks\.(compile|channels_last)\b|tf32$")
+DATA_PATH = re.compile(r"data\.init_args\.(root|csv_file|train|val|test)$")
+
+
+def asks_for_more(stored: Config, wanted: Config) -> bool:
+    """Whether a configuration asks for another length of the training than the one that a run has stored."""
+    trainers = [config.get("trainer") or {} for config in (stored, wanted)]
+    return any(len({str(trainer.get(name, usual)) for trainer in trainers}) > 1 for name, usual in LENGTHS.items())
+
+
+def check_settings(stored: Config, wanted: Config, defaults: tuple[Path, Config] = (Path(), {})) -> list[str]:
+    """Refuse changes of a run's configuration on which the training depends; return remarks about the others.
+
+    Args:
+        stored: The configuration with which the run began.
+        wanted: The one with which it shall continue.
+        defaults: The project's file of defaults and its content: where a change comes from there, the file is named.
+    """
+    remarks, refused = [], []
+    before, after, of_file = flatten(stored), flatten(wanted), flatten(defaults[1])
+    spans_all = any(re.match(r"model\..*scheduler.*\.total_steps$", key) and before[key] is None for key in before)
+    for key in sorted(before.keys() | after.keys()):
+        old, new = before.get(key), after.get(key)
+        if old == new or WITHOUT_EFFECT.match(key):
+            continue
+        change = f"{key}: {old} -> {new}"
+        is_longer = isinstance(old, int) and isinstance(new, int) and (new > old >= 0 or new == -1)
+        if HARDWARE.match(key):
+            remarks.append(f"{change} (the result will not be bit by bit the same)")
+        elif DATA_PATH.match(key):
+            remarks.append(f"{change} (taken for the same data at another place)")
+        elif key.removeprefix("trainer.") not in LENGTHS or not is_longer:
+            origin = f" (of {defaults[0]})" if new is not None and of_file.get(key) == new else ""
+            refused.append(change + origin)
+        elif spans_all:
+            refused.append(f"{change} (the learning-rate schedule spans all epochs)")
+        else:
+            new_epoch = ", which begins with a new epoch and is not bit by bit the same" if "steps" in key else ""
+            remarks.append(f"{change} (a longer training{new_epoch})")
+    if refused:
+        listed = "".join(f"\n  {change}" for change in refused[:12])
+        more = f"\n  and {len(refused) - 12} more" if len(refused) > 12 else ""
+        raise UsageError(
+            f"the run cannot continue with other settings; leave them as they are or start a new run:{listed}{more}"
+        )
+    return remarks

@@ -1,0 +1,88 @@
+"""What a checkpoint holds so that a training continues exactly, and how it is put back."""
+
+import os
+import random
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from lightning.pytorch import Trainer
+
+KEY = "exact"  # of what is added to a checkpoint
+COUNTERS = ("ready", "started", "processed", "completed")  # of Lightning's progress
+
+
+def exact_state(trainer: Trainer, point: str, folder: Path, device: str, group: Any) -> dict[str, Any]:
+    """Return what a checkpoint needs beside Lightning's state for an exact continuation; called on every rank.
+
+    Args:
+        trainer: The trainer that saves.
+        point: Where the training stands: before a "batch", before an "epoch" or at the "end".
+        folder: That of the checkpoints.
+        device: The kind of device that the training runs on.
+        group: A process group on the CPU, where there are several ranks.
+    """
+    name, keys, *rest = np.random.get_state(legacy=True)
+    own: dict[str, Any] = {"python": random.getstate(), "numpy": (name, np.asarray(keys).tolist(), *rest)}
+    own["sums"] = getattr(trainer.lightning_module, "metric_state", lambda: None)()
+    ranks: list[Any] = [own]
+    if trainer.world_size > 1:
+        ranks = [None] * trainer.world_size
+        dist.all_gather_object(ranks, own, group)
+    metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
+    described = {"folder": os.path.realpath(folder), "device": device}
+    return {"finished": point == "end", "ranks": ranks, "metrics": metrics, **described}
+
+
+def complete_progress(loops: dict[str, Any], point: str) -> None:
+    """Let the counters of a checkpoint say that all that was begun is done, but for what begins at `point` (in place)."""
+    batches, epochs = loops["epoch_loop.batch_progress"], loops["epoch_progress"]
+    for counters in (batches,) if point == "batch" else (batches, epochs):
+        for part in ("total", "current"):
+            counters[part] |= dict.fromkeys(COUNTERS, counters[part]["processed"])
+    batches["is_last_batch"] = False
+    if point != "batch":
+        batches["current"] |= dict.fromkeys(COUNTERS, 0)
+
+
+def restore(trainer: Trainer, state: dict[str, Any]) -> None:
+    """Put generators, metrics, loaders and loops where the training stood that saved this state."""
+    module: Any = trainer.lightning_module
+    if len(state["ranks"]) == trainer.world_size:
+        own = state["ranks"][trainer.global_rank]
+        version, numbers, gauss = own["python"]
+        random.setstate((version, tuple(numbers), gauss))
+        name, keys, *rest = own["numpy"]
+        np.random.set_state((name, np.array(keys, dtype=np.uint32), *rest))
+        if own["sums"] is not None:
+            module.load_metric_state(own["sums"])
+    trainer.callback_metrics.update({name: torch.tensor(value) for name, value in state["metrics"].items()})
+    fit_loop: Any = trainer.fit_loop
+    loop = fit_loop.epoch_loop
+    done = loop.batch_progress.current.ready
+    for loader in fit_loop._combined_loader.flattened:
+        batches: Any = getattr(loader, "batch_sampler", None)
+        if hasattr(batches, "start"):  # one of this library
+            batches.start = done
+            batches.sampler.set_epoch(trainer.current_epoch)
+            iter(fit_loop._data_fetcher)  # its workers may have begun already, from the start of the epoch
+        elif done and trainer.is_global_zero:
+            print("this data can only be read from its start: the result will not be bit by bit the same")
+    reset = loop.reset
+
+    def reset_once() -> None:
+        """Keep the counters, but not Lightning's guesses about what was left undone: nothing was."""
+        del loop.reset
+        reset()
+        loop._restarting = fit_loop._restarting = False
+
+    loop.reset = reset_once
+
+
+def with_moved_paths(node: Any, old: str, new: str) -> Any:
+    """Return the states of callbacks with paths below one folder put below another."""
+    if isinstance(node, dict):
+        return {with_moved_paths(key, old, new): with_moved_paths(item, old, new) for key, item in node.items()}
+    return new + node[len(old) :] if isinstance(node, str) and node.startswith(old) else node
