@@ -132,7 +132,7 @@ def page() -> str:
     sections.append(("What a module may have", text, "Method or attribute", MAY_HAVE))
     text = "The README says what they do. Without a command train.py fits and then tests."
     sections.append(("Commands", text, "Command", _commands()))
-    text = "They are no part of the configuration. Any other `--key VALUE` changes the configuration, or is refused where none is taken."
+    text = "They are no part of the configuration. Any other `--key VALUE` changes the configuration."
     sections.append(("Options", text, "Option", _options()))
     sections.append(("Keys of a configuration", "At the top level; others are refused.", "Key", KEYS))
     text = "Tensors and plain data, which torch.load reads with `weights_only=True`."
@@ -159,7 +159,7 @@ def _options() -> dict[str, str]:
     rows: dict[str, str] = {}
     for name in command_names():
         for option in find_command(name).options:
-            same = [other for other in command_names() if (found := find_command(other).option(option.name)) == option]
+            same = [other for other in command_names() if find_command(other).option(option.name) == option]
             rows[f"--{option.name}"] = rows.get(f"--{option.name}", "")
             if name == same[0]:
                 of = "" if same == commands_with(option.name) else f"{', '.join(same)}: "

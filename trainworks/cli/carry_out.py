@@ -21,7 +21,7 @@ def carry_out(line: CommandLine, start: float, callbacks: Sequence[dict[str, Any
         callbacks: Class paths and arguments of callbacks that a training gets beside those of the configuration.
 
     Returns:
-        0, 1 for a failure, 2 for a mistake in what was typed or configured, 128 + the number of a signal that stopped it.
+        The exit code: 1 for a failure, 2 for a mistake in what was typed or configured, 128 + a signal that stopped it.
     """
     with without_collection():
         try:

@@ -45,7 +45,7 @@ class CommandLine:
         lacking = [option for option in line.command.options if option.required and option.name not in line.options]
         if lacking and line.help is None:
             wanted = lacking[0]
-            raise UsageError(f"{name} needs --{wanted.name} {wanted.value}: {wanted.help}")
+            raise UsageError(f"{name} needs --{wanted.name} {wanted.value}, {wanted.help}")
         return line
 
     @property
@@ -103,7 +103,7 @@ class CommandLine:
         what = f"{self.name or 'fit'} takes no --{key}"
         if near := did_you_mean(key, names, {name: f"--{name}" for name in names}):
             return what + near
-        if takers := commands_with(key):
+        if self.command.needs != "words" and (takers := commands_with(key)):
             how = "; a training goes on with --resume auto" if self.trains and key == "ckpt_path" else ""
             return f"{what}; it belongs to {', '.join(takers)}{how}"
         return f"{what}; it takes {', '.join(f'--{name}' for name in names) or 'no options'}"

@@ -1,6 +1,5 @@
 """The whole configuration of a command: what it may hold, checked against it, and written out."""
 
-
 import yaml
 from jsonargparse import set_dumper
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer

@@ -1,4 +1,4 @@
-"""Configuration files in layers: the library's defaults, the project's, those that were named. Nothing heavy is imported."""
+"""Configuration files in layers: the library's defaults, the project's, those that were named; nothing heavy."""
 
 import os
 from pathlib import Path

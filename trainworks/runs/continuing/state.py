@@ -37,7 +37,7 @@ def exact_state(trainer: Trainer, point: str, folder: Path, device: str, group: 
 
 
 def complete_progress(loops: dict[str, Any], point: str) -> None:
-    """Let the counters of a checkpoint say that all that was begun is done, but for what begins at `point` (in place)."""
+    """Let the counters of a checkpoint say that all that was begun is done, but for what begins at `point`."""
     batches, epochs = loops["epoch_loop.batch_progress"], loops["epoch_progress"]
     for counters in (batches,) if point == "batch" else (batches, epochs):
         for part in ("total", "current"):

@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from trainworks import __version__
-from trainworks.cli import request
+from trainworks.cli import defaults as layers
 from trainworks.runs.yaml_files import load_file
 from trainworks.tests.conftest import DIGITS, ROOT, Train
 
@@ -31,7 +31,7 @@ def callbacks(train: Train, *words: str) -> list[str]:
 def defaults(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Let the project be an empty folder, in which this file may be written."""
     monkeypatch.delenv("TRAIN_DEFAULTS")
-    monkeypatch.setattr(request, "ROOT", tmp_path)
+    monkeypatch.setattr(layers, "ROOT", tmp_path)
     (tmp_path / "configs").mkdir()
     return tmp_path / "configs" / "defaults.yaml"
 

@@ -282,7 +282,8 @@ def test_help_explains_options_from_the_docstrings(train: Train) -> None:
     assert result.code == 0
     assert "usage: python train.py [COMMAND] --config FILE" in result.out
     assert len(result.out.splitlines()) <= 200
-    places = [result.out.index(text) for text in ("--model.net ", "--data.batch_size", "--trainer.max_epochs", "--resume")]
+    order = ("--model.net ", "--data.batch_size", "--trainer.max_epochs", "--resume")
+    places = [result.out.index(text) for text in order]
     assert places == sorted(places)  # one's own first
     assert "Samples in one step, over all devices together." in " ".join(result.out.split())
     assert "Whether weight decay also acts on norm layers and biases." in " ".join(result.out.split())

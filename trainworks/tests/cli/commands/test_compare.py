@@ -88,7 +88,7 @@ def test_mistakes(train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         ): "--sort_by val/accurcy: no run has it (did you mean val/accuracy?)",
         ("logs/digits", "--output", "t.txt"): "--output must end in .csv or .md, got t.txt",
         ("logs/digits", "--mode", "most"): "--mode must be min or max, got most",
-        ("logs/digits", "--config", DIGITS): "compare takes runs alone",
+        ("logs/digits", "--config", DIGITS): "compare takes no --config; it takes --sort_by, --mode, --output",
     }.items():
         result = train("compare", *words)
         assert (result.code, message in result.err) == (2, True), (words, result.err)

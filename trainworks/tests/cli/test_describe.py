@@ -6,7 +6,7 @@ from types import ModuleType
 
 import pytest
 
-from trainworks.cli import explain
+from trainworks.cli import mistakes
 from trainworks.root import OWN
 
 CODE = """
@@ -21,7 +21,7 @@ def read(text):
 
 @pytest.fixture
 def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.setattr(explain, "ROOT", tmp_path)
+    monkeypatch.setattr(mistakes, "ROOT", tmp_path)
     (file := tmp_path / OWN / "mine.py").parent.mkdir()
     file.write_text(CODE)
     spec = importlib.util.spec_from_file_location("mine", file)
@@ -34,11 +34,11 @@ def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 def test_a_check_says_all_there_is_to_say(own: ModuleType) -> None:
     with pytest.raises(ValueError, match="even") as caught:
         own.check(3)
-    assert explain.describe(caught.value) == "value must be even, got 3"
+    assert mistakes.describe(caught.value) == "value must be even, got 3"
 
 
 def test_what_was_met_with_is_placed(own: ModuleType) -> None:
     with pytest.raises(ValueError, match="convert") as caught:
         own.read("x")
     wanted = "could not convert string to float: 'x'\n(ValueError in mine.py, line 7)"
-    assert explain.describe(caught.value) == wanted
+    assert mistakes.describe(caught.value) == wanted
