@@ -1,5 +1,7 @@
 """The whole configuration of a command: what it may hold, checked against it, and written out."""
 
+from inspect import signature
+
 import yaml
 from jsonargparse import set_dumper
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
@@ -14,6 +16,7 @@ from trainworks.runtime.strategy import check_start_method
 LOADING = ("num_workers", "storage", "cache_dir", "cache_limit_gb")  # say nothing of what the data is
 LIMITS = [f"limit_{part}_batches" for part in ("train", "val", "test", "predict")]
 NUMBERS_OF_BATCHES = (*LIMITS, "overfit_batches", "val_check_interval")
+BATCHES_HELP = "A whole number of batches, or a share of them with a decimal point."
 
 set_dumper("yaml", dump_yaml)  # jsonargparse's own writes texts that it then reads as numbers, such as 1e3
 
@@ -24,7 +27,13 @@ def configuration_parser() -> Parser:
     parser.add_argument("--experiment", type=str | None, help="Its name; that of the first file by default.")
     parser.add_argument("--seed_everything", type=bool | int, default=True, help="Seed of all generators.")
     parser.add_argument("--tf32", type=bool, default=True, help="Whether float32 may be TF32 on a GPU, faster.")
-    parser.add_lightning_class_args(Trainer, "trainer")
+    skipped = set(NUMBERS_OF_BATCHES)
+    parser.add_class_arguments(
+        Trainer, "trainer", fail_untyped=False, instantiate=False, sub_configs=True, skip=skipped
+    )
+    for name in NUMBERS_OF_BATCHES:  # Lightning's type has float before int, and 1.0 means all of them
+        usual = signature(Trainer).parameters[name].default
+        parser.add_argument(f"--trainer.{name}", type=int | float | None, default=usual, help=BATCHES_HELP)
     parser.add_argument(
         "--callbacks",
         type=dict[str, Callback | None],
@@ -58,7 +67,6 @@ class Configuration:
         self.parser = configuration_parser()
         self.parsed = parse_config(self.parser, config)
         self.parsed.pop("config", None)  # the parser's own
-        self._keep_whole_numbers(config.get("trainer") or {})
         self._check_ranges(line)
         check_start_method((config.get("trainer") or {}).get("strategy"))
         dumped = self.parser.dump(self.parsed, skip_none=False)
@@ -69,13 +77,6 @@ class Configuration:
         data = dict(self.content.get("data") or {})
         data["init_args"] = {k: v for k, v in (data.get("init_args") or {}).items() if k not in LOADING}
         self.described = {MODULE: self.content["model"], DATA: data if "class_path" in data else None}
-
-    def _keep_whole_numbers(self, trainer: Config) -> None:
-        """Let a number of batches stay whole, since 1.0 means all of them; the parser may make a float of it."""
-        for name in NUMBERS_OF_BATCHES:
-            stated = yaml.safe_load(str(trainer.get(name)))
-            if isinstance(stated, int) and not isinstance(stated, bool):
-                self.parsed.trainer[name] = stated
 
     def _check_ranges(self, line: CommandLine) -> None:
         seed, trainer = self.parsed.seed_everything, self.parsed.trainer

@@ -14,9 +14,7 @@ COMMAND = Command(
     "Search for the best values of some settings, one training after the other.",
     needs="configuration",
     options=(
-        Option(
-            "sweep", "the file that says what is searched, such as configs/sweeps/digits.yaml", "FILE", required=True
-        ),
+        Option("sweep", "what is searched, such as configs/sweeps/digits.yaml", "FILE", required=True),
         Option("run_name", "name of the search; that of its file by default"),
         Option("num_seeds", "train the best trials again with so many other seeds", "N", minimum=2),
         Option("num_best", "how many trials --num_seeds repeats, 3 by default", "N", minimum=1),
