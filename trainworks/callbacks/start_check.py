@@ -11,7 +11,7 @@ from trainworks.callbacks.helpers.batch import new_values
 from trainworks.errors import RunFailure, UsageError, did_you_mean
 from trainworks.models.base import BaseModule
 from trainworks.models.checks import set_names
-from trainworks.runs.checkpoint_io import check_plain
+from trainworks.runs.plain_data import check_plain
 
 
 class StartCheck(Callback):

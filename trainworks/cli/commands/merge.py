@@ -7,7 +7,7 @@ from trainworks.errors import UsageError
 from trainworks.runs.checkpoint_io import DurableCheckpointIO
 from trainworks.runs.files import is_sharded
 from trainworks.runs.resume import read_start
-from trainworks.runs.sharded import merged
+from trainworks.runs.sharded import merge_shards
 
 
 def merge(request: Request) -> int:
@@ -19,6 +19,6 @@ def merge(request: Request) -> int:
         raise UsageError(f"--ckpt_path {path}: not a sharded checkpoint, which is a folder; nothing is to be merged")
     read_start(path)
     target = path.with_name(f"{path.stem}-merged.ckpt")
-    DurableCheckpointIO().save_checkpoint(merged(path), target)
+    DurableCheckpointIO().save_checkpoint(merge_shards(path), target)
     print(f"{target}: {target.stat().st_size / 1e6:,.1f} MB")
     return 0
