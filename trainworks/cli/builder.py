@@ -31,7 +31,7 @@ from trainworks.runs.yaml_files import UNWRITTEN, dump_yaml, load_file, write_ya
 from trainworks.runtime.launch import is_main_process, job_name, layout
 from trainworks.runtime.precision import settle_precision
 from trainworks.runtime.steps import leave_out_idle_work
-from trainworks.runtime.strategy import settle_strategy
+from trainworks.runtime.strategy import check_start_method, settle_strategy
 
 LOADING = ("num_workers", "storage", "cache_dir", "cache_limit_gb")  # say nothing of what the data is
 DESCRIPTION = """Without a command: fit, then test the best checkpoint. Every option can stand in a configuration file
@@ -96,6 +96,7 @@ class CLI(LightningCLI):
         self.config.pop("config", None)  # the parser's own
         text = parser.dump(self.config, skip_none=False)
         content = yaml.safe_load(text.replace(UNWRITTEN, ""))  # which stands before a text that could be a function
+        check_start_method(content["trainer"]["strategy"])
         self.config_text = write_yaml(content)
         data = dict(content.get("data") or {})
         data["init_args"] = {k: v for k, v in (data.get("init_args") or {}).items() if k not in LOADING}

@@ -1,15 +1,10 @@
-"""Schedulers that torch lacks; its own lists of schedulers take built ones, which no configuration can hold."""
+"""Schedulers that torch lacks. Its SequentialLR and ChainedScheduler take built ones, which YAML cannot hold."""
 
 import math
-from collections.abc import Callable
-from functools import partial
-from typing import Any
 
 from lightning.pytorch.cli import LRSchedulerCallable
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ChainedScheduler, LambdaLR, SequentialLR
-
-from trainworks.optim.schedulers import SchedulerFactory, build_scheduler
 
 
 class WarmupCosine(LambdaLR):
@@ -71,23 +66,3 @@ class ChainedSchedulers(ChainedScheduler):
 
     def __init__(self, optimizer: Optimizer, schedulers: list[LRSchedulerCallable]) -> None:
         super().__init__([build(optimizer) for build in schedulers], optimizer)
-
-
-def filled_in(given: dict[str, Any], total_steps: Callable[[], float]) -> list[SchedulerFactory]:
-    """Return the factories of several schedulers, each with the number of its own steps."""
-    count = len(given["schedulers"])
-    starts = [0, *given["milestones"]] if "milestones" in given else [0] * count
-    ends: list[int | None] = [*starts[1:], None] if "milestones" in given else [None] * count
-    if len(starts) != count or any(end is not None and end <= start for start, end in zip(starts, ends, strict=True)):
-        raise ValueError(f"{count} schedulers need {count - 1} rising milestones, got {given['milestones']}")
-
-    def steps(start: int, end: int | None) -> float:
-        total = total_steps() if end is None else end
-        if total <= start:
-            raise ValueError(f"milestones must come before the end at step {total}, got {given['milestones']}")
-        return total - start
-
-    return [
-        partial(build_scheduler, factory, total_steps=partial(steps, start, end))
-        for factory, start, end in zip(given["schedulers"], starts, ends, strict=True)
-    ]
