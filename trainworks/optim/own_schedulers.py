@@ -8,13 +8,13 @@ from torch.optim.lr_scheduler import ChainedScheduler, LambdaLR, SequentialLR
 
 
 class WarmupCosine(LambdaLR):
-    """Raise the learning rate linearly from near zero, then let it fall along a cosine (arXiv:1608.03983).
+    """Raise the learning rate linearly from near zero, then lower it along a cosine (arXiv:1608.03983).
 
     Args:
         optimizer: Optimizer whose learning rates are scaled.
         total_steps: Optimizer steps of the whole training; filled in from the trainer if left out.
-        warmup: Share of the steps in which the rate rises, in [0, 1).
-        final: Last rate as a share of the first, in [0, 1].
+        warmup: Fraction of the steps in which the rate rises, in [0, 1).
+        final: Last rate as a fraction of the highest, in [0, 1].
     """
 
     def __init__(
@@ -28,10 +28,10 @@ class WarmupCosine(LambdaLR):
         super().__init__(optimizer, self._scale)
 
     def _scale(self, step: int) -> float:
-        rising = round(self.warmup * self.total_steps)
-        if step < rising:
-            return (step + 1) / (rising + 1)
-        progress = min((step - rising) / max(self.total_steps - rising, 1), 1.0)
+        warmup_steps = round(self.warmup * self.total_steps)
+        if step < warmup_steps:
+            return (step + 1) / (warmup_steps + 1)
+        progress = min((step - warmup_steps) / max(self.total_steps - warmup_steps, 1), 1.0)
         return self.final + (1 - self.final) * 0.5 * (1 + math.cos(math.pi * progress))
 
 
@@ -40,7 +40,7 @@ class SequentialSchedulers(SequentialLR):
 
     Args:
         optimizer: Optimizer whose learning rates are changed.
-        schedulers: Each begins where the one before it ends. A `total_steps` that was left out becomes the number of
+        schedulers: Each begins when the one before it ends. A `total_steps` that was left out becomes the number of
             steps until the next milestone, or until the end.
         milestones: The step (or the epoch, if the schedulers step after epochs) at which each of them but the first
             begins.
@@ -51,10 +51,10 @@ class SequentialSchedulers(SequentialLR):
 
 
 class ChainedSchedulers(ChainedScheduler):
-    """Schedulers that all act at every step, each on the learning rate that the others left.
+    """Schedulers that all act at every step, each on the learning rate that the one before it has set.
 
-    Use those that multiply the rate: LambdaLR, WarmupCosine, OneCycleLR and CyclicLR compute it anew from the first
-    one, which undoes what the others did before.
+    Use schedulers that multiply the current rate. LambdaLR, WarmupCosine, OneCycleLR and CyclicLR compute it from the
+    initial one, which undoes what the schedulers before them did.
 
     Args:
         optimizer: Optimizer whose learning rates are changed.

@@ -20,17 +20,15 @@ def is_checkpoint(path: Path) -> bool:
 
 def replace(new: Path, target: Path) -> None:
     """Move a file or folder to the path of another; where one is a folder, `recover` repairs what a kill leaves."""
-    if new.is_dir() or target.is_dir():
-        old = target.with_name(f"{target.name}.old")
+    old = target.with_name(f"{target.name}.old")
+    is_moved = target.exists() and (new.is_dir() or target.is_dir())
+    if is_moved:
         remove(old)
-        if target.exists():
-            target.rename(old)
-        new.rename(target)
-        sync_folder(target.parent)
+        target.rename(old)
+    new.replace(target)
+    sync_folder(target.parent)
+    if is_moved:
         remove(old)
-    else:
-        os.replace(new, target)
-        sync_folder(target.parent)
 
 
 def recover(folder: Path) -> None:
@@ -47,7 +45,7 @@ def recover(folder: Path) -> None:
 
 
 def remove(path: Path) -> None:
-    """Remove a file or folder, if there is one."""
+    """Remove the file or folder at a path, if there is one."""
     if path.is_dir():
         shutil.rmtree(path, ignore_errors=True)
     else:
