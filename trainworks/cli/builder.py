@@ -30,7 +30,7 @@ from trainworks.runs.start import Start
 from trainworks.runs.yaml_files import UNWRITTEN, dump_yaml, load_file, write_yaml
 from trainworks.runtime.launch import is_main_process, job_name, layout
 from trainworks.runtime.precision import settle_precision
-from trainworks.runtime.steps import leave_out_idle_work
+from trainworks.runtime.steps import skip_idle_work
 from trainworks.runtime.strategy import check_start_method, settle_strategy
 
 LOADING = ("num_workers", "storage", "cache_dir", "cache_limit_gb")  # say nothing of what the data is
@@ -182,7 +182,7 @@ class CLI(LightningCLI):
         limit = ThreadLimit(begun, self.run.keep_threads if line.trains else None)
         config["callbacks"] = [limit, *named.values(), *own]  # of several checkpoints the first is the trainer's
         trainer = super()._instantiate_trainer(config, [*callbacks, self.start_check, describe])
-        return leave_out_idle_work(trainer, self.model)
+        return skip_idle_work(trainer, self.model)
 
     @property
     def best_path(self) -> str | None:
