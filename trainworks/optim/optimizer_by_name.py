@@ -56,13 +56,10 @@ class OptimizerByName(Optimizer):
                 raise ValueError(f"model.optimizer.parts.{number} takes no parameter: none that is left has {wanted}")
             optimizers.append(parameters.build(part.optimizer, [rest.pop(name) for name in fits]))
             if isinstance(optimizers[-1], LBFGS):
-                raise ValueError(
-                    f"model.optimizer.parts.{number}: LBFGS computes the loss again and again; use it alone"
-                )
+                raise ValueError(f"model.optimizer.parts.{number}: LBFGS computes the loss several times; use it alone")
         if rest:
-            raise ValueError(
-                f"model.optimizer.parts: no part takes {listed(list(rest))}; add a last part without pattern and kind"
-            )
+            advice = "add a last part without pattern and kind"
+            raise ValueError(f"model.optimizer.parts: no part takes {listed(list(rest))}; {advice}")
         shared = set.intersection(*(set(optimizer.defaults) for optimizer in optimizers))
         groups = [group for optimizer in optimizers for group in optimizer.param_groups]
         super().__init__(groups, {key: optimizers[0].defaults[key] for key in sorted(shared)})
@@ -89,7 +86,7 @@ class OptimizerByName(Optimizer):
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Refuse parameters that are added later: none of the optimizers would train them."""
         if hasattr(self, "optimizers"):
-            raise ValueError("OptimizerByName takes no parameters later; let them require gradients from the start")
+            raise ValueError("OptimizerByName takes no further parameters; let them require gradients from the start")
         super().add_param_group(param_group)
 
     def _share(self) -> None:

@@ -80,13 +80,13 @@ class Parameters:
                 raise ValueError(f"{str(error).replace('whereas we', 'but')}; {advice.format('matrix')}") from None
             raise
         if isinstance(optimizer, SparseAdam) and any(self.kinds[id(member)] != "sparse" for member in members):
-            raise ValueError(f"SparseAdam trains embeddings with sparse: true alone; {advice.format('sparse')}")
+            raise ValueError(f"SparseAdam trains only embeddings with sparse: true; {advice.format('sparse')}")
         if isinstance(optimizer, LBFGS):
             search, rate = optimizer.defaults["line_search_fn"], optimizer.defaults["lr"]
             if search != "strong_wolfe" and (search is not None or rate >= 1):
                 raise ValueError(
-                    "LBFGS with whole steps diverges on batches; write line_search_fn: strong_wolfe, or an lr below 1; "
-                    f"got {search} and {rate}"
+                    f"LBFGS with whole steps diverges on batches, got line_search_fn {search} and lr {rate}; "
+                    "write line_search_fn: strong_wolfe, or an lr below 1"
                 )
             for member in members:  # LBFGS views each of them as one row
                 member.data = member.data.contiguous()

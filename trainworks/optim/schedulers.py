@@ -47,12 +47,9 @@ def steps_per_batch(scheduler: LRScheduler) -> bool:
 def _with_total_steps(given: dict[str, Any], total_steps: Callable[[], float]) -> list[SchedulerFactory]:
     """Return the factories of several schedulers, each with the number of its own steps."""
     factories, milestones = given["schedulers"], given.get("milestones")
-    starts, ends = [0] * len(factories), [None] * len(factories)
-    if milestones is not None:
-        starts, ends = [0, *milestones], [*milestones, None]
-        if len(starts) != len(factories) or any(end <= start for start, end in pairwise(starts)):
-            wanted = f"{len(factories)} schedulers need {len(factories) - 1} rising milestones"
-            raise ValueError(f"{wanted}, got {milestones}")
+    spans = [(0, None)] * len(factories) if milestones is None else list(pairwise([0, *milestones, None]))
+    if len(spans) != len(factories) or any(end is not None and end <= start for start, end in spans):
+        raise ValueError(f"{len(factories)} schedulers need {len(factories) - 1} rising milestones, got {milestones}")
 
     def steps_between(start: int, end: int | None) -> float:
         last = total_steps() if end is None else end
@@ -61,8 +58,8 @@ def _with_total_steps(given: dict[str, Any], total_steps: Callable[[], float]) -
         return last - start
 
     return [
-        partial(build_scheduler, factory, total_steps=partial(steps_between, start, end))
-        for factory, start, end in zip(factories, starts, ends, strict=True)
+        partial(build_scheduler, factory, total_steps=partial(steps_between, *span))
+        for factory, span in zip(factories, spans, strict=True)
     ]
 
 

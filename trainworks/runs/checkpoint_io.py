@@ -6,8 +6,7 @@ from typing import Any
 
 import torch
 from lightning.pytorch.plugins.io import TorchCheckpointIO
-from torch import Tensor
-from torch.utils._pytree import tree_leaves, tree_map
+from torch.utils._pytree import tree_leaves
 
 from trainworks.errors import RunFailure
 from trainworks.runs.files import is_sharded, replace
@@ -45,8 +44,10 @@ class DurableCheckpointIO(TorchCheckpointIO):
             self.wait()
             write_checkpoint(checkpoint, target)
         else:
+            from trainworks.runs.cpu_copy import copy_to_cpu
+
             self.wait(max_pending=1)
-            self._pending.append(WRITER.submit(write_checkpoint, _copied(checkpoint), target))
+            self._pending.append(WRITER.submit(write_checkpoint, copy_to_cpu(checkpoint), target))
 
     def remove_checkpoint(self, path: str | Path) -> None:
         """Remove a checkpoint, also one that is still being written."""
@@ -94,28 +95,8 @@ def write_checkpoint(checkpoint: dict[str, Any], target: Path) -> None:
         raise
 
 
-def _copied(checkpoint: dict[str, Any]) -> dict[str, Any]:
-    """Return a copy of a checkpoint on the CPU, so that the training may change its own tensors meanwhile."""
-    copies: dict[Any, Tensor] = {}  # tensors that share memory, such as tied weights, share it in the file too
-
-    def copy_of(value: Any) -> Any:
-        if not isinstance(value, Tensor):
-            return value
-        if value.layout is not torch.strided:
-            return value.detach().clone()
-        key = value.data_ptr(), value.dtype, value.shape, value.stride(), value.device
-        if key not in copies:  # without blocking, CUDA copies to pinned memory, which is ten times as fast
-            copies[key] = value.detach().to("cpu", non_blocking=value.is_cuda, copy=True)
-        return copies[key]
-
-    content: dict[str, Any] = tree_map(copy_of, checkpoint)
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()  # the copies are complete only then
-    return content
-
-
 def _megabytes(checkpoint: dict[str, Any]) -> float:
-    return sum(leaf.nbytes for leaf in tree_leaves(checkpoint) if isinstance(leaf, Tensor)) / 1e6
+    return sum(leaf.nbytes for leaf in tree_leaves(checkpoint) if isinstance(leaf, torch.Tensor)) / 1e6
 
 
 def _explain(error: Exception, checkpoint: dict[str, Any], target: Path) -> str:

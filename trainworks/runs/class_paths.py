@@ -20,11 +20,10 @@ def import_path(path: Any) -> Any:
 
 
 def drop_defaults(node: Any, stated: Any) -> None:
-    """Remove two kinds of defaults from a parsed configuration, in place.
+    """Remove defaults from a parsed configuration, in place; what somebody wrote, which is in `stated`, is kept.
 
-    The first are objects that no file can hold, such as a functools.partial. The second are those that the parser finds
-    behind the **kwargs of a function: torchvision's builders choose some of these by themselves. What somebody wrote,
-    which is in `stated`, is kept.
+    Removed are objects that no file can hold, such as a functools.partial, and arguments that the parser finds behind
+    the **kwargs of a function: torchvision's builders choose some of these by themselves.
     """
     if isinstance(node, list):
         node, stated = dict(enumerate(node)), dict(enumerate(stated)) if isinstance(stated, list) else {}

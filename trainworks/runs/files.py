@@ -21,8 +21,7 @@ def is_checkpoint(path: Path) -> bool:
 def replace(new: Path, target: Path) -> None:
     """Move a file or folder to the path of another; where one is a folder, `recover` repairs what a kill leaves."""
     old = target.with_name(f"{target.name}.old")
-    is_moved = target.exists() and (new.is_dir() or target.is_dir())
-    if is_moved:
+    if is_moved := target.exists() and (new.is_dir() or target.is_dir()):
         remove(old)
         target.rename(old)
     new.replace(target)

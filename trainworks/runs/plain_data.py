@@ -14,26 +14,19 @@ from trainworks.errors import RunFailure
 def check_plain(content: dict[str, Any]) -> None:
     """Raise a RunFailure if a checkpoint holds more than tensors and plain data, such as a NumPy array."""
     for key, value in content.items():
-        if (error := _loading_error(value)) is not None:
-            found = re.search(r"GLOBAL (\S+)", str(error))
-            raise RunFailure(
-                f"'{key}' in the checkpoint holds {found[1] if found else error}, which could not be read back safely; "
-                "let on_save_checkpoint and state_dict return tensors, numbers, strings, lists and dictionaries"
-            )
-
-
-def _loading_error(content: Any) -> Exception | None:
-    """Return the error that loading `content` would raise, or None. Only unusual types are saved and loaded to see."""
-    if not (unusual := _unusual_values(content)):
-        return None
-    buffer = io.BytesIO()
-    try:
-        torch.save(unusual, buffer)
-        buffer.seek(0)
-        torch.load(buffer, weights_only=True)
-    except (pickle.UnpicklingError, pickle.PicklingError, AttributeError, TypeError) as error:
-        return error
-    return None
+        if unusual := _unusual_values(value):  # only these are saved and loaded to see whether that works
+            buffer = io.BytesIO()
+            try:
+                torch.save(unusual, buffer)
+                buffer.seek(0)
+                torch.load(buffer, weights_only=True)
+            except (pickle.UnpicklingError, pickle.PicklingError, AttributeError, TypeError) as error:
+                found = re.search(r"GLOBAL (\S+)", str(error))
+                raise RunFailure(
+                    f"'{key}' in the checkpoint holds {found[1] if found else error}, which could not be read back "
+                    "safely; let on_save_checkpoint and state_dict return tensors, numbers, strings, lists and "
+                    "dictionaries"
+                ) from None
 
 
 def _unusual_values(node: Any) -> list[Any]:

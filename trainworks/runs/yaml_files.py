@@ -27,7 +27,7 @@ def load_file(path: str, option: str = "--config", may_be_empty: bool = False) -
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else "?"
         raise UsageError(f"{path}, line {line}: broken YAML: {error.problem}") from None
-    except (OSError, ValueError) as error:  # a folder, not text, a lone word
+    except (OSError, ValueError) as error:  # a folder, a binary file, a single word
         raise UsageError(f"{option} {path}: cannot be read as YAML: {error}") from None
     if not isinstance(config, dict) or not (config or may_be_empty):
         raise UsageError(f"{option} {path}: {'empty file' if not config else 'not a mapping of keys to values'}")

@@ -6,8 +6,7 @@ import time
 from pathlib import Path
 
 MIN_SHARE = 0.1  # of the time, which others must take and for which this process must wait
-BUSY_FIELDS = (0, 1, 2, 5, 6, 7)  # of a line of /proc/stat: user, nice, system, irq, softirq and steal
-STEAL_FIELD = 7
+BUSY_FIELDS = (0, 1, 2, 5, 6, 7)  # of a line of /proc/stat: user, nice, system, irq, softirq and, the last, steal
 
 
 class Contention:
@@ -44,6 +43,6 @@ def _sample() -> tuple[float, ...] | None:
     except (OSError, ValueError, IndexError, AttributeError):
         return None
     used = sum(core[field] for core in cores for field in BUSY_FIELDS)
-    stolen = sum(core[STEAL_FIELD] for core in cores)
+    stolen = sum(core[7] for core in cores)
     own = sum(int(ticks) for line in fields for ticks in line[11:15])  # with children that have ended
     return time.monotonic(), used / tick, stolen / tick, own / tick, sum(waits) / 1e9

@@ -6,15 +6,9 @@ import torch.distributed as dist
 from lightning.pytorch import Trainer
 from lightning.pytorch.strategies import ModelParallelStrategy
 from torch import Tensor
+from torch.distributed import fsdp
 from torch.distributed.checkpoint import state_dict as dcp
 from torch.distributed.checkpoint.api import CheckpointException
-from torch.distributed.fsdp import (
-    CPUOffloadPolicy,
-    FSDPModule,
-    OffloadPolicy,
-    fully_shard,
-    register_fsdp_forward_method,
-)
 
 from trainworks.errors import RunFailure, UsageError
 from trainworks.runs.files import is_sharded, remove, replace
@@ -49,7 +43,7 @@ class FSDPStrategy(ModelParallelStrategy):
         self.min_num_parameters = min_num_parameters
         self._options: dict[str, Any] = {
             "reshard_after_forward": reshard_after_forward,
-            "offload_policy": CPUOffloadPolicy() if cpu_offload else OffloadPolicy(),
+            "offload_policy": fsdp.CPUOffloadPolicy() if cpu_offload else fsdp.OffloadPolicy(),
         }
 
     def setup_environment(self) -> None:
@@ -61,16 +55,16 @@ class FSDPStrategy(ModelParallelStrategy):
         """Shard the module, once; fit and the test after it use the same."""
         module = self.lightning_module
         assert module is not None
-        if not module.automatic_optimization:  # between two backward passes of one step nobody gathers the weights
-            raise UsageError(f"{type(module).__name__} optimizes by hand, which FSDP cannot shard; take strategy ddp")
-        if not isinstance(module, FSDPModule):
+        if not module.automatic_optimization:  # weights are not gathered between two backward passes of one step
+            raise UsageError(f"{type(module).__name__} has manual optimization, which FSDP cannot shard; write ddp")
+        if not isinstance(module, fsdp.FSDPModule):
             mesh = self.device_mesh["data_parallel"]
             for block in blocks(module, self.min_num_parameters):
-                fully_shard(block, mesh=mesh, **self._options)
-            fully_shard(module, mesh=mesh, **self._options)
+                fsdp.fully_shard(block, mesh=mesh, **self._options)
+            fsdp.fully_shard(module, mesh=mesh, **self._options)
             for name in FORWARD_METHODS:
                 if hasattr(module, name):
-                    register_fsdp_forward_method(module, name)
+                    fsdp.register_fsdp_forward_method(module, name)
             module.configure_model = lambda: None  # type: ignore[method-assign]  # Lightning requires one
         super().setup(trainer)
 
@@ -114,42 +108,34 @@ class FSDPStrategy(ModelParallelStrategy):
     def load_checkpoint(self, checkpoint_path: str | Path, weights_only: bool | None = None) -> dict[str, Any]:
         """Read weights and optimizer state from a sharded checkpoint or from one file, and return the rest."""
         path = Path(self.broadcast(str(checkpoint_path)))
-        return self._load_folder(path) if is_sharded(path) else self._load_file(path)
-
-    def _load_folder(self, path: Path) -> dict[str, Any]:
-        model = self.lightning_module
+        model, sharded = self.lightning_module, is_sharded(path)
         assert model is not None
-        checkpoint = read_plain(path)
-        weights: dict[str, Any] = dcp.get_model_state_dict(model)
-        read_shards(path, {f"weights/{name}": value for name, value in weights.items()})
-        model.load_state_dict(weights)
-        for number, optimizer in enumerate(self.optimizers):
-            stored = checkpoint["optimizer_states"][number]
-            state: dict[str, Any] = dcp.get_optimizer_state_dict(model, optimizer)["state"]  # type: ignore[assignment]
-            read_shards(path, _tensors_by_path(number, state))
-            for name, values in stored["values"].items():
-                state[name] |= values
-            loaded = {"state": state, "param_groups": stored["param_groups"]}
-            dcp.set_optimizer_state_dict(model, optimizer, loaded)
-        return checkpoint
-
-    def _load_file(self, path: Path) -> dict[str, Any]:
-        model = self.lightning_module
-        assert model is not None
-        checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-        dcp.set_model_state_dict(model, checkpoint["state_dict"], options=FROM_RANK_0)
+        checkpoint, options = read_plain(path), None if sharded else FROM_RANK_0
+        weights: dict[str, Any] = dcp.get_model_state_dict(model) if sharded else checkpoint["state_dict"]
+        if sharded:
+            read_shards(path, {f"weights/{name}": value for name, value in weights.items()})
+        dcp.set_model_state_dict(model, weights, options=options)
         for number, optimizer in enumerate(self.optimizers):
             stored = checkpoint["optimizer_states"][number]
             own: dict[str, Any] = dcp.get_optimizer_state_dict(model, optimizer)
-            groups = zip(stored["param_groups"], own["param_groups"], strict=True)
-            pairs = [zip(ours["params"], named["params"], strict=True) for ours, named in groups]
-            names = {index: name for pair in pairs for index, name in pair}
-            for group in stored["param_groups"]:
-                group["params"] = [names[index] for index in group["params"]]
-            state = {names[index]: values for index, values in stored["state"].items()}
-            loaded = {"state": state, "param_groups": stored["param_groups"]}
-            dcp.set_optimizer_state_dict(model, optimizer, loaded, options=FROM_RANK_0)
+            if sharded:
+                read_shards(path, _tensors_by_path(number, own["state"]))
+                for name, values in stored["values"].items():
+                    own["state"][name] |= values
+            else:
+                own["state"] = _state_by_name(stored, own["param_groups"])
+            loaded = {"state": own["state"], "param_groups": stored["param_groups"]}
+            dcp.set_optimizer_state_dict(model, optimizer, loaded, options=options)
         return checkpoint
+
+
+def _state_by_name(stored: dict[str, Any], own_groups: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return a stored optimizer state by names of parameters, and put the names into its groups."""
+    groups = zip(stored["param_groups"], own_groups, strict=True)
+    names = dict(pair for ours, named in groups for pair in zip(ours["params"], named["params"], strict=True))
+    for group in stored["param_groups"]:
+        group["params"] = [names[index] for index in group["params"]]
+    return {names[index]: values for index, values in stored["state"].items()}
 
 
 def _broadcast(buffers: list[Tensor]) -> None:

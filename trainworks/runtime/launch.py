@@ -34,7 +34,6 @@ def layout() -> dict[str, int]:
 
 def is_main_process() -> bool:
     """Whether this process is global rank 0; works before there is a process group."""
-    for name in ("RANK", "SLURM_PROCID"):
-        if name in os.environ:
-            return os.environ[name] == "0"
+    if (rank := os.environ.get("RANK") or os.environ.get("SLURM_PROCID")) is not None:
+        return rank == "0"
     return os.environ.get("LOCAL_RANK", "0") == "0" and os.environ.get("NODE_RANK", "0") == "0"

@@ -34,8 +34,7 @@ def allow_tf32(device_type: str, allowed: bool) -> None:
     TF32 keeps the range of float32 and 10 bits of its precision (GPUs since Ampere). PyTorch itself allows it for
     convolutions only.
     """
-    if device_type != "cuda":
-        return
-    with warnings.catch_warnings(action="ignore"):  # torch 2.9 recommends fp32_precision, which Lightning cannot read
-        torch.backends.cuda.matmul.allow_tf32 = allowed
-        torch.backends.cudnn.allow_tf32 = allowed
+    if device_type == "cuda":
+        with warnings.catch_warnings(action="ignore"):  # torch recommends fp32_precision, which Lightning cannot read
+            torch.backends.cuda.matmul.allow_tf32 = allowed
+            torch.backends.cudnn.allow_tf32 = allowed

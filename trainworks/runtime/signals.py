@@ -20,16 +20,11 @@ WORKER_SECONDS = 30  # how long a loader's worker goes on after SIGTERM
 
 
 class Stopped(BaseException):
-    """The run was asked to stop, by the signal `signum`."""
+    """The run was asked to stop, by the signal `signum`; `exit_code` is what a shell reports then."""
 
     def __init__(self, signum: int) -> None:
         super().__init__(f"stopped by {signal.Signals(signum).name}")
-        self.signum = signum
-
-    @property
-    def exit_code(self) -> int:
-        """The exit code that a shell reports for a process that this signal has ended."""
-        return 128 + self.signum
+        self.signum, self.exit_code = signum, 128 + signum
 
 
 class StopRequest:

@@ -4,23 +4,21 @@ from torch import nn
 
 from trainworks.errors import UsageError
 
-COPYING = ("ddp_spawn", "ddp_fork", "ddp_notebook")  # how Lightning's names of strategies that copy this process begin
+COPYING = ("ddp_spawn", "ddp_fork", "ddp_notebook", "spawn", "fork")  # strategies, start methods that copy the process
 BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 
 
 def check_start_method(strategy: object) -> None:
     """Refuse a strategy that copies this process, given `trainer.strategy` as it is in the configuration."""
     arguments = strategy.get("init_args") if isinstance(strategy, dict) else None
-    method = (arguments or {}).get("start_method") or "popen"
-    if method != "popen" or (isinstance(strategy, str) and strategy.startswith(COPYING)):
-        got = strategy if isinstance(strategy, str) else f"start_method: {method}"
-        raise UsageError(
-            f"trainer.strategy: a copied process cannot take over the run's lock and signals, got {got}; write ddp"
-        )
+    got = strategy if isinstance(strategy, str) else (arguments or {}).get("start_method", "popen")
+    if isinstance(got, str) and got.startswith(COPYING):
+        problem = "a copied process cannot take over the run's lock and signals"
+        raise UsageError(f"trainer.strategy: {problem}, got {got}; write ddp")
 
 
 def settle_strategy(trainer: Trainer, module: LightningModule, sync_batchnorm: bool) -> None:
-    """Let DDP expect parameters without gradients where a module optimizes by hand; refuse what does not work."""
+    """Let DDP expect parameters without gradients in manual optimization; refuse what does not work."""
     strategy = trainer.strategy
     if isinstance(strategy, DDPStrategy) and not module.automatic_optimization:
         strategy._ddp_kwargs["find_unused_parameters"] = True  # each backward pass has gradients for some only

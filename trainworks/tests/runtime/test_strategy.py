@@ -18,7 +18,7 @@ def test_a_strategy_that_copies_the_process_is_refused(name: str) -> None:
 
 @pytest.mark.parametrize("method", ["spawn", "fork", "forkserver"])
 def test_a_start_method_that_copies_the_process_is_refused(method: str) -> None:
-    with pytest.raises(UsageError, match=f"a copied process cannot take over .*, got start_method: {method}; write"):
+    with pytest.raises(UsageError, match=f"a copied process cannot take over .*, got {method}; write ddp"):
         check_start_method({"class_path": DDP, "init_args": {"start_method": method}})
 
 
