@@ -49,11 +49,11 @@ def write_shards(folder: Path, tensors: dict[str, Tensor], plain: dict[str, Any]
         torch.save(plain, folder / PLAIN_FILE)
     files = [*folder.glob(f"__{rank}_*"), *((folder / INDEX_FILE, folder / PLAIN_FILE) if rank == 0 else ())]
     checksums: list[Any] = [None] * dist.get_world_size()
-    dist.all_gather_object(checksums, {path.name: _flush(path) for path in files})
+    dist.all_gather_object(checksums, {path.name: _checksum(path, flush=True) for path in files})
     if rank == 0:
         by_name = {name: checksum for of_rank in checksums for name, checksum in of_rank.items()}
         (folder / CHECKSUM_FILE).write_text(json.dumps(by_name))
-        _flush(folder / CHECKSUM_FILE)
+        _checksum(folder / CHECKSUM_FILE, flush=True)
         sync_folder(folder)
 
 
@@ -112,17 +112,12 @@ def check_shards(folder: Path) -> None:
             raise UsageError(f"{folder}: damaged: {name} is {'not what was written' if path.is_file() else 'missing'}")
 
 
-def _flush(path: Path) -> list[int]:
-    """Flush a file to the disk and return its checksum."""
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
-    return _checksum(path)
-
-
-def _checksum(path: Path) -> list[int]:
-    """Return size and CRC32 of a file."""
+def _checksum(path: Path, flush: bool = False) -> list[int]:
+    """Return size and CRC32 of a file, and flush it to the disk before where that is wanted."""
     value = 0
     with path.open("rb") as file:
+        if flush:
+            os.fsync(file.fileno())
         while chunk := file.read(CHUNK_SIZE):
             value = zlib.crc32(chunk, value)
     return [path.stat().st_size, value]
