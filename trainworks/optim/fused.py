@@ -26,7 +26,7 @@ def prefer_fused(optimizer: Optimizer, sparse: set[int]) -> None:
 
 
 def _can_fuse(parameter: nn.Parameter, sparse: set[int]) -> bool:
-    """Whether the kernels take a parameter: none of a subclass such as DTensor, and none with gaps in memory."""
+    """Whether the kernels take a parameter; they take no subclass, such as DTensor, and no gaps in memory."""
     if type(parameter) is not nn.Parameter or not parameter.is_floating_point() or id(parameter) in sparse:
         return False
     channels_last = parameter.ndim == 4 and parameter.is_contiguous(memory_format=torch.channels_last)

@@ -5,7 +5,7 @@ import os
 import shutil
 from pathlib import Path
 
-INDEX_FILE = ".metadata"  # which every sharded checkpoint has
+INDEX_FILE = ".metadata"  # every sharded checkpoint has this file
 
 
 def is_sharded(path: Path) -> bool:

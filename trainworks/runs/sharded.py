@@ -75,7 +75,7 @@ def read_shards(folder: Path, tensors: dict[str, Tensor] | None = None) -> dict[
 
 
 def read_plain(path: Path) -> dict[str, Any]:
-    """Return what is no tensor; of a checkpoint in one file all, but its tensors are read only when they are used."""
+    """Return the plain data of a sharded checkpoint, or all of one in a file, whose tensors are read when they are used."""
     file = path / PLAIN_FILE if path.is_dir() else path
     return torch.load(file, map_location="cpu", mmap=file is path, weights_only=True)
 
@@ -113,7 +113,7 @@ def check_shards(folder: Path) -> None:
 
 
 def _checksum(path: Path, flush: bool = False) -> list[int]:
-    """Return size and CRC32 of a file, and flush it to the disk before where that is wanted."""
+    """Return size and CRC32 of a file, which is flushed to the disk before if `flush` is set."""
     value = 0
     with path.open("rb") as file:
         if flush:

@@ -7,7 +7,7 @@ CONTAINERS = (nn.Sequential, nn.ModuleList)
 
 
 def blocks(net: nn.Module, min_num_parameters: int = 0) -> list[nn.Module]:
-    """Return the blocks of a network, which its lists and sequences hold, from the input to the output.
+    """Return the blocks of a network, from the input to the output: the modules that its lists and sequences hold.
 
     Sequences within sequences are opened, down to the blocks of a residual network or a transformer.
 

@@ -5,8 +5,8 @@ import os
 import time
 from pathlib import Path
 
-MIN_SHARE = 0.1  # of the time, which others must take and for which this process must wait
-BUSY_FIELDS = (0, 1, 2, 5, 6, 7)  # of a line of /proc/stat: user, nice, system, irq, softirq and, the last, steal
+MIN_SHARE = 0.1  # of the time; less than that is not reported
+BUSY_FIELDS = (0, 1, 2, 5, 6, 7)  # of a line of /proc/stat: user, nice, system, irq, softirq and steal
 
 
 class Contention:
@@ -32,7 +32,7 @@ class Contention:
 
 
 def _sample() -> tuple[float, ...] | None:
-    """Return five times in seconds: the clock, CPU used by all, stolen by other machines, used by us, and waited."""
+    """Return seconds: of the clock, of CPU used by all, stolen by other machines, used by us, and waited for a core."""
     family = [os.getpid(), *(child.pid for child in multiprocessing.active_children())]
     try:
         tick, allowed = os.sysconf("SC_CLK_TCK"), {f"cpu{core}" for core in os.sched_getaffinity(0)}
@@ -43,6 +43,6 @@ def _sample() -> tuple[float, ...] | None:
     except (OSError, ValueError, IndexError, AttributeError):
         return None
     used = sum(core[field] for core in cores for field in BUSY_FIELDS)
-    stolen = sum(core[7] for core in cores)
+    stolen = sum(core[BUSY_FIELDS[-1]] for core in cores)
     own = sum(int(ticks) for line in fields for ticks in line[11:15])  # with children that have ended
     return time.monotonic(), used / tick, stolen / tick, own / tick, sum(waits) / 1e9

@@ -130,7 +130,7 @@ class FSDPStrategy(ModelParallelStrategy):
 
 
 def _state_by_name(stored: dict[str, Any], own_groups: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return a stored optimizer state by names of parameters, and put the names into its groups."""
+    """Return a stored optimizer state keyed by parameter names, which replace the indices in its groups too."""
     groups = zip(stored["param_groups"], own_groups, strict=True)
     names = dict(pair for ours, named in groups for pair in zip(ours["params"], named["params"], strict=True))
     for group in stored["param_groups"]:

@@ -9,7 +9,7 @@ from trainworks.runtime.launch import is_main_process
 
 
 def settle_precision(trainer: Trainer, asked: str | int | None, tf32: bool) -> None:
-    """Allow TF32 or not, and say where a CPU takes another precision than `trainer.precision`, which is `asked`."""
+    """Allow TF32 or not, and print advice where the device has no such precision; `asked` is trainer.precision."""
     device = trainer.strategy.root_device
     allow_tf32(device.type, tf32)
     if not is_main_process():
@@ -25,7 +25,7 @@ def has_bf16(device: torch.device) -> bool:
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     capabilities = torch.cpu.get_capabilities() if device.type == "cpu" else {}
-    return bool(capabilities.get("avx512_bf16")) or not capabilities.get("avx2")  # which CPUs of Intel and AMD have
+    return bool(capabilities.get("avx512_bf16")) or not capabilities.get("avx2")  # without AVX2 it is not known
 
 
 def allow_tf32(device_type: str, allowed: bool) -> None:

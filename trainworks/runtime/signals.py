@@ -20,7 +20,7 @@ WORKER_SECONDS = 30  # how long a loader's worker goes on after SIGTERM
 
 
 class Stopped(BaseException):
-    """The run was asked to stop, by the signal `signum`; `exit_code` is what a shell reports then."""
+    """The run was asked to stop, by the signal `signum`; `exit_code` is what a shell reports for it."""
 
     def __init__(self, signum: int) -> None:
         super().__init__(f"stopped by {signal.Signals(signum).name}")

@@ -1,4 +1,4 @@
-"""Leaving out what Lightning does in every training step to no effect; docs/benchmarks.md says what it saves."""
+"""Skip what Lightning does in every training step without effect; docs/benchmarks.md says what that saves."""
 
 from contextlib import AbstractContextManager, nullcontext
 
@@ -16,7 +16,7 @@ STEP_HOOKS = (
 
 
 class NoProfiler(PassThroughProfiler):
-    """Does nothing, like PassThroughProfiler, which makes a generator for each of the 80 actions of a step."""
+    """Profiles nothing; unlike PassThroughProfiler it makes no generator for each of the 80 actions of a step."""
 
     nothing = nullcontext("")
 

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from trainworks.runtime.cores import allowed_cores
 
 NUM_THREADS = "OMP_NUM_THREADS"
-THREAD_PREFIXES = ("OMP_", "GOMP_", "KMP_", "MKL_")  # of all environment variables about threads
-MULTIPLICATIONS_PER_THREAD = 2**24  # that a layer must give to a thread; see docs/architecture.md
+THREAD_PREFIXES = ("OMP_", "GOMP_", "KMP_", "MKL_")  # how all environment variables about threads begin
+MULTIPLICATIONS_PER_THREAD = 2**24  # fewer are not worth a thread; see docs/architecture.md
 
 
 def is_stated() -> bool:
