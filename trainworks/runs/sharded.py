@@ -75,7 +75,7 @@ def read_shards(folder: Path, tensors: dict[str, Tensor] | None = None) -> dict[
 
 
 def read_plain(path: Path) -> dict[str, Any]:
-    """Return the plain data of a sharded checkpoint, or all of one in a file, whose tensors are read when they are used."""
+    """Return the plain data of a sharded checkpoint, or a checkpoint in one file, whose tensors are read when used."""
     file = path / PLAIN_FILE if path.is_dir() else path
     return torch.load(file, map_location="cpu", mmap=file is path, weights_only=True)
 
