@@ -21,8 +21,8 @@ from pathlib import Path
 from benchmarks.ours import ROOT, item, python, write_config
 from benchmarks.pairs import measure, measure_seconds, record, record_ratio, run_sections
 from benchmarks.search import searching
-from trainworks.runtime.cores import MOUNT
-from trainworks.runtime.threads import THREADS
+from trainworks.runtime.cores import CGROUP_MOUNT
+from trainworks.runtime.threads import THREAD_PREFIXES
 
 BEFORE = {"OMP_NUM_THREADS": str(os.cpu_count()), "GOMP_SPINCOUNT": "300000"}  # the second is libgomp's default
 NET = "SmallCNN(1, 10, [16, 16, 'M', 32, 'M', 64])"  # that of the digits
@@ -74,7 +74,7 @@ class Job:
     def __init__(self, words: list[str], seconds: float, environment: dict[str, str], group: str = "") -> None:
         self._folder = tempfile.TemporaryDirectory()
         self._rate = Path(self._folder.name, "rate")
-        own = {name: value for name, value in os.environ.items() if not name.startswith(THREADS)} | environment
+        own = {name: value for name, value in os.environ.items() if not name.startswith(THREAD_PREFIXES)} | environment
         given = [word.format(folder=self._folder.name, rate=self._rate, seconds=seconds) for word in words]
         enter = f'echo $$ > {group}/cgroup.procs && exec "$@"' if group else 'exec "$@"'
         command = ["sh", "-c", enter, "sh", sys.executable, *given]
@@ -182,7 +182,7 @@ def large(options: argparse.Namespace) -> None:
 
 def quota(options: argparse.Namespace) -> None:
     """Measure the digits where one of the cores may be kept busy, by a control group if one can be made."""
-    group, words = f"{MOUNT}/cpu/benchmark-{os.getpid()}", ours("configs/digits.yaml")
+    group, words = f"{CGROUP_MOUNT}/cpu/benchmark-{os.getpid()}", ours("configs/digits.yaml")
     try:
         Path(group).mkdir()
         Path(group, "cpu.cfs_quota_us").write_text(Path(group, "cpu.cfs_period_us").read_text())

@@ -95,7 +95,7 @@ def refusal(config: Path, overlay: str) -> str | None:
     if overlay == "fsdp" and "until_epoch" in text:
         return "parameters that train later need one device or trainer.strategy ddp"
     if overlay == "fsdp" and "automatic_optimization" in model.__init__.__code__.co_names:
-        return f"{model.__name__} optimizes by hand, which FSDP cannot shard"
+        return f"{model.__name__} has manual optimization, which FSDP cannot shard"
     if overlay == "fsdp" and "WeightAverage" in text:
         return "WeightAverage needs whole weights, but FSDP shards them; take trainer.strategy ddp"
     return None

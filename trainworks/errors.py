@@ -1,4 +1,4 @@
-"""What goes wrong for a user, and how it is said."""
+"""Errors that are shown without a traceback, and parts of their messages."""
 
 import difflib
 from collections.abc import Iterable, Mapping, Sequence
@@ -10,20 +10,20 @@ class UsageError(ValueError):
 
 
 class RunFailure(Exception):
-    """What stopped a run, with all there is to say: shown as one message, exit code 1, no traceback."""
+    """A failure that its message explains: shown as one message, exit code 1, no traceback."""
 
 
 def did_you_mean(word: str, known: Iterable[str], shown: Mapping[str, str] | None = None) -> str:
-    """Return " (did you mean x?)" for the nearest of `known`, as it is `shown`, or an empty string."""
+    """Return " (did you mean x?)" for the most similar of `known`, as `shown` displays it, or an empty string."""
     near = difflib.get_close_matches(word, sorted(known), 1, 0.6)
     return f" (did you mean {(shown or {}).get(near[0], near[0])}?)" if near else ""
 
 
 def no_such_file(path: Path) -> str:
-    """Return "no such file", with the nearest name in its folder."""
+    """Return "no such file", with the most similar name in its folder."""
     return "no such file" + did_you_mean(path.name, [file.name for file in path.absolute().parent.glob("*")])
 
 
 def listed(names: Sequence[str], shown: int = 10) -> str:
-    """Return the first of some names, and how many more there are."""
+    """Return the first `shown` names as text, and how many more there are."""
     return ", ".join(names[:shown]) + (f" and {len(names) - shown} more" if len(names) > shown else "")

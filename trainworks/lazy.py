@@ -10,7 +10,7 @@ from typing import Any
 
 @cache
 def public_names(file: str) -> dict[str, str]:
-    """Return what a package hands out: by name the module that it stands in, as `if TYPE_CHECKING` imports it."""
+    """Return the public names of a package, each with its module, as `if TYPE_CHECKING` in `file` imports them."""
     body = ast.parse(Path(file).read_text(encoding="utf-8")).body
     blocks = [node.body for node in body if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"]
     imports = [node for block in blocks for node in block if isinstance(node, ast.ImportFrom)]

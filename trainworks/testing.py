@@ -84,7 +84,7 @@ def restored_state() -> Iterator[None]:
 def train(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Train:
     """Run a command in this process, in an empty folder; seconds faster than a process of its own."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(contention, "LEAST", 2.0)  # what is said does not depend on what else the machine does
+    monkeypatch.setattr(contention, "MIN_SHARE", 2.0)  # what is said does not depend on what else the machine does
 
     def run(*words: str) -> Result:
         monkeypatch.setattr(sys, "argv", ["train.py", *words])

@@ -13,13 +13,13 @@ from trainworks.optim.parameters import Kind, Parameters
 
 @dataclass
 class OptimizerPart:
-    """One optimizer, and the parameters it takes.
+    """One optimizer and the parameters that it trains.
 
     Args:
-        optimizer: Made over those parameters.
-        pattern: Regular expression, found somewhere in the parameter's name, such as `head` or `^net.layers`.
-        kind: Takes only weights of embeddings, those of embeddings with sparse gradients, other parameters with two
-            dimensions, or everything else.
+        optimizer: Is built over these parameters.
+        pattern: Regular expression that is found in the parameter's name, such as `head` or `^net.layers`.
+        kind: Which parameters it trains: weights of embeddings ("embedding"), those of embeddings with sparse gradients
+            ("sparse"), other parameters of two dimensions ("matrix"), or all others ("other").
     """
 
     optimizer: OptimizerCallable
@@ -36,11 +36,10 @@ class OptimizerPart:
 class OptimizerByName(Optimizer):
     """Several optimizers that act as one, each on its own parameters.
 
-    Learning rates, weight decay and all else stand in the parameter groups, which a scheduler, gradient clipping and
-    checkpoints see as those of one optimizer.
+    A scheduler, gradient clipping and checkpoints see the parameter groups of all of them as those of one optimizer.
 
     Args:
-        parameters: All parameters that train.
+        parameters: All trainable parameters.
         parts: Each parameter goes to the first part whose pattern and kind fit.
 
     Raises:
@@ -49,21 +48,18 @@ class OptimizerByName(Optimizer):
 
     def __init__(self, parameters: Parameters, parts: list[OptimizerPart]) -> None:
         optimizers: list[Optimizer] = []
-        left, kinds = dict(parameters.named), parameters.kinds
+        rest, kinds = dict(parameters.named), parameters.kinds
         for number, part in enumerate(parts):
-            fits = [n for n, p in left.items() if part.kind in ("any", kinds[id(p)]) and re.search(part.pattern, n)]
+            fits = [n for n, p in rest.items() if part.kind in ("any", kinds[id(p)]) and re.search(part.pattern, n)]
             if not fits:
                 wanted = f"pattern '{part.pattern}' and kind {part.kind}"
                 raise ValueError(f"model.optimizer.parts.{number} takes no parameter: none that is left has {wanted}")
-            optimizers.append(parameters.build(part.optimizer, [left.pop(name) for name in fits]))
+            optimizers.append(parameters.build(part.optimizer, [rest.pop(name) for name in fits]))
             if isinstance(optimizers[-1], LBFGS):
-                raise ValueError(
-                    f"model.optimizer.parts.{number}: LBFGS computes the loss again and again; use it alone"
-                )
-        if left:
-            raise ValueError(
-                f"model.optimizer.parts: no part takes {listed(list(left))}; add a last part without pattern and kind"
-            )
+                raise ValueError(f"model.optimizer.parts.{number}: LBFGS computes the loss several times; use it alone")
+        if rest:
+            advice = "add a last part without pattern and kind"
+            raise ValueError(f"model.optimizer.parts: no part takes {listed(list(rest))}; {advice}")
         shared = set.intersection(*(set(optimizer.defaults) for optimizer in optimizers))
         groups = [group for optimizer in optimizers for group in optimizer.param_groups]
         super().__init__(groups, {key: optimizers[0].defaults[key] for key in sorted(shared)})
@@ -73,7 +69,7 @@ class OptimizerByName(Optimizer):
         self._share()
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """Compute the loss once, then let each optimizer step."""
+        """Compute the loss once, then make a step with each optimizer."""
         loss = None
         if closure is not None:
             with torch.enable_grad():
@@ -83,23 +79,23 @@ class OptimizerByName(Optimizer):
         return loss
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from the state of one like this."""
+        """Load the state of all optimizers."""
         super().load_state_dict(state_dict)
         self._share()
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
-        """Refuse parameters that come later: none of the optimizers would act on them."""
+        """Refuse parameters that are added later: none of the optimizers would train them."""
         if hasattr(self, "optimizers"):
-            raise ValueError("OptimizerByName takes no parameters later; let them require gradients from the start")
+            raise ValueError("OptimizerByName takes no further parameters; let them require gradients from the start")
         super().add_param_group(param_group)
 
     def _share(self) -> None:
-        """Let each optimizer work on its part of the groups, and all on one state."""
+        """Give each optimizer its own parameter groups, and all of them one state."""
         first = 0
         for optimizer in self.optimizers:
             last = first + len(optimizer.param_groups)
             groups = self.param_groups[first:last]
             own = {p: self.state[p] for group in groups for p in group["params"] if p in self.state}
-            optimizer.__setstate__({"state": own, "param_groups": groups})  # older states are brought up to date there
+            optimizer.__setstate__({"state": own, "param_groups": groups})  # also updates states of older versions
             optimizer.state = self.state
             first = last

@@ -1,25 +1,20 @@
-"""Schedulers that torch lacks; its own lists of schedulers take built ones, which no configuration can hold."""
+"""Schedulers that torch lacks. Its SequentialLR and ChainedScheduler take built ones, which YAML cannot hold."""
 
 import math
-from collections.abc import Callable
-from functools import partial
-from typing import Any
 
 from lightning.pytorch.cli import LRSchedulerCallable
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ChainedScheduler, LambdaLR, SequentialLR
 
-from trainworks.optim.schedulers import SchedulerFactory, build_scheduler
-
 
 class WarmupCosine(LambdaLR):
-    """Raise the learning rate linearly from near zero, then let it fall along a cosine (arXiv:1608.03983).
+    """Raise the learning rate linearly from near zero, then lower it along a cosine (arXiv:1608.03983).
 
     Args:
         optimizer: Optimizer whose learning rates are scaled.
         total_steps: Optimizer steps of the whole training; filled in from the trainer if left out.
-        warmup: Share of the steps in which the rate rises, in [0, 1).
-        final: Last rate as a share of the first, in [0, 1].
+        warmup: Fraction of the steps in which the rate rises, in [0, 1).
+        final: Last rate as a fraction of the highest, in [0, 1].
     """
 
     def __init__(
@@ -33,10 +28,10 @@ class WarmupCosine(LambdaLR):
         super().__init__(optimizer, self._scale)
 
     def _scale(self, step: int) -> float:
-        rising = round(self.warmup * self.total_steps)
-        if step < rising:
-            return (step + 1) / (rising + 1)
-        progress = min((step - rising) / max(self.total_steps - rising, 1), 1.0)
+        warmup_steps = round(self.warmup * self.total_steps)
+        if step < warmup_steps:
+            return (step + 1) / (warmup_steps + 1)
+        progress = min((step - warmup_steps) / max(self.total_steps - warmup_steps, 1), 1.0)
         return self.final + (1 - self.final) * 0.5 * (1 + math.cos(math.pi * progress))
 
 
@@ -45,7 +40,7 @@ class SequentialSchedulers(SequentialLR):
 
     Args:
         optimizer: Optimizer whose learning rates are changed.
-        schedulers: Each begins where the one before it ends. A `total_steps` that was left out becomes the number of
+        schedulers: Each begins when the one before it ends. A `total_steps` that was left out becomes the number of
             steps until the next milestone, or until the end.
         milestones: The step (or the epoch, if the schedulers step after epochs) at which each of them but the first
             begins.
@@ -56,10 +51,10 @@ class SequentialSchedulers(SequentialLR):
 
 
 class ChainedSchedulers(ChainedScheduler):
-    """Schedulers that all act at every step, each on the learning rate that the others left.
+    """Schedulers that all act at every step, each on the learning rate that the one before it has set.
 
-    Use those that multiply the rate: LambdaLR, WarmupCosine, OneCycleLR and CyclicLR compute it anew from the first
-    one, which undoes what the others did before.
+    Use schedulers that multiply the current rate. LambdaLR, WarmupCosine, OneCycleLR and CyclicLR compute it from the
+    initial one, which undoes what the schedulers before them did.
 
     Args:
         optimizer: Optimizer whose learning rates are changed.
@@ -71,23 +66,3 @@ class ChainedSchedulers(ChainedScheduler):
 
     def __init__(self, optimizer: Optimizer, schedulers: list[LRSchedulerCallable]) -> None:
         super().__init__([build(optimizer) for build in schedulers], optimizer)
-
-
-def filled_in(given: dict[str, Any], total_steps: Callable[[], float]) -> list[SchedulerFactory]:
-    """Return the factories of several schedulers, each with the number of its own steps."""
-    count = len(given["schedulers"])
-    starts = [0, *given["milestones"]] if "milestones" in given else [0] * count
-    ends: list[int | None] = [*starts[1:], None] if "milestones" in given else [None] * count
-    if len(starts) != count or any(end is not None and end <= start for start, end in zip(starts, ends, strict=True)):
-        raise ValueError(f"{count} schedulers need {count - 1} rising milestones, got {given['milestones']}")
-
-    def steps(start: int, end: int | None) -> float:
-        total = total_steps() if end is None else end
-        if total <= start:
-            raise ValueError(f"milestones must come before the end at step {total}, got {given['milestones']}")
-        return total - start
-
-    return [
-        partial(build_scheduler, factory, total_steps=partial(steps, start, end))
-        for factory, start, end in zip(given["schedulers"], starts, ends, strict=True)
-    ]

@@ -1,24 +1,24 @@
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, Literal
 
+from lightning.pytorch.cli import OptimizerCallable
 from torch import nn
 from torch.optim import LBFGS, Optimizer, SparseAdam
 
 from trainworks.optim.fused import prefer_fused
 
-OptimizerFactory = Callable[[Iterable[Any]], Optimizer]
 Kind = Literal["any", "matrix", "embedding", "sparse", "other"]
 
 
 class Factories(tuple[Any, ...]):
-    """What the command line made of class paths; a copied module shares it, since it holds what cannot be copied."""
+    """Factories of optimizer and scheduler; copies of a module share them, since not all of them can be copied."""
 
     def __deepcopy__(self, memo: Any) -> "Factories":
         return self
 
 
 class Parameters:
-    """The parameters of a module that train, and the groups they form in an optimizer.
+    """The trainable parameters of a module, and the groups that they form in an optimizer.
 
     Args:
         module: Holds the parameters.
@@ -43,16 +43,16 @@ class Parameters:
                 self.kinds[id(layer.weight)] = "sparse" if layer.sparse else "embedding"
         self._scales: dict[int, float] = {}
         if layer_decay < 1:
-            from trainworks.optim.layer_decay import scales_of
+            from trainworks.optim.layer_decay import learning_rate_scales
 
-            self._scales = scales_of(getattr(module, "net", module), layer_decay)
+            self._scales = learning_rate_scales(getattr(module, "net", module), layer_decay)
 
     def __iter__(self) -> Iterator[nn.Parameter]:
         return iter(self.named.values())
 
-    def build(self, factory: OptimizerFactory, members: Iterable[nn.Parameter]) -> Optimizer:
-        """Build an optimizer over some of the parameters, in groups where that makes a difference."""
-        optimizer = self.try_out(factory, members)
+    def build(self, factory: OptimizerCallable, members: Iterable[nn.Parameter]) -> Optimizer:
+        """Build an optimizer over some of the parameters, in groups if they differ in weight decay or learning rate."""
+        optimizer = self._build_ungrouped(factory, members)
         if hasattr(optimizer, "optimizers"):  # OptimizerByName has built its own from the groups
             return optimizer
         exempt = self._exempt if optimizer.defaults.get("weight_decay") else set()
@@ -70,8 +70,8 @@ class Parameters:
         ]
         return factory(options)
 
-    def try_out(self, factory: OptimizerFactory, members: Iterable[nn.Parameter]) -> Optimizer:
-        """Build an optimizer without groups; one that cannot train these parameters as it stands is a ValueError."""
+    def _build_ungrouped(self, factory: OptimizerCallable, members: Iterable[nn.Parameter]) -> Optimizer:
+        """Build an optimizer without groups; raise a ValueError if it cannot train these parameters."""
         advice = "give it those of kind {} in trainworks.optim.OptimizerByName, and the others to another optimizer"
         try:
             optimizer = factory(members)
@@ -80,27 +80,27 @@ class Parameters:
                 raise ValueError(f"{str(error).replace('whereas we', 'but')}; {advice.format('matrix')}") from None
             raise
         if isinstance(optimizer, SparseAdam) and any(self.kinds[id(member)] != "sparse" for member in members):
-            raise ValueError(f"SparseAdam trains embeddings with sparse: true alone; {advice.format('sparse')}")
+            raise ValueError(f"SparseAdam trains only embeddings with sparse: true; {advice.format('sparse')}")
         if isinstance(optimizer, LBFGS):
             search, rate = optimizer.defaults["line_search_fn"], optimizer.defaults["lr"]
             if search != "strong_wolfe" and (search is not None or rate >= 1):
                 raise ValueError(
-                    "LBFGS with whole steps diverges on batches; write line_search_fn: strong_wolfe, or an lr below 1; "
-                    f"got {search} and {rate}"
+                    f"LBFGS with whole steps diverges on batches, got line_search_fn {search} and lr {rate}; "
+                    "write line_search_fn: strong_wolfe, or an lr below 1"
                 )
-            for member in members:  # which it takes as one row, kernels with channels last too
+            for member in members:  # LBFGS views each of them as one row
                 member.data = member.data.contiguous()
         return optimizer
 
 
 def build_optimizer(
-    factory: OptimizerFactory, module: nn.Module, decay_norm_and_bias: bool = False, layer_decay: float = 1.0
+    factory: OptimizerCallable, module: nn.Module, decay_norm_and_bias: bool = False, layer_decay: float = 1.0
 ) -> Optimizer:
-    """Build an optimizer over the parameters of `module` that train; the arguments are those of `Parameters`.
+    """Build an optimizer over the trainable parameters of a module; the arguments are those of `Parameters`.
 
-    It is fused where that is possible and the factory does not choose.
+    It is fused where that is possible, unless the factory says otherwise.
     """
     parameters = Parameters(module, decay_norm_and_bias, layer_decay)
     optimizer = parameters.build(factory, parameters)
-    prefer_fused(optimizer, {number for number, kind in parameters.kinds.items() if kind == "sparse"})
+    prefer_fused(optimizer, {key for key, kind in parameters.kinds.items() if kind == "sparse"})
     return optimizer

@@ -2,6 +2,7 @@ import inspect
 import math
 from collections.abc import Callable
 from functools import partial
+from itertools import pairwise
 from typing import Any
 
 from torch.optim import Optimizer
@@ -10,22 +11,20 @@ from torch.optim.lr_scheduler import CyclicLR, LRScheduler
 from trainworks.root import OWN
 
 SchedulerFactory = Callable[[Optimizer], LRScheduler]
-RATES = ("max_lr", "base_lr", "swa_lr")  # arguments that stand in place of the optimizer's learning rates
+RATE_ARGUMENTS = ("max_lr", "base_lr", "swa_lr")  # they replace the optimizer's learning rates
 
 
 def build_scheduler(factory: SchedulerFactory, optimizer: Optimizer, total_steps: Callable[[], float]) -> LRScheduler:
     """Build a scheduler, filling in `total_steps` where its class has that parameter and nobody gave it.
 
-    `total_steps` tells how often the scheduler steps in the whole training.
+    `total_steps` returns how often the scheduler steps in the whole training.
     """
     given: dict[str, Any] = factory.keywords if isinstance(factory, partial) else {}
     if isinstance(given.get("lr_lambda"), list):  # jsonargparse writes a list of functions as text it cannot read
         raise ValueError(f"lr_lambda must be one function, got a list; write {OWN}.my_file.my_function")
     _check_rates(given, optimizer)
     if "schedulers" in given:
-        from trainworks.optim.own_schedulers import filled_in
-
-        return factory(optimizer, schedulers=filled_in(given, total_steps))  # type: ignore[call-arg]
+        return factory(optimizer, schedulers=_with_total_steps(given, total_steps))  # type: ignore[call-arg]
     has_total = "total_steps" in given or "total_steps" in inspect.signature(factory).parameters
     if not has_total or given.get("total_steps") is not None or given.get("epochs") is not None:
         return factory(optimizer)
@@ -45,11 +44,29 @@ def steps_per_batch(scheduler: LRScheduler) -> bool:
     )
 
 
+def _with_total_steps(given: dict[str, Any], total_steps: Callable[[], float]) -> list[SchedulerFactory]:
+    """Return the factories of several schedulers, each with the number of its own steps."""
+    factories, milestones = given["schedulers"], given.get("milestones")
+    spans = [(0, None)] * len(factories) if milestones is None else list(pairwise([0, *milestones, None]))
+    if len(spans) != len(factories) or any(end is not None and end <= start for start, end in spans):
+        raise ValueError(f"{len(factories)} schedulers need {len(factories) - 1} rising milestones, got {milestones}")
+
+    def steps_between(start: int, end: int | None) -> float:
+        last = total_steps() if end is None else end
+        if last <= start:
+            raise ValueError(f"milestones must come before the end at step {last}, got {milestones}")
+        return last - start
+
+    return [
+        partial(build_scheduler, factory, total_steps=partial(steps_between, *span))
+        for factory, span in zip(factories, spans, strict=True)
+    ]
+
+
 def _check_rates(given: dict[str, Any], optimizer: Optimizer) -> None:
+    """Raise a ValueError where one rate would replace the learning rates of several groups that differ."""
     rates = [float(group["lr"]) for group in optimizer.param_groups]
-    if len(set(rates)) == 1:
-        return
-    for name in RATES:
+    for name in RATE_ARGUMENTS if len(set(rates)) > 1 else ():
         if isinstance(given.get(name), float | int):
             raise ValueError(
                 f"the scheduler's {name}: {given[name]} would replace rates that differ by layer or optimizer: "

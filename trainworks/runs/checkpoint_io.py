@@ -1,8 +1,6 @@
-import io
 import os
-import pickle
-from collections import OrderedDict
-from concurrent.futures import Future
+import shutil
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +10,10 @@ from torch.utils._pytree import tree_leaves
 
 from trainworks.errors import RunFailure
 from trainworks.runs.files import is_sharded, replace
+from trainworks.runs.plain_data import check_plain
 
-MODULE, DATA = "module", "data"  # where a checkpoint holds class_path and init_args of its module and its data
+MODULE, DATA = "module", "data"  # keys of a checkpoint: class_path and init_args of its module and of its datamodule
+WRITER = ThreadPoolExecutor(max_workers=1, thread_name_prefix="checkpoint")
 
 
 class DurableCheckpointIO(TorchCheckpointIO):
@@ -23,8 +23,9 @@ class DurableCheckpointIO(TorchCheckpointIO):
     can destroy the file it replaces (Lightning issues 19970 and 21253).
 
     Args:
-        background_mb: A checkpoint of at least so many MB is copied on the CPU and written while the training goes on,
-            up to two at a time; null for never. Reading, the next save but one and the end of a training wait for it.
+        background_mb: A checkpoint of at least so many MB is copied to the CPU's memory and written while the training
+            goes on; null for never. At most two checkpoints wait to be written. Reading a checkpoint, removing one and
+            the end of a training wait until all are written.
 
     Raises:
         RunFailure: If the disk is full; the old file stays as it was.
@@ -33,31 +34,30 @@ class DurableCheckpointIO(TorchCheckpointIO):
     def __init__(self, background_mb: float | None = 32.0) -> None:
         super().__init__()
         self.background_mb = background_mb
-        self._writes: list[Future[None]] = []
+        self._pending: list[Future[None]] = []
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None) -> None:
         """Replace the file at `path` by the checkpoint in one step."""
         check_plain(checkpoint)
         target = Path(os.path.realpath(path))
-        num_bytes = sum(leaf.nbytes for leaf in tree_leaves(checkpoint) if isinstance(leaf, torch.Tensor))
-        if self.background_mb is None or num_bytes < 1e6 * self.background_mb:
+        if self.background_mb is None or _megabytes(checkpoint) < self.background_mb:
             self.wait()
-            write(checkpoint, target)
+            write_checkpoint(checkpoint, target)
         else:
-            from trainworks.runs.background import begin
+            from trainworks.runs.cpu_copy import copy_to_cpu
 
-            self.wait(but=1)
-            self._writes.append(begin(checkpoint, target))
+            self.wait(max_pending=1)
+            self._pending.append(WRITER.submit(write_checkpoint, copy_to_cpu(checkpoint), target))
 
     def remove_checkpoint(self, path: str | Path) -> None:
         """Remove a checkpoint, also one that is still being written."""
         self.wait()
         super().remove_checkpoint(path)
 
-    def wait(self, but: int = 0) -> None:
-        """Wait until all is written, or all but so many."""
-        while len(self._writes) > but:
-            self._writes.pop(0).result()
+    def wait(self, max_pending: int = 0) -> None:
+        """Wait until at most `max_pending` checkpoints are still to be written; raise what prevented one."""
+        while len(self._pending) > max_pending:
+            self._pending.pop(0).result()
 
     teardown = wait
 
@@ -69,7 +69,16 @@ class DurableCheckpointIO(TorchCheckpointIO):
         return read_checkpoint(path, map_location or "cpu")
 
 
-def write(checkpoint: dict[str, Any], target: Path) -> None:
+def read_checkpoint(path: str | Path, map_location: Any = "cpu") -> dict[str, Any]:
+    """Read a checkpoint, in one file or sharded, tensors and plain data only."""
+    if is_sharded(Path(path)):
+        from trainworks.runs.sharded import merge_shards  # few runs need it
+
+        return merge_shards(Path(path))
+    return torch.load(path, map_location=map_location, weights_only=True)
+
+
+def write_checkpoint(checkpoint: dict[str, Any], target: Path) -> None:
     """Replace a file by a checkpoint in one step."""
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.with_name(f"{target.name}.tmp")
@@ -81,48 +90,21 @@ def write(checkpoint: dict[str, Any], target: Path) -> None:
         replace(temporary, target)
     except BaseException as error:
         temporary.unlink(missing_ok=True)
-        if isinstance(error, OSError | RuntimeError):  # torch's zip writer turns one into the other
-            from trainworks.runs.unsaved import explain
-
-            raise RunFailure(explain(error, checkpoint, target)) from error
+        if isinstance(error, OSError | RuntimeError):  # torch's zip writer turns an OSError into a RuntimeError
+            raise RunFailure(_explain(error, checkpoint, target)) from error
         raise
 
 
-def read_checkpoint(path: str | Path, map_location: Any = "cpu") -> dict[str, Any]:
-    """Read a checkpoint, whole or sharded, tensors and plain data only."""
-    if is_sharded(Path(path)):
-        from trainworks.runs.sharded import merged  # few runs need it
-
-        return merged(Path(path))
-    return torch.load(path, map_location=map_location, weights_only=True)
+def _megabytes(checkpoint: dict[str, Any]) -> float:
+    return sum(leaf.nbytes for leaf in tree_leaves(checkpoint) if isinstance(leaf, torch.Tensor)) / 1e6
 
 
-def check_plain(content: dict[str, Any]) -> None:
-    """Raise a RunFailure if a checkpoint holds more than tensors and plain data, such as a NumPy array."""
-    if unsafe(content) is not None:
-        from trainworks.runs.unsaved import name_unsafe
-
-        raise RunFailure(name_unsafe(content)) from None
-
-
-def unsafe(content: Any) -> Exception | None:
-    """Return what reading back would raise, None if nothing; only what is not plain at first sight is tried out."""
-    if not (odd := _odd(content)):
-        return None
-    buffer = io.BytesIO()
-    try:
-        torch.save(odd, buffer)
-        buffer.seek(0)
-        torch.load(buffer, weights_only=True)
-    except (pickle.UnpicklingError, pickle.PicklingError, AttributeError, TypeError) as error:
-        return error
-    return None
-
-
-def _odd(node: Any) -> list[Any]:
-    """Return what is neither a tensor nor plain data."""
-    if type(node) in (dict, OrderedDict):
-        return _odd([*node.keys(), *node.values()])
-    if type(node) in (list, tuple):
-        return [odd for item in node for odd in _odd(item)]
-    return [] if isinstance(node, torch.Tensor) or type(node) in (str, int, float, bool, type(None)) else [node]
+def _explain(error: Exception, checkpoint: dict[str, Any], target: Path) -> str:
+    """Say why a checkpoint could not be written: most likely the disk is full."""
+    needed, free = _megabytes(checkpoint), shutil.disk_usage(target.parent).free / 1e6
+    reason = f" ({error})" if free > needed else ""  # else the disk is full, whatever the zip writer says
+    kept = "; the one before it is still there" if target.exists() else ""
+    return (
+        f"the checkpoint {target} could not be written: it needs about {needed:,.1f} MB, {free:,.1f} MB are free"
+        f"{reason}{kept}. Make room, then continue with --resume"
+    )

@@ -7,11 +7,11 @@ from argparse import Namespace
 from enum import Enum
 from typing import Any
 
-PLAIN = (bool, int, float, str, list, tuple, set, dict, Namespace, Enum, os.PathLike)
+WRITABLE_TYPES = (bool, int, float, str, list, tuple, set, dict, Namespace, Enum, os.PathLike)
 
 
 def import_path(path: Any) -> Any:
-    """Return what stands at an import path, None if there is nothing; the parser tells why."""
+    """Return the object at an import path, or None if there is none; the parser says why."""
     module, _, name = path.rpartition(".") if isinstance(path, str) else ("", "", "")
     try:
         return getattr(importlib.import_module(module), name, None)
@@ -20,15 +20,15 @@ def import_path(path: Any) -> Any:
 
 
 def drop_defaults(node: Any, stated: Any) -> None:
-    """Take defaults out of a parsed configuration, in place, that it cannot hold or that a function must not be given.
+    """Remove defaults from a parsed configuration, in place; what somebody wrote, which is in `stated`, is kept.
 
-    The first are objects, such as a functools.partial. The second are those that the parser finds behind a function's
-    **kwargs: torchvision's builders choose some by themselves. `stated` is the configuration as somebody wrote it.
+    Removed are objects that no file can hold, such as a functools.partial, and arguments that the parser finds behind
+    the **kwargs of a function: torchvision's builders choose some of these by themselves.
     """
     if isinstance(node, list):
         node, stated = dict(enumerate(node)), dict(enumerate(stated)) if isinstance(stated, list) else {}
-    node, arguments = _mapping(node), _mapping(_mapping(node).get("init_args"))
-    stated = _mapping(stated)
+    node, stated = _mapping(node), _mapping(stated)
+    arguments = _mapping(node.get("init_args"))
     if arguments and "class_path" in node:
         own = {*_mapping(stated.get("init_args")), *_mapping(stated.get("dict_kwargs"))}
         function = import_path(node["class_path"])
@@ -41,11 +41,11 @@ def drop_defaults(node: Any, stated: Any) -> None:
 
 
 def _mapping(node: Any) -> dict[Any, Any]:
-    """Return a mapping or namespace as a dictionary whose changes reach it, anything else as an empty one."""
+    """Return the dictionary behind a mapping or namespace, so that changes reach it; an empty one for anything else."""
     return vars(node) if isinstance(node, Namespace) else node if isinstance(node, dict) else {}
 
 
 def _is_writable(value: Any) -> bool:
-    """Whether a value is plain, or a class or function that an import path leads to."""
+    """Whether a value can be written to YAML: plain data, or a class or function that has an import path."""
     path = f"{getattr(value, '__module__', '')}.{getattr(value, '__qualname__', '')}"
-    return value is None or isinstance(value, PLAIN) or import_path(path) is value
+    return value is None or isinstance(value, WRITABLE_TYPES) or import_path(path) is value

@@ -1,16 +1,16 @@
-"""Checkpoints as files and folders: replaced in one step, and mended after a kill. Nothing heavy is imported here."""
+"""Checkpoints as files and folders: how they are replaced in one step. Nothing heavy is imported here."""
 
 import contextlib
 import os
 import shutil
 from pathlib import Path
 
-INDEX = ".metadata"  # the file that a sharded checkpoint has
+INDEX_FILE = ".metadata"  # every sharded checkpoint has this file
 
 
 def is_sharded(path: Path) -> bool:
     """Whether a path is a sharded checkpoint, which is a folder."""
-    return (path / INDEX).is_file()
+    return (path / INDEX_FILE).is_file()
 
 
 def is_checkpoint(path: Path) -> bool:
@@ -19,22 +19,19 @@ def is_checkpoint(path: Path) -> bool:
 
 
 def replace(new: Path, target: Path) -> None:
-    """Put a file or folder in the place of another; where a folder is involved, `recover` mends what a kill left."""
-    if new.is_dir() or target.is_dir():
-        old = target.with_name(f"{target.name}.old")
+    """Move a file or folder to the path of another; where one is a folder, `recover` repairs what a kill leaves."""
+    old = target.with_name(f"{target.name}.old")
+    if is_moved := target.exists() and (new.is_dir() or target.is_dir()):
         remove(old)
-        if target.exists():
-            target.rename(old)
-        new.rename(target)
-        sync_folder(target.parent)
+        target.rename(old)
+    new.replace(target)
+    sync_folder(target.parent)
+    if is_moved:
         remove(old)
-    else:
-        os.replace(new, target)
-        sync_folder(target.parent)
 
 
 def recover(folder: Path) -> None:
-    """Remove what is only half written, and put back what was moved away without something in its place."""
+    """Remove what is only half written, and move back what `replace` had moved away when it was killed."""
     for leftover in folder.glob("*.tmp"):
         remove(leftover)
     for old in folder.glob("*.old"):
@@ -47,7 +44,7 @@ def recover(folder: Path) -> None:
 
 
 def remove(path: Path) -> None:
-    """Remove a file or folder, if there is one."""
+    """Remove the file or folder at a path, if there is one."""
     if path.is_dir():
         shutil.rmtree(path, ignore_errors=True)
     else:
@@ -55,7 +52,7 @@ def remove(path: Path) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Make renames in a folder outlast a power failure, where the system has a way to."""
+    """Make renames in a folder survive a power failure; Windows has no way to."""
     if os.name != "nt":
         descriptor = os.open(folder, os.O_RDONLY)
         try:

@@ -1,4 +1,4 @@
-"""Trained weights from elsewhere: read from a file or the web, and put where their names and shapes fit."""
+"""Pretrained weights: read from a file or the web, and loaded into a network where names and shapes match."""
 
 import hashlib
 import re
@@ -17,32 +17,32 @@ from trainworks.runs.files import is_checkpoint
 
 Tensors = Mapping[str, Tensor]
 
-NESTED = ("state_dict", "model_state_dict", "model")  # where a checkpoint keeps the weights among other things
+WEIGHT_KEYS = ("state_dict", "model_state_dict", "model")  # under which a checkpoint keeps the weights
 COMPILED = "_orig_mod."  # what torch.compile puts into names
 SHOWN = 4  # names in one line
 
 
 def load_weights(net: nn.Module, source: str) -> list[str]:
-    """Copy into a network every tensor of a file that fits it, and say what became of the others.
+    """Copy every tensor of a file that fits a network into it, and return a report, line by line.
 
-    Names fit if they differ only by what stands before them, such as `module.` or `net.` in the file, or `backbone.` in
-    the network; the prefix with which most tensors fit is taken. A tensor of another shape, such as that of a head for
-    other classes, stays new. `source` is what `read_weights` takes; the report comes line by line.
+    Names fit if they differ only in a prefix, such as `module.` or `net.` in the file, or `backbone.` in the network;
+    the prefix with which most tensors fit is taken. A tensor of another shape, such as that of a head for other
+    classes, stays new. `source` is what `read_weights` takes.
     """
     given, own = _tensors(read_weights(source)), _tensors(net.state_dict())
-    left_off, put_on = _prefixes(given, own)
-    renamed = {name: put_on + name.removeprefix(left_off) for name in given if name.startswith(left_off)}
+    removed, added = _prefixes(given, own)
+    renamed = {name: added + name.removeprefix(removed) for name in given if name.startswith(removed)}
     found = {name: given[old] for old, name in renamed.items() if name in own}
     fitting = [name for name, tensor in found.items() if tensor.shape == own[name].shape]
     if not any(own[name].ndim for name in fitting):  # a counter of batches fits any other
-        shapes = [
+        of_file, of_net = (
             listed([f"{name} {_size(item)}" for name, item in tensors.items()], SHOWN) for tensors in (given, own)
-        ]
+        )
         what = f"none of its {len(given)} tensors fits {type(net).__name__}"
-        raise UsageError(f"{source}: {what}; the file has {shapes[0]}; the network has {shapes[1]}")
+        raise UsageError(f"{source}: {what}; the file has {of_file}; the network has {of_net}")
     for name in fitting:
         own[name].copy_(found[name])
-    how = f", without '{left_off}'" if left_off else f", as '{put_on}'" if put_on else ""
+    prefix = f", without '{removed}'" if removed else f", as '{added}'" if added else ""
     others = {
         "left new, of another shape": [
             f"{name} {_size(found[name])} -> {_size(own[name])}" for name in found if name not in fitting
@@ -50,15 +50,15 @@ def load_weights(net: nn.Module, source: str) -> list[str]:
         "left new, not in the file": [name for name in own if name not in found],
         "in the file, not used": [name for name in given if renamed.get(name) not in found],
     }
-    head = f"weights: {len(fitting)} of {len(own)} tensors of {type(net).__name__} from {source}{how}"
+    head = f"weights: {len(fitting)} of {len(own)} tensors of {type(net).__name__} from {source}{prefix}"
     return [head, *(f"  {len(names)} {what}: {listed(names, SHOWN)}" for what, names in others.items() if names)]
 
 
 def read_weights(source: str) -> dict[str, Any]:
-    """Read the weights of a network by name, and nothing that could run code.
+    """Read the weights of a network by name; nothing that could run code is read.
 
     They come from a .pt, .pth, .ckpt or .safetensors file, the URL of one, or torchvision's name of weights, such as
-    ResNet18_Weights.DEFAULT. What is downloaded is kept in torch.hub's folder.
+    ResNet18_Weights.DEFAULT. Downloaded files are kept in torch.hub's folder.
     """
     path = _download(source) if re.match(r"https?://|\w+_Weights\.\w+$", source) else Path(source).expanduser()
     if not is_checkpoint(path):
@@ -76,7 +76,7 @@ def read_weights(source: str) -> dict[str, Any]:
         raise
     except Exception as error:  # zip and pickle readers raise anything for a damaged file
         raise UsageError(f"{source}{_explain(error)}") from None
-    for key in NESTED:
+    for key in WEIGHT_KEYS:
         if isinstance(content, dict) and isinstance(content.get(key), dict):
             content = content[key]
     if not isinstance(content, dict) or not _tensors(content):
@@ -85,10 +85,10 @@ def read_weights(source: str) -> dict[str, Any]:
 
 
 def _download(source: str) -> Path:
-    """Return the file of a URL, or of torchvision's weights, in torch.hub's folder; download it if it is not there."""
-    url, prefix = source, None
+    """Download the weights of a URL or of torchvision to torch.hub's folder, unless they are there; return the file."""
+    url, hash_prefix = source, None
     if not source.startswith("http"):
-        from torchvision.models import get_weight  # seldom needed; the import would cost every start
+        from torchvision.models import get_weight  # the import would slow every start
 
         try:
             url = get_weight(source).url
@@ -98,19 +98,20 @@ def _download(source: str) -> Path:
     name = PurePosixPath(urlsplit(url).path).name
     if url == source:  # many files of the web are called model.safetensors
         name = f"{hashlib.sha256(url.encode()).hexdigest()[:8]}-{name}"
-    else:  # torchvision's end in a hash of their own
-        prefix = name.rpartition("-")[2].partition(".")[0]
+    else:  # torchvision's names end in a hash of the file
+        hash_prefix = name.rpartition("-")[2].partition(".")[0]
     path = Path(torch.hub.get_dir()) / "checkpoints" / name
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            torch.hub.download_url_to_file(url, str(path), prefix, progress=False)
+            torch.hub.download_url_to_file(url, str(path), hash_prefix, progress=False)
         except (OSError, RuntimeError, ValueError) as error:
             raise UsageError(f"{url}: cannot be downloaded: {error}") from None
     return path
 
 
 def _explain(error: Exception) -> str:
+    """Say why a file could not be read, as the rest of a sentence that begins with its name."""
     if unsafe := re.search(r"nsupported (?:global: )?GLOBAL (\S+)", str(error)):
         return (
             f" holds more than tensors and plain data ({unsafe[1]}), which could run code; none was run. Where you "
@@ -121,11 +122,12 @@ def _explain(error: Exception) -> str:
 
 
 def _tensors(content: Mapping[Any, Any]) -> dict[str, Tensor]:
+    """Return the tensors of a mapping by name, as they are named without torch.compile."""
     return {str(name).replace(COMPILED, ""): item for name, item in content.items() if isinstance(item, Tensor)}
 
 
 def _prefixes(given: Tensors, own: Tensors) -> tuple[str, str]:
-    """Return what to leave off the file's names and what to put before them, so that most tensors fit."""
+    """Return the prefixes to remove from and to add to the names of the file, so that most tensors fit."""
     votes = Counter((prefix, "") for prefix in _fitting_prefixes(given, own))
     votes.update(("", prefix) for prefix in _fitting_prefixes(own, given))
     return max(votes, key=lambda pair: (votes[pair], -len("".join(pair))), default=("", ""))

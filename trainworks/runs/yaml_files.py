@@ -1,4 +1,4 @@
-"""Configurations as YAML: the reader and the writer of all such files. Nothing heavy is imported here."""
+"""Reading and writing configurations as YAML. Nothing heavy is imported here."""
 
 import enum
 import re
@@ -13,11 +13,11 @@ from trainworks.errors import UsageError, did_you_mean
 Config = dict[str, Any]
 
 CLASS_KEYS = ("class_path", "init_args", "dict_kwargs")
-UNWRITTEN = "Unable to serialize instance "  # stands where a default was that jsonargparse could not write
+UNWRITTEN = "Unable to serialize instance "  # jsonargparse writes it before a default that it cannot write
 
 
 def load_file(path: str, option: str = "--config", may_be_empty: bool = False) -> Config:
-    """Read one YAML file, which `option` named."""
+    """Read one YAML file; `option` is how the user named it, for messages."""
     try:
         config: Any = OmegaConf.to_container(OmegaConf.load(path))
     except FileNotFoundError:
@@ -27,7 +27,7 @@ def load_file(path: str, option: str = "--config", may_be_empty: bool = False) -
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else "?"
         raise UsageError(f"{path}, line {line}: broken YAML: {error.problem}") from None
-    except (OSError, ValueError) as error:  # a folder, not text, a lone word
+    except (OSError, ValueError) as error:  # a folder, a binary file, a single word
         raise UsageError(f"{option} {path}: cannot be read as YAML: {error}") from None
     if not isinstance(config, dict) or not (config or may_be_empty):
         raise UsageError(f"{option} {path}: {'empty file' if not config else 'not a mapping of keys to values'}")
@@ -35,7 +35,7 @@ def load_file(path: str, option: str = "--config", may_be_empty: bool = False) -
 
 
 class _Dumper(yaml.SafeDumper):
-    """Quotes texts that only OmegaConf takes for numbers, such as 1e3."""
+    """Quote texts that OmegaConf would read as numbers, such as 1e3."""
 
 
 def _write_text(dumper: yaml.SafeDumper, text: str) -> yaml.Node:
@@ -48,17 +48,17 @@ _Dumper.add_multi_representer(enum.Enum, lambda dumper, item: dumper.represent_d
 
 
 def dump_yaml(content: Any) -> str:
-    """Return data as YAML whose texts no reader takes for anything else."""
+    """Return data as YAML; OmegaConf, PyYAML and jsonargparse read its texts as texts."""
     return yaml.dump(content, Dumper=_Dumper, sort_keys=False, allow_unicode=True, default_flow_style=False)
 
 
 def write_yaml(content: Config) -> str:
-    """Return a configuration as YAML that `load_file` and `resolve` read back as it is, whatever its texts are."""
+    """Return a configuration as YAML that `load_file` and `resolve` read back unchanged, whatever its texts are."""
     return dump_yaml(escape(content))
 
 
 def escape(node: Any) -> Any:
-    """Return values with their texts written so that `resolve` takes nothing in them for a reference."""
+    """Escape the texts of a configuration, so that `resolve` finds no references in them."""
     if isinstance(node, dict):
         return {key: escape(value) for key, value in node.items()}
     if isinstance(node, list):
@@ -67,7 +67,7 @@ def escape(node: Any) -> Any:
 
 
 def flatten(node: Any, prefix: str = "") -> dict[str, Any]:
-    """Return every value with its dotted key; lists count as values unless they hold mappings."""
+    """Return every value by its dotted key; a list is one value unless it holds mappings."""
     if isinstance(node, list) and any(isinstance(item, dict) for item in node):
         node = dict(enumerate(node))
     if not isinstance(node, dict) or not node:
@@ -77,5 +77,5 @@ def flatten(node: Any, prefix: str = "") -> dict[str, Any]:
 
 
 def short_key(key: str) -> str:
-    """Return a key as one may type it, without what only tells a class from its arguments."""
+    """Return a key as it may be typed: without `class_path`, `init_args` and `dict_kwargs`."""
     return ".".join(part for part in key.split(".") if part not in CLASS_KEYS)

@@ -7,7 +7,7 @@ CONTAINERS = (nn.Sequential, nn.ModuleList)
 
 
 def blocks(net: nn.Module, min_num_parameters: int = 0) -> list[nn.Module]:
-    """Return the blocks that a network is a row of: what its lists and sequences hold, from the input to the output.
+    """Return the blocks of a network, from the input to the output: the modules that its lists and sequences hold.
 
     Sequences within sequences are opened, down to the blocks of a residual network or a transformer.
 
@@ -15,11 +15,10 @@ def blocks(net: nn.Module, min_num_parameters: int = 0) -> list[nn.Module]:
         net: The network.
         min_num_parameters: Smaller blocks are left out, and so are those that share parameters with others.
     """
-    found = list(_blocks(net))
     owners = Counter(id(parameter) for module in net.modules() for parameter in module.parameters(recurse=False))
     return [
         block
-        for block in found
+        for block in _blocks(net)
         if sum(parameter.numel() for parameter in block.parameters()) >= max(min_num_parameters, 1)
         and not any(owners[id(parameter)] > 1 for parameter in block.parameters())
     ]

@@ -7,45 +7,45 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-GROUPS, MOUNT = Path("/proc/self/cgroup"), "/sys/fs/cgroup"
-SHORT_WAIT = {"GOMP_SPINCOUNT": "2000", "KMP_BLOCKTIME": "1"}  # of GNU's OpenMP in turns, of LLVM's and Intel's in ms
+CGROUP_FILE, CGROUP_MOUNT = Path("/proc/self/cgroup"), "/sys/fs/cgroup"
+SHORT_WAIT = {"GOMP_SPINCOUNT": "2000", "KMP_BLOCKTIME": "1"}  # GNU's OpenMP counts spins, LLVM's and Intel's ms
 
 
 def shorten_waiting() -> None:
-    """Let threads that wait for each other sleep soon, not spin on a core that somebody else needs.
+    """Let waiting threads sleep soon, so that they do not spin on a core that another process needs.
 
-    OpenMP reads this when torch is imported; afterwards it changes nothing here. Whatever the user set is kept.
+    OpenMP reads these variables when torch is imported; afterwards nothing is set. What the user has set is kept.
     """
     if "torch" not in sys.modules and not {*SHORT_WAIT, "OMP_WAIT_POLICY"} & os.environ.keys():
         os.environ.update(SHORT_WAIT)
 
 
 def allowed_cores(num_processes: int = 1) -> int:
-    """Return the CPU cores that this process may use, at least 1: by affinity, a container's quota and SLURM.
+    """Return how many CPU cores this process may use, at least 1: by affinity, a container's quota and SLURM.
 
     Args:
-        num_processes: Processes on this machine that share them, such as one a device.
+        num_processes: Processes on this machine that share the cores, such as one for each device.
     """
     own = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     shared = math.ceil(min(own, *(_quota(group) for group in control_groups("cpu"))))
-    if (job := os.environ.get("SLURM_CPUS_ON_NODE", "")).isdigit():  # each process may be bound to its share already
+    if (job := os.environ.get("SLURM_CPUS_ON_NODE", "")).isdigit():  # affinity may already give each process its share
         return max(min(shared, int(job) // num_processes), 1)
     return max(shared // num_processes, 1)
 
 
 def control_groups(controller: str) -> Iterator[Path]:
-    """Yield the folders of the control groups that this process is in, versions 1 and 2 (Linux, mostly containers)."""
-    yield Path(MOUNT)
-    for line in content(GROUPS).splitlines():
+    """Yield the folders of this process's control groups, versions 1 and 2 (Linux, mostly in containers)."""
+    yield Path(CGROUP_MOUNT)
+    for line in content(CGROUP_FILE).splitlines():
         controllers, path = line.split(":", 2)[1:]
         if not controllers or controller in controllers.split(","):
             for mount in ("", "/unified") if not controllers else (f"/{controller}", f"/{controllers}"):
-                folder = Path(MOUNT + mount + path)
+                folder = Path(CGROUP_MOUNT + mount + path)
                 yield from (folder, *folder.parents)
 
 
 def content(path: Path) -> str:
-    """Return the text of a small file, empty where it cannot be read."""
+    """Return the text of a small file, or an empty text if it cannot be read."""
     try:
         return path.read_text().strip()
     except OSError:

@@ -4,42 +4,34 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from lightning.pytorch import Trainer
-from lightning.pytorch.core.optimizer import LightningOptimizer
 from lightning.pytorch.strategies import ModelParallelStrategy
 from torch import Tensor
+from torch.distributed import fsdp
 from torch.distributed.checkpoint import state_dict as dcp
 from torch.distributed.checkpoint.api import CheckpointException
-from torch.distributed.fsdp import (
-    CPUOffloadPolicy,
-    FSDPModule,
-    OffloadPolicy,
-    fully_shard,
-    register_fsdp_forward_method,
-)
-from torch.optim import Optimizer
 
 from trainworks.errors import RunFailure, UsageError
 from trainworks.runs.files import is_sharded, remove, replace
-from trainworks.runs.sharded import read_parts, read_plain, write_parts
+from trainworks.runs.sharded import read_plain, read_shards, write_shards
 from trainworks.runtime.blocks import blocks
 
-BUCKET = 250 << 20  # bytes
-USES = ("training_step", "validation_step", "test_step", "predict_step", "generate", "sample", "reconstruct")
-WHOLE = dcp.StateDictOptions(full_state_dict=True, broadcast_from_rank0=True)
+STEPS = ("training_step", "validation_step", "test_step", "predict_step")
+FORWARD_METHODS = (*STEPS, "generate", "sample", "reconstruct")  # which gather the weights that they use
+FROM_RANK_0 = dcp.StateDictOptions(full_state_dict=True, broadcast_from_rank0=True)
 
 
 class FSDPStrategy(ModelParallelStrategy):
     """Shard weights, gradients and optimizer state over all processes (FSDP2, arXiv:2304.11277).
 
-    A block's weights are gathered just before it computes, and given back after. The module needs no change.
-    Checkpoints are sharded too: folders to which each process writes. They continue on any number of processes, with
-    any other strategy too, and `python train.py merge` makes one file of them.
+    A block's weights are gathered just before it computes, and freed afterwards. The module needs no change.
+    Checkpoints are sharded too: folders to which each process writes. They continue with any world size and with any
+    other strategy, and `python train.py merge` makes one file of them.
 
     Args:
         min_num_parameters: Smaller blocks stay with the rest of the module, which is gathered as one; see
             `trainworks/runtime/blocks.py` for what a block is.
-        reshard_after_forward: Give a block's weights back after the forward pass already: less memory, but they are
-            sent once more in the backward pass.
+        reshard_after_forward: Free a block's weights after the forward pass already: this takes less memory, but they
+            are sent once more in the backward pass.
         cpu_offload: Keep weights, gradients and optimizer state in the CPU's memory: slow, for what fits in no other
             way.
     """
@@ -51,7 +43,7 @@ class FSDPStrategy(ModelParallelStrategy):
         self.min_num_parameters = min_num_parameters
         self._options: dict[str, Any] = {
             "reshard_after_forward": reshard_after_forward,
-            "offload_policy": CPUOffloadPolicy() if cpu_offload else OffloadPolicy(),
+            "offload_policy": fsdp.CPUOffloadPolicy() if cpu_offload else fsdp.OffloadPolicy(),
         }
 
     def setup_environment(self) -> None:
@@ -60,59 +52,49 @@ class FSDPStrategy(ModelParallelStrategy):
         super().setup_environment()
 
     def setup(self, trainer: Trainer) -> None:
-        """Shard the module, once; fit and then test use the same."""
+        """Shard the module, once; fit and the test after it use the same."""
         module = self.lightning_module
         assert module is not None
-        if not module.automatic_optimization:  # between two backward passes of one step nobody gathers the weights
-            raise UsageError(f"{type(module).__name__} optimizes by hand, which FSDP cannot shard; take strategy ddp")
-        if not isinstance(module, FSDPModule):
+        if not module.automatic_optimization:  # weights are not gathered between two backward passes of one step
+            raise UsageError(f"{type(module).__name__} has manual optimization, which FSDP cannot shard; write ddp")
+        if not isinstance(module, fsdp.FSDPModule):
             mesh = self.device_mesh["data_parallel"]
             for block in blocks(module, self.min_num_parameters):
-                fully_shard(block, mesh=mesh, **self._options)
-            fully_shard(module, mesh=mesh, **self._options)
-            for name in USES:
+                fsdp.fully_shard(block, mesh=mesh, **self._options)
+            fsdp.fully_shard(module, mesh=mesh, **self._options)
+            for name in FORWARD_METHODS:
                 if hasattr(module, name):
-                    register_fsdp_forward_method(module, name)
-            module.configure_model = lambda: None  # type: ignore[method-assign]  # Lightning wants to see one
+                    fsdp.register_fsdp_forward_method(module, name)
+            module.configure_model = lambda: None  # type: ignore[method-assign]  # Lightning requires one
         super().setup(trainer)
 
     def training_step(self, *args: Any, **kwargs: Any) -> Any:
-        """Train on one batch, with the running means of process 0 everywhere, as under DDP."""
+        """Train on one batch, with the running means of rank 0 on every rank, as under DDP."""
         assert self.model is not None
-        if buffers := list(self.model.buffers()):
-            dist._broadcast_coalesced(dist.group.WORLD, buffers, BUCKET, 0)  # type: ignore
+        _broadcast(list(self.model.buffers()))
         return super().training_step(*args, **kwargs)
-
-    def optimizer_state(self, optimizer: Optimizer) -> dict[str, Any]:
-        """Return an optimizer's state by the names of the parameters."""
-        return self._named(optimizer, dcp.StateDictOptions(cpu_offload=True))
-
-    def _named(self, optimizer: Optimizer, options: dcp.StateDictOptions | None = None) -> dict[str, Any]:
-        assert self.model is not None
-        plain = optimizer._optimizer if isinstance(optimizer, LightningOptimizer) else optimizer
-        return dcp.get_optimizer_state_dict(self.model, plain, options=options)
 
     def save_checkpoint(
         self, checkpoint: dict[str, Any], filepath: str | Path, storage_options: Any | None = None
     ) -> None:
-        """Replace what stands at `filepath` by a new folder, so that something whole is there at any time."""
+        """Replace what is at `filepath` by a new folder, so that a whole checkpoint is there at any time."""
         target = Path(self.broadcast(str(filepath)))
         temporary = target.with_name(f"{target.name}.tmp")
         tensors: dict[str, Tensor] = {f"weights/{name}": value for name, value in checkpoint.pop("state_dict").items()}
         for number, optimizer in enumerate(checkpoint.get("optimizer_states", [])):
-            optimizer["values"] = {}
-            for name, values in optimizer.pop("state").items():
-                for key, value in values.items():
-                    if isinstance(value, Tensor):
-                        tensors[f"optimizer{number}/{key}/{name}"] = value
-                    else:
-                        optimizer["values"].setdefault(name, {})[key] = value
+            state = optimizer.pop("state")
+            tensors |= _tensors_by_path(number, state)
+            plain = {
+                name: {key: value for key, value in values.items() if not isinstance(value, Tensor)}
+                for name, values in state.items()
+            }
+            optimizer["values"] = {name: values for name, values in plain.items() if values}
         if self.global_rank == 0:
             remove(temporary)
             target.parent.mkdir(parents=True, exist_ok=True)
         self.barrier()
         try:
-            write_parts(temporary, tensors, checkpoint)
+            write_shards(temporary, tensors, checkpoint)
         except (CheckpointException, OSError) as error:
             reason = str(error).strip().splitlines()[-1][:200]
             raise RunFailure(
@@ -124,46 +106,51 @@ class FSDPStrategy(ModelParallelStrategy):
         self.barrier()
 
     def load_checkpoint(self, checkpoint_path: str | Path, weights_only: bool | None = None) -> dict[str, Any]:
-        """Read weights and optimizer state from a folder or a plain file, and return the rest."""
+        """Read weights and optimizer state from a sharded checkpoint or from one file, and return the rest."""
         path = Path(self.broadcast(str(checkpoint_path)))
-        return self._load_folder(path) if is_sharded(path) else self._load_file(path)
-
-    def _load_folder(self, path: Path) -> dict[str, Any]:
-        model = self.lightning_module
+        model, sharded = self.lightning_module, is_sharded(path)
         assert model is not None
-        checkpoint = read_plain(path)
-        weights: dict[str, Any] = dcp.get_model_state_dict(model)
-        read_parts(path, {f"weights/{name}": value for name, value in weights.items()})
-        model.load_state_dict(weights)
+        checkpoint, options = read_plain(path), None if sharded else FROM_RANK_0
+        weights: dict[str, Any] = dcp.get_model_state_dict(model) if sharded else checkpoint["state_dict"]
+        if sharded:
+            read_shards(path, {f"weights/{name}": value for name, value in weights.items()})
+        dcp.set_model_state_dict(model, weights, options=options)
         for number, optimizer in enumerate(self.optimizers):
-            stored, own = checkpoint["optimizer_states"][number], self._named(optimizer)
-            state: dict[str, dict[str, Any]] = own["state"]
-            tensors = {
-                f"optimizer{number}/{key}/{name}": value
-                for name, values in state.items()
-                for key, value in values.items()
-                if isinstance(value, Tensor)
-            }
-            read_parts(path, tensors)
-            for name, values in stored["values"].items():
-                state[name] |= values
-            loaded = {"state": state, "param_groups": stored["param_groups"]}
-            dcp.set_optimizer_state_dict(model, optimizer, loaded)
+            stored = checkpoint["optimizer_states"][number]
+            own: dict[str, Any] = dcp.get_optimizer_state_dict(model, optimizer)
+            if sharded:
+                read_shards(path, _tensors_by_path(number, own["state"]))
+                for name, values in stored["values"].items():
+                    own["state"][name] |= values
+            else:
+                own["state"] = _state_by_name(stored, own["param_groups"])
+            loaded = {"state": own["state"], "param_groups": stored["param_groups"]}
+            dcp.set_optimizer_state_dict(model, optimizer, loaded, options=options)
         return checkpoint
 
-    def _load_file(self, path: Path) -> dict[str, Any]:
-        model = self.lightning_module
-        assert model is not None
-        checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-        dcp.set_model_state_dict(model, checkpoint["state_dict"], options=WHOLE)
-        for number, optimizer in enumerate(self.optimizers):
-            stored, own = checkpoint["optimizer_states"][number], self._named(optimizer)
-            groups = zip(stored["param_groups"], own["param_groups"], strict=True)
-            pairs = [zip(ours["params"], named["params"], strict=True) for ours, named in groups]
-            names = {place: name for pair in pairs for place, name in pair}
-            for group in stored["param_groups"]:
-                group["params"] = [names[place] for place in group["params"]]
-            state = {names[place]: values for place, values in stored["state"].items()}
-            loaded = {"state": state, "param_groups": stored["param_groups"]}
-            dcp.set_optimizer_state_dict(model, optimizer, loaded, options=WHOLE)
-        return checkpoint
+
+def _state_by_name(stored: dict[str, Any], own_groups: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return a stored optimizer state keyed by parameter names, which replace the indices in its groups too."""
+    groups = zip(stored["param_groups"], own_groups, strict=True)
+    names = dict(pair for ours, named in groups for pair in zip(ours["params"], named["params"], strict=True))
+    for group in stored["param_groups"]:
+        group["params"] = [names[index] for index in group["params"]]
+    return {names[index]: values for index, values in stored["state"].items()}
+
+
+def _broadcast(buffers: list[Tensor]) -> None:
+    """Give every rank the buffers of rank 0, all of one dtype at once."""
+    for dtype in dict.fromkeys(buffer.dtype for buffer in buffers):
+        alike = [buffer for buffer in buffers if buffer.dtype == dtype]
+        joined = torch.cat([buffer.flatten() for buffer in alike])
+        dist.broadcast(joined, src=0)
+        for buffer, values in zip(alike, torch.split(joined, [buffer.numel() for buffer in alike]), strict=True):
+            buffer.copy_(values.view_as(buffer))
+
+
+def _tensors_by_path(number: int, state: dict[str, dict[str, Any]]) -> dict[str, Tensor]:
+    """Return the tensors of the state of one optimizer, by their names in a sharded checkpoint."""
+    tensors: dict[str, Tensor] = {}
+    for name, values in state.items():
+        tensors |= {f"optimizer{number}/{key}/{name}": item for key, item in values.items() if isinstance(item, Tensor)}
+    return tensors

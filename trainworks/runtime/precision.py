@@ -1,4 +1,4 @@
-"""What the numbers of a training are made of, beyond what Lightning decides."""
+"""The precision of a training, beyond what Lightning decides."""
 
 import warnings
 
@@ -9,10 +9,7 @@ from trainworks.runtime.launch import is_main_process
 
 
 def settle_precision(trainer: Trainer, asked: str | int | None, tf32: bool) -> None:
-    """Allow TF32 or not, and say where a CPU takes another precision than the one asked for.
-
-    What was asked for is `trainer.precision` of the configuration.
-    """
+    """Allow TF32 or not, and print advice where the device has no such precision; `asked` is trainer.precision."""
     device = trainer.strategy.root_device
     allow_tf32(device.type, tf32)
     if not is_main_process():
@@ -24,22 +21,20 @@ def settle_precision(trainer: Trainer, asked: str | int | None, tf32: bool) -> N
 
 
 def has_bf16(device: torch.device) -> bool:
-    """Whether a device computes in bfloat16 by itself: GPUs since Ampere, CPUs with AVX512_BF16; true if not known."""
+    """Whether a device has bfloat16 in hardware: GPUs since Ampere, CPUs with AVX512_BF16; true if it is not known."""
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    if device.type == "cpu" and torch.cpu._is_avx2_supported():  # of Intel or AMD
-        return bool(torch.cpu._is_avx512_bf16_supported())
-    return True
+    capabilities = torch.cpu.get_capabilities() if device.type == "cpu" else {}
+    return bool(capabilities.get("avx512_bf16")) or not capabilities.get("avx2")  # without AVX2 it is not known
 
 
 def allow_tf32(device_type: str, allowed: bool) -> None:
-    """Let float32 products and convolutions of a CUDA device use TF32, or not; other devices stay as they are.
+    """Let float32 matrix products and convolutions of a CUDA device use TF32, or not; other devices stay as they are.
 
     TF32 keeps the range of float32 and 10 bits of its precision (GPUs since Ampere). PyTorch itself allows it for
     convolutions only.
     """
-    if device_type != "cuda":
-        return
-    with warnings.catch_warnings(action="ignore"):  # torch 2.9 recommends fp32_precision, which Lightning cannot read
-        torch.backends.cuda.matmul.allow_tf32 = allowed
-        torch.backends.cudnn.allow_tf32 = allowed
+    if device_type == "cuda":
+        with warnings.catch_warnings(action="ignore"):  # torch recommends fp32_precision, which Lightning cannot read
+            torch.backends.cuda.matmul.allow_tf32 = allowed
+            torch.backends.cudnn.allow_tf32 = allowed

@@ -1,4 +1,4 @@
-"""Stopping: after the first signal training stops where it can be continued, the second does not wait."""
+"""Stopping by signals: after the first one, training stops where it can continue; the second ends it at once."""
 
 import contextlib
 import os
@@ -10,39 +10,30 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
-OF_TERMINAL = [signal.SIGINT]  # it sends them to a run's workers too
+TERMINAL_SIGNALS = [signal.SIGINT]  # a terminal sends them to the loaders' workers too
 if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # under nohup it is ignored
-    OF_TERMINAL.append(signal.SIGHUP)
-SIGNALS = [*OF_TERMINAL, signal.SIGTERM]
+    TERMINAL_SIGNALS.append(signal.SIGHUP)
+SIGNALS = [*TERMINAL_SIGNALS, signal.SIGTERM]
 if "SLURM_JOB_ID" in os.environ and hasattr(signal, "SIGUSR1"):
     SIGNALS.append(signal.SIGUSR1)  # SLURM's notice that the job will be preempted; see docs/reliability.md
-WORKER_SECONDS = 30  # that a loader's worker lives on after SIGTERM
+WORKER_SECONDS = 30  # how long a loader's worker goes on after SIGTERM
 
 
 class Stopped(BaseException):
-    """The run was asked to stop.
-
-    Args:
-        signum: The signal that asked.
-    """
+    """The run was asked to stop, by the signal `signum`; `exit_code` is what a shell reports for it."""
 
     def __init__(self, signum: int) -> None:
         super().__init__(f"stopped by {signal.Signals(signum).name}")
-        self.signum = signum
-
-    @property
-    def exit_code(self) -> int:
-        """What a shell reports of a process that this signal ended."""
-        return 128 + self.signum
+        self.signum, self.exit_code = signum, 128 + signum
 
 
 class StopRequest:
-    """What was asked for so far.
+    """Handles signals, and remembers the first one.
 
     Attributes:
         signum: The signal that came, 0 if none did.
-        deferred: Whether somebody looks at `signum` now and then and will stop in good order; if not, the signal
-            raises `Stopped` where the program just is.
+        deferred: Whether the training checks `signum` and will stop by itself; if not, a signal raises `Stopped`
+            wherever the program is.
     """
 
     def __init__(self) -> None:
@@ -52,8 +43,8 @@ class StopRequest:
 
     def __call__(self, signum: int, frame: FrameType | None) -> None:
         """Handle a signal."""
-        if os.getpid() != self._process:  # a worker that was forked: its parent decides
-            if signum not in OF_TERMINAL:
+        if os.getpid() != self._process:  # a forked worker, which its parent stops
+            if signum not in TERMINAL_SIGNALS:
                 _die(signum)
             return
         if self.signum:
@@ -63,11 +54,11 @@ class StopRequest:
             raise Stopped(signum)
         text = f"\n{signal.Signals(signum).name}: finishing the step; again to stop at once\n"
         with contextlib.suppress(OSError):  # the terminal may have gone
-            os.write(2, text.encode())  # print may have been interrupted by this very signal, and then refuses
+            os.write(2, text.encode())  # print fails if this signal has interrupted a print
 
     @contextmanager
     def installed(self) -> Iterator[None]:
-        """Handle the signals, and afterwards leave them as they were."""
+        """Handle the signals, and afterwards put the previous handlers back."""
         previous, self.signum = self.install(), 0
         try:
             yield
@@ -76,7 +67,7 @@ class StopRequest:
                 signal.signal(signum, handler)
 
     def install(self) -> dict[Any, Any]:
-        """Handle the signals from now on; return who did before."""
+        """Handle the signals from now on; return the previous handlers."""
         self._process = os.getpid()
         if threading.current_thread() is not threading.main_thread():
             return {}
@@ -88,7 +79,7 @@ STOP = StopRequest()
 
 @contextmanager
 def interrupts_leave() -> Iterator[None]:
-    """Let Ctrl-C end the process where it is: a library that is being imported may swallow a KeyboardInterrupt."""
+    """Let Ctrl-C end the process at once: a library that is being imported may swallow a KeyboardInterrupt."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -100,19 +91,19 @@ def interrupts_leave() -> Iterator[None]:
 
 
 def leave(code: int) -> None:
-    """End the process at once: to take all that was imported apart again would take a second and 120 MB."""
+    """End the process at once: Python's own cleanup of all that was imported would take a second and 120 MB."""
     for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(OSError, RuntimeError):  # nobody may read it any more, or it was being written to
+        with contextlib.suppress(OSError, RuntimeError):  # its reader may be gone, or a write was interrupted
             stream.flush()
     os._exit(code)
 
 
 def outlast_signals(worker: int) -> None:
-    """Let a loader's worker go on for a while, so that the step can be finished.
+    """Let a loader's worker go on for a while after a signal, so that the step can be finished.
 
-    A terminal sends Ctrl-C to it too, a scheduler SIGTERM. Its parent ends it in good order, or else the alarm does.
+    A terminal sends Ctrl-C to workers too, and a scheduler SIGTERM. The parent ends them, or else the alarm does.
     """
-    for signum in OF_TERMINAL:
+    for signum in TERMINAL_SIGNALS:
         signal.signal(signum, signal.SIG_IGN)
     if hasattr(signal, "alarm"):
         signal.signal(signal.SIGTERM, _die_later)

@@ -1,4 +1,4 @@
-"""Less of what Lightning does in every step of a training to no effect; see docs/benchmarks.md for what it saves."""
+"""Skip what Lightning does in every training step without effect; docs/benchmarks.md says what that saves."""
 
 from contextlib import AbstractContextManager, nullcontext
 
@@ -16,7 +16,7 @@ STEP_HOOKS = (
 
 
 class NoProfiler(PassThroughProfiler):
-    """Lightning's own profiler that does nothing, but makes no generator for each of the 80 actions of a step."""
+    """Profiles nothing; unlike PassThroughProfiler it makes no generator for each of the 80 actions of a step."""
 
     nothing = nullcontext("")
 
@@ -25,10 +25,10 @@ class NoProfiler(PassThroughProfiler):
         return self.nothing
 
 
-def leave_out_idle_work(trainer: Trainer, module: LightningModule) -> Trainer:
-    """Let the trainer pass over hooks that do nothing, and over profiling where nobody asked for it.
+def skip_idle_work(trainer: Trainer, module: LightningModule) -> Trainer:
+    """Let the trainer skip hooks that nobody has defined, and profiling where nobody asked for it.
 
-    Lightning calls only hooks that are callable, so None stands for those that nobody has defined.
+    Lightning calls only hooks that are callable, so those that nobody has defined are set to None.
     """
     callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
     for owner, base in [(module, LightningModule), *((callback, Callback) for callback in callbacks)]:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from trainworks.runtime.threads import THREADS
+from trainworks.runtime.threads import THREAD_PREFIXES
 from trainworks.testing import (  # noqa: F401  pytest finds fixtures and hooks here, tests the others
     ROOT,
     Result,
@@ -40,7 +40,7 @@ def own_defaults() -> Iterator[None]:
 
 def unthreaded() -> dict[str, str]:
     """Return the environment of a person's process: without what concerns threads."""
-    return {name: value for name, value in os.environ.items() if not name.startswith(THREADS)}
+    return {name: value for name, value in os.environ.items() if not name.startswith(THREAD_PREFIXES)}
 
 
 def same_weights(*runs: Path) -> bool:

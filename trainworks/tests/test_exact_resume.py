@@ -11,7 +11,7 @@ import torch
 import yaml
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from trainworks.runs.sharded import merged
+from trainworks.runs.sharded import merge_shards
 from trainworks.tests.conftest import CONFIGS, DIGITS, PLAIN, ROOT, Train, all_but, write_images
 
 FOLDER = str(CONFIGS / "image_folder.yaml")
@@ -22,7 +22,7 @@ NET = ("--model.net.layers", "[4, M, 8]", "--model.net.dropout", "0.3", "--train
 
 def state(run: Path) -> dict[str, Any]:
     path = run / "checkpoints/last.ckpt"
-    checkpoint: dict[str, Any] = merged(path) if path.is_dir() else torch.load(path, weights_only=True)
+    checkpoint: dict[str, Any] = merge_shards(path) if path.is_dir() else torch.load(path, weights_only=True)
     return checkpoint
 
 

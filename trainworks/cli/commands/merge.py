@@ -13,11 +13,11 @@ def merge(line: CommandLine) -> int:
         raise UsageError(f"--ckpt_path {path}: not a sharded checkpoint, which is a folder; nothing is to be merged")
     from trainworks.runs.checkpoint_io import DurableCheckpointIO
     from trainworks.runs.continuing.checkpoint import read_start
-    from trainworks.runs.sharded import merged
+    from trainworks.runs.sharded import merge_shards
 
     read_start(path)
     target = path.with_name(f"{path.stem}-merged.ckpt")
-    DurableCheckpointIO().save_checkpoint(merged(path), target)
+    DurableCheckpointIO().save_checkpoint(merge_shards(path), target)
     print(f"{target}: {target.stat().st_size / 1e6:,.1f} MB")
     return 0
 

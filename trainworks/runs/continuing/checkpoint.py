@@ -53,9 +53,9 @@ def read_start(path: Path) -> Start:
     """Read a checkpoint whole, with its checksums."""
     try:
         if path.is_dir():
-            from trainworks.runs.sharded import check_parts, read_plain  # few runs need it
+            from trainworks.runs.sharded import check_shards, read_plain  # few runs need it
 
-            check_parts(path)
+            check_shards(path)
             content: Any = read_plain(path)
         else:
             with zipfile.ZipFile(path) as file:

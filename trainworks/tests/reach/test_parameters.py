@@ -131,12 +131,12 @@ def test_a_gradient_scaler_sees_one_optimizer() -> None:
     [
         ([OptimizerPart(SGD, "top")], "no part takes words.weight; add a last part"),
         ([OptimizerPart(SGD), OptimizerPart(SGD, "top")], "parts.1 takes no parameter: none that is left has"),
-        ([OptimizerPart(partial(torch.optim.LBFGS, line_search_fn="strong_wolfe"))], "LBFGS computes the loss again"),
+        ([OptimizerPart(partial(torch.optim.LBFGS, line_search_fn="strong_wolfe"))], "LBFGS computes the loss"),
         (
             [OptimizerPart(torch.optim.Muon)],
             "Muon only supports 2D .* give it those of kind matrix in trainworks.optim.Opt",
         ),
-        ([OptimizerPart(torch.optim.SparseAdam)], "SparseAdam trains embeddings with sparse: true alone"),
+        ([OptimizerPart(torch.optim.SparseAdam)], "SparseAdam trains only embeddings with sparse: true"),
     ],
 )  # fmt: skip
 def test_parts_that_cannot_be(parts: list[OptimizerPart], message: str) -> None:
@@ -147,7 +147,7 @@ def test_parts_that_cannot_be(parts: list[OptimizerPart], message: str) -> None:
 def test_a_pattern_is_checked_and_nothing_is_added_later() -> None:
     with pytest.raises(ValueError, match=r"pattern must be a regular expression, got 'h\(d'"):
         OptimizerPart(SGD, "h(d")
-    with pytest.raises(ValueError, match="takes no parameters later"):
+    with pytest.raises(ValueError, match="takes no further parameters"):
         build(make(), PARTS).add_param_group({"params": [nn.Parameter(torch.zeros(1))]})
 
 
@@ -155,8 +155,8 @@ def test_a_pattern_is_checked_and_nothing_is_added_later() -> None:
     ("optimizer", "words", "message"),
     [
         ("torch.optim.Muon", (), "Muon only supports 2D .* give it those of kind matrix"),
-        ("torch.optim.SparseAdam", (), "SparseAdam trains embeddings with sparse: true alone"),
-        ("torch.optim.LBFGS", (), "write line_search_fn: strong_wolfe, or an lr below 1; got None and 1"),
+        ("torch.optim.SparseAdam", (), "SparseAdam trains only embeddings with sparse: true"),
+        ("torch.optim.LBFGS", (), "got line_search_fn None and lr 1; write line_search_fn: strong_wolfe, or an lr"),
         ("torch.optim.LBFGS", ("--model.optimizer.line_search_fn", "weak"), "got weak and 1"),
         ("torch.optim.LBFGS", ("--model.optimizer.lr", "0.1", "--model.layer_decay", "0.5"), "model.layer_decay at 1"),
         ("torch.optim.LBFGS", ("--model.optimizer.lr", "0.1", "--trainer.accumulate_grad_batches", "2"), "to 1"),

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from trainworks.errors import RunFailure
-from trainworks.runs.checkpoint_io import DurableCheckpointIO, write
+from trainworks.runs.checkpoint_io import DurableCheckpointIO, write_checkpoint
 from trainworks.tests.conftest import DIGITS, PLAIN, ROOT, Train, same_weights
 
 
@@ -74,9 +74,9 @@ def test_what_is_written_in_the_background_is_what_was_saved(tmp_path: Path, mon
     def slow(checkpoint: dict[str, Any], target: Path) -> None:
         may_write.wait(30)
         order.append(target.name)
-        write(checkpoint, target)
+        write_checkpoint(checkpoint, target)
 
-    monkeypatch.setattr("trainworks.runs.background.write", slow)
+    monkeypatch.setattr("trainworks.runs.checkpoint_io.write_checkpoint", slow)
     weight, states = torch.zeros(100_000), {"count": 1}
     content = {"state_dict": {"a": weight, "tied": weight.view(10, -1)}, "states": states}
     writer.save_checkpoint(content, path)

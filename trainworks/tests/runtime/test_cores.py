@@ -19,8 +19,8 @@ SHOW = "from trainworks.runtime.cores import allowed_cores\nprint(allowed_cores(
 def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A machine of 16 cores whose control groups lie in a folder."""
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(16)), raising=False)
-    monkeypatch.setattr(cores, "MOUNT", str(tmp_path))
-    monkeypatch.setattr(cores, "GROUPS", tmp_path / "groups")
+    monkeypatch.setattr(cores, "CGROUP_MOUNT", str(tmp_path))
+    monkeypatch.setattr(cores, "CGROUP_FILE", tmp_path / "groups")
     monkeypatch.delenv("SLURM_CPUS_ON_NODE", raising=False)
     return tmp_path
 
@@ -63,7 +63,7 @@ def test_processes_share_what_their_job_has(
 def half_a_core() -> Iterator[Path]:
     """A control group whose processes may keep half a core busy, where the system allows to make one."""
     for folder, limits in (("cpu", {"cpu.cfs_quota_us": "50000"}), ("", {"cpu.max": "50000 100000"})):
-        group = Path(cores.MOUNT, folder, f"test-{os.getpid()}")
+        group = Path(cores.CGROUP_MOUNT, folder, f"test-{os.getpid()}")
         try:
             group.mkdir()
         except OSError:

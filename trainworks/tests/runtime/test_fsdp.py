@@ -13,7 +13,7 @@ import torch
 from trainworks.errors import UsageError
 from trainworks.models import load_model
 from trainworks.runs.files import recover
-from trainworks.runs.sharded import _Unpickler, check_parts, merged, read_parts
+from trainworks.runs.sharded import _Unpickler, check_shards, merge_shards, read_shards
 from trainworks.tests.conftest import CONFIGS, DIGITS, PLAIN, ROOT, STILL, Train
 from trainworks.tests.test_exact_resume import BOMB, NET, compare
 
@@ -100,7 +100,7 @@ def test_goes_to_one_process_and_back(
     assert "1 processes saved it, 2 continue" in together.out
     assert of("a").is_dir() and of("a", "best.ckpt").is_dir()
     expected = torch.load(of("plain"), weights_only=True)
-    found = merged(of("a"))
+    found = merge_shards(of("a"))
     torch.testing.assert_close(found["state_dict"], expected["state_dict"], rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(
         found["optimizer_states"][0]["state"], expected["optimizer_states"][0]["state"], rtol=1e-3, atol=1e-5
@@ -172,9 +172,9 @@ def test_an_index_of_any_python_is_read(module: bytes) -> None:
 def test_an_index_that_names_code_is_refused(tmp_path: Path) -> None:
     (tmp_path / ".metadata").write_bytes(pickle.dumps(Harmful()))
     with pytest.raises(UsageError, match=r"names zlib.crc32, which could run code"):
-        read_parts(tmp_path)
+        read_shards(tmp_path)
     with pytest.raises(UsageError, match="not complete: no checksums"):
-        check_parts(tmp_path)
+        check_shards(tmp_path)
 
 
 def test_what_a_kill_leaves_is_mended(tmp_path: Path) -> None:

@@ -49,8 +49,7 @@ def test_fp16_on_a_cpu_is_bf16_and_says_so(train: Train) -> None:
 
 @pytest.mark.parametrize("able", [True, False])
 def test_bf16_on_a_device_without_it_says_so(train: Train, monkeypatch: pytest.MonkeyPatch, able: bool) -> None:
-    monkeypatch.setattr("torch.cpu._is_avx2_supported", lambda: True)
-    monkeypatch.setattr("torch.cpu._is_avx512_bf16_supported", lambda: able)
+    monkeypatch.setattr("torch.cpu.get_capabilities", lambda: {"avx2": True, "avx512_bf16": able})
     words = ("--config", str(OVERLAYS / "bf16.yaml"), "--trainer.accelerator", "cpu")
     result = train("fit", "--config", DIGITS, *words, *QUICK)
     assert (result.code, result.err) == (0, "")

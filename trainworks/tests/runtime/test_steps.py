@@ -8,7 +8,7 @@ from lightning.pytorch.profilers import PassThroughProfiler, SimpleProfiler
 from torch import nn
 from torch.optim import SGD
 
-from trainworks.runtime.steps import STEP_HOOKS, NoProfiler, leave_out_idle_work
+from trainworks.runtime.steps import STEP_HOOKS, NoProfiler, skip_idle_work
 from trainworks.tests.conftest import DIGITS, QUICK, Train
 from trainworks.tests.examples.classifier import ClassifierModule
 
@@ -29,7 +29,7 @@ def test_only_hooks_that_do_nothing_are_passed_over() -> None:
     child, trainer = Child(), Mock(profiler=PassThroughProfiler())
     trainer.callbacks = [child]
     module = ClassifierModule(nn.Identity(), nn.CrossEntropyLoss(), SGD)
-    leave_out_idle_work(trainer, module)
+    skip_idle_work(trainer, module)
     idle = [name for name in STEP_HOOKS if getattr(child, name) is None]
     assert idle == [name for name in STEP_HOOKS if name not in ("on_before_backward", "on_after_backward")]
     idle = [name for name in STEP_HOOKS if getattr(module, name) is None]
