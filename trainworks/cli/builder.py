@@ -25,7 +25,7 @@ from trainworks.runs.continuing.checkpoint import Start
 from trainworks.runs.run import Run
 from trainworks.runtime.launch import layout
 from trainworks.runtime.precision import settle_precision
-from trainworks.runtime.steps import leave_out_idle_work
+from trainworks.runtime.steps import skip_idle_work
 from trainworks.runtime.strategy import settle_strategy
 
 
@@ -104,7 +104,7 @@ def build_session(
         describe = LambdaCallback(on_save_checkpoint=lambda *given: given[-1].update(configuration.described))
         last = [*_trial_callbacks(request, named), check, describe]
         trainer = _build_trainer(built.trainer, [_thread_limit(request, run)], named, last, datamodule)
-        leave_out_idle_work(trainer, model)
+        skip_idle_work(trainer, model)
         settle_precision(trainer, parsed.trainer.precision, parsed.tf32)
         settle_strategy(trainer, model, parsed.trainer.sync_batchnorm)
         for callback in [*trainer.callbacks]:  # type: ignore[attr-defined]

@@ -32,7 +32,9 @@ class Names(Sequence[str]):
 
 def serve_input(session: Session) -> None:
     """Let `predict` answer for what `--input` names instead of a part of the data, and write it to `--output`."""
-    options, module, data = session.request.line.options, session.model, session.datamodule
+    options = session.request.line.options
+    module: Any = session.model
+    data: Any = session.datamodule
     if not hasattr(data, "batch_of"):
         raise UsageError(f"--input needs data that derives from BaseDataModule, got {type(data).__name__}")
     if options["input"] == "-" and session.trainer.world_size > 1:
