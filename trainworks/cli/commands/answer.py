@@ -1,5 +1,6 @@
 """python train.py predict --input X: predict on files from outside the data, and write a row for each of them."""
 
+import hashlib
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,13 +8,12 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from trainworks.callbacks.prediction_writer import PredictionWriter
 from trainworks.callbacks.result_writer import ResultWriter
 from trainworks.cli.builder import CLI
+from trainworks.datamodules.base import BaseDataModule
 from trainworks.datamodules.datasets.file_index import find_images, pack_names, unpack_name
-from trainworks.datamodules.datasets.outside import serve_outside
+from trainworks.datamodules.new_inputs import NewInputsDataModule
 from trainworks.errors import UsageError, no_such_file
-from trainworks.models.predict import answers_of, know_inputs
 from trainworks.runs.sharded import read_plain
 
 
@@ -30,29 +30,44 @@ class Names(Sequence[str]):
         return Names(self.packed[index]) if isinstance(index, slice) else unpack_name(self.packed[index])
 
 
-def serve_input(cli: CLI) -> None:
-    """Let `predict` answer for what `--input` names instead of a part of the data, and write it to `--output`."""
-    options, module, data = cli.request.line.options, cli.model, cli.datamodule
-    if not hasattr(data, "batch_of"):
+def input_data(cli: CLI) -> NewInputsDataModule:
+    """Return the inputs that `--input` names, to predict on instead of a part of the data; write to `--output`."""
+    options, trainer, data = cli.request.line.options, cli.trainer, cli.datamodule
+    if not isinstance(data, BaseDataModule):
         raise UsageError(f"--input needs data that derives from BaseDataModule, got {type(data).__name__}")
-    if options["input"] == "-" and cli.trainer.world_size > 1:
+    if options["input"] == "-" and trainer.world_size > 1:
         raise UsageError("--input - is read by one process; write a file for several, or --trainer.devices 1")
-    know_inputs(data, read_plain(Path(str(cli.request.ckpt_path))))
+    path = Path(str(cli.request.ckpt_path))
+    data.load_input_state(read_plain(path))
     sources = sources_of(options["input"], data)
     if not len(sources):
         raise UsageError(f"--input {options['input']}: nothing in it")
-    path = Path(options.get("output", cli.run.directory / "predictions.csv"))
-    switches = {name: options.get(name) == "true" for name in ("probabilities", "draw")}
-    writer = ResultWriter(path, sources, cli.request.line.numbers.get("top_k", 1), **switches)
-    written = Path(str(cli.request.ckpt_path)).stat().st_mtime_ns  # another checkpoint may stand there by now
-    key = [cli.config_text, f"{written} {cli.trainer.world_size}", *(f"{k}={v}" for k, v in sorted(options.items()))]
-    serve_outside(data, sources[writer.begin(key, data.batch_size, cli.trainer) :])
-    module.class_names = getattr(data, "class_names", None)
-    module.predict_step = lambda batch, batch_idx: answers_of(module, batch) if len(batch) else []
     if options.get("flip") == "true":
-        module.net.register_forward_hook(_mean_with_mirrored)
-    kept = [item for item in cli.trainer.callbacks if not isinstance(item, PredictionWriter)]  # type: ignore[attr-defined]
-    cli.trainer.callbacks = [*kept, writer]  # type: ignore[attr-defined]
+        cli.model.net.register_forward_hook(_mean_with_mirrored)  # type: ignore[union-attr]
+    writer = next((item for item in trainer.callbacks if isinstance(item, ResultWriter)), None)  # type: ignore[attr-defined]
+    if writer is None:  # it was switched off
+        writer = ResultWriter(str(cli.run.directory))
+        trainer.callbacks.append(writer)  # type: ignore[attr-defined]
+    writer.output = Path(options.get("output", writer.output))
+    writer.top_k = cli.request.line.numbers.get("top_k", writer.top_k)
+    for name in {"probabilities", "draw"} & options.keys():
+        setattr(writer, name, options[name] == "true")
+    written = path.stat().st_mtime_ns  # another checkpoint may stand there by now
+    command = [cli.config_text, f"{written} {trainer.world_size}", *(f"{k}={v}" for k, v in sorted(options.items()))]
+    share = max(data.batch_size // trainer.world_size, 1)
+    kept = writer.open_table(trainer, "predict", _digest(command, sources), share)
+    first = min(kept * trainer.world_size, len(sources))
+    return NewInputsDataModule(
+        reader=data, sources=sources, first=first, batch_size=data.batch_size, num_workers=data.num_workers
+    )
+
+
+def _digest(command: list[str], sources: Sequence[Any]) -> str:
+    """Return a hash of a command and of all that it predicts on."""
+    digest = hashlib.sha256("\0".join([*command, str(len(sources))]).encode())
+    for name in map(str, sources):
+        digest.update(f"{name}\0".encode(errors="surrogateescape"))
+    return digest.hexdigest()
 
 
 def sources_of(given: str, data: Any) -> Sequence[Any]:
