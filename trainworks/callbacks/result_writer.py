@@ -1,4 +1,5 @@
 from collections.abc import Mapping, Sequence
+from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -45,18 +46,14 @@ class ResultWriter(BasePredictionWriter):
         if names := getattr(trainer.datamodule, "class_names", None):
             pl_module.class_names = list(names)
 
-    def open_table(self, trainer: Any, name: str, command: str = "", batch_size: int = 1) -> int:
-        """Open the table of a set; return how many rows each process has of the same command, if it was killed."""
+    def open_table(self, trainer: Trainer, name: str, resume: tuple[str, int, int] | None = None) -> int:
+        """Open the table of a set; return how many rows are there of a command that was killed, see ResultTable."""
         from trainworks.callbacks.helpers.result_table import ResultTable
 
-        stage, _, rest = name.partition("/")
-        path = self.dirpath / f"{name.replace('/', '_')}_predictions.csv"
-        if stage == "predict":
-            path = self.output.with_stem(f"{self.output.stem}_{rest}") if rest else self.output
-        table = ResultTable(path, trainer.global_rank, trainer.world_size)
-        kept = table.open(command, batch_size)
+        path = self.output if name == "predict" else self.dirpath / f"{name.replace('/', '_')}_predictions.csv"
+        table = ResultTable(path, trainer.global_rank, trainer.world_size, resume)
         self._tables[name] = table
-        return kept
+        return table.num_done
 
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Open the table, unless the command has done so."""
@@ -75,20 +72,19 @@ class ResultWriter(BasePredictionWriter):
         """Append a row for each input of a batch, with its result or why it could not be read."""
         from trainworks.models.results import results_of
 
-        name, data = f"predict/{numbers[1]}" if numbers[1] else "predict", trainer.datamodule
-        if name not in self._tables:
-            self.open_table(trainer, name)
+        data = trainer.datamodule
         samples = getattr(data, "splits", {}).get(getattr(data, "predicted", "test"))
         targets = batch[1] if isinstance(batch, tuple | list) and len(batch) == 2 else None
         indices = [int(index) for index in batch_indices or ()]
-        self._append(trainer, pl_module, name, results_of(prediction), targets, samples, indices, inputs_of(batch))
+        self._append(trainer, pl_module, "predict", results_of(prediction), targets, samples, indices, inputs_of(batch))
 
     def on_test_batch_end(
         self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
         """Append a row for each sample of a batch, from the predictions that its step returned."""
         name, loaders = set_names(trainer, "test")[dataloader_idx], trainer.test_dataloaders
-        if name not in self._tables or not isinstance(outputs, dict) or "predictions" not in outputs:
+        table = self._tables.get(name)
+        if table is None or not table.complete or not isinstance(outputs, dict) or "predictions" not in outputs:
             return
         loader = loaders[dataloader_idx] if isinstance(loaders, list | tuple) else loaders
         sampler = getattr(getattr(loader, "batch_sampler", None), "sampler", None)
@@ -99,18 +95,27 @@ class ResultWriter(BasePredictionWriter):
         except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
             self._leave_out(trainer, name, f"{type(error).__name__}: {error}")  # it is not worth a training
 
-    def on_predict_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_predict_epoch_end(self, trainer: Trainer, pl_module: Any) -> None:
         """Join the rows of all processes."""
-        self._finish(trainer, pl_module)
+        tables, self._tables = self._tables, {}
+        for name, table in tables.items():
+            table.file.close()
+            complete = trainer.strategy.reduce_boolean_decision(table.complete)  # here they wait for each other
+            if not trainer.is_global_zero:
+                continue
+            columns = table.join() if complete else []
+            if "boxes" in columns and name == "predict":
+                table.write_coco(getattr(pl_module, "class_names", None) or [])
+            table.remove_parts()
+            if columns and name == "predict":
+                print(f"predictions: {table.path}")
 
-    def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Join the rows of all processes."""
-        self._finish(trainer, pl_module)
+    on_test_epoch_end = on_predict_epoch_end
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Close the files; a command that is typed again goes on with them."""
         for table in self._tables.values():
-            table.close()
+            table.file.close()
 
     def _append(
         self,
@@ -127,25 +132,22 @@ class ResultWriter(BasePredictionWriter):
         from trainworks.models.results import target_columns
 
         table, data = self._tables[name], trainer.datamodule
-        if table.left_out:
-            return
-        if not indices and samples is None and trainer.world_size > 1:
+        if table.complete and not indices and samples is None and trainer.world_size > 1:
             self._leave_out(trainer, name, "several processes share a loader that does not say which samples are whose")
+        if not table.complete:
             return
-        indices = indices or table.next_indices(len(results))
-        errors, first = getattr(data, "errors", None), getattr(data, "first", 0)
+        errors, class_names = getattr(data, "errors", None), getattr(module, "class_names", None)
         found = iter(enumerate(zip(results, _listed(targets, len(results)), strict=False)))
         rows: dict[int, dict[str, Any]] = {}
-        for index, error in zip(indices, errors or [""] * len(indices), strict=True):
-            known = samples.name(index) if hasattr(samples, "name") else None
-            row = rows[first + index] = {"input": first + index if known is None else known}
+        for index, error in zip_longest(indices or table.next_indices(len(results)), errors or ()):
+            number, known = table.num_done + index, samples.name(index) if hasattr(samples, "name") else None
+            row = rows[number] = {"input": number if known is None else known}
             if not error:
-                number, (result, target) = next(found)
-                row |= target_columns(target, result, module.class_names)
-                picture = None if inputs is None else f"{first + index:06}-{Path(str(row['input'])).stem[:50]}.png"
-                row |= self._columns(result, table.path, picture)
+                place, (result, target) = next(found)
+                picture = None if inputs is None else f"{number:06}-{Path(str(row['input'])).stem[:50]}.png"
+                row |= target_columns(target, result, class_names) | self._columns(result, table.path, picture)
                 if self.draw and picture is not None:
-                    _draw(result, inputs[number], data.eval_transform, _folder(table.path, "drawn") / picture)
+                    _draw(result, inputs[place], data.eval_transform, _folder(table.path, "drawn") / picture)
             if errors is not None:
                 row["error"] = error
         table.append(rows)
@@ -165,24 +167,9 @@ class ResultWriter(BasePredictionWriter):
 
     def _leave_out(self, trainer: Trainer, name: str, reason: str) -> None:
         """Write no table of a set, and say so."""
-        table = self._tables[name]
-        table.left_out = True
+        self._tables[name].complete = False
         if trainer.is_global_zero:
-            print(f"{table.path.name} is left out: {reason}")
-
-    def _finish(self, trainer: Trainer, module: Any) -> None:
-        """Join the parts of all processes on the first."""
-        tables, self._tables = self._tables, {}
-        for name, table in tables.items():
-            table.close()
-            complete = trainer.strategy.reduce_boolean_decision(not table.left_out)  # they wait for each other here
-            if trainer.is_global_zero and complete:
-                predicts = name.startswith("predict")
-                table.join(module.class_names or [] if predicts else None)
-                if predicts:
-                    print(f"predictions: {table.path}")
-            elif trainer.is_global_zero:
-                table.remove_parts()
+            print(f"{self._tables[name].path.name} is left out: {reason}")
 
 
 def _listed(targets: Any, count: int) -> Sequence[Any]:

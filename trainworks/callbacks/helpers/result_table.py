@@ -20,83 +20,73 @@ class ResultTable:
         path: The table, .csv or .parquet.
         rank: This process.
         world_size: The number of processes.
+        resume: Where a command that was killed is continued: what identifies it, the number of all rows, and the rows
+            of one process in a batch, since only whole batches are kept. None begins anew.
 
     Raises:
         UsageError: If the table has another ending, or Parquet's package is missing.
     """
 
-    def __init__(self, path: Path, rank: int, world_size: int) -> None:
+    def __init__(self, path: Path, rank: int, world_size: int, resume: tuple[str, int, int] | None = None) -> None:
         if path.suffix.lower() not in (".csv", ".parquet"):
             raise UsageError(f"--output must end in .csv or .parquet, got {path}")
         if path.suffix.lower() == ".parquet" and find_spec("pyarrow") is None:
             raise UsageError(f"--output {path} needs the package pyarrow; write pip install pyarrow")
-        self.path, self.rank, self.left_out, self._seen = path, rank, False, 0
-        self.parts = [path.with_name(f"{path.name}.part{number}") for number in range(world_size)]
+        self.path, self.complete, self._world_size = path, True, world_size
+        self._parts = [path.with_name(f"{path.name}.part{number}") for number in range(world_size)]
         path.parent.mkdir(parents=True, exist_ok=True)
-
-    def open(self, command: str = "", batch_size: int = 1) -> int:
-        """Open this process's part; return how many rows each has kept, in whole batches, of the same command."""
-        head = command + "\n"
-        kept = min(_count_rows(part, head) for part in self.parts) // batch_size * batch_size if command else 0
-        self.file = _open_behind(self.parts[self.rank], head, kept)
-        return kept
+        command, num_rows, batch_size = resume or ("", 1, 1)
+        head, most = command + "\n", (num_rows - 1) // world_size  # so that something is left to do
+        kept = min(most, *(_count_rows(part, head) for part in self._parts)) // batch_size * batch_size
+        self.num_done, self._next = kept * world_size, rank  # rows that are there, and the index of the next sample
+        self.file = _open_behind(self._parts[rank], head, kept)
 
     def next_indices(self, count: int) -> Sequence[int]:
-        """Return the indices of this process's next samples, where every process takes each so-manieth of the data."""
-        start, step, self._seen = self._seen, len(self.parts), self._seen + count
-        return range(self.rank + start * step, self.rank + self._seen * step, step)
+        """Return the indices of this process's next samples, where the processes take turns over the data."""
+        first, self._next = self._next, self._next + count * self._world_size
+        return range(first, self._next, self._world_size)
 
     def append(self, rows: Mapping[int, Mapping[str, Any]]) -> None:
         """Append rows by the index of their sample, which rises."""
         self.file.writelines(json.dumps(item, default=_plain) + "\n" for item in rows.items())
         self.file.flush()
 
-    def close(self) -> None:
-        """Close the part."""
-        if not self.file.closed:
-            os.fsync(self.file.fileno())
-            self.file.close()
+    def join(self) -> list[str]:
+        """Write the table from the parts of all processes, in the order of the samples; return its columns.
 
-    def join(self, class_names: list[str] | None) -> None:
-        """Write the table from the parts of all processes, in the order of the samples, and remove the parts.
-
-        Boxes also become a COCO file, if `class_names` is a list. Without a row there is no table.
+        Without a row there is no table.
         """
-        if (first := next(self.rows(), None)) is not None:
-            columns = next((row for _, row in self.rows() if not row.get("error")), first[1])
-            self._write_table(list(columns))
-            if "boxes" in columns and class_names is not None:
-                self._write_coco(class_names)
-        self.remove_parts()
+        if (first := next(self._rows(), None)) is None:
+            return []
+        columns = [*next((row for _, row in self._rows() if not row.get("error")), first[1])]
+        table = self.path if self.path.suffix.lower() == ".csv" else self.path.with_name(f"{self.path.name}.csv")
+        temporary = table.with_name(f"{table.name}.tmp")
+        with temporary.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
+            writer = csv.writer(file)
+            writer.writerow(columns)
+            writer.writerows([_cell(row.get(name, "")) for name in columns] for _, row in self._rows())
+        os.replace(temporary, table)
+        if table != self.path:
+            _to_parquet(table, self.path)
+        return columns
 
     def remove_parts(self) -> None:
         """Remove the parts of all processes, also of a command that was killed and had more of them."""
         for part in self.path.parent.glob(f"{glob.escape(self.path.name)}.part*"):
             part.unlink()
 
-    def _write_table(self, columns: list[str]) -> None:
-        table = self.path if self.path.suffix.lower() == ".csv" else self.path.with_name(f"{self.path.name}.csv")
-        temporary = table.with_name(f"{table.name}.tmp")
-        with temporary.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
-            writer = csv.writer(file)
-            writer.writerow(columns)
-            writer.writerows([_cell(row.get(name, "")) for name in columns] for _, row in self.rows())
-        os.replace(temporary, table)
-        if table != self.path:
-            _to_parquet(table, self.path)
-
-    def _write_coco(self, class_names: list[str]) -> None:
+    def write_coco(self, class_names: list[str]) -> None:
         """Write the boxes of all rows as results in COCO's format: corner, width and height."""
 
         def boxes() -> Iterator[dict[str, Any]]:
-            for index, row in self.rows():
+            for index, row in self._rows():
                 found = zip(*(row.get(name, ()) for name in ("boxes", "labels", "scores")), strict=True)
                 for (x1, y1, x2, y2), label, score in found:
                     category = class_names.index(label) if label in class_names else int(label)
                     box = {"image_id": index, "category_id": category, "bbox": [x1, y1, x2 - x1, y2 - y1]}
                     yield box | {"score": score}
 
-        images = ({"id": index, "file_name": str(row["input"])} for index, row in self.rows())
+        images = ({"id": index, "file_name": str(row["input"])} for index, row in self._rows())
         categories = ({"id": number, "name": name} for number, name in enumerate(class_names))
         lists = {"images": images, "annotations": boxes(), "categories": categories}
         with self.path.with_suffix(".coco.json").open("w", encoding="utf-8") as file:  # all of it may be too much
@@ -106,9 +96,9 @@ class ResultTable:
                 file.write("]")
             file.write("}")
 
-    def rows(self) -> Iterator[tuple[int, dict[str, Any]]]:
+    def _rows(self) -> Iterator[tuple[int, dict[str, Any]]]:
         """Yield index and row of all parts in the order of the samples, one at a time."""
-        return heapq.merge(*map(_rows_of, self.parts), key=lambda item: item[0])
+        return heapq.merge(*map(_rows_of, self._parts), key=lambda item: item[0])
 
 
 def _rows_of(part: Path) -> Iterator[tuple[int, dict[str, Any]]]:

@@ -43,7 +43,7 @@ def input_data(cli: CLI) -> NewInputsDataModule:
     if not len(sources):
         raise UsageError(f"--input {options['input']}: nothing in it")
     if options.get("flip") == "true":
-        cli.model.net.register_forward_hook(_mean_with_mirrored)  # type: ignore[union-attr]
+        cli.model.net.register_forward_hook(_mean_with_mirrored)
     writer = next((item for item in trainer.callbacks if isinstance(item, ResultWriter)), None)  # type: ignore[attr-defined]
     if writer is None:  # it was switched off
         writer = ResultWriter(str(cli.run.directory))
@@ -53,21 +53,13 @@ def input_data(cli: CLI) -> NewInputsDataModule:
     for name in {"probabilities", "draw"} & options.keys():
         setattr(writer, name, options[name] == "true")
     written = path.stat().st_mtime_ns  # another checkpoint may stand there by now
-    command = [cli.config_text, f"{written} {trainer.world_size}", *(f"{k}={v}" for k, v in sorted(options.items()))]
-    share = max(data.batch_size // trainer.world_size, 1)
-    kept = writer.open_table(trainer, "predict", _digest(command, sources), share)
-    first = min(kept * trainer.world_size, len(sources))
-    return NewInputsDataModule(
-        reader=data, sources=sources, first=first, batch_size=data.batch_size, num_workers=data.num_workers
-    )
-
-
-def _digest(command: list[str], sources: Sequence[Any]) -> str:
-    """Return a hash of a command and of all that it predicts on."""
-    digest = hashlib.sha256("\0".join([*command, str(len(sources))]).encode())
+    words = [cli.config_text, f"{written} {trainer.world_size}", *(f"{k}={v}" for k, v in sorted(options.items()))]
+    digest = hashlib.sha256("\0".join(words).encode())
     for name in map(str, sources):
         digest.update(f"{name}\0".encode(errors="surrogateescape"))
-    return digest.hexdigest()
+    resume = digest.hexdigest(), len(sources), max(data.batch_size // trainer.world_size, 1)
+    rest = sources[writer.open_table(trainer, "predict", resume) :]
+    return NewInputsDataModule(reader=data, inputs=rest, batch_size=data.batch_size, num_workers=data.num_workers)
 
 
 def sources_of(given: str, data: Any) -> Sequence[Any]:
