@@ -147,7 +147,12 @@ class ResultWriter(BasePredictionWriter):
                 picture = None if inputs is None else f"{number:06}-{Path(str(row['input'])).stem[:50]}.png"
                 row |= target_columns(target, result, class_names) | self._columns(result, table.path, picture)
                 if self.draw and picture is not None:
-                    _draw(result, inputs[place], data.eval_transform, _folder(table.path, "drawn") / picture)
+                    _draw(
+                        result,
+                        inputs[place],
+                        getattr(data, "eval_transform", []),
+                        _folder(table.path, "drawn") / picture,
+                    )
             if errors is not None:
                 row["error"] = error
         table.append(rows)

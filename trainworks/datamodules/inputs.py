@@ -12,9 +12,9 @@ from trainworks.errors import UsageError, no_such_file
 
 
 class InputReader:
-    """How something from outside becomes what a network takes, in the same way as the data it was trained on.
+    """Read inputs from outside the data, in the way in which those were read that a network was trained on.
 
-    A subclass may read other things; a checkpoint keeps what this needs to know of the data.
+    A subclass may read other things. A checkpoint keeps what is needed for it of the data.
     """
 
     input_shape: list[int] | None = None  # of one input before the transforms; None where they differ
@@ -25,7 +25,7 @@ class InputReader:
     eval_transform: list[nn.Module]
 
     def sources(self, given: Any) -> list[Any]:
-        """Return what `read` takes one by one: of a folder its images, of a batch of arrays each, of a list all."""
+        """Return inputs for `read` one by one: the images of a folder, the arrays of a batch, the items of a list."""
         if isinstance(given, str | Path) and Path(given).is_dir():
             from trainworks.datamodules.datasets.file_index import find_images
 
@@ -39,8 +39,9 @@ class InputReader:
     def read(self, source: Any) -> Any:
         """Return an input as the datasets hold it, before the transforms.
 
-        It is an image (a path, a Pillow image, an array (H, W, C) or a tensor (C, H, W) of uint8), or else numbers in
-        the shape of those that were trained on.
+        Args:
+            source: An image (a path, a Pillow image, an array (H, W, C) or a tensor (C, H, W) of uint8), or else
+                numbers in the shape of those that were trained on.
         """
         shape = self.input_shape
         if self.form is None and shape is not None and not (len(shape) == 3 and shape[0] in (1, 3)):

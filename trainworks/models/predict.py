@@ -21,7 +21,7 @@ def load_model(path: str | Path, map_location: str | torch.device = "cpu") -> Li
 
     The module that the checkpoint names is imported, and so are its network, loss and metrics: do it only where you
     trust the file (docs/security.md). `class_names` are those of the data it was trained on, in the order of its
-    outputs, or None. `predict(x)` answers for inputs as they come; see `Predictor`.
+    outputs, or None. `predict(x)` takes inputs as they come; see `Predictor`.
 
     Args:
         path: A checkpoint that `train.py` wrote, such as logs/digits/<run_name>/checkpoints/best.ckpt.
@@ -46,12 +46,12 @@ def load_model(path: str | Path, map_location: str | torch.device = "cpu") -> Li
 
 @dataclass
 class Predictor:
-    """What `load_model` gives a module as its `predict`: answers for inputs as they come, not for batches.
+    """Predict on inputs as they come, such as files or rows: what `load_model` gives a module as its `predict`.
 
     Args:
         module: The trained module.
         description: Class path and arguments of its datamodule, None where the checkpoint does not say.
-        states: What the checkpoint knows of data, by the name of the datamodule's class.
+        states: What the checkpoint keeps of the data, by the name of the datamodule's class.
     """
 
     module: LightningModule

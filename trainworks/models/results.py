@@ -160,7 +160,7 @@ def results_of(returned: Any) -> list[Any]:
 
 
 def target_columns(target: Any, result: Any, class_names: list[str] | None) -> dict[str, Any]:
-    """Return the columns of a target that belongs to a result; a mask, or anything else that is no cell, has none.
+    """Return the columns of a target beside those of its result; what fits into no cell, such as a mask, has none.
 
     Args:
         target: A number, a list of numbers, or a detector's mapping with boxes and labels.
@@ -168,8 +168,8 @@ def target_columns(target: Any, result: Any, class_names: list[str] | None) -> d
         class_names: Names of the classes, in the order of their numbers.
     """
     names = class_names or []
-    if isinstance(target, Mapping) and "boxes" in target:
-        boxes, labels = (torch.as_tensor(target[key]).tolist() for key in ("boxes", "labels"))
+    if isinstance(target, Mapping) and isinstance(result, BoxResult):
+        boxes, labels = (torch.as_tensor(target.get(key, [])).tolist() for key in ("boxes", "labels"))
         return {"target": {"boxes": boxes, "labels": [names[k] if k < len(names) else str(k) for k in labels]}}
     if isinstance(target, list) and len(target) == 1:
         (target,) = target

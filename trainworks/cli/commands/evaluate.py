@@ -20,7 +20,7 @@ def evaluate(cli: CLI, stage: str, path: str | None) -> None:
     """Run validate, test or predict with a checkpoint, or weights as they are; set `cli.metrics` and `cli.results`."""
     trainer, module, datamodule = cli.trainer, cli.model, cli.datamodule
     if "input" in cli.request.line.options:
-        from trainworks.cli.commands.answer import input_data
+        from trainworks.cli.commands.predict_input import input_data
 
         datamodule = input_data(cli)
     elif missing := _missing(cli, stage):

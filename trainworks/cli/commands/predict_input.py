@@ -1,4 +1,4 @@
-"""python train.py predict --input X: predict on files from outside the data, and write a row for each of them."""
+"""python train.py predict --input X: predict on inputs from outside the data."""
 
 import hashlib
 import sys
@@ -17,7 +17,7 @@ from trainworks.errors import UsageError, no_such_file
 from trainworks.runs.sharded import read_plain
 
 
-class Names(Sequence[str]):
+class PackedNames(Sequence[str]):
     """Names as one array of bytes, shape (N, longest): a million of them are no Python objects."""
 
     def __init__(self, packed: Tensor) -> None:
@@ -27,11 +27,11 @@ class Names(Sequence[str]):
         return len(self.packed)
 
     def __getitem__(self, index: Any) -> Any:
-        return Names(self.packed[index]) if isinstance(index, slice) else unpack_name(self.packed[index])
+        return PackedNames(self.packed[index]) if isinstance(index, slice) else unpack_name(self.packed[index])
 
 
 def input_data(cli: CLI) -> NewInputsDataModule:
-    """Return the inputs that `--input` names, to predict on instead of a part of the data; write to `--output`."""
+    """Return the datamodule of the inputs that `--input` names, and have their results written to `--output`."""
     options, trainer, data = cli.request.line.options, cli.trainer, cli.datamodule
     if not isinstance(data, BaseDataModule):
         raise UsageError(f"--input needs data that derives from BaseDataModule, got {type(data).__name__}")
@@ -63,29 +63,29 @@ def input_data(cli: CLI) -> NewInputsDataModule:
 
 
 def sources_of(given: str, data: Any) -> Sequence[Any]:
-    """Return what there is to predict on: of a folder, a list in a .txt file, a table, standard input, or one file."""
+    """Return the inputs of a folder, a list in a .txt file, a table or standard input, or the one file given."""
     path = Path(given)
     if given == "-":
-        return Names(pack_names(line for line in sys.stdin.read().splitlines() if line.strip()))
+        return PackedNames(pack_names(line for line in sys.stdin.read().splitlines() if line.strip()))
     if path.is_dir():
-        return Names(pack_names(str(path / name) for name in find_images(given)))
+        return PackedNames(pack_names(str(path / name) for name in find_images(given)))
     if not path.is_file():
         raise UsageError(f"--input {given}: {no_such_file(path)}")
     if path.suffix.lower() == ".txt":
         with path.open(encoding="utf-8") as file:
-            return Names(pack_names(line.rstrip("\n") for line in file if line.strip()))
+            return PackedNames(pack_names(line.rstrip("\n") for line in file if line.strip()))
     if path.suffix.lower() in (".csv", ".tsv") and not data.columns and len(data.input_shape or ()) != 1:
         from trainworks.datamodules.datasets.tables import read_csv
 
-        return Names(pack_names(name for chunk in read_csv(given, ["path"]) for name in chunk["path"]))
+        return PackedNames(pack_names(name for chunk in read_csv(given, ["path"]) for name in chunk["path"]))
     return data.sources(given)
 
 
-def _mean_with_mirrored(net: nn.Module, inputs: tuple[Any, ...], one: Any) -> Any:
+def _mean_with_mirrored(net: nn.Module, inputs: tuple[Any, ...], outputs: Any) -> Any:
     """Return the mean of a network's outputs for images and their mirror images; those for pixels are mirrored back."""
     if not isinstance(inputs[0], Tensor) or inputs[0].ndim != 4:
         raise UsageError("--flip true needs images of one size and a network that takes them as one batch")
-    other = net.forward(inputs[0].flip(-1))
-    if isinstance(one, dict):
-        one, other = one["out"], other["out"]
-    return (one + (other.flip(-1) if other.ndim == 4 else other)) / 2
+    mirrored = net.forward(inputs[0].flip(-1))
+    if isinstance(outputs, dict):
+        outputs, mirrored = outputs["out"], mirrored["out"]
+    return (outputs + (mirrored.flip(-1) if mirrored.ndim == 4 else mirrored)) / 2
