@@ -5,7 +5,7 @@ from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.classification import MulticlassAccuracy, MulticlassConfusionMatrix, MulticlassPrecisionRecallCurve
 
-from trainworks import BaseModule, ReliabilityDiagram, check_takes_two, inputs_and_targets
+from trainworks import BaseModule, ClassResult, ReliabilityDiagram, check_takes_two, inputs_and_targets
 
 
 class ClassifierModule(BaseModule):
@@ -28,8 +28,14 @@ class ClassifierModule(BaseModule):
         images, targets = inputs_and_targets(batch)
         logits = self.net(images)
         classes = targets.argmax(dim=1) if targets.ndim == 2 else targets
-        shown = logits if self.temperature == 1 else logits / self.temperature
-        return self.loss(logits, targets), shown, classes
+        return self.loss(logits, targets), self._calibrated(logits), classes
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Return the logits of images, divided by the temperature, shape (B, K)."""
+        return self._calibrated(self.net(inputs))
+
+    def _calibrated(self, logits: Tensor) -> Tensor:
+        return logits if self.temperature == 1 else logits / self.temperature
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Take over the temperature; a training that goes on begins without one."""
@@ -48,21 +54,12 @@ class ClassifierModule(BaseModule):
 
     def outputs(self, images: Tensor) -> Tensor:
         """Return the probability of each class, shape (B, K)."""
-        return torch.softmax(self.net(images) / self.temperature, dim=1)
+        return torch.softmax(self(images), dim=1)
 
-    def answer(self, images: Tensor, names: list[str] | None) -> list[Any]:
-        """Return the class of each image."""
-        from trainworks import ClassResult  # a training needs none
-
-        probabilities = self.outputs(images)
-        names = names or [str(k) for k in range(probabilities.shape[1])]
-        confidence, prediction = probabilities.max(dim=1)
-        rows = zip(prediction.tolist(), confidence.tolist(), probabilities.tolist(), strict=True)
+    def results(self, predictions: Tensor, class_names: list[str] | None) -> list[ClassResult]:
+        """Return the likeliest class for logits, shape (B, K), and the probability of each."""
+        probabilities = predictions.float().softmax(dim=1)
+        names = class_names or [str(k) for k in range(probabilities.shape[1])]
+        confidence, classes = probabilities.max(dim=1)
+        rows = zip(classes.tolist(), confidence.tolist(), probabilities.tolist(), strict=True)
         return [ClassResult(names[k], value, dict(zip(names, row, strict=True))) for k, value, row in rows]
-
-    def predict_step(self, batch: Any, batch_idx: int) -> dict[str, Tensor]:
-        """Return the likeliest class, its probability and, where the batch has it, the target; each of shape (B,)."""
-        images, *targets = batch if isinstance(batch, tuple | list) else (batch,)
-        confidence, prediction = self.outputs(images).max(dim=1)
-        columns = {"prediction": prediction, "confidence": confidence}
-        return columns | ({"target": targets[0]} if targets else {})

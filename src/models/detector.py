@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from torchmetrics.detection import MeanAveragePrecision
 
-from trainworks import BaseModule
+from trainworks import BaseModule, BoxResult
 
 Detections = list[dict[str, Tensor]]
 PRECISIONS = ("map", "map_50", "map_75")  # what is logged of the many values of MeanAveragePrecision
@@ -37,27 +37,18 @@ class DetectorModule(BaseModule):
             terms = self._in_other_mode(images, targets)
         return self.loss(terms, targets), found, targets
 
-    def answer(self, images: Any, names: list[str] | None) -> list[Any]:
-        """Return what is found in each image with a score of at least 0.5."""
-        from trainworks import BoxResult  # a training needs none
+    def forward(self, inputs: Any) -> Detections:
+        """Return the detections of each image."""
+        return self.net(list(inputs))
 
-        results = []
-        for item in self.net(list(images)):
+    def results(self, predictions: Detections, class_names: list[str] | None) -> list[BoxResult]:
+        """Return what is found in each image with a score of at least 0.5."""
+        names, results = class_names or [], []
+        for item in predictions:
             sure = item["scores"] >= SURE
-            labels = [names[k] if names and k < len(names) else str(k) for k in item["labels"][sure].tolist()]
+            labels = [names[k] if k < len(names) else str(k) for k in item["labels"][sure].tolist()]
             results.append(BoxResult(item["boxes"][sure].cpu(), labels, item["scores"][sure].tolist()))
         return results
-
-    def predict_step(self, batch: Any, batch_idx: int) -> dict[str, Tensor]:
-        """Return how many detections have a score of at least 0.5, shape (B,), and the surest detection of each image.
-
-        Of that the class, 0 where nothing was found, the score, both of shape (B,), and the box, shape (B, 4).
-        """
-        images = batch[0] if isinstance(batch[-1], list) else batch  # with targets, or images alone
-        found: Detections = self.net(images)
-        columns = {"prediction": "labels", "confidence": "scores", "box": "boxes"}
-        first = {name: torch.stack([_first(item[key]) for item in found]) for name, key in columns.items()}
-        return {"count": torch.stack([(item["scores"] >= SURE).sum() for item in found]), **first}
 
     def logged_names(self, name: str) -> list[str]:
         """Announce those values of MeanAveragePrecision that are logged."""
@@ -92,8 +83,3 @@ class DetectorModule(BaseModule):
 def _nothing(image: Tensor) -> dict[str, Tensor]:
     """Return what torchvision's CocoDetection leaves out where an image has no boxes."""
     return {"boxes": image.new_zeros(0, 4), "labels": image.new_zeros(0, dtype=torch.long)}
-
-
-def _first(values: Tensor) -> Tensor:
-    """Return the first of values, shape (M, ...), which torchvision sorts by score; zeros if there is none."""
-    return values[0] if len(values) else values.new_zeros(values.shape[1:])

@@ -5,9 +5,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from trainworks import BaseModule
+from trainworks import BaseModule, TextResult, inputs_of
 
-ANSWER = 200  # bytes that an answer goes on with
+NUM_BYTES = 200  # that a text goes on with
 
 
 class LanguageModelModule(BaseModule):
@@ -23,25 +23,20 @@ class LanguageModelModule(BaseModule):
         logits = self.net(inputs)
         return self.loss(logits.flatten(0, 1), targets.flatten()), logits, targets
 
-    def predict_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> dict[str, Tensor]:
-        """Return how many bits a byte each sample takes, shape (B,)."""
-        inputs, targets = (part.long() for part in batch)
-        nats = F.cross_entropy(self.net(inputs).transpose(1, 2), targets, reduction="none")
-        return {"bits_per_byte": nats.mean(dim=1) / math.log(2)}
+    def predict_step(self, batch: Any, batch_idx: int) -> Any:
+        """Return how many bits a byte of each sample takes, shape (B,); of texts alone also what each goes on with."""
+        if isinstance(batch, tuple | list) and len(batch) == 2:
+            inputs, targets = (part.long() for part in batch)
+            nats = F.cross_entropy(self.net(inputs).transpose(1, 2), targets, reduction="none")
+            return {"bits_per_byte": nats.mean(dim=1) / math.log(2)}
+        return [self._continued(text) for text in inputs_of(batch)]
 
-    def answer(self, texts: Any, names: list[str] | None) -> list[Any]:
-        """Return what each text, as bytes of shape (L,), goes on with, and how many bits a byte of it takes."""
-        from trainworks import TextResult  # a training needs none
-
-        results = []
-        for text in texts:
-            prompt = bytes(text.tolist()).decode(errors="replace")
-            shown = text[None, -self.net.max_length - 1 :]  # type: ignore[operator]
-            known = self.predict_step((shown[:, :-1], shown[:, 1:]), 0)["bits_per_byte"] if len(text) > 1 else None
-            generator = torch.Generator(self.device).manual_seed(0)
-            text = self.generate(prompt, ANSWER, 0.8, 40, generator)
-            results.append(TextResult(prompt, text, math.nan if known is None else float(known)))
-        return results
+    def _continued(self, text: Tensor) -> TextResult:
+        """Return what a text, as bytes of shape (L,), goes on with."""
+        shown = text[None, -self.net.max_length - 1 :]  # type: ignore[operator]
+        bits = self.predict_step((shown[:, :-1], shown[:, 1:]), 0)["bits_per_byte"] if len(text) > 1 else math.nan
+        prompt, generator = bytes(text.tolist()).decode(errors="replace"), torch.Generator(self.device).manual_seed(0)
+        return TextResult(prompt, self.generate(prompt, NUM_BYTES, 0.8, 40, generator), float(bits))
 
     @torch.no_grad()
     def generate(

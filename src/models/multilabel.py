@@ -1,11 +1,9 @@
-from typing import Any
-
 import torch
 from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.classification import MultilabelConfusionMatrix, MultilabelPrecisionRecallCurve
 
-from trainworks import BaseModule, inputs_and_targets
+from trainworks import BaseModule, LabelsResult, inputs_and_targets
 
 
 class MultilabelModule(BaseModule):
@@ -32,22 +30,14 @@ class MultilabelModule(BaseModule):
             "precision_recall": MultilabelPrecisionRecallCurve(num_classes, thresholds=50, validate_args=False),
         }
 
-    def outputs(self, inputs: Tensor) -> Tensor:
+    def forward(self, inputs: Tensor) -> Tensor:
         """Return the probability of each label, shape (B, K)."""
         return torch.sigmoid(self.net(inputs))
 
-    def answer(self, inputs: Tensor, names: list[str] | None) -> list[Any]:
-        """Return which labels each input has."""
-        from trainworks import LabelsResult  # a training needs none
+    outputs = forward
 
-        probabilities = self.outputs(inputs)
-        names = names or [str(k) for k in range(probabilities.shape[1])]
-        found = [dict(zip(names, row, strict=True)) for row in probabilities.tolist()]
+    def results(self, predictions: Tensor, class_names: list[str] | None) -> list[LabelsResult]:
+        """Return which labels are there for probabilities, shape (B, K)."""
+        names = class_names or [str(k) for k in range(predictions.shape[1])]
+        found = [dict(zip(names, row, strict=True)) for row in predictions.tolist()]
         return [LabelsResult([name for name, value in row.items() if value > 0.5], row) for row in found]
-
-    def predict_step(self, batch: Any, batch_idx: int) -> dict[str, Tensor]:
-        """Return each label's prediction, 0 or 1, its probability and, where the batch has it, the target; (B, K)."""
-        inputs, *targets = batch if isinstance(batch, tuple | list) else (batch,)
-        probability = torch.sigmoid(self.net(inputs))
-        columns = {"prediction": (probability > 0.5).long(), "probability": probability}
-        return columns | ({"target": targets[0]} if targets else {})

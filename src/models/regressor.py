@@ -1,9 +1,7 @@
-from typing import Any
-
 from torch import Tensor
 
 from src.models.networks.rescaled import Rescaled
-from trainworks import BaseModule, inputs_and_targets
+from trainworks import BaseModule, ValueResult, inputs_and_targets
 
 
 class RegressorModule(BaseModule):
@@ -26,18 +24,8 @@ class RegressorModule(BaseModule):
         """Return the numbers of each input, shape (B, K)."""
         return self.net(inputs).flatten(1)
 
-    def answer(self, inputs: Tensor, names: list[str] | None) -> list[Any]:
+    def results(self, predictions: Tensor, class_names: list[str] | None) -> list[ValueResult]:
         """Return the number of each input, or its numbers by the names of the targets."""
-        from trainworks import ValueResult  # a training needs none
-
-        rows = self.outputs(inputs).tolist()
-        several = names or [str(k) for k in range(len(rows[0]))]
+        rows = predictions.flatten(1).tolist() if predictions.ndim > 1 else predictions[:, None].tolist()
+        several = class_names or [str(k) for k in range(len(rows[0]))]
         return [ValueResult(row[0] if len(row) == 1 else dict(zip(several, row, strict=True))) for row in rows]
-
-    def predict_step(self, batch: Any, batch_idx: int) -> dict[str, Tensor]:
-        """Return the prediction and, where the batch has it, the target; each of shape (B,) or (B, K)."""
-        inputs, *targets = batch if isinstance(batch, tuple | list) else (batch,)
-        predictions = self.net(inputs)
-        if not targets:
-            return {"prediction": predictions}
-        return {"prediction": predictions.reshape(targets[0].shape), "target": targets[0]}

@@ -1,11 +1,11 @@
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.classification import MulticlassConfusionMatrix, MulticlassJaccardIndex
 
-from trainworks import BaseModule, UsageError, inputs_and_targets
+from trainworks import BaseModule, MaskResult, UsageError, inputs_and_targets
 
 IGNORED = 255  # the class of pixels that count for nothing, as in PASCAL VOC and torch's usual ignore_index
 AUX_WEIGHT = 0.5  # of the auxiliary head, as where torchvision trained its own
@@ -39,8 +39,10 @@ class SegmenterModule(BaseModule):
             loss = loss + AUX_WEIGHT * self.loss(outputs["aux"], masks)
         return loss, outputs["out"], masks
 
-    def forward(self, inputs: Tensor) -> Tensor:
-        """Map images (B, C, H, W) to logits (B, K, H, W)."""
+    def forward(self, inputs: Any) -> Any:
+        """Map images (B, C, H, W) to logits (B, K, H, W), or a list of images (C, H, W) to a list of logits."""
+        if isinstance(inputs, list):
+            return [self(image[None])[0] for image in inputs]
         outputs = self.net(inputs)
         return outputs if isinstance(outputs, Tensor) else outputs["out"]
 
@@ -56,24 +58,14 @@ class SegmenterModule(BaseModule):
 
     def outputs(self, images: Tensor) -> Tensor:
         """Return the probability of each class for each pixel, shape (B, K, H, W)."""
-        return self(images).softmax(dim=1)
+        probabilities: Tensor = self(images).softmax(dim=1)
+        return probabilities
 
-    def answer(self, images: Any, names: list[str] | None) -> list[Any]:
-        """Return the mask of each image."""
-        from trainworks import MaskResult  # a training needs none
-
-        batches = [images] if isinstance(images, Tensor) else [image[None] for image in images]
+    def results(self, predictions: Any, class_names: list[str] | None) -> list[MaskResult]:
+        """Return a mask for the logits of each image, shape (K, H, W)."""
         results = []
-        for batch in batches:
-            probabilities, classes = self.outputs(batch).max(dim=1)
-            masks, confidence = classes.to(torch.uint8).cpu(), probabilities.mean(dim=(1, 2)).tolist()
-            results += [MaskResult(mask, value, names or []) for mask, value in zip(masks, confidence, strict=True)]
+        for logits in predictions:
+            probabilities, classes = logits.float().softmax(dim=0).max(dim=0)
+            names = class_names or [str(k) for k in range(len(logits))]
+            results.append(MaskResult(classes.to(torch.uint8).cpu(), float(probabilities.mean()), names))
         return results
-
-    def predict_step(self, batch: Any, batch_idx: int) -> dict[str, Tensor]:
-        """Return each class's share of the pixels, shape (B, K), and the mean probability of the pixels' classes."""
-        images = batch[0] if isinstance(batch, tuple | list) else batch
-        logits = self(images)
-        probabilities, classes = logits.softmax(dim=1).max(dim=1)
-        shares = nn.functional.one_hot(classes.flatten(1), logits.shape[1]).float().mean(dim=1)
-        return {"share": shares, "confidence": probabilities.mean(dim=(1, 2))}

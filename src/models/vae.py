@@ -6,7 +6,7 @@ from torch import Tensor
 
 from src.models.losses.elbo import elbo_terms
 from src.models.networks.vae import VAE
-from trainworks import BaseModule
+from trainworks import BaseModule, inputs_of
 
 
 class VAEModule(BaseModule):
@@ -20,18 +20,17 @@ class VAEModule(BaseModule):
 
     def step(self, batch: Any) -> tuple[Tensor, Tensor, Tensor]:
         """Return loss, negative bounds and levels of one batch."""
-        images = batch[0] if isinstance(batch, tuple | list) else batch
+        images = inputs_of(batch)
         posterior, likelihood = self.net(images)
         levels = self.net.levels(images)
         distortion, rate = elbo_terms(posterior, likelihood, levels)
         return self.loss((posterior, likelihood), levels), distortion + rate, levels
 
     def predict_step(self, batch: Any, batch_idx: int) -> dict[str, Tensor]:
-        """Return the latents' means, shape (B, D), the bits per pixel and, where the batch has it, the target, (B,)."""
-        images, *targets = batch if isinstance(batch, tuple | list) else (batch,)
-        _, nats, levels = self.step(images)
-        columns = {"bits_per_dim": nats / levels[0].numel() / math.log(2), "latent": self.net.encode(images).mean}
-        return columns | ({"target": targets[0]} if targets else {})
+        """Return the bits per pixel, shape (B,), and the latents' means, shape (B, D)."""
+        _, nats, levels = self.step(batch)
+        bits = nats / levels[0].numel() / math.log(2)
+        return {"bits_per_dim": bits, "latent": self.net.encode(inputs_of(batch)).mean}
 
     @torch.no_grad()
     def sample(self, num_images: int, generator: torch.Generator) -> Tensor:

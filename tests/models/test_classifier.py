@@ -44,7 +44,7 @@ def test_it_answers_with_calibrated_probabilities(train: Train, tmp_path: Path) 
     model = load_model("logs/a/a/checkpoints/best.ckpt")
     inputs = torch.rand(3, 4)
     with torch.inference_mode():
-        expected = torch.softmax(model(inputs) / model.temperature, dim=1)
+        expected = torch.softmax(model.net(inputs) / model.temperature, dim=1)  # type: ignore[operator]
         assert model.temperature != 1 and torch.equal(model.outputs(inputs), expected)  # type: ignore[operator]
     answer = model.predict(inputs.numpy())[0]
     assert list(answer.probabilities) == [str(digit) for digit in range(10)]

@@ -61,9 +61,8 @@ def test_detectors_of_torchvision_give_loss_and_detections_alike(name: str) -> N
     assert not found[0]["boxes"].requires_grad
     assert all(layer.training for layer in net.modules())
     assert any(parameter.grad.abs().sum() > 0 for parameter in net.parameters() if parameter.grad is not None)
-    columns = module.eval().predict_step(batch, 0)
-    shapes = {"count": (2,), "prediction": (2,), "confidence": (2,), "box": (2, 4)}
-    assert {key: tuple(value.shape) for key, value in columns.items()} == shapes
+    results = module.eval().predict_step(batch, 0)
+    assert [result.boxes.shape == (len(result.labels), 4) for result in results] == [True, True]
 
 
 FOUND = [
@@ -123,12 +122,10 @@ def test_what_is_logged_of_the_precision() -> None:
     assert module.metric_names("train") == ["train/loss"]
 
 
-def test_the_surest_detection_is_a_row() -> None:
-    columns = make_module(Known()).eval().predict_step([torch.rand(3, 8, 8)] * 2, 0)
-    assert columns["count"].tolist() == [1, 0]
-    assert columns["prediction"].tolist() == [2, 0]
-    assert columns["confidence"].tolist() == pytest.approx([0.9, 0])
-    assert columns["box"].tolist() == [BOX[0], [0, 0, 0, 0]]
+def test_detections_of_each_image_are_a_result() -> None:
+    one, none = make_module(Known()).eval().predict_step(([torch.rand(3, 8, 8)] * 2,), 0)
+    assert (one.labels, one.scores, one.boxes.tolist()) == (["2"], pytest.approx([0.9]), BOX)
+    assert (none.labels, none.scores, none.boxes.tolist()) == ([], [], [])
 
 
 @pytest.mark.long
@@ -146,7 +143,7 @@ def test_it_learns_to_find_digits(train: Train) -> None:
     assert train("predict", "--config", CONFIG).code == 0
     rows = list(csv.DictReader(Path(f"{RUN}/predictions.csv").read_text().splitlines()))
     assert len(rows) == 32
-    assert list(rows[0]) == ["index", "count", "prediction", "confidence", *(f"box_{k}" for k in range(4)), "class"]
+    assert list(rows[0]) == ["input", "target", "count", "boxes", "labels", "scores"]
     found = [{"boxes": torch.tensor(BOX * 2), "labels": torch.tensor([3, 1]), "scores": torch.tensor([0.9, 0.2])}]
     module.net.forward = lambda images: found * len(images)
     (answer,) = module.predict([np.zeros((50, 70, 3), np.uint8)])  # of any size

@@ -41,8 +41,9 @@ def test_one_target_and_a_network_without_scale() -> None:
     loss, predictions, _ = module.step((inputs, targets))
     assert predictions.shape == (8,)
     assert loss.item() == pytest.approx((predictions - targets).abs().mean().item())
-    assert module.predict_step((inputs, targets), 0)["prediction"].shape == (8,)
-    assert list(module.predict_step(inputs, 0)) == ["prediction"]
+    results = module.predict_step((inputs, targets), 0)
+    assert [result.value for result in results] == predictions.tolist()
+    assert module.predict_step(inputs, 0) == results
 
 
 def errors_of_others(splits: dict[str, Any]) -> dict[str, tuple[float, float, float]]:
@@ -75,7 +76,7 @@ def test_diabetes_against_scikit_learn(train: Train, capsys: pytest.CaptureFixtu
     assert train("predict", "--config", CONFIG, "--run_name", "a").code == 0
     with open(f"{RUN}/predictions.csv") as file:
         rows = [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
-    mean = np.mean([abs(row["prediction"] - row["target"]) for row in rows])
+    mean = np.mean([abs(row["value"] - row["target"]) for row in rows])
     assert len(rows) == 88
     assert mean == pytest.approx(metrics["test/mae"], rel=1e-4)
 
@@ -83,5 +84,5 @@ def test_diabetes_against_scikit_learn(train: Train, capsys: pytest.CaptureFixtu
     with torch.no_grad():
         outputs = model(data.splits["test"].inputs)  # type: ignore[attr-defined]
         expected = model(torch.ones(4, 10)).flatten().tolist()
-    assert outputs[:, 0].tolist() == pytest.approx([row["prediction"] for row in rows], rel=1e-4)
+    assert outputs[:, 0].tolist() == pytest.approx([row["value"] for row in rows], rel=1e-4)
     assert [answer.value for answer in model.predict(np.ones((4, 10), np.float32))] == expected

@@ -71,9 +71,10 @@ def test_networks_of_torchvision_learn(name: str) -> None:
     loss.backward()
     assert logits.shape == (2, 4, 32, 32)
     assert all(parameter.grad is not None for parameter in net.parameters())
-    prediction = module.eval().predict_step(batch, 0)
-    assert prediction["share"].sum(dim=1).tolist() == pytest.approx([1, 1])
-    assert prediction["confidence"].shape == (2,)
+    results = module.eval().predict_step(batch, 0)
+    assert [sum(result.shares.values()) for result in results] == pytest.approx([1, 1])
+    uneven = module.predict_step(([batch[0][0], torch.rand(3, 64, 32)],), 0)
+    assert [tuple(result.mask.shape) for result in uneven] == [(32, 32), (64, 32)]
 
 
 @pytest.mark.long
@@ -92,5 +93,5 @@ def test_it_learns_where_the_digits_are(train: Train) -> None:
     assert train("predict", "--config", CONFIG).code == 0
     rows = list(csv.DictReader(Path(f"{RUN}/predictions.csv").read_text().splitlines()))
     assert len(rows) == 32
-    assert list(rows[0])[:3] == ["index", "share_0", "share_1"]
-    assert sum(float(rows[0][f"share_{k}"]) for k in range(11)) == pytest.approx(1)
+    assert list(rows[0])[:5] == ["input", "mask", "confidence", "share_background", "share_0"]
+    assert sum(float(value) for name, value in rows[0].items() if name.startswith("share_")) == pytest.approx(1)

@@ -47,12 +47,14 @@ def test_it_learns_what_pixels_have_to_do_with_each_other(train: Train) -> None:
 
     assert train("predict", "--config", CONFIG).code == 0
     rows = list(csv.DictReader(Path(f"{RUN}/predictions.csv").read_text().splitlines()))
-    assert list(rows[0]) == ["index", "bits_per_dim", *(f"latent_{k}" for k in range(16)), "target"]
+    assert list(rows[0]) == ["input", "target", "bits_per_dim", *(f"latent_{k}" for k in range(16))]
     assert np.mean([float(row["bits_per_dim"]) for row in rows]) == pytest.approx(reached, rel=0.01)
     targets = data.splits["test"].targets  # type: ignore[attr-defined]
     assert [int(row["target"]) for row in rows] == targets.tolist()
 
     module = load_model(f"{RUN}/checkpoints/best.ckpt")
+    latents = [row["latent_15"] for row in module.predict(list(data.splits["test"].inputs[:64]))]  # type: ignore
+    assert latents == pytest.approx([float(row["latent_15"]) for row in rows[:64]], abs=1e-5)
     before = torch.get_rng_state()
     images = module.sample(5, torch.Generator().manual_seed(1))  # type: ignore[operator]
     assert torch.equal(torch.get_rng_state(), before)

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from trainworks.callbacks.init_from import InitFrom as InitFrom
     from trainworks.callbacks.last_checkpoint import LastCheckpoint as LastCheckpoint
     from trainworks.callbacks.overfit import Overfit as Overfit
-    from trainworks.callbacks.prediction_writer import PredictionWriter as PredictionWriter
     from trainworks.callbacks.progress import ProgressPrinter as ProgressPrinter
     from trainworks.callbacks.result_writer import ResultWriter as ResultWriter
     from trainworks.callbacks.run_notes import RunNotes as RunNotes

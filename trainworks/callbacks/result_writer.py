@@ -1,213 +1,204 @@
-import csv
-import glob
-import hashlib
-import heapq
-import json
-import os
-from collections.abc import Iterator, Sequence
-from importlib.util import find_spec
+from collections.abc import Mapping, Sequence
+from itertools import zip_longest
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any
 
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import BasePredictionWriter
+from torch import Tensor
 
-from trainworks.callbacks.helpers.media import denormalize, draw_target
-from trainworks.errors import UsageError
+from trainworks.callbacks.helpers.batch import inputs_of
+from trainworks.datamodules.samplers import ShardSampler
+from trainworks.models.base import BaseModule
+from trainworks.models.checks import set_names
+
+if TYPE_CHECKING:
+    from trainworks.callbacks.helpers.result_table import ResultTable
 
 
 class ResultWriter(BasePredictionWriter):
-    """Write a row for each input that `predict --input` answers, as they come, and at the end all in their order.
+    """Write a table of what a module predicts, a row for each input: of the command predict, and of every test.
 
-    Each process appends to a file of its own. A command that was killed goes on after the rows that are there.
+    The columns are `input` (the sample's name, such as its file, else its number), `target` where the data has one,
+    those of the module's result, and `error` where an input may be unreadable. Rows are written as they come, and those
+    of several processes are joined in the order of the data.
+
+    `predict` writes predictions.csv, or what `--output` names; a mask becomes a picture beside it, and boxes also a
+    COCO file. A test writes test_predictions.csv, that of a further set "test/clinic" test_clinic_predictions.csv, from
+    the predictions that its metrics get. A module that does not define `results` has no such table.
 
     Args:
-        path: The table, .csv or .parquet. Masks and drawn images stand in folders beside it, boxes in a COCO file.
-        sources: What each input is called, in order.
+        dirpath: Folder of the tables; a relative one is inside the run directory.
         top_k: Classes in a row, the likeliest first.
         probabilities: Whether a row has the probability of every class.
-        draw: Whether to draw masks and boxes over the images.
+        draw: Whether `predict` draws masks and boxes over the images, in a folder beside the table.
     """
 
-    def __init__(
-        self, path: Path, sources: Sequence[Any], top_k: int = 1, probabilities: bool = False, draw: bool = False
-    ) -> None:
+    def __init__(self, dirpath: str = ".", top_k: int = 1, probabilities: bool = False, draw: bool = False) -> None:
         super().__init__(write_interval="batch")
-        if path.suffix.lower() not in (".csv", ".parquet"):
-            raise UsageError(f"--output must end in .csv or .parquet, got {path}")
-        if path.suffix.lower() == ".parquet" and find_spec("pyarrow") is None:
-            raise UsageError(f"--output {path} needs the package pyarrow; write pip install pyarrow")
-        self.path, self.sources = path, sources
+        self.dirpath, self.output = Path(dirpath), Path(dirpath) / "predictions.csv"
         self.top_k, self.probabilities, self.draw = top_k, probabilities, draw
+        self._tables: dict[str, ResultTable] = {}  # by the name of the set
 
-    def begin(self, key: list[str], batch_size: int, trainer: Trainer) -> int:
-        """Prepare this process's file; return how many inputs, in whole batches, a command that was killed has done."""
-        digest = hashlib.sha256("\0".join([*key, str(len(self.sources))]).encode())
-        for name in map(str, self.sources):
-            digest.update(f"{name}\0".encode(errors="surrogateescape"))
-        rank, world = trainer.global_rank, trainer.world_size
-        self._parts = [self.path.with_name(f"{self.path.name}.part{number}") for number in range(world)]
-        head = digest.hexdigest() + "\n"
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        counts = [_whole_rows(part, head) for part in self._parts]
-        share = max(batch_size // world, 1)
-        each = min(counts) // share * share  # of every process
-        self._file = _opened(self._parts[rank], head, each)
-        self._skipped = each * world
-        return min(self._skipped, len(self.sources))
+    def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:
+        """Tell the module what the classes of the data are called."""
+        super().setup(trainer, pl_module, stage)
+        if names := getattr(trainer.datamodule, "class_names", None):
+            pl_module.class_names = list(names)
 
-    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Close the file."""
-        self._file.close()
+    def open_table(self, trainer: Trainer, name: str, resume: tuple[str, int, int] | None = None) -> int:
+        """Open the table of a set; return how many rows are there of a command that was killed, see ResultTable."""
+        from trainworks.callbacks.helpers.result_table import ResultTable
+
+        path = self.output if name == "predict" else self.dirpath / f"{name.replace('/', '_')}_predictions.csv"
+        table = ResultTable(path, trainer.global_rank, trainer.world_size, resume)
+        self._tables[name] = table
+        return table.num_done
+
+    def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Open the table, unless the command has done so."""
+        if not self._tables:
+            self.open_table(trainer, "predict")
+
+    def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Open the table of each test set, if the module makes results of predictions."""
+        if isinstance(pl_module, BaseModule) and type(pl_module).results is not BaseModule.results:
+            for name in set_names(trainer, "test"):
+                self.open_table(trainer, name)
 
     def write_on_batch_end(
         self, trainer: Any, pl_module: Any, prediction: Any, batch_indices: Any, batch: Any, *numbers: int
     ) -> None:
-        """Append a row for each input of a batch, with what it is or why it could not be read."""
-        found = iter(enumerate(prediction))
-        for index, error in zip(batch_indices, trainer.datamodule.errors, strict=True):
-            number = int(index) + self._skipped
-            row: dict[str, Any] = {"index": number, "error": error}
-            if not error:
-                place, result = next(found)
-                name = f"{number:06}-{Path(str(self.sources[number])).stem[:50]}"
-                row["result"] = self._row(result, name)
-                if self.draw:
-                    self._draw(result, batch[place], trainer, name)
-            self._file.write(json.dumps(row) + "\n")
-        self._file.flush()
+        """Append a row for each input of a batch, with its result or why it could not be read."""
+        from trainworks.models.results import results_of
 
-    def on_predict_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Put the rows of all processes together, in order, and remove their files."""
-        os.fsync(self._file.fileno())
-        self._file.close()
-        trainer.strategy.barrier()
-        if not trainer.is_global_zero:
+        data = trainer.datamodule
+        samples = getattr(data, "splits", {}).get(getattr(data, "predicted", "test"))
+        targets = batch[1] if isinstance(batch, tuple | list) and len(batch) == 2 else None
+        indices = [int(index) for index in batch_indices or ()]
+        self._append(trainer, pl_module, "predict", results_of(prediction), targets, samples, indices, inputs_of(batch))
+
+    def on_test_batch_end(
+        self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
+        """Append a row for each sample of a batch, from the predictions that its step returned."""
+        name, loaders = set_names(trainer, "test")[dataloader_idx], trainer.test_dataloaders
+        table = self._tables.get(name)
+        if table is None or not table.complete or not isinstance(outputs, dict) or "predictions" not in outputs:
             return
-        columns = next((list(row["result"]) for row in _merged(self._parts) if "result" in row), [])
-        table = self.path if self.path.suffix.lower() == ".csv" else self.path.with_name(f"{self.path.name}.csv")
-        temporary = table.with_name(f"{table.name}.tmp")
-        with temporary.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, ["input", *columns, "error"], extrasaction="ignore")
-            writer.writeheader()
-            for row in _merged(self._parts):
-                source = self.sources[row["index"]]  # a table's rows are called by their numbers
-                name = {"input": source if isinstance(source, str) else row["index"], "error": row["error"]}
-                writer.writerow(name | row.get("result", {}))
-        os.replace(temporary, table)
-        if "boxes" in columns:
-            self._write_coco(pl_module)
-        if table != self.path:
-            _to_parquet(table, self.path)
-        for part in self.path.parent.glob(f"{glob.escape(self.path.name)}.part*"):
-            part.unlink()
-        print(f"predictions: {self.path}")
+        loader = loaders[dataloader_idx] if isinstance(loaders, list | tuple) else loaders
+        sampler = getattr(getattr(loader, "batch_sampler", None), "sampler", None)
+        splits = getattr(trainer.datamodule, "splits", {}) if isinstance(sampler, ShardSampler) else {}
+        try:
+            results = pl_module.results(outputs["predictions"], pl_module.class_names)
+            self._append(trainer, pl_module, name, results, outputs.get("targets"), splits.get(name))
+        except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+            self._leave_out(trainer, name, f"{type(error).__name__}: {error}")  # it is not worth a training
 
-    def _row(self, result: Any, name: str) -> dict[str, Any]:
-        """Return the columns of one result."""
-        if isinstance(result, dict):
-            return result
-        row: dict[str, Any] = {}
-        if hasattr(result, "top"):
-            for place, (label, value) in enumerate(result.top(self.top_k)):
-                ending = f"_{place + 1}" if place else ""
-                row |= {f"class{ending}": label, f"confidence{ending}": value}
-        elif hasattr(result, "mask"):
-            picture = self._folder("masks") / f"{name}.png"
-            result.image().save(picture)
-            row = {"mask": str(picture), "confidence": result.confidence}
-            row |= {f"share_{label}": share for label, share in result.shares.items()}
-        elif hasattr(result, "boxes"):
-            row = {"count": len(result.labels), "boxes": result.boxes.tolist()}
-            row |= {"labels": result.labels, "scores": result.scores}
-        elif hasattr(result, "labels"):
-            row = {"labels": ";".join(result.labels)}
-        elif hasattr(result, "text"):
-            row = {"text": result.text, "bits_per_byte": result.bits_per_byte}
-        else:
-            row = result.value if isinstance(result.value, dict) else {"value": result.value}
+    def on_predict_epoch_end(self, trainer: Trainer, pl_module: Any) -> None:
+        """Join the rows of all processes."""
+        tables, self._tables = self._tables, {}
+        for name, table in tables.items():
+            table.file.close()
+            complete = trainer.strategy.reduce_boolean_decision(table.complete)  # here they wait for each other
+            if not trainer.is_global_zero:
+                continue
+            columns = table.join() if complete else []
+            if "boxes" in columns and name == "predict":
+                table.write_coco(getattr(pl_module, "class_names", None) or [])
+            table.remove_parts()
+            if columns and name == "predict":
+                print(f"predictions: {table.path}")
+
+    on_test_epoch_end = on_predict_epoch_end
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Close the files; a command that is typed again goes on with them."""
+        for table in self._tables.values():
+            table.file.close()
+
+    def _append(
+        self,
+        trainer: Any,
+        module: Any,
+        name: str,
+        results: list[Any],
+        targets: Any,
+        samples: Any,
+        indices: Sequence[int] = (),
+        inputs: Any = None,
+    ) -> None:
+        """Append a row for each result, and for each input that could not be read; with `inputs` pictures too."""
+        from trainworks.models.results import target_columns
+
+        table, data = self._tables[name], trainer.datamodule
+        if table.complete and not indices and samples is None and trainer.world_size > 1:
+            self._leave_out(trainer, name, "several processes share a loader that does not say which samples are whose")
+        if not table.complete:
+            return
+        errors, class_names = getattr(data, "errors", None), getattr(module, "class_names", None)
+        found = iter(enumerate(zip(results, _listed(targets, len(results)), strict=False)))
+        rows: dict[int, dict[str, Any]] = {}
+        for index, error in zip_longest(indices or table.next_indices(len(results)), errors or ()):
+            number, known = table.num_done + index, samples.name(index) if hasattr(samples, "name") else None
+            row = rows[number] = {"input": number if known is None else known}
+            if not error:
+                place, (result, target) = next(found)
+                picture = None if inputs is None else f"{number:06}-{Path(str(row['input'])).stem[:50]}.png"
+                row |= target_columns(target, result, class_names) | self._columns(result, table.path, picture)
+                if self.draw and picture is not None:
+                    _draw(
+                        result,
+                        inputs[place],
+                        getattr(data, "eval_transform", []),
+                        _folder(table.path, "drawn") / picture,
+                    )
+            if errors is not None:
+                row["error"] = error
+        table.append(rows)
+
+    def _columns(self, result: Any, path: Path, picture: str | None) -> dict[str, Any]:
+        """Return the columns of one result; a mask is written as a picture, if that has a name."""
+        if not hasattr(result, "columns"):
+            return dict(result) if isinstance(result, Mapping) else {"prediction": result}
+        columns: dict[str, Any] = {}
+        if picture is not None and hasattr(result, "mask"):
+            columns["mask"] = str(_folder(path, "masks") / picture)
+            result.image().save(columns["mask"])
+        columns |= result.columns(self.top_k)
         if self.probabilities and hasattr(result, "probabilities"):
-            row |= {f"probability_{label}": value for label, value in result.probabilities.items()}
-        return row
+            columns |= {f"probability_{label}": value for label, value in result.probabilities.items()}
+        return columns
 
-    def _draw(self, result: Any, image: Any, trainer: Any, name: str) -> None:
-        from torchvision.transforms.v2.functional import to_pil_image
-
-        target = getattr(result, "mask", None)
-        if hasattr(result, "boxes"):
-            target = {"boxes": result.boxes, "names": result.labels}
-        plain = denormalize(image[None], trainer.datamodule.eval_transform)[0].expand(3, -1, -1)
-        to_pil_image(draw_target(plain, target)).save(self._folder("drawn") / f"{name}.png")
-
-    def _folder(self, kind: str) -> Path:
-        folder = self.path.with_name(f"{self.path.stem}_{kind}")
-        folder.mkdir(exist_ok=True)
-        return folder
-
-    def _write_coco(self, module: Any) -> None:
-        """Write the boxes as results in COCO's format: corner, width and height."""
-        names = list(module.class_names or [])
-
-        def boxes() -> Iterator[dict[str, Any]]:
-            for row in _merged(self._parts):
-                found = row.get("result", {"boxes": [], "labels": [], "scores": []})
-                rows = zip(found["boxes"], found["labels"], found["scores"], strict=True)
-                for (x1, y1, x2, y2), label, score in rows:
-                    category = names.index(label) if label in names else int(label)
-                    box = {"image_id": row["index"], "category_id": category, "bbox": [x1, y1, x2 - x1, y2 - y1]}
-                    yield box | {"score": score}
-
-        images = ({"id": row["index"], "file_name": str(self.sources[row["index"]])} for row in _merged(self._parts))
-        categories = ({"id": number, "name": name} for number, name in enumerate(names))
-        lists = {"images": images, "annotations": boxes(), "categories": categories}
-        with self.path.with_suffix(".coco.json").open("w", encoding="utf-8") as file:  # all of it may be too much
-            for name, items in lists.items():
-                file.write(f'{"{" if items is images else ", "}"{name}": [')
-                file.writelines(f"{', ' if place else ''}{json.dumps(item)}" for place, item in enumerate(items))
-                file.write("]")
-            file.write("}")
+    def _leave_out(self, trainer: Trainer, name: str, reason: str) -> None:
+        """Write no table of a set, and say so."""
+        self._tables[name].complete = False
+        if trainer.is_global_zero:
+            print(f"{self._tables[name].path.name} is left out: {reason}")
 
 
-def _whole_rows(part: Path, head: str) -> int:
-    """Return how many rows of the same command a file holds whole."""
-    if not part.is_file():
-        return 0
-    with part.open("rb") as file:
-        if file.readline() != head.encode():
-            return 0
-        return sum(line.endswith(b"\n") for line in file)
+def _listed(targets: Any, count: int) -> Sequence[Any]:
+    """Return what stands in a table of so many targets, None for each where they are masks or anything else."""
+    if isinstance(targets, Tensor) and targets.ndim in (1, 2):
+        targets = targets.tolist()
+    return targets if isinstance(targets, list) and len(targets) == count else [None] * count
 
 
-def _opened(part: Path, head: str, count: int) -> TextIO:
-    """Open a file behind its first rows, and leave nothing else in it."""
-    if not count:
-        part.write_text(head, encoding="utf-8")
-    file = part.open("r+", encoding="utf-8")
-    for _ in range(count + 1):
-        file.readline()
-    file.seek(file.tell())
-    file.truncate()
-    return file
+def _folder(path: Path, kind: str) -> Path:
+    """Return the folder of a table's pictures."""
+    folder = path.with_name(f"{path.stem}_{kind}")
+    folder.mkdir(exist_ok=True)
+    return folder
 
 
-def _merged(parts: list[Path]) -> Iterator[dict[str, Any]]:
-    """Yield the rows of all files in the order of the inputs, one at a time."""
-    return heapq.merge(*(_rows(part) for part in parts), key=lambda row: row["index"])
+def _draw(result: Any, image: Tensor, transforms: list[Any], path: Path) -> None:
+    """Draw a mask or boxes over their image."""
+    from torchvision.transforms.v2.functional import to_pil_image
 
+    from trainworks.callbacks.helpers.media import denormalize, draw_target  # with Matplotlib
 
-def _rows(part: Path) -> Iterator[dict[str, Any]]:
-    with part.open(encoding="utf-8") as file:
-        next(file)
-        for line in file:
-            yield json.loads(line)
-
-
-def _to_parquet(table: Path, path: Path) -> None:
-    """Turn a table into Parquet, some rows at a time."""
-    from pyarrow import csv as arrow_csv
-    from pyarrow import parquet
-
-    with arrow_csv.open_csv(table) as reader, parquet.ParquetWriter(path, reader.schema) as writer:
-        for batch in reader:
-            writer.write_batch(batch)
-    table.unlink()
+    target = getattr(result, "mask", None)
+    if hasattr(result, "boxes"):
+        target = {"boxes": result.boxes, "names": result.labels}
+    plain = denormalize(image[None], transforms)[0].expand(3, -1, -1)
+    to_pil_image(draw_target(plain, target)).save(path)

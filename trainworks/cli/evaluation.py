@@ -18,11 +18,12 @@ class NothingToDo(UsageError):
 
 def evaluate(session: Session, stage: str, path: str | None) -> None:
     """Run validate, test or predict with a checkpoint, or weights as they are; keep what was logged in the session."""
-    trainer, module, datamodule = session.trainer, session.model, session.datamodule
+    trainer, module = session.trainer, session.model
+    datamodule: Any = session.datamodule
     if "input" in session.request.line.options:
-        from trainworks.cli.prediction import serve_input
+        from trainworks.cli.predict_input import input_data
 
-        serve_input(session)
+        datamodule = input_data(session)
     elif missing := _missing(session, stage):
         raise NothingToDo(missing)
     if session.request.line.evaluates:

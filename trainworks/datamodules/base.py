@@ -151,7 +151,8 @@ class BaseDataModule(InputReader, LightningDataModule):
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a checkpoint keeps of the data: names and sizes of the classes, and what its inputs are like."""
-        return {"class_counts": self.class_counts, **self.input_state(self.splits.get("train"))}
+        state = {"class_counts": self.class_counts, "class_names": self.class_names}
+        return state | self.input_state(self.splits.get("train"))
 
     def train_dataloader(self) -> DataLoader[Any]:
         """Shuffled anew each epoch; a smaller last batch is left out."""

@@ -1,3 +1,4 @@
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,19 +12,20 @@ from trainworks.errors import UsageError, no_such_file
 
 
 class InputReader:
-    """How something from outside becomes what a network takes, in the same way as the data it was trained on.
+    """Read inputs from outside the data, in the way in which those were read that a network was trained on.
 
-    A subclass may read other things; a checkpoint keeps what this needs to know of the data.
+    A subclass may read other things. A checkpoint keeps what is needed for it of the data.
     """
 
     input_shape: list[int] | None = None  # of one input before the transforms; None where they differ
     columns: list[str] | None = None  # of a table's features, in their order
+    class_names: list[str] | None = None
     form: Any = None  # what images are made into, see ImageFormat
     any_size = False  # whether the network takes images as they are, though all were of one size in training
     eval_transform: list[nn.Module]
 
     def sources(self, given: Any) -> list[Any]:
-        """Return what `read` takes one by one: of a folder its images, of a batch of arrays each, of a list all."""
+        """Return inputs for `read` one by one: the images of a folder, the arrays of a batch, the items of a list."""
         if isinstance(given, str | Path) and Path(given).is_dir():
             from trainworks.datamodules.datasets.file_index import find_images
 
@@ -37,8 +39,9 @@ class InputReader:
     def read(self, source: Any) -> Any:
         """Return an input as the datasets hold it, before the transforms.
 
-        It is an image (a path, a Pillow image, an array (H, W, C) or a tensor (C, H, W) of uint8), or else numbers in
-        the shape of those that were trained on.
+        Args:
+            source: An image (a path, a Pillow image, an array (H, W, C) or a tensor (C, H, W) of uint8), or else
+                numbers in the shape of those that were trained on.
         """
         shape = self.input_shape
         if self.form is None and shape is not None and not (len(shape) == 3 and shape[0] in (1, 3)):
@@ -59,8 +62,14 @@ class InputReader:
 
     def batch_of(self, sources: list[Any], device: torch.device | str) -> Any:
         """Return inputs as a batch on a device, ready for the network; a list where their sizes differ."""
-        inputs = [self.read(source).to(device) for source in sources]
-        return self.transformed(torch.stack(inputs) if len({item.shape for item in inputs}) == 1 else inputs)
+        return self.transformed(joined([self.read(source).to(device) for source in sources]))
+
+    def batch_for(self, module: Any, inputs: Any) -> Any:
+        """Return inputs, ready for the network, as the batch that a module's `predict_step` takes."""
+        dtype = next((weight.dtype for weight in module.parameters() if weight.is_floating_point()), torch.float32)
+        if isinstance(inputs, Tensor):
+            return inputs.to(dtype) if inputs.is_floating_point() else inputs
+        return (inputs,) if hasattr(module, "results") else inputs  # a BaseModule's batch begins with its inputs
 
     def transformed(self, inputs: Any) -> Any:
         """Apply the transforms of evaluation to a batch, or to each of a list."""
@@ -73,3 +82,14 @@ class InputReader:
         if getattr(train, "serves_batches", False) and len(train):
             self.input_shape = list(train[0][0].shape)
         return {"input_shape": self.input_shape, "columns": self.columns}
+
+    def load_input_state(self, states: Mapping[str, Any]) -> None:
+        """Take over what a checkpoint keeps, by the name of the datamodule's class, so that no data need be loaded."""
+        state = states.get(type(self).__qualname__, {})
+        self.input_shape, self.columns = state.get("input_shape"), state.get("columns")
+        self.class_names = self.class_names or state.get("class_names") or list(state.get("class_counts", ())) or None
+
+
+def joined(inputs: list[Tensor]) -> Any:
+    """Return inputs as one batch, a list of them where their sizes differ."""
+    return torch.stack(inputs) if len({item.shape for item in inputs}) == 1 else inputs

@@ -55,6 +55,7 @@ class BaseModule(LightningModule):
 
     net: nn.Module
     loss: nn.Module
+    class_names: list[str] | None = None  # of the data, in the order of their numbers, where somebody predicts or tests
 
     def __init__(
         self,
@@ -94,9 +95,18 @@ class BaseModule(LightningModule):
         """Return loss (a scalar), predictions and targets (as the metrics take them) of one batch."""
         raise NotImplementedError(f"{type(self).__name__} must define step(batch)")
 
-    def forward(self, inputs: Tensor) -> Tensor:
-        """Apply the network."""
+    def forward(self, inputs: Any) -> Any:
+        """Return the predictions for inputs, as `step` gives them to the metrics."""
         return self.net(inputs)
+
+    def results(self, predictions: Any, class_names: list[str] | None) -> Any:
+        """Return a result for each of the predictions, such as a ClassResult; the predictions themselves by default."""
+        return predictions
+
+    def predict_step(self, batch: Any, batch_idx: int) -> Any:
+        """Return a result for each input of a batch, which is the inputs or begins with them."""
+        predictions = self(batch[0] if isinstance(batch, tuple | list) else batch)
+        return self.results(predictions, self.class_names)
 
     def metric_names(self, stage: Stage) -> list[str]:
         """Return the full names of all that is logged at the end of an epoch of `stage`."""

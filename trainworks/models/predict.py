@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from jsonargparse import ArgumentParser
 from lightning.pytorch import LightningDataModule, LightningModule
-from torch import Tensor
 
 from trainworks.errors import UsageError
+from trainworks.models.results import results_of
 from trainworks.runs.checkpoint_io import DATA, MODULE, read_checkpoint
 from trainworks.runs.class_paths import drop_defaults
 from trainworks.runtime.threads import limited_threads, threads_for
@@ -21,7 +21,7 @@ def load_model(path: str | Path, map_location: str | torch.device = "cpu") -> Li
 
     The module that the checkpoint names is imported, and so are its network, loss and metrics: do it only where you
     trust the file (docs/security.md). `class_names` are those of the data it was trained on, in the order of its
-    outputs, or None. `predict(x)` answers for inputs as they come; see `Predictor`.
+    outputs, or None. `predict(x)` takes inputs as they come; see `Predictor`.
 
     Args:
         path: A checkpoint that `train.py` wrote, such as logs/digits/<run_name>/checkpoints/best.ckpt.
@@ -38,20 +38,20 @@ def load_model(path: str | Path, map_location: str | torch.device = "cpu") -> Li
     module.on_load_checkpoint(checkpoint)
     module.load_state_dict(checkpoint["state_dict"])
     states = {name: part for name, part in checkpoint.items() if isinstance(part, dict) and "class_counts" in part}
-    counts = [part["class_counts"] for part in states.values() if part["class_counts"]]
-    module.class_names = list(counts[0]) if counts else None  # type: ignore[assignment]
+    names = [part.get("class_names") or list(part["class_counts"]) for part in states.values()]
+    module.class_names = (names[0] if names else None) or None  # type: ignore[assignment]
     module.predict = Predictor(module, checkpoint.get(DATA), states)  # type: ignore[assignment]
     return module.to(map_location).eval()
 
 
 @dataclass
 class Predictor:
-    """What `load_model` gives a module as its `predict`: answers for inputs as they come, not for batches.
+    """Predict on inputs as they come, such as files or rows: what `load_model` gives a module as its `predict`.
 
     Args:
         module: The trained module.
         description: Class path and arguments of its datamodule, None where the checkpoint does not say.
-        states: What the checkpoint knows of data, by the name of the datamodule's class.
+        states: What the checkpoint keeps of the data, by the name of the datamodule's class.
     """
 
     module: LightningModule
@@ -67,7 +67,7 @@ class Predictor:
         if not hasattr(data, "batch_of"):
             kind = type(data).__name__
             raise UsageError(f"{kind} does not derive from BaseDataModule, so nobody knows how to read an input for it")
-        know_inputs(data, self.states)
+        data.load_input_state(self.states)
         return data
 
     @torch.inference_mode()
@@ -81,35 +81,14 @@ class Predictor:
             device: Where to compute; where the module is if left out.
         """
         sources = self.data.sources(inputs)
-        self.module.to(device or self.module.device).eval()
-        answers: list[Any] = []
+        module = self.module.to(device or self.module.device).eval()
+        results: list[Any] = []
         step = batch_size or self.data.batch_size
         for start in range(0, len(sources), step):
-            batch = self.data.batch_of(sources[start : start + step], self.module.device)
-            with limited_threads(threads_for(self.module, batch)):
-                answers += answers_of(self.module, batch)
-        return answers[0] if len(sources) == 1 and sources[0] is inputs else answers
-
-
-def answers_of(module: Any, batch: Any) -> list[Any]:
-    """Return a result for each input of a batch: the module's own `answer`, else the rows of its `predict_step`."""
-    dtype = next((weight.dtype for weight in module.parameters() if weight.is_floating_point()), torch.float32)
-    if isinstance(batch, Tensor) and batch.is_floating_point():
-        batch = batch.to(dtype)
-    if hasattr(module, "answer"):
-        return module.answer(batch, module.class_names)
-    columns = type(module).predict_step(module, batch, 0)  # on the module itself a command may have put another
-    columns = {"prediction": columns} if isinstance(columns, Tensor) else columns
-    if not isinstance(columns, Mapping):
-        return list(columns)
-    return [dict(zip(columns, row, strict=True)) for row in zip(*(c.tolist() for c in columns.values()), strict=True)]
-
-
-def know_inputs(data: Any, states: Mapping[str, Any]) -> None:
-    """Tell a datamodule what a checkpoint knows of the inputs it was trained on, so that it need not load them."""
-    state = states.get(type(data).__qualname__, {})
-    data.input_shape, data.columns = state.get("input_shape"), state.get("columns")
-    data.class_names = getattr(data, "class_names", None) or list(state.get("class_counts", ())) or None
+            batch = self.data.batch_for(module, self.data.batch_of(sources[start : start + step], module.device))
+            with limited_threads(threads_for(module, batch)):
+                results += results_of(module.predict_step(batch, 0))
+        return results[0] if len(sources) == 1 and sources[0] is inputs else results
 
 
 def build(description: Mapping[str, Any], base: type, where: Any) -> Any:

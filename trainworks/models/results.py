@@ -1,14 +1,20 @@
-"""What a trained module says of one input; in a notebook each shows itself."""
+"""The results of predicting, one for each input. In a notebook each shows itself; `columns` are its row of a table."""
 
 import base64
 import io
+from collections.abc import Mapping
 from colorsys import hsv_to_rgb
 from dataclasses import dataclass, field
 from html import escape
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from PIL import Image
+import torch
 from torch import Tensor
+
+from trainworks.errors import UsageError
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 
 @dataclass
@@ -23,6 +29,13 @@ class ClassResult:
         """Return the k likeliest classes and their probabilities, the likeliest first."""
         return sorted(self.probabilities.items(), key=lambda item: -item[1])[:k]
 
+    def columns(self, top_k: int = 1) -> dict[str, Any]:
+        """Return the k likeliest classes and their probabilities by column."""
+        columns: dict[str, Any] = {"class": self.label, "confidence": self.probability}
+        for rank, (label, value) in enumerate(self.top(top_k)[1:] if top_k > 1 else (), start=2):
+            columns |= {f"class_{rank}": label, f"confidence_{rank}": value}
+        return columns
+
     def _repr_html_(self) -> str:
         return _table(("class", "probability"), [(name, f"{value:.3f}") for name, value in self.top(5)])
 
@@ -33,6 +46,10 @@ class LabelsResult:
 
     labels: list[str]
     probabilities: dict[str, float]  # of all labels
+
+    def columns(self, top_k: int = 1) -> dict[str, Any]:
+        """Return the labels, joined."""
+        return {"labels": ";".join(self.labels)}
 
     def _repr_html_(self) -> str:
         rows = sorted(self.probabilities.items(), key=lambda item: -item[1])
@@ -45,8 +62,12 @@ class ValueResult:
 
     value: float | dict[str, float]
 
+    def columns(self, top_k: int = 1) -> dict[str, Any]:
+        """Return the numbers by name."""
+        return self.value if isinstance(self.value, dict) else {"value": self.value}
+
     def _repr_html_(self) -> str:
-        values = self.value if isinstance(self.value, dict) else {"value": self.value}
+        values = self.columns()
         return _table(tuple(values), [tuple(f"{value:.6g}" for value in values.values())])
 
 
@@ -61,10 +82,17 @@ class MaskResult:
     @property
     def shares(self) -> dict[str, float]:
         """The share of the pixels that each class has."""
-        return {name: float((self.mask == k).float().mean()) for k, name in enumerate(self.class_names)}
+        counts = torch.bincount(self.mask.flatten(), minlength=len(self.class_names)).tolist()
+        return {name: count / self.mask.numel() for name, count in zip(self.class_names, counts, strict=False)}
 
-    def image(self) -> Image.Image:
+    def columns(self, top_k: int = 1) -> dict[str, Any]:
+        """Return the confidence and the share of each class."""
+        return {"confidence": self.confidence} | {f"share_{name}": share for name, share in self.shares.items()}
+
+    def image(self) -> "Image.Image":
         """Return the mask as an image with a colour for each class, class 0 in black."""
+        from PIL import Image  # a training draws none
+
         picture = Image.fromarray(self.mask.numpy())
         hues = [hsv_to_rgb(k * 0.38 % 1, 1.0, 1.0) for k in range(255)]  # neighbours differ
         picture.putpalette([0, 0, 0, *(round(255 * value) for hue in hues for value in hue)])
@@ -86,6 +114,11 @@ class BoxResult:
     labels: list[str]
     scores: list[float]
 
+    def columns(self, top_k: int = 1) -> dict[str, Any]:
+        """Return the number of boxes, and what they are."""
+        boxes = self.boxes.tolist()
+        return {"count": len(self.labels), "boxes": boxes, "labels": self.labels, "scores": self.scores}
+
     def _repr_html_(self) -> str:
         corners = [", ".join(f"{value:.0f}" for value in box) for box in self.boxes.tolist()]
         scores = [f"{score:.2f}" for score in self.scores]
@@ -99,6 +132,57 @@ class TextResult:
     prompt: str
     text: str  # with the prompt
     bits_per_byte: float  # of the prompt; 8 for one that says nothing of what comes
+
+    def columns(self, top_k: int = 1) -> dict[str, Any]:
+        """Return the text, and what a byte of the prompt takes."""
+        return {"text": self.text, "bits_per_byte": self.bits_per_byte}
+
+
+def results_of(returned: Any) -> list[Any]:
+    """Return what a module's `predict_step` returned as a list with a result for each input.
+
+    A list stays as it is. Of a mapping of names to tensors of shape (B,), or (B, K) for K columns, and of a bare
+    tensor, which is called `prediction`, each input gets a row, a mapping of columns to numbers.
+    """
+    if isinstance(returned, list | tuple):
+        return list(returned)
+    tensors = {"prediction": returned} if isinstance(returned, Tensor) else returned
+    if not isinstance(tensors, Mapping):
+        kinds = "a list of results, or a mapping of names to tensors"
+        raise UsageError(f"predict_step must return {kinds}, got {type(returned).__name__}")
+    columns: dict[str, list[Any]] = {}
+    for name, values in tensors.items():
+        if not isinstance(values, Tensor) or values.ndim not in (1, 2):
+            raise UsageError(f"predict_step's '{name}' must be a tensor of shape (B,) or (B, K), got {values!r:.80}")
+        parts = {name: values} if values.ndim == 1 else {f"{name}_{k}": part for k, part in enumerate(values.T)}
+        columns |= {key: part.tolist() for key, part in parts.items()}
+    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+
+
+def target_columns(target: Any, result: Any, class_names: list[str] | None) -> dict[str, Any]:
+    """Return the columns of a target beside those of its result; what fits into no cell, such as a mask, has none.
+
+    Args:
+        target: A number, a list of numbers, or a detector's mapping with boxes and labels.
+        result: What was predicted; it says what the numbers of a list are called.
+        class_names: Names of the classes, in the order of their numbers.
+    """
+    names = class_names or []
+    if isinstance(target, Mapping) and isinstance(result, BoxResult):
+        boxes, labels = (torch.as_tensor(target.get(key, [])).tolist() for key in ("boxes", "labels"))
+        return {"target": {"boxes": boxes, "labels": [names[k] if k < len(names) else str(k) for k in labels]}}
+    if isinstance(target, list) and len(target) == 1:
+        (target,) = target
+    if isinstance(target, int) and not isinstance(result, ValueResult) and 0 <= target < len(names):
+        return {"target": names[target]}
+    if isinstance(target, int | float):
+        return {"target": target}
+    if isinstance(target, list) and isinstance(result, LabelsResult):
+        present = zip(result.probabilities, target, strict=True)
+        return {"target": ";".join(name for name, value in present if value > 0.5)}
+    if isinstance(target, list) and isinstance(getattr(result, "value", None), dict):
+        return {f"target_{name}": value for name, value in zip(result.value, target, strict=True)}
+    return {}
 
 
 def _table(head: tuple[str, ...], rows: list[Any]) -> str:

@@ -131,7 +131,7 @@ def test_a_run_loads_what_it_uses(tmp_path: Path) -> None:
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     modules = json.loads((tmp_path / "loaded.json").read_text())
-    unused = ("detector", "vae", "text", "gan", "scenes", "fsdp", "merge", "segmenter", "repeat", "arrays", "results")
+    unused = ("detector", "vae", "text", "gan", "scenes", "fsdp", "merge", "segmenter", "repeat", "arrays", "predict")
     assert [name for name in modules if name.rpartition(".")[2] in unused] == []
     modules.pop("trainworks.cli.main")  # which stood in train.py, and was not counted
     assert sum(len(Path(file).read_text().splitlines()) for file in modules.values()) <= 5738

@@ -13,7 +13,7 @@ MARKS = {  # in the order in which they are filled in: file, the line before whi
     f"{OWN}/datamodules/{{task}}.py": [(r"def load_splits\(", "your samples and targets")],
     f"{OWN}/models/{{task}}.py": [
         (r"def (?:training_)?step\(", "loss, predictions and targets of one batch"),
-        (r"def (?:outputs|predict_step)\(", "what the network says of new inputs"),
+        (r"def (?:outputs|results|predict_step)\(", "what the network says of new inputs"),
     ],
     "configs/{task}.yaml": [(r"net:", "network, loss and metrics")],
     "tests/models/test_{task}.py": [(r"(?:def test_|@pytest)", "what must hold for your task")],

@@ -8,6 +8,7 @@ from torchmetrics.classification import MulticlassAccuracy, MulticlassConfusionM
 from trainworks.models.base import BaseModule
 from trainworks.models.checks import check_takes_two, inputs_and_targets
 from trainworks.models.metrics import ReliabilityDiagram
+from trainworks.models.results import ClassResult
 
 
 class ClassifierModule(BaseModule):
@@ -25,6 +26,9 @@ class ClassifierModule(BaseModule):
         classes = targets.argmax(dim=1) if targets.ndim == 2 else targets
         return self.loss(logits, targets), logits / self.temperature, classes
 
+    def forward(self, inputs: Tensor) -> Tensor:
+        return self.net(inputs) / self.temperature
+
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.temperature = 1.0 if self.is_training_run else checkpoint.get("temperature", 1.0)
 
@@ -40,17 +44,10 @@ class ClassifierModule(BaseModule):
 
     def outputs(self, images: Tensor) -> Tensor:
         """Return the probability of each class, shape (B, K)."""
-        return torch.softmax(self.net(images) / self.temperature, dim=1)
+        return torch.softmax(self(images), dim=1)
 
-    def answer(self, images: Tensor, names: list[str] | None) -> list[Any]:
-        from trainworks.models.results import ClassResult  # a training needs none
-
-        probabilities = self.outputs(images)
-        names = names or [str(k) for k in range(probabilities.shape[1])]
+    def results(self, predictions: Tensor, class_names: list[str] | None) -> list[ClassResult]:
+        probabilities = predictions.float().softmax(dim=1)
+        names = class_names or [str(k) for k in range(probabilities.shape[1])]
         rows = [dict(zip(names, row, strict=True)) for row in probabilities.tolist()]
         return [ClassResult(max(row, key=row.__getitem__), max(row.values()), row) for row in rows]
-
-    def predict_step(self, batch: Any, batch_idx: int) -> dict[str, Tensor]:
-        images, *targets = batch if isinstance(batch, tuple | list) else (batch,)
-        confidence, prediction = self.outputs(images).max(dim=1)
-        return {"prediction": prediction, "confidence": confidence} | ({"target": targets[0]} if targets else {})

@@ -42,10 +42,13 @@ class DetectorModule(BaseModule):
         self.net.train(self.training)
         return self.loss(terms), [] if self.training else self.net(batch[0]), batch[1]
 
-    def answer(self, images: Any, names: list[str] | None) -> list[Any]:
+    def forward(self, inputs: Any) -> Any:
+        return self.net(list(inputs))
+
+    def results(self, predictions: Any, class_names: list[str] | None) -> list[BoxResult]:
         results = []
-        for item in self.net(list(images)):
+        for item in predictions:
             sure = item["scores"] >= SURE
-            labels = [names[k] if names else str(k) for k in item["labels"][sure].tolist()]
+            labels = [class_names[k] if class_names else str(k) for k in item["labels"][sure].tolist()]
             results.append(BoxResult(item["boxes"][sure].cpu(), labels, item["scores"][sure].tolist()))
         return results

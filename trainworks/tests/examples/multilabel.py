@@ -1,5 +1,4 @@
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -20,13 +19,14 @@ class MultilabelModule(BaseModule):
         logits = self.net(inputs)
         return self.loss(logits, targets.float()), torch.sigmoid(logits), targets.long()
 
-    def outputs(self, inputs: Tensor) -> Tensor:
+    def forward(self, inputs: Tensor) -> Tensor:
         return torch.sigmoid(self.net(inputs))
 
-    def answer(self, inputs: Tensor, names: list[str] | None) -> list[Any]:
-        probabilities = self.outputs(inputs)
-        names = names or [str(k) for k in range(probabilities.shape[1])]
-        found = [dict(zip(names, row, strict=True)) for row in probabilities.tolist()]
+    outputs = forward
+
+    def results(self, predictions: Tensor, class_names: list[str] | None) -> list[LabelsResult]:
+        names = class_names or [str(k) for k in range(predictions.shape[1])]
+        found = [dict(zip(names, row, strict=True)) for row in predictions.tolist()]
         return [LabelsResult([name for name, value in row.items() if value > 0.5], row) for row in found]
 
 

@@ -1,5 +1,4 @@
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -38,8 +37,10 @@ class RegressorModule(BaseModule):
     def outputs(self, inputs: Tensor) -> Tensor:
         return self.net(inputs).flatten(1)
 
-    def answer(self, inputs: Tensor, names: list[str] | None) -> list[Any]:
-        return [ValueResult(row[0]) for row in self.outputs(inputs).tolist()]
+    def results(self, predictions: Tensor, class_names: list[str] | None) -> list[ValueResult]:
+        rows = predictions.reshape(len(predictions), -1).tolist()
+        names = class_names or [str(k) for k in range(len(rows[0]))]
+        return [ValueResult(row[0] if len(row) == 1 else dict(zip(names, row, strict=True))) for row in rows]
 
 
 @dataclass(kw_only=True, eq=False, repr=False)

@@ -1,5 +1,4 @@
 from itertools import pairwise
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -46,7 +45,7 @@ class SegmenterModule(BaseModule):
     def outputs(self, images: Tensor) -> Tensor:
         return self.net(images).softmax(dim=1)
 
-    def answer(self, images: Tensor, names: list[str] | None) -> list[Any]:
-        probabilities, classes = self.outputs(images).max(dim=1)
+    def results(self, predictions: Tensor, class_names: list[str] | None) -> list[MaskResult]:
+        probabilities, classes = predictions.float().softmax(dim=1).max(dim=1)
         masks, confidence = classes.to(torch.uint8).cpu(), probabilities.mean(dim=(1, 2)).tolist()
-        return [MaskResult(mask, value, names or []) for mask, value in zip(masks, confidence, strict=True)]
+        return [MaskResult(mask, value, class_names or []) for mask, value in zip(masks, confidence, strict=True)]

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from trainworks.callbacks.helpers.batch import inputs_of
 from trainworks.datamodules.base import BaseDataModule
 from trainworks.datamodules.datasets.array import ArrayDataset
 from trainworks.errors import UsageError
@@ -42,9 +43,9 @@ class LanguageModelModule(BaseModule):
         logits = self.net(inputs)
         return self.loss(logits.flatten(0, 1), targets.flatten()), logits, targets
 
-    def answer(self, texts: Any, names: list[str] | None) -> list[Any]:
+    def predict_step(self, batch: Any, batch_idx: int) -> list[TextResult]:
         results = []
-        for text in texts:
+        for text in inputs_of(batch):
             known, prompt = text.long()[None], bytes(text.tolist()).decode()
             nats = F.cross_entropy(self.net(known[:, :-1]).transpose(1, 2), known[:, 1:]) if len(text) > 1 else math.nan
             for _ in range(200):

@@ -41,7 +41,7 @@ def test_lightning_starts_two_processes(train_process: Train, tmp_path: Path) ->
     rows = (tmp_path / "logs/digits/a/predictions.csv").read_text().splitlines()
     assert [int(row.split(",")[0]) for row in rows[1:]] == list(range(359))
     # two processes predict; what they wrote together agrees with what two processes tested
-    right = sum(row.split(",")[1] == row.split(",")[3] for row in rows[1:])
+    right = sum(row.split(",")[1] == row.split(",")[2] for row in rows[1:])
     metrics = json.loads((tmp_path / "logs/digits/a/run.json").read_text())["metrics"]
     assert right / 359 == pytest.approx(metrics["test/accuracy"])
 

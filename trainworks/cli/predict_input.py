@@ -1,0 +1,96 @@
+"""Predicting on inputs from outside the data, for predict --input."""
+
+import hashlib
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from trainworks.callbacks.result_writer import ResultWriter
+from trainworks.cli.builder import Session
+from trainworks.datamodules.base import BaseDataModule
+from trainworks.datamodules.datasets.file_index import find_images, pack_names, unpack_name
+from trainworks.datamodules.new_inputs import NewInputsDataModule
+from trainworks.errors import UsageError, no_such_file
+from trainworks.runs.sharded import read_plain
+
+
+class PackedNames(Sequence[str]):
+    """Names as one array of bytes, shape (N, longest): a million of them are no Python objects."""
+
+    def __init__(self, packed: Tensor) -> None:
+        self.packed = packed
+
+    def __len__(self) -> int:
+        return len(self.packed)
+
+    def __getitem__(self, index: Any) -> Any:
+        return PackedNames(self.packed[index]) if isinstance(index, slice) else unpack_name(self.packed[index])
+
+
+def input_data(session: Session) -> NewInputsDataModule:
+    """Return the datamodule of the inputs that `--input` names, and have their results written to `--output`."""
+    options, trainer, data = session.request.line.options, session.trainer, session.datamodule
+    if not isinstance(data, BaseDataModule):
+        raise UsageError(f"--input needs data that derives from BaseDataModule, got {type(data).__name__}")
+    if options["input"] == "-" and trainer.world_size > 1:
+        raise UsageError("--input - is read by one process; write a file for several, or --trainer.devices 1")
+    path = Path(str(session.request.ckpt_path))
+    data.load_input_state(read_plain(path))
+    sources = sources_of(options["input"], data)
+    if not len(sources):
+        raise UsageError(f"--input {options['input']}: nothing in it")
+    if options.get("flip") == "true":
+        net: Any = session.model.net
+        net.register_forward_hook(_mean_with_mirrored)
+    writer = next((item for item in trainer.callbacks if isinstance(item, ResultWriter)), None)  # type: ignore[attr-defined]
+    if writer is None:  # it was switched off
+        writer = ResultWriter(str(session.run.directory))
+        trainer.callbacks.append(writer)  # type: ignore[attr-defined]
+    writer.output = Path(options.get("output", writer.output))
+    writer.top_k = session.request.line.numbers.get("top_k", writer.top_k)
+    for name in {"probabilities", "draw"} & options.keys():
+        setattr(writer, name, options[name] == "true")
+    written = path.stat().st_mtime_ns  # another checkpoint may stand there by now
+    words = [
+        session.configuration.text,
+        f"{written} {trainer.world_size}",
+        *(f"{k}={v}" for k, v in sorted(options.items())),
+    ]
+    digest = hashlib.sha256("\0".join(words).encode())
+    for name in map(str, sources):
+        digest.update(f"{name}\0".encode(errors="surrogateescape"))
+    resume = digest.hexdigest(), len(sources), max(data.batch_size // trainer.world_size, 1)
+    rest = sources[writer.open_table(trainer, "predict", resume) :]
+    return NewInputsDataModule(reader=data, inputs=rest, batch_size=data.batch_size, num_workers=data.num_workers)
+
+
+def sources_of(given: str, data: Any) -> Sequence[Any]:
+    """Return the inputs of a folder, a list in a .txt file, a table or standard input, or the one file given."""
+    path = Path(given)
+    if given == "-":
+        return PackedNames(pack_names(line for line in sys.stdin.read().splitlines() if line.strip()))
+    if path.is_dir():
+        return PackedNames(pack_names(str(path / name) for name in find_images(given)))
+    if not path.is_file():
+        raise UsageError(f"--input {given}: {no_such_file(path)}")
+    if path.suffix.lower() == ".txt":
+        with path.open(encoding="utf-8") as file:
+            return PackedNames(pack_names(line.rstrip("\n") for line in file if line.strip()))
+    if path.suffix.lower() in (".csv", ".tsv") and not data.columns and len(data.input_shape or ()) != 1:
+        from trainworks.datamodules.datasets.tables import read_csv
+
+        return PackedNames(pack_names(name for chunk in read_csv(given, ["path"]) for name in chunk["path"]))
+    return data.sources(given)
+
+
+def _mean_with_mirrored(net: nn.Module, inputs: tuple[Any, ...], outputs: Any) -> Any:
+    """Return the mean of a network's outputs for images and their mirror images; those for pixels are mirrored back."""
+    if not isinstance(inputs[0], Tensor) or inputs[0].ndim != 4:
+        raise UsageError("--flip true needs images of one size and a network that takes them as one batch")
+    mirrored = net.forward(inputs[0].flip(-1))
+    if isinstance(outputs, dict):
+        outputs, mirrored = outputs["out"], mirrored["out"]
+    return (outputs + (mirrored.flip(-1) if mirrored.ndim == 4 else mirrored)) / 2
