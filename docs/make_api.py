@@ -35,8 +35,8 @@ CONSTANTS = {  # which have no docstring
 }
 MAY_HAVE = {  # methods that a module may have, and what they are for
     "outputs(inputs)": "Returns one tensor, such as probabilities. `export` writes it into the file.",
-    "answer(inputs, class_names)": "Returns what `predict` says of a batch: one result for each input.",
-    "predict_step(batch, batch_idx)": "Returns a mapping of column names to tensors, the rows of `predictions.csv`.",
+    "results(predictions, class_names)": "Returns one result for each prediction of `step`.",
+    "predict_step(batch, batch_idx)": "Returns columns by name, tensors, or results, where `results` cannot.",
     "temperature": "A number that divides the logits, which `validate --calibrate true` fits.",
 }
 KEYS = {
@@ -52,7 +52,7 @@ CHECKPOINT = {
     "state_dict": "The weights and buffers, by name.",
     "module": "Class path and arguments of the module.",
     "data": "Class path and arguments of the datamodule.",
-    "<name of the datamodule's class>": "`class_counts`, `input_shape` and `columns` of the data.",
+    "<name of the datamodule's class>": "`class_counts`, `class_names`, `input_shape` and `columns` of the data.",
     "epoch": "The epoch in which it was saved.",
     "global_step": "Optimizer steps so far.",
     "pytorch-lightning_version": "The version of Lightning.",

@@ -118,8 +118,7 @@ class BaseDataModule(InputReader, LightningDataModule):
         """Load and divide the data, once."""
         if self.splits:
             return
-        listed = self.load_splits() if self._listed is None else self._listed
-        self.splits, self._listed = self.divide(self.serve(listed)), None
+        self.splits = self.divide(self.serve(self._listed or self.load_splits()))
         if "train" in self.splits:
             self.class_names = self.class_names or names_of(self.splits["train"])
         check_splits(self.splits, self.num_classes, 1 if self.trainer is None else self.trainer.world_size)

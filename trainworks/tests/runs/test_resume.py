@@ -191,8 +191,8 @@ def test_leftovers_of_a_killed_process_are_removed(train: Train, cut: Path) -> N
         (["--resume", "nowhere"], "--resume nowhere: no run there; write its directory, or one of its checkpoints"),
         (["--resume", "auto"], "no --config given"),
         (["test", "--resume", "auto", "--config", DIGITS], "test takes no --resume; it belongs to fit, replay"),
-        (["replay", "--resume", "nowhere"], "--resume nowhere: no run there"),
-        (["replay", "--batch", "3"], "no run there"),
+        (["replay", "--resume", "nowhere", "--batch", "3"], "--resume nowhere: no run there"),
+        (["replay", "--batch", "3"], "replay needs --resume RUN, the directory of a run"),
         (["--config", DIGITS, "--batch", "3"], "fit takes no --batch; it belongs to replay"),
     ],
 )
