@@ -46,6 +46,9 @@ class CommandLine:
         if lacking and line.help is None:
             wanted = lacking[0]
             raise UsageError(f"{name} needs --{wanted.name} {wanted.value}, {wanted.help}")
+        for option in line.command.options:
+            if option.name in line.options and option.beside and option.beside not in line.options:
+                raise UsageError(f"--{option.name} belongs to {name} --{option.beside} X; write both")
         return line
 
     @property

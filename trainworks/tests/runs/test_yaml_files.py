@@ -7,7 +7,7 @@ import pytest
 import yaml
 from torch import Tensor, nn
 
-from trainworks.cli.config import resolve, state
+from trainworks.cli.config import resolve, with_data
 from trainworks.runs.yaml_files import load_file, write_yaml
 from trainworks.tests.conftest import Train, write_images
 
@@ -41,7 +41,7 @@ def test_numbers_stay_numbers(tmp_path: Path) -> None:
 
 def test_what_the_data_tells_is_no_reference() -> None:
     config: dict[str, Any] = {"data": {"init_args": {}}, "model": "${data.init_args.class_names}"}
-    assert state(config, {"class_names": ["${x}", "1e3"]})["model"] == ["${x}", "1e3"]
+    assert with_data(config, {"class_names": ["${x}", "1e3"]})["model"] == ["${x}", "1e3"]
 
 
 class Net(nn.Module):
