@@ -156,8 +156,8 @@ def test_a_pattern_is_checked_and_nothing_is_added_later() -> None:
     [
         ("torch.optim.Muon", (), "Muon only supports 2D .* give it those of kind matrix"),
         ("torch.optim.SparseAdam", (), "SparseAdam trains only embeddings with sparse: true"),
-        ("torch.optim.LBFGS", (), "got line_search_fn None and lr 1; write line_search_fn: strong_wolfe, or an lr"),
-        ("torch.optim.LBFGS", ("--model.optimizer.line_search_fn", "weak"), "got weak and 1"),
+        ("torch.optim.LBFGS", (), "got line_search_fn None and lr 1.0; write line_search_fn: strong_wolfe"),
+        ("torch.optim.LBFGS", ("--model.optimizer.line_search_fn", "weak"), "got line_search_fn weak and lr 1.0"),
         ("torch.optim.LBFGS", ("--model.optimizer.lr", "0.1", "--model.layer_decay", "0.5"), "model.layer_decay at 1"),
         ("torch.optim.LBFGS", ("--model.optimizer.lr", "0.1", "--trainer.accumulate_grad_batches", "2"), "to 1"),
         ("trainworks.optim.OptimizerByName", (), r"model.init_args.optimizer: [\w.]+\.OptimizerByName needs parts"),
