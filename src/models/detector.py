@@ -41,6 +41,10 @@ class DetectorModule(BaseModule):
         """Return the detections of each image."""
         return self.net(list(inputs))
 
+    def predict_step(self, batch: Any, batch_idx: int) -> Any:
+        """Return what is found in each image; a batch begins with a list of images, or is the images alone."""
+        return super().predict_step(batch if isinstance(batch[-1], list) else (batch,), batch_idx)
+
     def results(self, predictions: Detections, class_names: list[str] | None) -> list[BoxResult]:
         """Return what is found in each image with a score of at least 0.5."""
         names, results = class_names or [], []

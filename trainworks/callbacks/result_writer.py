@@ -41,9 +41,9 @@ class ResultWriter(BasePredictionWriter):
         self._tables: dict[str, ResultTable] = {}  # by the name of the set
 
     def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:
-        """Tell the module what the classes of the data are called."""
+        """Tell a module of this library what the classes of the data are called; another may keep its own names."""
         super().setup(trainer, pl_module, stage)
-        if names := getattr(trainer.datamodule, "class_names", None):
+        if isinstance(pl_module, BaseModule) and (names := getattr(trainer.datamodule, "class_names", None)):
             pl_module.class_names = list(names)
 
     def open_table(self, trainer: Trainer, name: str, resume: tuple[str, int, int] | None = None) -> int:
@@ -76,7 +76,7 @@ class ResultWriter(BasePredictionWriter):
         samples = getattr(data, "splits", {}).get(getattr(data, "predicted", "test"))
         targets = batch[1] if isinstance(batch, tuple | list) and len(batch) == 2 else None
         indices = [int(index) for index in batch_indices or ()]
-        self._append(trainer, pl_module, "predict", results_of(prediction), targets, samples, indices, inputs_of(batch))
+        self._append(trainer, "predict", results_of(prediction), targets, samples, indices, inputs_of(batch))
 
     def on_test_batch_end(
         self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
@@ -91,11 +91,11 @@ class ResultWriter(BasePredictionWriter):
         splits = getattr(trainer.datamodule, "splits", {}) if isinstance(sampler, ShardSampler) else {}
         try:
             results = pl_module.results(outputs["predictions"], pl_module.class_names)
-            self._append(trainer, pl_module, name, results, outputs.get("targets"), splits.get(name))
+            self._append(trainer, name, results, outputs.get("targets"), splits.get(name))
         except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
             self._leave_out(trainer, name, f"{type(error).__name__}: {error}")  # it is not worth a training
 
-    def on_predict_epoch_end(self, trainer: Trainer, pl_module: Any) -> None:
+    def on_predict_epoch_end(self, trainer: Any, pl_module: Any) -> None:
         """Join the rows of all processes."""
         tables, self._tables = self._tables, {}
         for name, table in tables.items():
@@ -105,7 +105,7 @@ class ResultWriter(BasePredictionWriter):
                 continue
             columns = table.join() if complete else []
             if "boxes" in columns and name == "predict":
-                table.write_coco(getattr(pl_module, "class_names", None) or [])
+                table.write_coco(getattr(trainer.datamodule, "class_names", None) or [])
             table.remove_parts()
             if columns and name == "predict":
                 print(f"predictions: {table.path}")
@@ -120,7 +120,6 @@ class ResultWriter(BasePredictionWriter):
     def _append(
         self,
         trainer: Any,
-        module: Any,
         name: str,
         results: list[Any],
         targets: Any,
@@ -136,7 +135,7 @@ class ResultWriter(BasePredictionWriter):
             self._leave_out(trainer, name, "several processes share a loader that does not say which samples are whose")
         if not table.complete:
             return
-        errors, class_names = getattr(data, "errors", None), getattr(module, "class_names", None)
+        errors, class_names = getattr(data, "errors", None), getattr(data, "class_names", None)
         found = iter(enumerate(zip(results, _listed(targets, len(results)), strict=False)))
         rows: dict[int, dict[str, Any]] = {}
         for index, error in zip_longest(indices or table.next_indices(len(results)), errors or ()):

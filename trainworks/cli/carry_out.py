@@ -12,11 +12,11 @@ from trainworks.runtime.garbage import without_collection
 from trainworks.runtime.signals import Stopped, interrupts_leave
 
 
-def carry_out(line: CommandLine, start: float, callbacks: Sequence[dict[str, Any]] = ()) -> int:
-    """Do what a command line asks for, and say what is wrong with it in one message.
+def carry_out(words: list[str], start: float, callbacks: Sequence[dict[str, Any]] = ()) -> int:
+    """Do what the words after train.py ask for, and say what is wrong with them in one message.
 
     Args:
-        line: What was typed, or would be.
+        words: What was typed, or would be.
         start: When the command began, in seconds since 1970.
         callbacks: Class paths and arguments of callbacks that a training gets beside those of the configuration.
 
@@ -25,7 +25,7 @@ def carry_out(line: CommandLine, start: float, callbacks: Sequence[dict[str, Any
     """
     with without_collection():
         try:
-            return _carry_out(line, start, callbacks)
+            return _carry_out(CommandLine.parse(words), start, callbacks)
         except UsageError as error:
             print(f"error: {error}", file=sys.stderr)
             return 2
@@ -57,8 +57,8 @@ def _carry_out(line: CommandLine, start: float, callbacks: Sequence[dict[str, An
     with interrupts_leave():  # where a class is swapped, it may be imported
         request = Request.build(line)
     request.callbacks = callbacks
-    if request.nothing_left:
-        print(f"{request.run.directory} is finished; nothing is left to do" if request.run else "")
+    if (run := request.finished_run) is not None:
+        print(f"{run.directory} is finished; nothing is left to do")
         return 0
     if command.needs == "configuration" and not line.print_config:
         return int(command.run(request))

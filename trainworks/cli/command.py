@@ -42,6 +42,12 @@ class Option:
             raise UsageError(f"--{self.name} must be {' or '.join(self.choices)}, got {text}")
 
 
+CHECKPOINT_OPTIONS = (  # of each command that runs a checkpoint
+    Option("run_name", "name of the run whose best checkpoint is taken; the newest run by default"),
+    Option("ckpt_path", "the checkpoint", "FILE"),
+)
+
+
 @dataclass(frozen=True)
 class Command:
     """One command of `python train.py`, stated by the file of its name in commands/ as `COMMAND`.

@@ -7,15 +7,8 @@ from trainworks.cli.command import Command, commands_with, find_command
 from trainworks.errors import UsageError, did_you_mean
 from trainworks.root import example_command
 
-TOP_LEVEL = (
-    "experiment",
-    "seed_everything",
-    "tf32",
-    "trainer",
-    "callbacks",
-    "model",
-    "data",
-)  # keys of a configuration
+# keys of a configuration
+TOP_LEVEL = ("experiment", "seed_everything", "tf32", "trainer", "callbacks", "model", "data")
 
 
 @dataclass

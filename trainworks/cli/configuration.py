@@ -66,13 +66,11 @@ class Configuration:
     def __init__(self, config: Config, line: CommandLine) -> None:
         self.parser = configuration_parser()
         self.parsed = parse_config(self.parser, config)
-        self.parsed.pop("config", None)  # the parser's own
         self._check_ranges(line)
         check_start_method((config.get("trainer") or {}).get("strategy"))
         dumped = self.parser.dump(self.parsed, skip_none=False)
-        self.content: Config = yaml.safe_load(
-            dumped.replace(UNWRITTEN, "")
-        )  # it precedes a text that could be a function
+        # UNWRITTEN precedes a text that could be a function
+        self.content: Config = yaml.safe_load(dumped.replace(UNWRITTEN, ""))
         self.text = write_yaml(self.content)
         data = dict(self.content.get("data") or {})
         data["init_args"] = {k: v for k, v in (data.get("init_args") or {}).items() if k not in LOADING}

@@ -3,12 +3,9 @@
 import atexit
 import json
 import os
-import sys
 import time
 
 from trainworks.cli.carry_out import carry_out
-from trainworks.cli.command_line import CommandLine
-from trainworks.errors import UsageError
 from trainworks.runs.run import TRIAL_VARIABLE
 from trainworks.runtime.cores import shorten_waiting
 from trainworks.runtime.signals import leave
@@ -30,9 +27,4 @@ def main(words: list[str]) -> int:
     start = time.time()
     shorten_waiting()
     os.environ.setdefault("MPLBACKEND", "agg")  # figures are drawn for files, not for a window
-    try:
-        line = CommandLine.parse(words)
-    except UsageError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return carry_out(line, start, json.loads(os.environ.get(TRIAL_VARIABLE, "[]")))
+    return carry_out(words, start, json.loads(os.environ.get(TRIAL_VARIABLE, "[]")))

@@ -50,11 +50,11 @@ class Request:
         return request
 
     @property
-    def nothing_left(self) -> bool:
-        """Whether the run to continue is finished, and no longer training is asked for."""
+    def finished_run(self) -> Run | None:
+        """The run to continue, if it is finished and no longer training is asked for."""
         if self.run is None or not self.line.trains or not self.run.is_finished:
-            return False
-        return not asks_for_more(load_file(str(self.run.directory / "config.yaml")), self.config)
+            return None
+        return None if asks_for_more(load_file(str(self.run.directory / "config.yaml")), self.config) else self.run
 
     def _begin(self, files: Files) -> None:
         """Set the configuration of a new run, or of the one that `--resume auto` finds."""

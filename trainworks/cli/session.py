@@ -42,8 +42,8 @@ def run_session(request: Request, start: float) -> int:
         UsageError: If the configuration is wrong; no run directory is left then.
     """
     with settled_process(), STOP.installed(), captured() as tees, contextlib.ExitStack() as stack:
-        config, datamodule = fill_in(request.config)
-        configuration = Configuration(config, request.line)
+        request.config, datamodule = fill_in(request.config)
+        configuration = Configuration(request.config, request.line)
         if request.line.print_config:
             print(configuration.text, end="")
             return 0

@@ -74,6 +74,11 @@ class ArrayBatchSampler(BatchSampler):
     start = 0
     num_batches: int | None = None
 
+    def continue_at(self, epoch: int, num_batches: int) -> None:
+        """Let the next iteration be that of an epoch after so many of its batches."""
+        self.start = num_batches
+        self.sampler.set_epoch(epoch)  # type: ignore[union-attr]
+
     def __iter__(self) -> Iterator[np.ndarray]:  # type: ignore[override]
         sampler, first, self.start = self.sampler, self.start * self.batch_size, 0
         keys = sampler.keys() if isinstance(sampler, ShardSampler) else np.fromiter(sampler, dtype=np.int64)

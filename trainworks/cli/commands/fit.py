@@ -6,7 +6,7 @@ from trainworks.cli.command import Command, Option
 
 def fit(session: Any) -> None:
     """Train, from the start or on, and keep what was logged in `session.metrics` and `session.results`."""
-    from trainworks.runs.continuing.trainer import continue_training
+    from trainworks.runs.continuing.state import continue_training
     from trainworks.runtime.logged_metrics import logged_since
 
     trainer, start = session.trainer, session.start

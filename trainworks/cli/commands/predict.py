@@ -1,6 +1,6 @@
 from typing import Any
 
-from trainworks.cli.command import BOOLEAN, Command, Option
+from trainworks.cli.command import BOOLEAN, CHECKPOINT_OPTIONS, Command, Option
 
 
 def predict(session: Any) -> None:
@@ -16,8 +16,7 @@ COMMAND = Command(
     needs="trainer",
     directory="evaluated",
     options=(
-        Option("run_name", "name of the run whose best checkpoint is taken; the newest run by default"),
-        Option("ckpt_path", "the checkpoint", "FILE"),
+        *CHECKPOINT_OPTIONS,
         Option("input", "a folder, a file, a list in a .txt or .csv file, a table, or - for standard input", "X"),
         Option(
             "output",

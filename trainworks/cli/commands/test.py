@@ -1,6 +1,6 @@
 from typing import Any
 
-from trainworks.cli.command import Command, Option
+from trainworks.cli.command import CHECKPOINT_OPTIONS, Command
 
 
 def test(session: Any) -> None:
@@ -15,8 +15,5 @@ COMMAND = Command(
     "Run a checkpoint over the test samples.",
     needs="trainer",
     directory="evaluated",
-    options=(
-        Option("run_name", "name of the run whose best checkpoint is taken; the newest run by default"),
-        Option("ckpt_path", "the checkpoint", "FILE"),
-    ),
+    options=CHECKPOINT_OPTIONS,
 )

@@ -1,6 +1,6 @@
 from typing import Any
 
-from trainworks.cli.command import BOOLEAN, Command, Option
+from trainworks.cli.command import BOOLEAN, CHECKPOINT_OPTIONS, Command, Option
 
 
 def validate(session: Any) -> None:
@@ -18,8 +18,7 @@ COMMAND = Command(
     needs="trainer",
     directory="evaluated",
     options=(
-        Option("run_name", "name of the run whose best checkpoint is taken; the newest run by default"),
-        Option("ckpt_path", "the checkpoint", "FILE"),
+        *CHECKPOINT_OPTIONS,
         Option("calibrate", "whether to fit a temperature and keep it in the checkpoint", choices=BOOLEAN),
     ),
 )

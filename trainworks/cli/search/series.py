@@ -61,7 +61,7 @@ def train_once(
             if quiet:
                 stack.enter_context(contextlib.redirect_stdout(io.StringIO()))
                 stack.enter_context(contextlib.redirect_stderr(errors))
-            return carry_out(CommandLine.parse(words), time.time(), callbacks), errors.getvalue()
+            return carry_out(words, time.time(), callbacks), errors.getvalue()
     finally:
         _free_memory()
 

@@ -10,6 +10,8 @@ import torch
 import torch.distributed as dist
 from lightning.pytorch import Trainer
 
+from trainworks.runs.continuing.checkpoint import Start
+
 KEY = "exact"  # of what is added to a checkpoint
 COUNTERS = ("ready", "started", "processed", "completed")  # of Lightning's progress
 
@@ -47,6 +49,19 @@ def complete_progress(loops: dict[str, Any], point: str) -> None:
         batches["current"] |= dict.fromkeys(COUNTERS, 0)
 
 
+def continue_training(trainer: Trainer, start: Start, extends: bool) -> None:
+    """Set a trainer up before it continues: what was done is not done again.
+
+    Args:
+        trainer: The trainer.
+        start: Where it continues.
+        extends: Whether it shall train for longer than the run began to.
+    """
+    if start.path is not None:
+        trainer.num_sanity_val_steps = 0
+    trainer.should_stop = start.finished and not extends  # only the test was missing
+
+
 def restore(trainer: Trainer, state: dict[str, Any]) -> None:
     """Put generators, metrics, loaders and loops where the training stood that saved this state."""
     module: Any = trainer.lightning_module
@@ -64,9 +79,8 @@ def restore(trainer: Trainer, state: dict[str, Any]) -> None:
     done = loop.batch_progress.current.ready
     for loader in fit_loop._combined_loader.flattened:
         batches: Any = getattr(loader, "batch_sampler", None)
-        if hasattr(batches, "start"):  # one of this library
-            batches.start = done
-            batches.sampler.set_epoch(trainer.current_epoch)
+        if hasattr(batches, "continue_at"):
+            batches.continue_at(trainer.current_epoch, done)
             iter(fit_loop._data_fetcher)  # its workers may have begun already, from the start of the epoch
         elif done and trainer.is_global_zero:
             print("this data can only be read from its start: the result will not be bit by bit the same")
