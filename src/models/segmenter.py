@@ -67,5 +67,5 @@ class SegmenterModule(BaseModule):
         for logits in predictions:
             probabilities, classes = logits.float().softmax(dim=0).max(dim=0)
             names = class_names or [str(k) for k in range(len(logits))]
-            results.append(MaskResult(classes.to(torch.uint8).cpu(), float(probabilities.mean()), names))
+            results.append(MaskResult(classes.to(torch.uint8).cpu(), probabilities.mean().item(), names))
         return results

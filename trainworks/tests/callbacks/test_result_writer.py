@@ -13,9 +13,9 @@ from torch import Tensor
 
 from trainworks.callbacks.helpers.result_table import ResultTable
 from trainworks.models import load_model
+from trainworks.tests import strangers
 from trainworks.tests.conftest import CONFIGS, DIGITS, QUICK, Train, all_but, write_images
 from trainworks.tests.examples.classifier import ClassifierModule
-from trainworks.tests.strangers import OwnData, Tested
 
 SCENES = ("--data.num_train", "8", "--data.num_val", "4", "--data.num_test", "10")
 CASES = {
@@ -117,7 +117,7 @@ def test_a_language_model_goes_on_with_texts_and_has_no_table_of_a_test(train: T
     assert [row["text"] for row in rows_of("out.csv")] == [result.text for result in found]
 
 
-class Foreign(Tested):
+class Foreign(strangers.Tested):
     """A module of another make, which returns columns."""
 
     def predict_step(self, batch: Any, batch_idx: int) -> Any:
@@ -215,7 +215,7 @@ def test_two_processes_write_one_table_in_order(train: Train, train_process: Tra
     assert not list(tmp_path.glob("logs/digits/a/*.part*"))
 
 
-class OwnLoaders(OwnData):
+class OwnLoaders(strangers.OwnData):
     """Loaders of another make, with a test."""
 
     def test_dataloader(self) -> Any:
