@@ -74,7 +74,6 @@ def test_it_names_what_holds_the_training_back(train: Train, tmp_path: Path, mon
     result = train("--config", DIGITS, "--config", "transform.yaml", *TEN[:-1], "b", *quiet)
     assert re.search(r"\d\d% of the step went into batch transforms", result.out), result.out + result.err
     net = ("--model.net", "trainworks.tests.callbacks.test_monitoring.SlowNet")
-    monkeypatch.setattr("torch.cpu._is_avx2_supported", lambda: True)
     large = "trainworks.callbacks.speed_monitor.LARGE_STEP"
     bf16 = ": trainer.precision bf16-mixed made such steps"
     plain = ("--trainer.precision", "32-true")
@@ -85,7 +84,8 @@ def test_it_names_what_holds_the_training_back(train: Train, tmp_path: Path, mon
         (False, 1.0, "\n", plain),
         (True, 1.0, "\n", typed),
     ):
-        monkeypatch.setattr("torch.cpu._is_avx512_bf16_supported", lambda able=able: able)
+        found = {"avx2": True, "avx512_bf16": able}
+        monkeypatch.setattr("torch.cpu.get_capabilities", lambda found=found: found)
         monkeypatch.setattr(large, least)
         name = f"{able}-{least}-{precision[1]}"
         result = train("--config", DIGITS, *TEN[:-1], name, *quiet, *net, *precision, "--trainer.accelerator", "cpu")

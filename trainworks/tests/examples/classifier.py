@@ -27,7 +27,8 @@ class ClassifierModule(BaseModule):
         return self.loss(logits, targets), logits / self.temperature, classes
 
     def forward(self, inputs: Tensor) -> Tensor:
-        return self.net(inputs) / self.temperature
+        outputs = self.net(inputs)  # of a detector or a segmenter no tensor
+        return outputs if self.temperature == 1 else outputs / self.temperature
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.temperature = 1.0 if self.is_training_run else checkpoint.get("temperature", 1.0)
