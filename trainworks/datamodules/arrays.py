@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from trainworks.datamodules.base import BaseDataModule
-from trainworks.datamodules.datasets.array import ArrayDataset
+from trainworks.datamodules.datasets.array_dataset import ArrayDataset
 from trainworks.datamodules.datasets.tables import read_csv, to_numbers
 from trainworks.errors import UsageError, did_you_mean, no_such_file
 

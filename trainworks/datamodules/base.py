@@ -9,10 +9,11 @@ from lightning.pytorch.strategies import ModelParallelStrategy
 from torch import nn
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
+from trainworks.datamodules.annotations import class_names_of, classes_of
 from trainworks.datamodules.inputs import InputReader
 from trainworks.datamodules.randomness import KeyedDataset, batch_number, seed_batch
 from trainworks.datamodules.samplers import ArrayBatchSampler, ShardSampler
-from trainworks.datamodules.splits import check_splits, classes_of, describe, divide, names_of
+from trainworks.datamodules.splits import check_splits, describe, divide
 from trainworks.datamodules.transforms.apply import apply_transforms
 from trainworks.datamodules.transforms.collate import collate
 from trainworks.errors import UsageError
@@ -106,7 +107,7 @@ class BaseDataModule(InputReader, LightningDataModule):
         targets = classes_of(train)
         if targets is None or not len(targets):
             return {}
-        names = self.class_names or names_of(train)
+        names = self.class_names or class_names_of(train)
         counts = np.bincount(targets, minlength=len(names or ()))
         weights = len(targets) / (np.maximum(counts, 1) * len(counts))
         found = {"num_classes": len(counts), "class_weights": [round(float(weight), 6) for weight in weights]}
@@ -118,7 +119,7 @@ class BaseDataModule(InputReader, LightningDataModule):
             return
         self.splits = self.divide(self.serve(self.load_splits()))
         if "train" in self.splits:
-            self.class_names = self.class_names or names_of(self.splits["train"])
+            self.class_names = self.class_names or class_names_of(self.splits["train"])
         check_splits(self.splits, self.num_classes, 1 if self.trainer is None else self.trainer.world_size)
 
     def setup(self, stage: str) -> None:
@@ -222,7 +223,7 @@ class BaseDataModule(InputReader, LightningDataModule):
         if not isinstance(dataset, IterableDataset):
             weights = None
             if shuffle and self.sampling != "shuffle":
-                from trainworks.datamodules.sampling import sampling_weights
+                from trainworks.datamodules.sample_weights import sampling_weights
 
                 weights = sampling_weights(dataset, self.sampling)
             sampler = ShardSampler(len(dataset), rank, world_size, shuffle, self._seed, weights)  # type: ignore
@@ -230,7 +231,7 @@ class BaseDataModule(InputReader, LightningDataModule):
             # Lightning rebuilds the loader of predict around `sampler`
             predicting = trainer is not None and trainer.predicting
             if not shuffle and isinstance(getattr(trainer, "strategy", None), ModelParallelStrategy):
-                from trainworks.datamodules.sampling import batches_for_all
+                from trainworks.datamodules.sample_weights import batches_for_all
 
                 batches.num_batches = batches_for_all(len(dataset), world_size, share, not predicting)  # type: ignore
             options = options | {"sampler": sampler} if predicting else {"batch_sampler": batches}

@@ -7,17 +7,17 @@ from typing import Any
 import numpy as np
 from torch.utils.data import Dataset
 
-from trainworks.datamodules.datasets.array import ArrayDataset
+from trainworks.datamodules.annotations import class_names_of, classes_of
+from trainworks.datamodules.datasets.array_dataset import ArrayDataset
 from trainworks.datamodules.datasets.file_index import (
     EXTENSIONS,
     class_folders,
     find_images,
     index_folders,
-    pack_names,
     read_table,
 )
-from trainworks.datamodules.datasets.images import ImageFiles
-from trainworks.datamodules.splits import classes_of, names_of
+from trainworks.datamodules.datasets.image_dataset import ImageFiles
+from trainworks.datamodules.datasets.packed_names import pack_names
 from trainworks.datamodules.vision import ImageDataModule
 from trainworks.errors import UsageError, did_you_mean
 
@@ -75,7 +75,7 @@ class ImageFolderDataModule(ImageDataModule):
     def serve(self, datasets: dict[str, Dataset[Any]]) -> dict[str, Dataset[Any]]:
         """Decode images beforehand where that is wanted; an empty class cannot be learned."""
         for name in datasets.keys() & {"train", "all"}:
-            targets, names = classes_of(datasets[name]), names_of(datasets[name])
+            targets, names = classes_of(datasets[name]), class_names_of(datasets[name])
             if targets is not None and names and len(empty := np.setdiff1d(np.arange(len(names)), targets)):
                 listed = ", ".join(names[k] for k in empty[:10])
                 raise UsageError(f"{self.csv_file or self.root}: no images ({', '.join(EXTENSIONS)}) of class {listed}")

@@ -43,7 +43,7 @@ class ShardSampler(Sampler[int]):
         random = np.random.default_rng((self.seed, self.epoch))
         order = random.permutation(self.length)
         if self.weights is not None:
-            from trainworks.datamodules.sampling import draw
+            from trainworks.datamodules.sample_weights import draw
 
             order = draw(self.weights, order, random)
         equal = self.length // self.num_replicas * self.num_replicas  # every rank takes the same number of steps

@@ -12,9 +12,9 @@ from torch.utils.data import Dataset, IterableDataset
 from torchvision.datasets import wrap_dataset_for_transforms_v2
 
 from trainworks.datamodules.base import BaseDataModule
-from trainworks.datamodules.datasets.array import ArrayDataset
-from trainworks.datamodules.datasets.images import ImageDataset, ImageFormat, PairedImages, PillowImages
-from trainworks.datamodules.datasets.store import Bad, Store, decode_all, listing, shape_of
+from trainworks.datamodules.datasets.array_dataset import ArrayDataset
+from trainworks.datamodules.datasets.image_cache import Bad, ImageCache, decode_all, listing, shape_of
+from trainworks.datamodules.datasets.image_dataset import ImageDataset, ImageFormat, PairedImages, PillowImages
 from trainworks.errors import UsageError
 
 DatasetFactory = Callable[[str], Dataset[Any]]
@@ -82,11 +82,11 @@ class ImageDataModule(BaseDataModule):
         if not images:
             return datasets
         size = sum(int(np.prod(shape_of(item))) for item in images.values())
-        store = Store(Path(self.cache_dir), int(self.cache_limit_gb * 1e9), self.num_cores)
-        storage = self._choose(size, store, list(images.values()))
+        cache = ImageCache(Path(self.cache_dir), int(self.cache_limit_gb * 1e9), self.num_cores)
+        storage = self._choose(size, cache, list(images.values()))
         served = dict(datasets)
         for name, item in images.items():
-            served[name], bad = self._decode(item, storage, store)
+            served[name], bad = self._decode(item, storage, cache)
             self.skipped += bad.values()
             if bad and not self.skip_unreadable:
                 advice = "mend or remove them, or write data.skip_unreadable true"
@@ -101,24 +101,24 @@ class ImageDataModule(BaseDataModule):
         skipped = f"skipped {listing(self.skipped)}" if self.skipped else ""
         return "\n".join(line for line in (super().describe(), self._stored, skipped) if line)
 
-    def _choose(self, size: int, store: Store, images: list[ImageDataset]) -> str:
+    def _choose(self, size: int, cache: ImageCache, images: list[ImageDataset]) -> str:
         if self.storage != "auto":
             return self.storage
         if self.sample_transform:
             return "files"
         if size <= MEMORY_LIMIT:
             return "memory"
-        if size > store.limit:
+        if size > cache.limit:
             return "files"
-        prepared = all(store.path(item).exists() for item in images)
-        return "cache" if prepared or store.has_room(size) else "files"
+        prepared = all(cache.path(item).exists() for item in images)
+        return "cache" if prepared or cache.has_room(size) else "files"
 
-    def _decode(self, images: ImageDataset, storage: str, store: Store) -> tuple[Dataset[Any], Bad]:
+    def _decode(self, images: ImageDataset, storage: str, cache: ImageCache) -> tuple[Dataset[Any], Bad]:
         """Return the images in the form chosen, without the unreadable ones, and which these are."""
         if storage == "files":
-            pixels, bad = None, store.unreadable(images) if self.skip_unreadable else {}
+            pixels, bad = None, cache.unreadable(images) if self.skip_unreadable else {}
         elif storage == "cache":
-            pixels, bad = store.open(images, store.path(images))
+            pixels, bad = cache.open(images, cache.path(images))
         else:
             pixels = np.empty(shape_of(images), dtype=np.uint8)
             bad = decode_all(images, pixels, self.num_cores)

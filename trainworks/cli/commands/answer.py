@@ -10,8 +10,9 @@ from torch import Tensor, nn
 from trainworks.callbacks.prediction_writer import PredictionWriter
 from trainworks.callbacks.result_writer import ResultWriter
 from trainworks.cli.builder import CLI
-from trainworks.datamodules.datasets.file_index import find_images, pack_names, unpack_name
+from trainworks.datamodules.datasets.file_index import find_images
 from trainworks.datamodules.datasets.outside import serve_outside
+from trainworks.datamodules.datasets.packed_names import pack_names, unpack_name
 from trainworks.errors import UsageError, no_such_file
 from trainworks.models.predict import answers_of, know_inputs
 from trainworks.runs.sharded import read_plain

@@ -5,21 +5,19 @@ An index is an ArrayDataset whose inputs are packed names.
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from itertools import islice
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
 
-from trainworks.datamodules.datasets.array import ArrayDataset
+from trainworks.datamodules.datasets.array_dataset import ArrayDataset
+from trainworks.datamodules.datasets.packed_names import join_names, pack_names
 from trainworks.datamodules.datasets.tables import read_csv, to_numbers
 from trainworks.errors import UsageError, did_you_mean
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".pgm")
 OF_SYSTEMS = ("Thumbs.db", "desktop.ini")  # what Windows puts into folders
-CHUNK = 100_000  # names that are Python objects at one time
 COLUMNS = ("path", "label", "split", "group", "weight")
 
 
@@ -102,22 +100,3 @@ def read_table(path: str, classes: list[str] | None) -> dict[str, ArrayDataset]:
     if wrong := codes["split"].keys() - {"train", "val", "test"}:
         raise UsageError(f"{path}: split '{min(wrong)}' is none of train, val and test")
     return {name: whole.subset(np.flatnonzero(columns["split"] == code)) for name, code in codes["split"].items()}
-
-
-def pack_names(names: Iterable[str]) -> Tensor:
-    """Return one name a row, in the file system's encoding, padded with zeros: uint8 of shape (N, longest)."""
-    names, parts = iter(names), [np.empty(0, "S1")]
-    while chunk := [os.fsencode(name) for name in islice(names, CHUNK)]:
-        parts.append(np.array(chunk))
-    return join_names(parts)
-
-
-def join_names(parts: list[np.ndarray]) -> Tensor:
-    """Return arrays of byte strings as one array, as `pack_names` does."""
-    table = np.concatenate(parts)
-    return torch.from_numpy(table.view(np.uint8).reshape(len(table), table.itemsize))
-
-
-def unpack_name(row: Tensor) -> str:
-    """Return one name from its row."""
-    return os.fsdecode(row.numpy().tobytes().rstrip(b"\0"))

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from torch.utils.data import BatchSampler, SequentialSampler
 
+from trainworks.datamodules.sample_weights import balanced_weights, batches_for_all
 from trainworks.datamodules.samplers import ArrayBatchSampler, ShardSampler
-from trainworks.datamodules.sampling import balanced_weights, batches_for_all
 from trainworks.errors import UsageError
 
 

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from trainworks.datamodules.base import BaseDataModule
-from trainworks.datamodules.datasets.array import ArrayDataset
+from trainworks.datamodules.datasets.array_dataset import ArrayDataset
 from trainworks.errors import UsageError
 from trainworks.models.base import BaseModule
 from trainworks.models.results import TextResult

@@ -15,7 +15,7 @@ from filelock import FileLock
 from tqdm import tqdm
 
 from trainworks.datamodules.datasets.decode import UnreadableImage
-from trainworks.datamodules.datasets.images import ImageDataset
+from trainworks.datamodules.datasets.image_dataset import ImageDataset
 from trainworks.errors import UsageError
 
 VERSION = 1  # raise it when the same images and settings give other pixels
@@ -28,7 +28,7 @@ Bad = dict[int, str]  # index and reason of every unreadable image
 
 
 @dataclass(frozen=True)
-class Store:
+class ImageCache:
     """A folder of prepared files, each with the decoded images of one dataset."""
 
     folder: Path

@@ -12,7 +12,7 @@ from torch.utils.data import Dataset, Subset
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
-from trainworks.datamodules.datasets.array import ArrayDataset
+from trainworks.datamodules.datasets.array_dataset import ArrayDataset
 from trainworks.datamodules.datasets.decode import ImageInfo, decode_image, fit_image, from_pillow, read_image, readable
 
 
@@ -32,7 +32,7 @@ class ImageFormat:
 
 
 class ImageDataset(ArrayDataset):
-    """Images of any size, decoded one by one and made to fit; `Store` decodes them all beforehand.
+    """Images of any size, decoded one by one and made to fit; `ImageCache` decodes them all beforehand.
 
     A subclass tells how one is decoded. A sample is (image, class), or the image alone where there are no targets.
 

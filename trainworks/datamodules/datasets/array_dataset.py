@@ -55,7 +55,7 @@ class ArrayDataset(Dataset[Any]):
         names = self._columns["names"]
         if names is None:
             return None
-        from trainworks.datamodules.datasets.file_index import unpack_name  # arrays have none
+        from trainworks.datamodules.datasets.packed_names import unpack_name  # arrays have none
 
         return unpack_name(names[self._place(index)])
 

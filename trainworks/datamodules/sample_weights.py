@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from torch.utils.data import Dataset
 
-from trainworks.datamodules.splits import classes_of, column
+from trainworks.datamodules.annotations import classes_of, column
 from trainworks.errors import UsageError
 
 
