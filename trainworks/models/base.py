@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 import torch
 from jsonargparse.typing import register_type
-from lightning.pytorch import LightningModule
+from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from lightning.pytorch.core.mixins.hparams_mixin import _given_hyperparameters
 from lightning.pytorch.strategies import ParallelStrategy
@@ -16,7 +16,7 @@ from torch.optim import LBFGS
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 from torchmetrics import Metric, MetricCollection
 
-from trainworks.models.checks import check_names, check_parts, set_names
+from trainworks.models.checks import MissingPart, check_names, set_names
 from trainworks.models.late_updates import LateUpdates
 from trainworks.models.metrics import RunningMean
 from trainworks.optim.parameters import Factories, build_optimizer
@@ -73,8 +73,7 @@ class BaseModule(LightningModule):
         check_names(metrics or {})
         if _given_hyperparameters.get() is not None:  # by the command line: plain data, unlike a network made in Python
             self.save_hyperparameters()
-        check_parts(type(self), BaseModule, {"net": net, "loss": loss, "optimizer": optimizer})
-        if net is not None:  # else there is no such attribute
+        if net is not None:  # else there is no such attribute, see `__getattr__`
             self.net = net
         if loss is not None:
             self.loss = loss
@@ -90,6 +89,15 @@ class BaseModule(LightningModule):
         self._grouping = decay_norm_and_bias, layer_decay
         self._means: defaultdict[str, RunningMean] = defaultdict(RunningMean)  # of the loss, by set
 
+    def __getattr__(self, name: str) -> Any:
+        """Return a submodule, parameter or buffer; a net or loss that was left out is a MissingPart."""
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            if name in ("net", "loss"):
+                raise MissingPart(self, name) from None
+            raise
+
     def step(self, batch: Any) -> tuple[Tensor, Any, Any]:
         """Return loss (a scalar), predictions and targets (as the metrics take them) of one batch."""
         raise NotImplementedError(f"{type(self).__name__} must define step(batch)")
@@ -100,7 +108,7 @@ class BaseModule(LightningModule):
 
     def metric_names(self, stage: Stage) -> list[str]:
         """Return the full names of all that is logged at the end of an epoch of `stage`."""
-        sets = [stage] if stage == "train" else set_names(self._trainer, stage)
+        sets = [stage] if stage == "train" else set_names(self.trainer_or_none, stage)
         return [metric for name in sets for metric in self.logged_names(name)]
 
     def logged_names(self, name: str) -> list[str]:
@@ -116,9 +124,18 @@ class BaseModule(LightningModule):
         return self._updates(name).metrics
 
     @property
+    def trainer_or_none(self) -> Trainer | None:
+        """The trainer, or None where the module is attached to none; `trainer` then raises a RuntimeError."""
+        try:
+            return self.trainer
+        except RuntimeError:
+            return None
+
+    @property
     def is_training_run(self) -> bool:
         """Whether the module belongs to a trainer that trains; False for one that evaluates, or for none."""
-        return self._trainer is not None and self._trainer.training
+        trainer = self.trainer_or_none
+        return trainer is not None and trainer.training
 
     def figure_metrics(self, num_classes: int | None) -> dict[str, Metric]:
         """Return metrics that are worth a figure at the end, by name; `num_classes` is None where there are none."""
@@ -130,11 +147,11 @@ class BaseModule(LightningModule):
 
     def validation_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> dict[str, Any]:
         """Validate on one batch; callbacks get loss, predictions and targets."""
-        return self._shared_step(batch, set_names(self._trainer, "val")[dataloader_idx])
+        return self._shared_step(batch, set_names(self.trainer_or_none, "val")[dataloader_idx])
 
     def test_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> dict[str, Any]:
         """Test on one batch; callbacks get loss, predictions and targets."""
-        return self._shared_step(batch, set_names(self._trainer, "test")[dataloader_idx])
+        return self._shared_step(batch, set_names(self.trainer_or_none, "test")[dataloader_idx])
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Log this step's loss and learning rate, every so many steps."""
@@ -173,6 +190,10 @@ class BaseModule(LightningModule):
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Build optimizer and scheduler."""
         make_optimizer, make_scheduler = self._factories
+        if not hasattr(self, "net") and not list(self.parameters()):
+            raise MissingPart(self, "net")  # before the optimizer refuses to have no parameters
+        if make_optimizer is None:
+            raise MissingPart(self, "optimizer")
         optimizer = build_optimizer(make_optimizer, self, *self._grouping)
         if isinstance(optimizer, LBFGS) and self.trainer.accumulate_grad_batches > 1:
             raise ValueError("LBFGS cannot accumulate gradients; set trainer.accumulate_grad_batches to 1")

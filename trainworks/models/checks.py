@@ -6,18 +6,14 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from trainworks.errors import UsageError
 
-def check_parts(kind: type, base: type, parts: dict[str, Any]) -> None:
-    """See that no net, loss or optimizer is None which a module of this kind uses, in its `step` or as `base` does."""
-    used = {"optimizer"} if kind.configure_optimizers is base.configure_optimizers else set()  # type: ignore
-    for step in (vars(parent)["step"] for parent in kind.__mro__ if "step" in vars(parent)):
-        names = getattr(inspect.unwrap(step), "__code__", step).co_names
-        used |= {"net", "loss"} & set(names)
-        if "super" not in names:
-            break
-    if missing := [name for name in parts if name in used and parts[name] is None]:
-        names = " and ".join(f"model.{name}" for name in missing)
-        raise ValueError(f"{names} must be set, since {kind.__name__} uses it; write a class_path")
+
+class MissingPart(UsageError, AttributeError):
+    """A part of a module that was left out and is used; an AttributeError too, so that `hasattr` is False."""
+
+    def __init__(self, module: nn.Module, part: str) -> None:
+        super().__init__(f"model.{part} must be set, since {type(module).__name__} uses it; write a class_path")
 
 
 def check_names(metrics: Iterable[str]) -> None:

@@ -9,6 +9,8 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
 from trainworks.errors import UsageError
+from trainworks.models.base import BaseModule
+from trainworks.models.checks import MissingPart
 
 
 def batch_size(batch: Any) -> int:
@@ -45,6 +47,8 @@ def networks_of(callback: Callback, module: nn.Module) -> list[nn.Module]:
     """Return the networks of a module: its `net`, or else whatever in it has parameters."""
     net = getattr(module, "net", None)
     found = [net] if isinstance(net, nn.Module) else [part for part in module.children() if list(part.parameters())]
+    if not found and isinstance(module, BaseModule):
+        raise MissingPart(module, "net")
     if not found:
         raise UsageError(f"{type(callback).__name__}: {type(module).__name__} holds no network")
     return found
