@@ -24,8 +24,7 @@ class DigitPairsDataModule(DigitsDataModule):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.pairs_per_digit < 1:
-            raise ValueError(f"data.pairs_per_digit must be at least 1, got {self.pairs_per_digit}")
+        self.check_at_least(pairs_per_digit=1)
 
     def divide(self, loaded: dict[str, Any]) -> dict[str, Any]:
         """Divide the digits, then pair them within each split."""

@@ -15,9 +15,9 @@ CLASS_NAMES = ["background", *map(str, range(10))]
 class DigitScenesDataModule(BaseDataModule):
     """Colour images with several of scikit-learn's digits each, and the exact mask or box of every digit.
 
-    The scenes are composed at the start and kept in memory. Each depends only on `scene_seed`, its split and number. Test
-    scenes are made of test digits, validation scenes of validation digits (see `DigitsDataModule`), so no digit is in
-    two splits. Class 0 is background, class 1 the digit 0, class 10 the digit 9.
+    The scenes are composed at the start and kept in memory. Each depends only on `scene_seed`, its split and number.
+    Test scenes are made of test digits, validation scenes of validation digits (see `DigitsDataModule`), so no digit is
+    in two splits. Class 0 is background, class 1 the digit 0, class 10 the digit 9.
 
     Args:
         targets: "masks" for the class of every pixel, shape (H, W); "boxes" for what torchvision's detectors take, a
@@ -41,10 +41,7 @@ class DigitScenesDataModule(BaseDataModule):
     def __post_init__(self) -> None:
         super().__post_init__()
         self.any_size = self.targets == "boxes"  # boxes are in pixels of the image as it is
-        minimums = {"image_size": DIGIT_SIZES[1], "max_digits": 1, "num_train": 1, "num_val": 1, "num_test": 1}
-        for name, low in minimums.items():
-            if (value := getattr(self, name)) < low:
-                raise ValueError(f"data.{name} must be at least {low}, got {value}")
+        self.check_at_least(image_size=DIGIT_SIZES[1], max_digits=1, num_train=1, num_val=1, num_test=1)
         if self.num_classes not in (None, len(CLASS_NAMES)):
             raise ValueError(
                 f"data.num_classes must be {len(CLASS_NAMES)}, background and digits, got {self.num_classes}"

@@ -14,8 +14,8 @@ from trainworks import ArrayDataset, BaseDataModule, UsageError, no_such_file
 class TextDataModule(BaseDataModule):
     """Windows of a text as bytes; a sample is (inputs, targets) of shape (length,), the targets one byte further.
 
-    Bytes need no vocabulary and no tokenizer. A file is mapped into memory, and may be larger than that. Without a file,
-    the text is the language reference inside Python (pydoc_data.topics), about 374,000 bytes of English, each
+    Bytes need no vocabulary and no tokenizer. A file is mapped into memory, and may be larger than that. Without a
+    file, the text is the language reference inside Python (pydoc_data.topics), about 374,000 bytes of English, each
     paragraph once.
 
     Args:
@@ -38,9 +38,7 @@ class TextDataModule(BaseDataModule):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("length", "stride"):
-            if (value := getattr(self, name)) < 1:
-                raise ValueError(f"data.{name} must be at least 1, got {value}")
+        self.check_at_least(length=1, stride=1)
 
     def load_splits(self) -> dict[str, ArrayDataset]:  # type: ignore[override]
         """Cut the text into parts, in its order, and each part into windows."""

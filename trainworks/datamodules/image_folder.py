@@ -18,7 +18,7 @@ from trainworks.datamodules.datasets.file_index import (
 )
 from trainworks.datamodules.datasets.image_dataset import ImageFiles
 from trainworks.datamodules.datasets.packed_names import pack_names
-from trainworks.datamodules.vision import ImageDataModule
+from trainworks.datamodules.image_base import ImageDataModule
 from trainworks.errors import UsageError, did_you_mean
 
 FOLDERS = {"val": ("val", "valid", "validation"), "test": ("test",)}

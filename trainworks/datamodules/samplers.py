@@ -1,20 +1,23 @@
+import math
 from collections.abc import Iterator
 
 import numpy as np
 from torch.utils.data import BatchSampler, Sampler
 
+from trainworks.errors import UsageError
+
 
 class ShardSampler(Sampler[int]):
     """The samples of one rank, in an order that depends only on seed and epoch.
 
-    Every `num_replicas`-th sample of one global order goes to a rank, so together the ranks see what a single process
-    would see in the same step. A sample is named by a key, epoch * length + index, so that a dataset can draw its
-    random numbers from both without being told the epoch.
+    A rank takes every `world_size`-th sample of one global order, so together the ranks take in each step the samples
+    that a single process would take. A sample is given as a key, epoch * length + index, so that a dataset can seed its
+    random transforms from both without being told the epoch.
 
     Args:
         length: Number of samples in all.
-        rank: This process, in [0, num_replicas).
-        num_replicas: Number of processes.
+        rank: This process, in [0, world_size).
+        world_size: Number of processes.
         shuffle: Whether the order changes with the epoch; if not, each sample comes once, in the data's order.
         seed: Seed of the order.
         weights: Relative frequency of each sample when shuffled, shape (length,), at least 0; None for each once.
@@ -24,12 +27,12 @@ class ShardSampler(Sampler[int]):
         self,
         length: int,
         rank: int = 0,
-        num_replicas: int = 1,
+        world_size: int = 1,
         shuffle: bool = False,
         seed: int = 0,
         weights: np.ndarray | None = None,
     ) -> None:
-        self.length, self.rank, self.num_replicas = length, rank, num_replicas
+        self.length, self.rank, self.world_size = length, rank, world_size
         self.shuffle, self.seed, self.epoch, self.weights = shuffle, seed, 0, weights
 
     def set_epoch(self, epoch: int) -> None:
@@ -39,23 +42,23 @@ class ShardSampler(Sampler[int]):
     def keys(self) -> np.ndarray:
         """Return this rank's keys of this epoch, an array of int64."""
         if not self.shuffle:
-            return np.arange(self.rank, self.length, self.num_replicas)
+            return np.arange(self.rank, self.length, self.world_size)
         random = np.random.default_rng((self.seed, self.epoch))
         order = random.permutation(self.length)
         if self.weights is not None:
-            from trainworks.datamodules.sample_weights import draw
+            from trainworks.datamodules.sample_weights import systematic_sample
 
-            order = draw(self.weights, order, random)
-        equal = self.length // self.num_replicas * self.num_replicas  # every rank takes the same number of steps
-        return order[self.rank : equal : self.num_replicas] + self.epoch * self.length
+            order = systematic_sample(self.weights, order, random)
+        end = len(self) * self.world_size  # every rank takes the same number of steps
+        return order[self.rank : end : self.world_size] + self.epoch * self.length
 
     def __iter__(self) -> Iterator[int]:
         return iter(self.keys().tolist())
 
     def __len__(self) -> int:
         if self.shuffle:
-            return self.length // self.num_replicas
-        return len(range(self.rank, self.length, self.num_replicas))
+            return self.length // self.world_size
+        return len(range(self.rank, self.length, self.world_size))
 
 
 class ArrayBatchSampler(BatchSampler):
@@ -67,8 +70,8 @@ class ArrayBatchSampler(BatchSampler):
         drop_last: Whether a smaller last batch is left out.
 
     Attributes:
-        start: Batches that the next epoch begins after; for a training that continues within an epoch.
-        num_batches: If set, so many batches of nearly equal size; `drop_last` then does not count.
+        start: Number of batches that the next epoch skips, where a training continues in the middle of an epoch.
+        num_batches: If set, the number of batches, which are of nearly equal size; `drop_last` is then ignored.
     """
 
     start = 0
@@ -86,3 +89,21 @@ class ArrayBatchSampler(BatchSampler):
 
     def __len__(self) -> int:
         return super().__len__() if self.num_batches is None else self.num_batches
+
+
+def equal_num_batches(length: int, world_size: int, batch_size: int, divisible: bool = True) -> int | None:
+    """Return into how many batches each process divides its samples so that all have equally many and none is empty.
+
+    Each batch has at most `batch_size` of the `length` samples; only if they are `divisible` may it have fewer. None
+    means that full batches and a smaller last one are equally many on all processes already.
+    """
+    largest, smallest = math.ceil(length / world_size), length // world_size  # samples of one process
+    num_batches = math.ceil(largest / batch_size)
+    if math.ceil(smallest / batch_size) == num_batches:
+        return None
+    if smallest < num_batches or not divisible:
+        raise UsageError(
+            f"{length} samples are not equally many batches for each of {world_size} processes, which sharded weights "
+            f"need; got a data.batch_size of {batch_size * world_size}; write another, at least {2 * world_size}"
+        )
+    return num_batches

@@ -10,7 +10,7 @@ import torch
 
 from trainworks.datamodules.datasets import ArrayDataset, ImageFiles, ImageFormat
 from trainworks.datamodules.datasets.file_index import find_images
-from trainworks.datamodules.datasets.image_cache import ImageCache, decode_all, listing, shape_of
+from trainworks.datamodules.datasets.image_cache import ImageCache, decode_all, decoded_shape, describe_unreadable
 from trainworks.datamodules.datasets.packed_names import pack_names
 from trainworks.tests.conftest import ROOT, write_images
 
@@ -26,14 +26,14 @@ def make_cache(tmp_path: Path, limit: int = 10**9) -> ImageCache:
 
 
 def prepare(cache: ImageCache, images: ImageFiles) -> np.ndarray:
-    return cache.open(images, cache.path(images))[0]
+    return cache.open(images)[0]
 
 
 def test_prepared_pixels_are_those_decoded_one_by_one(tmp_path: Path) -> None:
     write_images(tmp_path / "images", 150)
     images = make_images(tmp_path / "images")
     prepared = prepare(make_cache(tmp_path), images)
-    memory = np.empty(shape_of(images), dtype=np.uint8)
+    memory = np.empty(decoded_shape(images), dtype=np.uint8)
     assert decode_all(images, memory, num_threads=2) == {}
     for item in range(150):
         single = images.read(item).numpy()
@@ -92,7 +92,7 @@ def test_the_files_used_longest_ago_make_room(tmp_path: Path, capsys: pytest.Cap
         if age:
             os.utime(paths[-1], (time.time() - age, time.time() - age))
     assert [path.exists() for path in paths] == [True, False, True]
-    assert f"removed to make room, the prepared images used longest ago: {paths[1]}" in capsys.readouterr().out
+    assert f"removed the least recently used prepared images to make room: {paths[1]}" in capsys.readouterr().out
 
 
 def test_no_room_is_said_and_costs_nothing(tmp_path: Path) -> None:
@@ -116,10 +116,10 @@ def test_unreadable_images_are_found_once(tmp_path: Path, monkeypatch: pytest.Mo
     bad = cache.unreadable(images)
     assert list(bad) == [1, 3]
     assert "001.jpg: cannot be read as an image: the file is empty" in bad[1]
-    assert cache.open(images, cache.path(images))[1] == bad
+    assert cache.open(images)[1] == bad
     monkeypatch.setattr(ImageFiles, "read", lambda *_: pytest.fail("decoded again"))
     assert cache.unreadable(images) == bad
-    assert cache.open(images, cache.path(images))[1] == bad
+    assert cache.open(images)[1] == bad
 
 
 SCRIPT = """
@@ -171,6 +171,6 @@ def test_a_process_killed_while_it_prepares_leaves_nothing_that_looks_whole(tmp_
 
 @pytest.mark.parametrize(("count", "last"), [(1, "  0.jpg"), (10, "  9.jpg"), (11, "  and 1 more")])
 def test_ten_unreadable_images_are_listed(count: int, last: str) -> None:
-    first, *lines = listing([f"{number}.jpg" for number in range(count)]).splitlines()
+    first, *lines = describe_unreadable([f"{number}.jpg" for number in range(count)]).splitlines()
     assert first == f"{count} unreadable image{'s' if count > 1 else ''}:"
     assert lines[-1] == last
