@@ -6,14 +6,13 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from lightning.pytorch import LightningDataModule
-from lightning.pytorch.strategies import ModelParallelStrategy
 from torch import nn
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from trainworks.datamodules.annotations import class_names_of, classes_of
+from trainworks.datamodules.batching import batching
 from trainworks.datamodules.inputs import InputReader
 from trainworks.datamodules.randomness import KeyedDataset, batch_number, seed_batch
-from trainworks.datamodules.samplers import ArrayBatchSampler, ShardSampler, equal_num_batches
 from trainworks.datamodules.splits import check_splits, describe, divide
 from trainworks.datamodules.transforms.apply import apply_transforms
 from trainworks.datamodules.transforms.collate import collate
@@ -73,7 +72,7 @@ class BaseDataModule(InputReader, LightningDataModule):
         self.splits: dict[str, Dataset[Any]] = {}
         self._on_device: dict[bool, list[nn.Module]] = {}  # transforms of training and evaluation, on a GPU
         self.wanted: set[str] = set()  # arguments to which the configuration refers; see trainworks/cli/facts.py
-        self._seed = int(os.environ.get("PL_GLOBAL_SEED", "0"))  # that of seed_everything
+        self.run_seed = int(os.environ.get("PL_GLOBAL_SEED", "0"))  # that of seed_everything
         self.check_at_least(batch_size=1, num_workers=0, num_folds=2, num_classes=1)
         for name in ("val_fraction", "test_fraction"):
             if not 0 <= (value := getattr(self, name)) < 1:
@@ -152,7 +151,7 @@ class BaseDataModule(InputReader, LightningDataModule):
         return allowed_cores(self.trainer.num_devices if self.trainer is not None else 1)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what a checkpoint keeps of the data: names and sizes of the classes, shape and columns of an input."""
+        """Return what a checkpoint keeps of the data: names and sizes of the classes, and what its inputs are like."""
         return {"class_counts": self.class_counts, **self.input_state(self.splits.get("train"))}
 
     def train_dataloader(self) -> DataLoader[Any]:
@@ -169,7 +168,12 @@ class BaseDataModule(InputReader, LightningDataModule):
 
     def predict_dataloader(self) -> DataLoader[Any]:
         """Predict on the samples called "predict", or else on those of the first test set."""
-        return self._loader("predict" if "predict" in self.splits else [*self.set_names("test"), "test"][0])
+        return self._loader(self.predicted)
+
+    @property
+    def predicted(self) -> str:
+        """Name of the split that the command predict takes."""
+        return "predict" if "predict" in self.splits else [*self.set_names("test"), "test"][0]
 
     def set_names(self, stage: str) -> list[str]:
         """Return the names of the validation ("val") or test ("test") sets, in the order of their loaders."""
@@ -181,7 +185,7 @@ class BaseDataModule(InputReader, LightningDataModule):
             return apply_transforms(self.eval_transform, batch)
         number = batch_number(trainer)  # not in `on_train_batch_start`, which Lightning calls only after this hook
         stage = STAGES.index(trainer.state.stage.value) if trainer.state.stage else 0
-        seed_batch(trainer.strategy.root_device, self._seed, trainer.global_rank, stage, number)
+        seed_batch(trainer.strategy.root_device, self.run_seed, trainer.global_rank, stage, number)
         batch = apply_transforms(self._transforms(trainer.training, trainer.strategy.root_device), batch)
         return trainer.precision_plugin.convert_input(batch)  # 64-true, bf16-true
 
@@ -211,8 +215,8 @@ class BaseDataModule(InputReader, LightningDataModule):
         if num_workers is None:
             num_workers = 0 if getattr(dataset, "serves_batches", False) else max(min(self.num_cores - 1, 16), 1)
         return DataLoader(
-            dataset if isinstance(dataset, IterableDataset) else KeyedDataset(dataset, self._seed),
-            **self._batching(dataset, shuffle=split == "train"),
+            dataset if isinstance(dataset, IterableDataset) else KeyedDataset(dataset, self.run_seed),
+            **batching(self, dataset, shuffle=split == "train"),
             num_workers=num_workers,
             collate_fn=self.collate or collate,
             worker_init_fn=outlast_signals,
@@ -220,30 +224,3 @@ class BaseDataModule(InputReader, LightningDataModule):
             persistent_workers=num_workers > 0,
             prefetch_factor=4 if num_workers else None,
         )
-
-    def _batching(self, dataset: Dataset[Any], shuffle: bool) -> dict[str, Any]:
-        """Return the arguments of a DataLoader that say which samples form a batch on this process."""
-        trainer = self.trainer
-        shard = (trainer.distributed_sampler_kwargs if trainer is not None else None) or {"num_replicas": 1, "rank": 0}
-        world_size, rank = shard["num_replicas"], shard["rank"]
-        batch_size, rest = divmod(self.batch_size, world_size)  # of one process
-        if rest:
-            below, above = batch_size * world_size, (batch_size + 1) * world_size
-            near = f"{below} or {above}" if below else f"{above}"
-            wanted = f"a multiple of {world_size} devices"
-            raise ValueError(f"data.batch_size must be {wanted}, got {self.batch_size}; use {near}")
-        if isinstance(dataset, IterableDataset):
-            return {"batch_size": batch_size}
-        length: int = len(dataset)  # type: ignore[arg-type]
-        weights = None
-        if shuffle and self.sampling != "shuffle":
-            from trainworks.datamodules.sample_weights import sampling_weights
-
-            weights = sampling_weights(dataset, self.sampling)
-        sampler = ShardSampler(length, rank, world_size, shuffle, self._seed, weights)
-        batches = ArrayBatchSampler(sampler, batch_size, drop_last=shuffle and len(sampler) >= batch_size)
-        predicting = trainer is not None and trainer.predicting
-        if not shuffle and trainer is not None and isinstance(trainer.strategy, ModelParallelStrategy):
-            batches.num_batches = equal_num_batches(length, world_size, batch_size, divisible=not predicting)
-        # in a prediction Lightning makes a batch sampler of its own around `sampler`
-        return {"batch_size": batch_size, "sampler": sampler} if predicting else {"batch_sampler": batches}
