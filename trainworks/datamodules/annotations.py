@@ -1,4 +1,4 @@
-"""What a dataset says of its samples without reading them: classes, groups, weights, and the classes' names."""
+"""What is known of a dataset's samples without reading them: classes, groups, weights, and the classes' names."""
 
 from typing import Any
 
@@ -30,3 +30,10 @@ def class_names_of(dataset: Dataset[Any]) -> list[str] | None:
         dataset = dataset.dataset
     names: Any = getattr(dataset, "classes", None)
     return [str(name) for name in names] if names else None
+
+
+def shuffled_by_class(dataset: Dataset[Any], seed: int) -> np.ndarray:
+    """Return all indices in random order, those of one class beside each other."""
+    shuffled = np.random.default_rng(seed).permutation(len(dataset))  # type: ignore[arg-type]
+    classes = classes_of(dataset)
+    return shuffled if classes is None else shuffled[np.argsort(classes[shuffled], kind="stable")]

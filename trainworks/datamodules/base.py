@@ -1,5 +1,5 @@
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sized
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -13,13 +13,14 @@ from trainworks.datamodules.annotations import class_names_of, classes_of
 from trainworks.datamodules.batching import batching
 from trainworks.datamodules.inputs import InputReader
 from trainworks.datamodules.randomness import KeyedDataset, batch_number, seed_batch
-from trainworks.datamodules.splits import check_splits, describe, divide
+from trainworks.datamodules.splits import check_splits, divide
 from trainworks.datamodules.transforms.apply import apply_transforms
 from trainworks.datamodules.transforms.collate import collate
 from trainworks.errors import UsageError
 from trainworks.runtime.cores import allowed_cores
 from trainworks.runtime.signals import outlast_signals
 
+MAX_CLASSES_SHOWN = 20
 STAGES = ("train", "validate", "test", "predict", "sanity_check")
 
 
@@ -27,8 +28,7 @@ STAGES = ("train", "validate", "test", "predict", "sanity_check")
 class BaseDataModule(InputReader, LightningDataModule):
     """The base of every datamodule: splits and folds, loaders, samplers, and transforms of whole batches on the device.
 
-    A subclass defines `load_splits`. Datamodules are dataclasses: the fields are the constructor's arguments, and a
-    subclass adds its own.
+    A subclass defines `load_splits`. Datamodules are dataclasses: the fields are the constructor's arguments.
 
     Args:
         num_classes: Number of classes. If left out, it is read from the data, before the network is built.
@@ -133,7 +133,16 @@ class BaseDataModule(InputReader, LightningDataModule):
 
     def describe(self) -> str:
         """Say how many samples each split has, and how many training samples each class."""
-        return describe(self.splits, self.class_counts)
+        lengths = [f"{len(split):,}" if isinstance(split, Sized) else "(no length)" for split in self.splits.values()]
+        sizes = ", ".join(f"{name} {length}" for name, length in zip(self.splits, lengths, strict=True))
+        counts = self.class_counts
+        if not counts:
+            return f"data: {sizes}"
+        shown = ", ".join(f"{name} {count:,}" for name, count in counts.items())
+        if len(counts) > MAX_CLASSES_SHOWN:
+            ordered = sorted(counts.values())
+            shown = f"{ordered[0]:,} to {ordered[-1]:,} training samples each, median {ordered[len(ordered) // 2]:,}"
+        return f"data: {sizes}; {len(counts)} classes: {shown}"
 
     @property
     def class_counts(self) -> dict[str, int]:

@@ -16,8 +16,7 @@ def batching(data: Any, dataset: Dataset[Any], shuffle: bool) -> dict[str, Any]:
     world_size, rank = shard["num_replicas"], shard["rank"]
     batch_size, rest = divmod(data.batch_size, world_size)  # of one process
     if rest:
-        below, above = batch_size * world_size, (batch_size + 1) * world_size
-        near = f"{below} or {above}" if below else f"{above}"
+        near = " or ".join(str(size * world_size) for size in (batch_size, batch_size + 1) if size)
         wanted = f"a multiple of {world_size} devices"
         raise ValueError(f"data.batch_size must be {wanted}, got {data.batch_size}; use {near}")
     if isinstance(dataset, IterableDataset):

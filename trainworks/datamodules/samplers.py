@@ -53,9 +53,8 @@ class ShardSampler(Sampler[int]):
         return iter(self.keys().tolist())
 
     def __len__(self) -> int:
-        if self.shuffle:
-            return self.length // self.world_size
-        return len(range(self.rank, self.length, self.world_size))
+        shared = self.length // self.world_size
+        return shared if self.shuffle else len(range(self.rank, self.length, self.world_size))
 
 
 class ArrayBatchSampler(BatchSampler):

@@ -16,7 +16,7 @@ from torch.optim import LBFGS
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 from torchmetrics import Metric, MetricCollection
 
-from trainworks.models.checks import MissingPart, check_names, set_names, trainer_of
+from trainworks.models.checks import check_names, set_names, trainer_of
 from trainworks.models.late_updates import LateUpdates
 from trainworks.models.running_mean import RunningMean
 from trainworks.optim.parameters import Factories, build_optimizer
@@ -24,8 +24,6 @@ from trainworks.optim.schedulers import build_scheduler, steps_per_batch
 
 # lets a configuration write a tensor as a list, such as the weight of CrossEntropyLoss
 register_type(Tensor, serializer=Tensor.tolist, deserializer=partial(torch.tensor, dtype=torch.float32))
-
-Stage = Literal["train", "val", "test"]
 
 
 class BaseModule(LightningModule):
@@ -43,14 +41,11 @@ class BaseModule(LightningModule):
         scheduler_interval: When the scheduler steps. If left out: after each batch for CyclicLR and schedulers with
             total steps (OneCycleLR, WarmupCosine), after each epoch for all others.
         scheduler_monitor: Metric that ReduceLROnPlateau watches.
-        metrics: torchmetrics by name; each is logged as train/<name>, val/<name> and test/<name>.
+        metrics: torchmetrics by name, logged as train/<name>, val/<name> and test/<name>; no dots, and not "loss".
         train_metrics: Whether `metrics` are also computed over the training batches.
         decay_norm_and_bias: Whether weight decay also acts on norm layers and biases.
         layer_decay: Factor from the learning rate of a layer to that of the layer before it, in (0, 1]; 0.65 to 0.9
             for fine-tuning (arXiv:1801.06146).
-
-    Raises:
-        ValueError: If a metric is called "loss" or has a dot in its name.
     """
 
     net: nn.Module
@@ -73,10 +68,9 @@ class BaseModule(LightningModule):
         check_names(metrics or {})
         if _given_hyperparameters.get() is not None:  # the command line builds it
             self.save_hyperparameters()
-        if net is not None:  # else there is no such attribute, see `__getattr__`
-            self.net = net
-        if loss is not None:
-            self.loss = loss
+        for name, part in (("net", net), ("loss", loss)):
+            if part is not None:  # else there is no such attribute, see `__getattr__`
+                setattr(self, name, part)
         self._factories = Factories((optimizer, scheduler))
         self._scheduler_interval = scheduler_interval
         self._scheduler_monitor = scheduler_monitor
@@ -94,6 +88,8 @@ class BaseModule(LightningModule):
             return super().__getattr__(name)
         except AttributeError:
             if name in ("net", "loss"):
+                from trainworks.models.missing_part import MissingPart
+
                 raise MissingPart(self, name) from None
             raise
 
@@ -105,8 +101,8 @@ class BaseModule(LightningModule):
         """Apply the network."""
         return self.net(inputs)
 
-    def metric_names(self, stage: Stage) -> list[str]:
-        """Return the full names of what is logged at the end of an epoch of `stage`."""
+    def metric_names(self, stage: str) -> list[str]:
+        """Return the full names of what is logged at the end of an epoch of `stage`: "train", "val" or "test"."""
         sets = [stage] if stage == "train" else set_names(trainer_of(self), stage)
         return [metric for name in sets for metric in self.logged_names(name)]
 
@@ -180,10 +176,10 @@ class BaseModule(LightningModule):
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Build optimizer and scheduler."""
         make_optimizer, make_scheduler = self._factories
-        if not hasattr(self, "net") and not list(self.parameters()):
-            raise MissingPart(self, "net")  # before the optimizer refuses to have no parameters
-        if make_optimizer is None:
-            raise MissingPart(self, "optimizer")
+        if make_optimizer is None or not (hasattr(self, "net") or list(self.parameters())):
+            from trainworks.models.missing_part import MissingPart
+
+            raise MissingPart(self, "net" if make_optimizer else "optimizer")
         optimizer = build_optimizer(make_optimizer, self, *self._grouping)
         if isinstance(optimizer, LBFGS) and self.trainer.accumulate_grad_batches > 1:
             raise ValueError("LBFGS cannot accumulate gradients; set trainer.accumulate_grad_batches to 1")

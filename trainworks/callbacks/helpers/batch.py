@@ -10,7 +10,6 @@ from torch.utils._pytree import tree_leaves
 
 from trainworks.errors import UsageError
 from trainworks.models.base import BaseModule
-from trainworks.models.checks import MissingPart
 
 
 def batch_size(batch: Any) -> int:
@@ -47,8 +46,9 @@ def networks_of(callback: Callback, module: nn.Module) -> list[nn.Module]:
     """Return the networks of a module: its `net`, or else whatever in it has parameters."""
     net = getattr(module, "net", None)
     found = [net] if isinstance(net, nn.Module) else [part for part in module.children() if list(part.parameters())]
-    if not found and isinstance(module, BaseModule):
-        raise MissingPart(module, "net")
     if not found:
-        raise UsageError(f"{type(callback).__name__}: {type(module).__name__} holds no network")
+        from trainworks.models.missing_part import MissingPart
+
+        lacking = UsageError(f"{type(callback).__name__}: {type(module).__name__} holds no network")
+        raise MissingPart(module, "net") if isinstance(module, BaseModule) else lacking
     return found
