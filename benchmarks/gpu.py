@@ -36,7 +36,7 @@ from trainworks.callbacks.speed_monitor import _measure_peak
 from trainworks.cli.console import silence_noise
 from trainworks.cli.defaults import defaults
 from trainworks.datamodules.base import BaseDataModule
-from trainworks.datamodules.transforms.resident_normalize import resident
+from trainworks.datamodules.transforms.normalize_on_device import normalize_on_device
 from trainworks.runtime.precision import has_bf16
 from trainworks.runtime.signals import STOP
 
@@ -209,7 +209,7 @@ def by_hand(net: nn.Module, data: ResidentData, flags: Flags, clock: Clock, fold
     device = data.images.device
     fused = flags.fused or None  # False would also switch off the usual way, foreach
     optimizer = torch.optim.SGD(net.parameters(), lr=0.01, momentum=0.9, fused=fused)
-    transforms = resident(data.train_transform, device)
+    transforms = normalize_on_device(data.train_transform, device)
     for number, (images, targets) in enumerate(data):
         for transform in transforms:
             images = transform(images)

@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from trainworks.callbacks.helpers.media import send_scalars as send_scalars
     from trainworks.callbacks.helpers.media import steps_so_far as steps_so_far
     from trainworks.callbacks.helpers.undisturbed import uncompiled as uncompiled
-    from trainworks.datamodules.arrays import TabularDataModule as TabularDataModule
     from trainworks.datamodules.base import BaseDataModule as BaseDataModule
-    from trainworks.datamodules.datasets.array import ArrayDataset as ArrayDataset
+    from trainworks.datamodules.datasets.array_dataset import ArrayDataset as ArrayDataset
+    from trainworks.datamodules.tabular import TabularDataModule as TabularDataModule
     from trainworks.errors import UsageError as UsageError
     from trainworks.errors import did_you_mean as did_you_mean
     from trainworks.errors import no_such_file as no_such_file

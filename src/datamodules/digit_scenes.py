@@ -3,27 +3,27 @@ from typing import Any, Literal
 
 from torch.utils.data import Dataset
 
-from src.datamodules.datasets.boxes import BoxDataset
-from src.datamodules.datasets.digit_scenes import SIZES, compose_scenes
+from src.datamodules.datasets.box_dataset import BoxDataset
+from src.datamodules.datasets.compose_scenes import DIGIT_SIZES, compose_scenes
 from src.datamodules.digits import DigitsDataModule
 from trainworks import ArrayDataset, BaseDataModule, UsageError
 
-CLASSES = ["background", *map(str, range(10))]
+CLASS_NAMES = ["background", *map(str, range(10))]
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class DigitScenesDataModule(BaseDataModule):
-    """Colour images with several of scikit-learn's digits each, and where every one is: exact masks or boxes.
+    """Colour images with several of scikit-learn's digits each, and the exact mask or box of every digit.
 
-    The scenes are composed at the start and kept in memory. Each is a function of (`scene_seed`, split, number). Test
-    scenes are made of test digits, validation scenes of validation digits (see `DigitsDataModule`), so no digit is seen
+    The scenes are composed at the start and kept in memory. Each depends only on `scene_seed`, its split and number.
+    Test scenes are made of test digits, validation scenes of validation digits (see `DigitsDataModule`), so no digit is
     in two splits. Class 0 is background, class 1 the digit 0, class 10 the digit 9.
 
     Args:
         targets: "masks" for the class of every pixel, shape (H, W); "boxes" for what torchvision's detectors take, a
             dictionary of boxes (corners x1, y1, x2, y2 in pixels, shape (M, 4)) and labels (shape (M,)).
         image_size: Height and width of a scene in pixels.
-        max_digits: A scene has from 1 to so many digits; they do not overlap, and one without room is left out.
+        max_digits: Largest number of digits in a scene; digits do not overlap, and one that finds no room is left out.
         num_train: Number of training scenes.
         num_val: Number of validation scenes.
         num_test: Number of test scenes.
@@ -40,13 +40,12 @@ class DigitScenesDataModule(BaseDataModule):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.any_size = self.targets == "boxes"  # which are then pixels of the image as it is
-        least = {"image_size": SIZES[1], "max_digits": 1, "num_train": 1, "num_val": 1, "num_test": 1}
-        for name, low in least.items():
-            if (value := getattr(self, name)) < low:
-                raise ValueError(f"data.{name} must be at least {low}, got {value}")
-        if self.num_classes not in (None, len(CLASSES)):
-            raise ValueError(f"data.num_classes must be {len(CLASSES)}, background and digits, got {self.num_classes}")
+        self.any_size = self.targets == "boxes"  # boxes are in pixels of the image as it is
+        self.check_at_least(image_size=DIGIT_SIZES[1], max_digits=1, num_train=1, num_val=1, num_test=1)
+        if self.num_classes not in (None, len(CLASS_NAMES)):
+            raise ValueError(
+                f"data.num_classes must be {len(CLASS_NAMES)}, background and digits, got {self.num_classes}"
+            )
 
     def load_splits(self) -> dict[str, Dataset[Any]]:
         """Compose the scenes of each split from the digits of that split."""
@@ -60,19 +59,19 @@ class DigitScenesDataModule(BaseDataModule):
             given = part.inputs[:, 0].numpy(), part.targets.numpy(), getattr(self, f"num_{name}")
             scenes = compose_scenes(*given, self.image_size, self.max_digits, (self.scene_seed, k))
             if name == "train":
-                shown = [int((scenes.labels == k).any(dim=1).sum()) for k in range(1, len(CLASSES))]
+                shown = [int((scenes.labels == k).any(dim=1).sum()) for k in range(1, len(CLASS_NAMES))]
                 self._counts = [self.num_train, *shown]
             if self.targets == "masks":
-                splits[name] = ArrayDataset(scenes.images, scenes.masks, classes=CLASSES)
+                splits[name] = ArrayDataset(scenes.images, scenes.masks, classes=CLASS_NAMES)
             else:
-                splits[name] = BoxDataset(scenes.images, scenes.boxes, scenes.labels, CLASSES)
+                splits[name] = BoxDataset(scenes.images, scenes.boxes, scenes.labels, CLASS_NAMES)
         return splits
 
     def facts(self) -> dict[str, Any]:
-        """Return the classes, which are known without composing anything."""
-        return {"num_classes": len(CLASSES), "class_names": CLASSES}
+        """Return the classes, which are known before any scene is composed."""
+        return {"num_classes": len(CLASS_NAMES), "class_names": CLASS_NAMES}
 
     @property
     def class_counts(self) -> dict[str, int]:
-        """Number of training scenes in which a class is to be seen, by its name."""
-        return dict(zip(CLASSES, self._counts, strict=True)) if self.splits else {}
+        """Number of training scenes that show a class, by its name."""
+        return dict(zip(CLASS_NAMES, self._counts, strict=True)) if self.splits else {}

@@ -12,20 +12,21 @@ from trainworks import ArrayDataset, BaseDataModule, UsageError, no_such_file
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class TextDataModule(BaseDataModule):
-    """Text as bytes, in windows; each sample is (inputs, targets), both of shape (length,), the targets one byte on.
+    """Windows of a text as bytes; a sample is (inputs, targets) of shape (length,), the targets one byte further.
 
-    Bytes need no vocabulary and no preparation, and hold any text: a file is mapped into memory as it is, and may be
-    larger than that. Without a file, the text is the language reference inside Python (pydoc_data.topics), about
-    374,000 bytes of English, each paragraph once.
+    Bytes need no vocabulary and no tokenizer. A file is mapped into memory, and may be larger than that. Without a
+    file, the text is the language reference inside Python (pydoc_data.topics), about 374,000 bytes of English, each
+    paragraph once.
 
     Args:
-        path: A file of text. Its end tests, the part before that validates, as `test_fraction` and `val_fraction` say.
-        val_path: A file to validate on instead; then nothing is cut off for a test either.
-        test_path: A file to test on instead.
-        predict_path: A file to predict on.
+        path: A file of text. Its end is the test split and the part before that the validation split, of the sizes that
+            `test_fraction` and `val_fraction` state.
+        val_path: A file for validation instead; no test split is then cut off either.
+        test_path: A file for the test instead.
+        predict_path: A file for the command predict.
         length: Bytes of one sample, at least 1.
-        stride: Bytes from the start of one training sample to that of the next, at least 1: below `length` they
-            overlap, and each byte comes several times an epoch. Other samples never overlap.
+        stride: Bytes from the start of one training sample to that of the next, at least 1. Below `length` the samples
+            overlap, and each byte comes several times an epoch. Validation and test samples never overlap.
     """
 
     path: str | None = None
@@ -37,9 +38,7 @@ class TextDataModule(BaseDataModule):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("length", "stride"):
-            if (value := getattr(self, name)) < 1:
-                raise ValueError(f"data.{name} must be at least 1, got {value}")
+        self.check_at_least(length=1, stride=1)
 
     def load_splits(self) -> dict[str, ArrayDataset]:  # type: ignore[override]
         """Cut the text into parts, in its order, and each part into windows."""
@@ -82,11 +81,12 @@ def _read(path: str) -> Tensor:
 
 
 def _builtin_text() -> Tensor:
-    """Return Python's own reference, without the paragraphs that stand under several topics."""
+    """Return Python's own reference, each paragraph once."""
     paragraphs = "\n\n".join(pydoc_data.topics.topics.values()).split("\n\n")
     return torch.frombuffer(bytearray("\n\n".join(dict.fromkeys(paragraphs)), "utf-8"), dtype=torch.uint8)
 
 
 def _cut(text: Tensor, fraction: float) -> tuple[Tensor, Tensor]:
-    place = len(text) - round(len(text) * fraction)
-    return text[:place], text[place:]
+    """Cut a fraction off the end of a text."""
+    length = len(text) - round(len(text) * fraction)
+    return text[:length], text[length:]

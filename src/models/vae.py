@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from src.models.losses.elbo import elbo_terms
-from src.models.networks.vae import VAE
+from src.models.networks.autoencoder import VAE
 from trainworks import BaseModule, inputs_of
 
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from src.datamodules import digit_scenes
-from src.datamodules.datasets.boxes import BoxDataset
+from src.datamodules.datasets.box_dataset import BoxDataset
 from src.datamodules.digit_scenes import DigitScenesDataModule
 from src.datamodules.digits import DigitsDataModule
 from trainworks.datamodules.datasets import ArrayDataset

@@ -11,11 +11,12 @@ from torch.utils.data import Dataset, IterableDataset
 from tqdm import tqdm
 
 from trainworks.cli.facts import build_data
+from trainworks.datamodules.annotations import class_names_of, classes_of
 from trainworks.datamodules.base import BaseDataModule
 from trainworks.datamodules.datasets.decode import ImageInfo, UnreadableImage
-from trainworks.datamodules.datasets.images import ImageDataset, ImageFiles
-from trainworks.datamodules.datasets.store import chunks
-from trainworks.datamodules.splits import check_labels, classes_of, names_of
+from trainworks.datamodules.datasets.image_cache import chunks
+from trainworks.datamodules.datasets.image_dataset import ImageDataset, ImageFiles
+from trainworks.datamodules.splits import check_labels
 from trainworks.errors import UsageError
 from trainworks.runs.yaml_files import Config
 
@@ -109,7 +110,7 @@ def _check_classes(splits: dict[str, Dataset[Any]], datamodule: BaseDataModule, 
     classes = {name: found for name, split in splits.items() if (found := classes_of(split)) is not None}
     if "train" not in classes:
         return
-    names = datamodule.class_names or names_of(splits["train"]) or []
+    names = datamodule.class_names or class_names_of(splits["train"]) or []
     num_classes = datamodule.num_classes or len(names) or int(max(found.max() for found in classes.values())) + 1
     for split, found in classes.items():
         try:

@@ -1,52 +1,53 @@
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sized
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
+import torch
 from lightning.pytorch import LightningDataModule
-from lightning.pytorch.strategies import ModelParallelStrategy
 from torch import nn
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
+from trainworks.datamodules.annotations import class_names_of, classes_of
+from trainworks.datamodules.batching import batching
 from trainworks.datamodules.inputs import InputReader
 from trainworks.datamodules.randomness import KeyedDataset, batch_number, seed_batch
-from trainworks.datamodules.samplers import ArrayBatchSampler, ShardSampler
-from trainworks.datamodules.splits import check_splits, classes_of, describe, divide, names_of
+from trainworks.datamodules.splits import check_splits, divide
 from trainworks.datamodules.transforms.apply import apply_transforms
 from trainworks.datamodules.transforms.collate import collate
 from trainworks.errors import UsageError
 from trainworks.runtime.cores import allowed_cores
 from trainworks.runtime.signals import outlast_signals
 
+MAX_CLASSES_SHOWN = 20
 STAGES = ("train", "validate", "test", "predict", "sanity_check")
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class BaseDataModule(InputReader, LightningDataModule):
-    """What every datamodule shares: splits and folds, loaders, samplers and transforms of whole batches on the device.
+    """The base of every datamodule: splits and folds, loaders, samplers, and transforms of whole batches on the device.
 
-    A subclass writes `load_splits`. It is a dataclass: the fields are the constructor's arguments, and a subclass adds
-    its own.
+    A subclass defines `load_splits`. Datamodules are dataclasses: the fields are the constructor's arguments.
 
     Args:
         num_classes: Number of classes. If left out, it is read from the data, before the network is built.
-        class_names: Their names, in the order of their numbers. If left out, read from the data where it has them.
+        class_names: Names of the classes, in the order of their numbers. If left out, they are read from the data.
         class_weights: A weight for each class, for a loss that refers to it. If left out, in inverse proportion to the
-            class's training samples, with a mean of 1 over the samples.
-        val_fraction: Share of the training samples that validates, in [0, 1), where the data has no validation split.
-        test_fraction: Share of the samples that tests, in [0, 1), where the data comes in one piece, without splits.
-            It does not depend on `split_seed`.
+            class's number of training samples, with a mean of 1 over the samples.
+        val_fraction: Share of the training samples held out for validation, in [0, 1), where there is no such split.
+        test_fraction: Share of the samples held out for the test, in [0, 1), where the data comes without splits. The
+            test split does not depend on `split_seed`.
         split_seed: Seed of the choice of validation samples.
-        num_folds: For cross-validation: divide the samples that train and validate into so many parts, at least 2.
-            Each has the same share of every class; no group is in two of them.
-        fold: The part that validates, in [0, num_folds).
-        sampling: How often a sample comes in an epoch: "shuffle" for once, "balanced" for as often as gives each class
-            the same share, "weighted" for as often as the data's own weights say.
+        num_folds: Number of folds of a cross-validation over the training and validation samples, at least 2. Each fold
+            has the same share of every class; no group is in two folds.
+        fold: The fold that is held out for validation, in [0, num_folds).
+        sampling: How often a sample is drawn in an epoch: "shuffle" for once, "balanced" for equally many samples of
+            each class, "weighted" in proportion to the data's own weights.
         batch_size: Samples in one step, over all devices together.
-        num_workers: Processes that load data, for each device. If left out: none for data in memory, which is faster
-            without, and one per CPU core but one for data that is read and decoded sample by sample.
-        collate: Joins a list of samples to a batch, for samples of different sizes; see transforms/.
+        num_workers: Loader processes for each device. If left out: none for data in memory, which is faster without,
+            and one per CPU core but one for data that is read and decoded sample by sample.
+        collate: Makes a batch of a list of samples, for samples of different sizes; see PadSequences and KeepLists.
         train_transform: Applied in order to each training batch (images, targets), on the device.
         eval_transform: The same for validation, test and prediction.
     """
@@ -70,24 +71,27 @@ class BaseDataModule(InputReader, LightningDataModule):
         super().__init__()
         self.splits: dict[str, Dataset[Any]] = {}
         self._listed: dict[str, Dataset[Any]] | None = None  # what `load_splits` returned, once `facts` has called it
-        self._resident: dict[bool, list[nn.Module]] = {}  # transforms with their numbers on the device, once made
-        self.wanted: set[str] = set()  # arguments that the configuration wants to be told; see trainworks/cli/facts.py
-        self._seed = int(os.environ.get("PL_GLOBAL_SEED", "0"))  # that of seed_everything
-        for name, low in (("batch_size", 1), ("num_workers", 0), ("num_folds", 2), ("num_classes", 1)):
-            if (value := getattr(self, name)) is not None and value < low:
-                raise ValueError(f"data.{name} must be at least {low}, got {value}")
+        self._on_device: dict[bool, list[nn.Module]] = {}  # transforms of training and evaluation, on a GPU
+        self.wanted: set[str] = set()  # arguments to which the configuration refers; see trainworks/cli/facts.py
+        self.run_seed = int(os.environ.get("PL_GLOBAL_SEED", "0"))  # that of seed_everything
+        self.check_at_least(batch_size=1, num_workers=0, num_folds=2, num_classes=1)
         for name in ("val_fraction", "test_fraction"):
             if not 0 <= (value := getattr(self, name)) < 1:
                 raise ValueError(f"data.{name} must be in [0, 1), got {value}")
         if not 0 <= self.fold < (self.num_folds or 1):
             raise ValueError(f"data.fold must be in [0, {self.num_folds or 1}), got {self.fold}; see data.num_folds")
 
+    def check_at_least(self, **minimums: int) -> None:
+        """Refuse arguments, given by name, that are below their minimum; None is not checked."""
+        for name, minimum in minimums.items():
+            if (value := getattr(self, name)) is not None and value < minimum:
+                raise ValueError(f"data.{name} must be at least {minimum}, got {value}")
+
     def load_splits(self) -> dict[str, Dataset[Any]]:
         """Return the datasets called "train", "val" and "test", or one called "all".
 
-        Only "train" (or "all") is needed: "val" is split off, and without "test" there is no test. "predict" is for
-        samples without targets. Further sets are called "val/noisy", "test/clinic" and the like; each has its own
-        metrics.
+        Only "train" (or "all") is needed: "val" is split off, and without "test" there is no test. "predict" has
+        samples without targets. Further sets have names such as "val/noisy" or "test/clinic", and metrics of their own.
         """
         raise NotImplementedError(f"{type(self).__name__} must define load_splits()")
 
@@ -96,7 +100,7 @@ class BaseDataModule(InputReader, LightningDataModule):
         return datasets
 
     def facts(self) -> dict[str, Any]:
-        """Return arguments that may be left out and are then read from the data: name and value."""
+        """Return the arguments that are read from the data where they are left out, by name."""
         self._listed = self.load_splits()
         splits = self.divide(self._listed)
         if "train" not in splits:
@@ -104,15 +108,15 @@ class BaseDataModule(InputReader, LightningDataModule):
         return self.facts_of(splits["train"])
 
     def facts_of(self, train: Dataset[Any]) -> dict[str, Any]:
-        """Return what `facts` returns, read from the training samples."""
+        """Read these arguments from the training samples."""
         targets = classes_of(train)
         if targets is None or not len(targets):
             return {}
-        names = self.class_names or names_of(train)
+        names = self.class_names or class_names_of(train)
         counts = np.bincount(targets, minlength=len(names or ()))
         weights = len(targets) / (np.maximum(counts, 1) * len(counts))
-        found = {"num_classes": len(counts), "class_weights": [round(float(weight), 6) for weight in weights]}
-        return found | ({"class_names": names} if names else {})
+        facts = {"num_classes": len(counts), "class_weights": [round(float(weight), 6) for weight in weights]}
+        return facts | ({"class_names": names} if names else {})
 
     def load(self) -> None:
         """Load and divide the data, once."""
@@ -120,22 +124,31 @@ class BaseDataModule(InputReader, LightningDataModule):
             return
         self.splits = self.divide(self.serve(self._listed or self.load_splits()))
         if "train" in self.splits:
-            self.class_names = self.class_names or names_of(self.splits["train"])
+            self.class_names = self.class_names or class_names_of(self.splits["train"])
         check_splits(self.splits, self.num_classes, 1 if self.trainer is None else self.trainer.world_size)
 
     def setup(self, stage: str) -> None:
-        """Load the data on every process, and say on the first what it is."""
+        """Load the data on every process, and describe it on the first."""
         self.load()
         if stage == "fit" and self.trainer is not None and self.trainer.is_global_zero:
             print(self.describe())
 
     def describe(self) -> str:
-        """Say how many samples each split has, and how many of them are of which class."""
-        return describe(self.splits, self.class_counts)
+        """Say how many samples each split has, and how many training samples each class."""
+        lengths = [f"{len(split):,}" if isinstance(split, Sized) else "(no length)" for split in self.splits.values()]
+        sizes = ", ".join(f"{name} {length}" for name, length in zip(self.splits, lengths, strict=True))
+        counts = self.class_counts
+        if not counts:
+            return f"data: {sizes}"
+        shown = ", ".join(f"{name} {count:,}" for name, count in counts.items())
+        if len(counts) > MAX_CLASSES_SHOWN:
+            ordered = sorted(counts.values())
+            shown = f"{ordered[0]:,} to {ordered[-1]:,} training samples each, median {ordered[len(ordered) // 2]:,}"
+        return f"data: {sizes}; {len(counts)} classes: {shown}"
 
     @property
     def class_counts(self) -> dict[str, int]:
-        """Number of training samples by the name of their class; empty if the targets are no classes."""
+        """Number of training samples of each class, by its name; empty if the targets are no classes."""
         targets = classes_of(self.splits["train"]) if "train" in self.splits else None
         if targets is None or not len(targets):
             return {}
@@ -145,7 +158,7 @@ class BaseDataModule(InputReader, LightningDataModule):
 
     @property
     def num_cores(self) -> int:
-        """CPU cores that this process may use, of those that it shares with the other devices' processes."""
+        """Number of CPU cores of this process; the processes of all devices of a machine share its cores."""
         return allowed_cores(self.trainer.num_devices if self.trainer is not None else 1)
 
     def state_dict(self) -> dict[str, Any]:
@@ -159,13 +172,11 @@ class BaseDataModule(InputReader, LightningDataModule):
 
     def val_dataloader(self) -> DataLoader[Any] | list[Any]:
         """Every validation sample once, a loader for each set; nothing where there is no validation split."""
-        loaders = [self._loader(name) for name in self.set_names("val")]
-        return loaders[0] if len(loaders) == 1 else loaders
+        return self._loaders(self.set_names("val"))
 
     def test_dataloader(self) -> DataLoader[Any] | list[Any]:
         """Every test sample once, a loader for each set."""
-        loaders = [self._loader(name) for name in self.set_names("test") or ["test"]]
-        return loaders[0] if len(loaders) == 1 else loaders
+        return self._loaders(self.set_names("test") or ["test"])
 
     def predict_dataloader(self) -> DataLoader[Any]:
         """Predict on the samples called "predict", or else on those of the first test set."""
@@ -181,66 +192,43 @@ class BaseDataModule(InputReader, LightningDataModule):
         return [name for name in self.splits if name.partition("/")[0] == stage]
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
-        """Seed what the step draws, then apply the transforms, on the device.
+        """Seed the random numbers of transforms and step, then apply the transforms, on the device."""
+        if (trainer := self.trainer) is None:
+            return apply_transforms(self.eval_transform, batch)
+        number = batch_number(trainer)  # not in `on_train_batch_start`, which Lightning calls only after this hook
+        stage = STAGES.index(trainer.state.stage.value) if trainer.state.stage else 0
+        seed_batch(trainer.strategy.root_device, self.run_seed, trainer.global_rank, stage, number)
+        batch = apply_transforms(self._transforms(trainer.training, trainer.strategy.root_device), batch)
+        return trainer.precision_plugin.convert_input(batch)  # 64-true, bf16-true
 
-        The seed is set here and not in `on_train_batch_start`, which Lightning calls only after this hook.
-        """
-        trainer = self.trainer
-        if trainer is not None:
-            number = batch_number(trainer)
-            stage = STAGES.index(trainer.state.stage.value) if trainer.state.stage else 0
-            seed_batch(trainer.strategy.root_device, self._seed, trainer.global_rank, stage, number)
-        training = trainer is not None and trainer.training
-        batch = apply_transforms(self._transforms(training), batch)
-        return batch if trainer is None else trainer.precision_plugin.convert_input(batch)  # 64-true, bf16-true
-
-    def _transforms(self, training: bool) -> list[nn.Module]:
+    def _transforms(self, training: bool, device: torch.device) -> list[nn.Module]:
         transforms = self.train_transform if training else self.eval_transform
-        if self.trainer is None or (device := self.trainer.strategy.root_device).type != "cuda":
+        if device.type != "cuda":
             return transforms
-        if training not in self._resident:
-            from trainworks.datamodules.transforms.resident_normalize import resident
+        if training not in self._on_device:
+            from trainworks.datamodules.transforms.normalize_on_device import normalize_on_device
 
-            self._resident[training] = resident(transforms, device)
-        return self._resident[training]
+            self._on_device[training] = normalize_on_device(transforms, device)
+        return self._on_device[training]
 
     def divide(self, loaded: dict[str, Dataset[Any]]) -> dict[str, Dataset[Any]]:
         """Make the splits that `load_splits` did not return from those that it did."""
         return divide(loaded, self.val_fraction, self.test_fraction, self.split_seed, self.num_folds, self.fold)
 
+    def _loaders(self, names: list[str]) -> DataLoader[Any] | list[Any]:
+        loaders = [self._loader(name) for name in names]
+        return loaders[0] if len(loaders) == 1 else loaders
+
     def _loader(self, split: str) -> DataLoader[Any]:
         if split not in self.splits:
             raise UsageError(f"the data has no {split} split; it has {', '.join(self.splits)}")
-        dataset, shuffle, trainer = self.splits[split], split == "train", self.trainer
-        shards = (trainer.distributed_sampler_kwargs if trainer is not None else None) or {"num_replicas": 1, "rank": 0}
-        world_size, rank = shards["num_replicas"], shards["rank"]
-        share, rest = divmod(self.batch_size, world_size)
-        if rest:
-            near = f"{share * world_size} or {(share + 1) * world_size}" if share else str(world_size)
-            wanted = f"must be a multiple of {world_size} devices"
-            raise ValueError(f"data.batch_size {wanted}, got {self.batch_size}; use {near}")
-        needed = 0 if getattr(dataset, "serves_batches", False) else max(min(self.num_cores - 1, 16), 1)
-        num_workers = needed if self.num_workers is None else self.num_workers
-        options: dict[str, Any] = {"batch_size": share}
-        if not isinstance(dataset, IterableDataset):
-            weights = None
-            if shuffle and self.sampling != "shuffle":
-                from trainworks.datamodules.sampling import sampling_weights
-
-                weights = sampling_weights(dataset, self.sampling)
-            sampler = ShardSampler(len(dataset), rank, world_size, shuffle, self._seed, weights)  # type: ignore
-            batches = ArrayBatchSampler(sampler, share, drop_last=shuffle and len(sampler) >= share)
-            # Lightning rebuilds the loader of predict around `sampler`
-            predicting = trainer is not None and trainer.predicting
-            if not shuffle and isinstance(getattr(trainer, "strategy", None), ModelParallelStrategy):
-                from trainworks.datamodules.sampling import batches_for_all
-
-                batches.num_batches = batches_for_all(len(dataset), world_size, share, not predicting)  # type: ignore
-            options = options | {"sampler": sampler} if predicting else {"batch_sampler": batches}
-            dataset = KeyedDataset(dataset, self._seed)
+        dataset, trainer = self.splits[split], self.trainer
+        num_workers = self.num_workers
+        if num_workers is None:
+            num_workers = 0 if getattr(dataset, "serves_batches", False) else max(min(self.num_cores - 1, 16), 1)
         return DataLoader(
-            dataset,
-            **options,
+            dataset if isinstance(dataset, IterableDataset) else KeyedDataset(dataset, self.run_seed),
+            **batching(self, dataset, shuffle=split == "train"),
             num_workers=num_workers,
             collate_fn=self.collate or collate,
             worker_init_fn=outlast_signals,

@@ -4,7 +4,7 @@ from typing import Any
 import numpy as np
 from torch.utils.data import Dataset
 
-from trainworks.datamodules.splits import by_class, classes_of, column
+from trainworks.datamodules.annotations import classes_of, column, shuffled_by_class
 
 
 def fold_off(dataset: Dataset[Any], num_folds: int, fold: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -15,14 +15,13 @@ def fold_off(dataset: Dataset[Any], num_folds: int, fold: int, seed: int) -> tup
         kind = "samples" if groups is None else "groups"
         raise ValueError(f"the data has {count} {kind}, too few to make {num_folds} parts; ask for fewer or for none")
     if groups is None:
-        grouped = by_class(dataset, seed)
-        chosen = np.arange(len(grouped)) % num_folds == fold
-        return np.sort(grouped[~chosen]), np.sort(grouped[chosen])
+        ordered = shuffled_by_class(dataset, seed)
+        chosen = np.arange(len(ordered)) % num_folds == fold
+        return np.sort(ordered[~chosen]), np.sort(ordered[chosen])
     from sklearn.model_selection import StratifiedGroupKFold  # takes a second to import, and few data have groups
 
     classes = classes_of(dataset)
     classes = np.zeros(len(groups), dtype=np.int64) if classes is None else classes
-    with warnings.catch_warnings(action="ignore", category=UserWarning):  # classes rarer than folds, spread as they can
-        parts = list(StratifiedGroupKFold(num_folds, shuffle=True, random_state=seed).split(classes, classes, groups))
-    rest, held_out = parts[fold]
-    return rest, held_out
+    with warnings.catch_warnings(action="ignore", category=UserWarning):  # a class with fewer samples than folds
+        folds = list(StratifiedGroupKFold(num_folds, shuffle=True, random_state=seed).split(classes, classes, groups))
+    return folds[fold]

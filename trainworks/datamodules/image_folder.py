@@ -7,40 +7,38 @@ from typing import Any
 import numpy as np
 from torch.utils.data import Dataset
 
-from trainworks.datamodules.datasets.array import ArrayDataset
+from trainworks.datamodules.annotations import class_names_of, classes_of
+from trainworks.datamodules.datasets.array_dataset import ArrayDataset
 from trainworks.datamodules.datasets.file_index import (
     EXTENSIONS,
     class_folders,
     find_images,
     index_folders,
-    pack_names,
     read_table,
 )
-from trainworks.datamodules.datasets.images import ImageFiles
-from trainworks.datamodules.splits import classes_of, names_of
-from trainworks.datamodules.vision import ImageDataModule
+from trainworks.datamodules.datasets.image_dataset import ImageFiles
+from trainworks.datamodules.datasets.packed_names import pack_names
+from trainworks.datamodules.image_base import ImageDataModule
 from trainworks.errors import UsageError, did_you_mean
 
-FOLDERS = {"val": ("val", "valid", "validation"), "test": ("test",)}
+FOLDER_NAMES = {"val": ("val", "valid", "validation"), "test": ("test",)}
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class ImageFolderDataModule(ImageDataModule):
-    """A folder of images: `root`/train/<class>/, with val/ and test/ beside it or not, or simply `root`/<class>/.
+    """A folder of images: `root`/train/<class>/, optionally with val/ and test/, or simply `root`/<class>/.
 
-    What is missing of a validation split is taken from train, the same share of each class. Without a test split there
-    is no test, unless `root` holds the classes themselves: then `test_fraction` of them tests.
+    Without val/, the validation split is taken from train, the same share of each class. Without test/ there is no
+    test, unless `root` holds the class folders themselves: then `test_fraction` of the images are the test split.
 
     Args:
         root: The folder.
-        csv_file: A table that says which image is of which class, instead of folders: a header, then a row an image,
-            with the columns path (relative to `root`) and label and, if wanted, split (train, val or test), group and
-            weight.
-        group_pattern: Regular expression that finds an image's group in its name below `root`, such as
-            "(patient[0-9]+)"; the images of one group never come apart in a split. A name without a match is a group
-            of its own.
-        predict_root: Folder of images without classes for the command predict, which then needs nothing of `root`; if
-            left out, it takes the test split.
+        csv_file: A table of the images in place of class folders: a header, then a row for each image, with the columns
+            path (relative to `root`) and label and, optionally, split (train, val or test), group and weight.
+        group_pattern: Regular expression that finds an image's group in its path below `root`, such as
+            "(patient[0-9]+)"; no group is in two splits. An image without a match is a group of its own.
+        predict_root: Folder of images without classes for the command predict, which then ignores `root`; if left out,
+            the command takes the test split.
     """
 
     root: str
@@ -51,7 +49,7 @@ class ImageFolderDataModule(ImageDataModule):
 
     def load_splits(self) -> dict[str, Dataset[Any]]:
         """List the files."""
-        self._others: Counter[str] = Counter()  # files that are no images, by their ending
+        self._others: Counter[str] = Counter()  # numbers of files that are no images, by extension
         if self.form is None:
             raise UsageError("data.image_size must be a number of pixels, got null")
         if self.predict_root is not None:
@@ -73,9 +71,9 @@ class ImageFolderDataModule(ImageDataModule):
         return splits
 
     def serve(self, datasets: dict[str, Dataset[Any]]) -> dict[str, Dataset[Any]]:
-        """Decode images beforehand where that is wanted; an empty class cannot be learned."""
+        """Refuse a class without images, then decode images beforehand where that is wanted."""
         for name in datasets.keys() & {"train", "all"}:
-            targets, names = classes_of(datasets[name]), names_of(datasets[name])
+            targets, names = classes_of(datasets[name]), class_names_of(datasets[name])
             if targets is not None and names and len(empty := np.setdiff1d(np.arange(len(names)), targets)):
                 listed = ", ".join(names[k] for k in empty[:10])
                 raise UsageError(f"{self.csv_file or self.root}: no images ({', '.join(EXTENSIONS)}) of class {listed}")
@@ -87,20 +85,20 @@ class ImageFolderDataModule(ImageDataModule):
 
     @property
     def left_out(self) -> str:
-        """How many files of which ending are no images that can be read; empty if there are none."""
+        """Say how many files of which extension are no images that can be read; empty if there are none."""
         counts = ", ".join(f"{count:,} {ending}" for ending, count in self._others.most_common(10))
         return f"left out, since they are none of {', '.join(EXTENSIONS)}: {counts}" if counts else ""
 
     def _index_folders(self, root: Path) -> dict[str, ArrayDataset]:
         found = class_folders(root)
         if "train" not in found:
-            if set(found) <= {name for names in FOLDERS.values() for name in names}:
+            if set(found) <= {name for names in FOLDER_NAMES.values() for name in names}:
                 inside = "it has " + (", ".join(found) or f"{sum(1 for _ in root.iterdir()):,} files but no folder")
                 raise UsageError(f"data.root {root}: neither a folder train nor a folder for each class; {inside}")
             return {"all": index_folders(self.root, "", self._classes(root), self._others)}
         classes = self._classes(root / "train")
         splits = {"train": index_folders(self.root, "train", classes, self._others)}
-        for name, folders in FOLDERS.items():
+        for name, folders in FOLDER_NAMES.items():
             for folder in folders:
                 if folder in found and class_folders(root / folder):
                     splits.setdefault(name, index_folders(self.root, folder, classes, self._others))

@@ -1,6 +1,6 @@
-"""The one rule of randomness: every random number is a pure function of (seed, epoch, sample) or (seed, rank, batch).
+"""The rule of randomness: every random number depends only on (seed, epoch, sample) or on (seed, rank, batch).
 
-Nothing then has to be saved for an exact resume, and a sample's augmentation depends neither on the number of workers
+So an exact resume needs no saved generator states, and a sample's augmentation depends neither on the number of workers
 nor on what ran before it.
 """
 
@@ -15,7 +15,7 @@ from torch.utils.data import Dataset
 
 
 def mix(*numbers: int) -> int:
-    """Hash integers to one of 64 bits (splitmix64, https://prng.di.unimi.it/splitmix64.c)."""
+    """Hash integers to one integer of 64 bits (splitmix64, https://prng.di.unimi.it/splitmix64.c)."""
     state = 0
     for number in numbers:
         state = ((state ^ number) + 0x9E3779B97F4A7C15) % 2**64
@@ -26,15 +26,15 @@ def mix(*numbers: int) -> int:
 
 
 def seed_sample(seed: int, epoch: int, index: int) -> None:
-    """Seed what a dataset's transforms may draw from: torch on the CPU, numpy and Python."""
+    """Seed the generators that a dataset may use: those of torch on the CPU, numpy and Python."""
     number = mix(seed, epoch, index)
-    torch.default_generator.manual_seed(number)  # torch.manual_seed takes 100 times as long: it goes to every device
+    torch.default_generator.manual_seed(number)  # torch.manual_seed seeds every device, and takes 100 times as long
     np.random.seed(number % 2**32)
     random.seed(number)
 
 
 def seed_batch(device: torch.device, seed: int, rank: int, stage: int, number: int) -> None:
-    """Seed what batch transforms and the step after them draw from: torch on the CPU and on `device`."""
+    """Seed the generators that batch transforms and the step use: those of torch on the CPU and on `device`."""
     mixed = mix(seed, rank, stage, number)
     torch.default_generator.manual_seed(mixed)
     if device.type == "cuda":
@@ -44,7 +44,7 @@ def seed_batch(device: torch.device, seed: int, rank: int, stage: int, number: i
 
 
 def batch_number(trainer: Any) -> int:
-    """Return which batch this is: of the whole training, or of this round of validation, test or prediction."""
+    """Return the number of the current batch: in the whole training, or in this validation, test or prediction."""
     if trainer.training:
         return int(trainer.fit_loop.total_batch_idx) + 1
     running = trainer.state.fn.value if trainer.state.fn else ""
@@ -54,7 +54,7 @@ def batch_number(trainer: Any) -> int:
 
 @contextmanager
 def kept_generators() -> Iterator[None]:
-    """Leave the generators afterwards as they were: samples read in the training process must not disturb the step."""
+    """Restore the generators afterwards: samples read in the training process must not disturb the step."""
     states = torch.get_rng_state(), np.random.get_state(), random.getstate()
     try:
         yield
@@ -65,13 +65,13 @@ def kept_generators() -> Iterator[None]:
 
 
 class KeyedDataset(Dataset[Any]):
-    """Serves another dataset by key, epoch * length + index, so that random transforms draw from both.
+    """Serves another dataset by key, epoch * length + index, so that random transforms depend on both.
 
-    A dataset that serves whole batches gets its batch of indices. Of any other each sample is read by itself, with all
-    generators seeded from (seed, epoch, index) before.
+    A dataset that serves whole batches gets the indices of a batch. Of any other dataset the samples are read one by
+    one, each after all generators were seeded from (seed, epoch, index).
 
     Args:
-        dataset: Any dataset with a length; one that serves whole batches returns no list from `__getitems__`.
+        dataset: Any dataset with a length; `serves_batches` says that its `__getitems__` returns a whole batch.
         seed: Seed of the run.
     """
 

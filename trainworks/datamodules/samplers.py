@@ -7,14 +7,14 @@ from torch.utils.data import BatchSampler, Sampler
 class ShardSampler(Sampler[int]):
     """The samples of one rank, in an order that depends only on seed and epoch.
 
-    Every `num_replicas`-th sample of one global order goes to a rank, so together the ranks see what a single process
-    would see in the same step. A sample is named by a key, epoch * length + index, so that a dataset can draw its
-    random numbers from both without being told the epoch.
+    A rank takes every `world_size`-th sample of one global order, so together the ranks take in each step the samples
+    that a single process would take. A sample is given as a key, epoch * length + index, so that a dataset can seed its
+    random transforms from both without being told the epoch.
 
     Args:
         length: Number of samples in all.
-        rank: This process, in [0, num_replicas).
-        num_replicas: Number of processes.
+        rank: This process, in [0, world_size).
+        world_size: Number of processes.
         shuffle: Whether the order changes with the epoch; if not, each sample comes once, in the data's order.
         seed: Seed of the order.
         weights: Relative frequency of each sample when shuffled, shape (length,), at least 0; None for each once.
@@ -24,12 +24,12 @@ class ShardSampler(Sampler[int]):
         self,
         length: int,
         rank: int = 0,
-        num_replicas: int = 1,
+        world_size: int = 1,
         shuffle: bool = False,
         seed: int = 0,
         weights: np.ndarray | None = None,
     ) -> None:
-        self.length, self.rank, self.num_replicas = length, rank, num_replicas
+        self.length, self.rank, self.world_size = length, rank, world_size
         self.shuffle, self.seed, self.epoch, self.weights = shuffle, seed, 0, weights
 
     def set_epoch(self, epoch: int) -> None:
@@ -39,23 +39,22 @@ class ShardSampler(Sampler[int]):
     def keys(self) -> np.ndarray:
         """Return this rank's keys of this epoch, an array of int64."""
         if not self.shuffle:
-            return np.arange(self.rank, self.length, self.num_replicas)
+            return np.arange(self.rank, self.length, self.world_size)
         random = np.random.default_rng((self.seed, self.epoch))
         order = random.permutation(self.length)
         if self.weights is not None:
-            from trainworks.datamodules.sampling import draw
+            from trainworks.datamodules.sample_weights import systematic_sample
 
-            order = draw(self.weights, order, random)
-        equal = self.length // self.num_replicas * self.num_replicas  # every rank takes the same number of steps
-        return order[self.rank : equal : self.num_replicas] + self.epoch * self.length
+            order = systematic_sample(self.weights, order, random)
+        end = len(self) * self.world_size  # every rank takes the same number of steps
+        return order[self.rank : end : self.world_size] + self.epoch * self.length
 
     def __iter__(self) -> Iterator[int]:
         return iter(self.keys().tolist())
 
     def __len__(self) -> int:
-        if self.shuffle:
-            return self.length // self.num_replicas
-        return len(range(self.rank, self.length, self.num_replicas))
+        shared = self.length // self.world_size
+        return shared if self.shuffle else len(range(self.rank, self.length, self.world_size))
 
 
 class ArrayBatchSampler(BatchSampler):
@@ -67,8 +66,8 @@ class ArrayBatchSampler(BatchSampler):
         drop_last: Whether a smaller last batch is left out.
 
     Attributes:
-        start: Batches that the next epoch begins after; for a training that continues within an epoch.
-        num_batches: If set, so many batches of nearly equal size; `drop_last` then does not count.
+        start: Number of batches that the next epoch skips, where a training continues in the middle of an epoch.
+        num_batches: If set, the number of batches, which are of nearly equal size; `drop_last` is then ignored.
     """
 
     start = 0

@@ -16,41 +16,37 @@ from torch.optim import LBFGS
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 from torchmetrics import Metric, MetricCollection
 
-from trainworks.models.checks import check_names, check_parts, set_names
+from trainworks.models.checks import check_names, set_names, trainer_of
 from trainworks.models.late_updates import LateUpdates
-from trainworks.models.metrics import RunningMean
+from trainworks.models.missing_part import MissingPart
+from trainworks.models.running_mean import RunningMean
 from trainworks.optim.parameters import Factories, build_optimizer
 from trainworks.optim.schedulers import build_scheduler, steps_per_batch
 
-# lets a configuration write a tensor as a list: CrossEntropyLoss' weight, BCEWithLogitsLoss' pos_weight, ...
+# lets a configuration write a tensor as a list, such as the weight of CrossEntropyLoss
 register_type(Tensor, serializer=Tensor.tolist, deserializer=partial(torch.tensor, dtype=torch.float32))
-
-Stage = Literal["train", "val", "test"]
 
 
 class BaseModule(LightningModule):
-    """What every module shares: one step, running metrics, optimizer and scheduler.
+    """The base of every module: one step for all stages, metrics of whole epochs, optimizer and scheduler.
 
-    A subclass writes `step`. Losses and metrics are summed on the device and read once an epoch; the loss of single
-    steps and the learning rate are read every `trainer.log_every_n_steps` steps. Each validation or test set has its
-    own: val/loss is that of the set "val", val/noisy/loss that of the set "val/noisy".
+    A subclass defines `step`. Losses and metrics are summed on the device and read once an epoch; the loss of a single
+    step and the learning rate are read every `trainer.log_every_n_steps` steps. Each validation or test set has metrics
+    of its own: val/loss belongs to the set "val", val/noisy/loss to the set "val/noisy".
 
     Args:
-        net: The network to train. It may be left out where `step` does not use it, and so may the loss.
-        loss: Called with the network's outputs and the targets; returns the mean over the batch.
-        optimizer: Made over the parameters that train; may be left out where `configure_optimizers` is another.
-        scheduler: Changes the learning rate; its `total_steps`, if it has one, is filled in from the trainer.
-        scheduler_interval: When the scheduler steps. If left out: after each batch for schedulers that know their
-            total steps (OneCycleLR, WarmupCosine) and CyclicLR, after each epoch for all others.
+        net: The network to train. It may be left out where `step` does not use it.
+        loss: Called with outputs and targets; returns the mean over the batch. It may be left out like `net`.
+        optimizer: The optimizer of the parameters. It may be left out where `configure_optimizers` is overridden.
+        scheduler: The learning-rate schedule; its `total_steps`, if it has any, comes from the trainer.
+        scheduler_interval: When the scheduler steps. If left out: after each batch for CyclicLR and schedulers with
+            total steps (OneCycleLR, WarmupCosine), after each epoch for all others.
         scheduler_monitor: Metric that ReduceLROnPlateau watches.
-        metrics: torchmetrics by name; each is logged as train/<name>, val/<name> and test/<name>.
-        train_metrics: Whether `metrics` are computed over the training batches too.
+        metrics: torchmetrics by name, logged as train/<name>, val/<name> and test/<name>; no dots, and not "loss".
+        train_metrics: Whether `metrics` are also computed over the training batches.
         decay_norm_and_bias: Whether weight decay also acts on norm layers and biases.
-        layer_decay: Factor from the learning rate of one layer to that of the layer before it, in (0, 1]; for
-            fine-tuning, 0.65 to 0.9 (arXiv:1801.06146).
-
-    Raises:
-        ValueError: If a metric is called "loss" or has a dot in its name, or something is left out that is needed.
+        layer_decay: Factor from the learning rate of a layer to that of the layer before it, in (0, 1]; 0.65 to 0.9
+            for fine-tuning (arXiv:1801.06146).
     """
 
     net: nn.Module
@@ -72,24 +68,30 @@ class BaseModule(LightningModule):
     ) -> None:
         super().__init__()
         check_names(metrics or {})
-        if _given_hyperparameters.get() is not None:  # by the command line: plain data, unlike a network made in Python
+        if _given_hyperparameters.get() is not None:  # the command line builds it
             self.save_hyperparameters()
-        check_parts(type(self), BaseModule, {"net": net, "loss": loss, "optimizer": optimizer})
-        if net is not None:  # else there is no such attribute
-            self.net = net
-        if loss is not None:
-            self.loss = loss
+        for name, part in (("net", net), ("loss", loss)):
+            if part is not None:  # else there is no such attribute, see `__getattr__`
+                setattr(self, name, part)
         self._factories = Factories((optimizer, scheduler))
         self._scheduler_interval = scheduler_interval
         self._scheduler_monitor = scheduler_monitor
         collection = MetricCollection(dict(metrics or {}))
-        used = MetricCollection({}) if not train_metrics else collection
-        self.train_metrics = used.clone(prefix="train/")
+        self.train_metrics = (collection if train_metrics else MetricCollection({})).clone(prefix="train/")
         self.val_metrics = collection.clone(prefix="val/")
         self.test_metrics = collection.clone(prefix="test/")
-        self._late: dict[str, LateUpdates] = {}  # the metrics of each set that was met
+        self._late_updates: dict[str, LateUpdates] = {}  # of the metrics, by set
+        self._mean_losses: defaultdict[str, RunningMean] = defaultdict(RunningMean)  # by set
         self._grouping = decay_norm_and_bias, layer_decay
-        self._means: defaultdict[str, RunningMean] = defaultdict(RunningMean)  # of the loss, by set
+
+    def __getattr__(self, name: str) -> Any:
+        """Return a submodule, parameter or buffer; a net or loss that was left out is a MissingPart."""
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            if name in ("net", "loss"):
+                raise MissingPart(self, name) from None
+            raise
 
     def step(self, batch: Any) -> tuple[Tensor, Any, Any]:
         """Return loss (a scalar), predictions and targets (as the metrics take them) of one batch."""
@@ -108,17 +110,17 @@ class BaseModule(LightningModule):
         predictions = self(batch[0] if isinstance(batch, tuple | list) else batch)
         return self.results(predictions, self.class_names)
 
-    def metric_names(self, stage: Stage) -> list[str]:
-        """Return the full names of all that is logged at the end of an epoch of `stage`."""
-        sets = [stage] if stage == "train" else set_names(self._trainer, stage)
+    def metric_names(self, stage: str) -> list[str]:
+        """Return the full names of what is logged at the end of an epoch of `stage`: "train", "val" or "test"."""
+        sets = [stage] if stage == "train" else set_names(trainer_of(self), stage)
         return [metric for name in sets for metric in self.logged_names(name)]
 
     def logged_names(self, name: str) -> list[str]:
-        """Return the full names of all that is logged of one set, such as "train", "val" or "val/noisy"."""
+        """Return the full names of what is logged of one set, such as "train", "val" or "val/noisy"."""
         return [f"{name}/loss", *map(str, self._updates(name).metrics.keys())]
 
     def epoch_results(self, name: str) -> dict[str, Tensor]:
-        """Return what is logged of the metrics of one set at the end of an epoch."""
+        """Return the values of the metrics of one set at the end of an epoch, by full name."""
         return self._updates(name).compute()
 
     def metrics_of(self, name: str) -> MetricCollection:
@@ -127,11 +129,12 @@ class BaseModule(LightningModule):
 
     @property
     def is_training_run(self) -> bool:
-        """Whether the module belongs to a trainer that trains; False for one that evaluates, or for none."""
-        return self._trainer is not None and self._trainer.training
+        """Whether the module is attached to a trainer that is training, and not to one that evaluates."""
+        trainer = trainer_of(self)
+        return trainer is not None and trainer.training
 
     def figure_metrics(self, num_classes: int | None) -> dict[str, Metric]:
-        """Return metrics that are worth a figure at the end, by name; `num_classes` is None where there are none."""
+        """Return metrics to be drawn as figures at the end, by name; `num_classes` is None without classes."""
         return {}
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
@@ -140,36 +143,35 @@ class BaseModule(LightningModule):
 
     def validation_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> dict[str, Any]:
         """Validate on one batch; callbacks get loss, predictions and targets."""
-        return self._shared_step(batch, set_names(self._trainer, "val")[dataloader_idx])
+        return self._shared_step(batch, set_names(trainer_of(self), "val")[dataloader_idx])
 
     def test_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> dict[str, Any]:
         """Test on one batch; callbacks get loss, predictions and targets."""
-        return self._shared_step(batch, set_names(self._trainer, "test")[dataloader_idx])
+        return self._shared_step(batch, set_names(trainer_of(self), "test")[dataloader_idx])
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
-        """Log this step's loss and learning rate, every so many steps."""
+        """Log the loss and the learning rate of this step, every `log_every_n_steps` steps."""
         every = self.trainer.log_every_n_steps  # type: ignore[attr-defined]
         if every and (self.trainer.fit_loop.total_batch_idx + 1) % every == 0:
             rate = self.trainer.optimizers[0].param_groups[0]["lr"]
             loss = float(outputs["loss"]) * self.trainer.accumulate_grad_batches  # by which Lightning divided it
-            values = {"train/loss_step": loss, "lr": float(rate)}
             step = self.trainer.fit_loop.epoch_loop._batches_that_stepped  # from 0, as Lightning counts its own metrics
             for logger in self.loggers:
-                logger.log_metrics(values, step=step)
+                logger.log_metrics({"train/loss_step": loss, "lr": float(rate)}, step=step)
 
     def on_train_start(self) -> None:
-        """Let optimizers that average weights, as those of the package schedulefree, show those that are trained."""
-        self._show_weights("train")
+        """Switch optimizers that average weights, such as those of the package schedulefree, to the trained weights."""
+        self._switch_weights("train")
 
     on_train_epoch_start = on_validation_end = on_train_start
 
     def on_validation_start(self) -> None:
-        """Let them show the average, which the best checkpoint then has: it is saved after an epoch, too."""
-        self._show_weights("eval")
+        """Switch them to the average, which the best checkpoint then has, even where it is saved after an epoch."""
+        self._switch_weights("eval")
 
     def on_train_epoch_end(self) -> None:
         """Log the epoch's training metrics."""
-        self._show_weights("eval")
+        self._switch_weights("eval")
         self._log_epoch(["train"])
 
     def on_validation_epoch_end(self) -> None:
@@ -183,6 +185,8 @@ class BaseModule(LightningModule):
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Build optimizer and scheduler."""
         make_optimizer, make_scheduler = self._factories
+        if make_optimizer is None or not (hasattr(self, "net") or list(self.parameters())):
+            raise MissingPart(self, "net" if make_optimizer else "optimizer")
         optimizer = build_optimizer(make_optimizer, self, *self._grouping)
         if isinstance(optimizer, LBFGS) and self.trainer.accumulate_grad_batches > 1:
             raise ValueError("LBFGS cannot accumulate gradients; set trainer.accumulate_grad_batches to 1")
@@ -197,22 +201,21 @@ class BaseModule(LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": config}
 
     def _total_steps(self) -> float:
-        """Return how often a scheduler steps."""
+        """Return the number of steps of a scheduler."""
         if self._scheduler_interval != "epoch":
             return self.trainer.estimated_stepping_batches
-        epochs = self.trainer.max_epochs
-        return math.inf if epochs in (None, -1) else epochs
+        return math.inf if self.trainer.max_epochs in (None, -1) else self.trainer.max_epochs
 
     def metric_state(self) -> dict[str, Any]:
-        """Return the metric state of the running training epoch on this process, on the CPU."""
-        return {"loss": self._means["train"].state(), **self._updates("train").state()}
+        """Return the metric state of the current training epoch of this process, on the CPU."""
+        return {"loss": self._mean_losses["train"].state(), **self._updates("train").state()}
 
     def load_metric_state(self, state: dict[str, Any]) -> None:
-        """Go on from what `metric_state` returned."""
-        self._means["train"].load(state["loss"], self.device)
+        """Continue from what `metric_state` returned."""
+        self._mean_losses["train"].load(state["loss"], self.device)
         self._updates("train").load(state, self.device)
 
-    def _show_weights(self, mode: str) -> None:
+    def _switch_weights(self, mode: str) -> None:
         for optimizer in self.trainer.optimizers:
             for part in getattr(optimizer, "optimizers", [optimizer]):  # of an OptimizerByName
                 getattr(part, mode, lambda: None)()
@@ -220,26 +223,26 @@ class BaseModule(LightningModule):
     def _shared_step(self, batch: Any, name: str) -> dict[str, Any]:
         loss, predictions, targets = self.step(batch)
         predictions = apply_to_collection(predictions, Tensor, Tensor.detach)
-        self._means[name].update(loss.detach(), len(targets))
+        self._mean_losses[name].update(loss.detach(), len(targets))
         self._updates(name).update(predictions, targets)
         return {"loss": loss, "predictions": predictions, "targets": targets}
 
     def _updates(self, name: str) -> LateUpdates:
-        """Return what gives its metrics to the training, or to a validation or test set."""
-        if name not in self._late:
+        """Return the metrics of the training, or of a validation or test set, with what waits for them."""
+        if name not in self._late_updates:
             stage = name.partition("/")[0]
             metrics: MetricCollection = getattr(self, f"{stage}_metrics")
-            self._late[name] = LateUpdates(metrics if name == stage else metrics.clone(prefix=f"{name}/"))
+            self._late_updates[name] = LateUpdates(metrics if name == stage else metrics.clone(prefix=f"{name}/"))
             if name != stage:
-                self._late[name].metrics.reset()
-        return self._late[name]
+                self._late_updates[name].metrics.reset()
+        return self._late_updates[name]
 
     def _log_epoch(self, sets: list[str]) -> None:
-        """Log the means over all samples of all ranks, and start anew."""
+        """Log the means over all samples of all ranks, and reset the metrics."""
         values: dict[str, Tensor] = {}
         for name in sets:
-            loss = self._means[name].compute(self.trainer.strategy.reduce)
+            loss = self._mean_losses[name].compute(self.trainer.strategy.reduce)
             values |= {f"{name}/loss": loss, **self.epoch_results(name)}
-            self._means[name].reset()
+            self._mean_losses[name].reset()
             self._updates(name).reset()
         self.log_dict(values, sync_dist=isinstance(self.trainer.strategy, ParallelStrategy))

@@ -1,4 +1,4 @@
-"""Functions that take a network and give it back changed, to stand as `class_path` around the network's own."""
+"""Functions that change a network; in a configuration their class_path is put around the network's own."""
 
 import re
 from collections.abc import Callable
@@ -11,12 +11,12 @@ from torch import nn
 
 @dataclass
 class Init:
-    """How some of a network's parameters begin.
+    """The initialization of some of a network's parameters.
 
     Args:
         function: Fills a tensor in place; any of torch.nn.init, such as `torch.nn.init.kaiming_normal_`.
         arguments: Its other arguments by name, such as `{nonlinearity: relu}`.
-        pattern: Regular expression, found somewhere in the parameter's name.
+        pattern: Regular expression that is searched for in the parameter's name.
         layer: Regular expression for the whole name of the layer's class, such as `Conv2d|Linear`.
     """
 
@@ -27,14 +27,14 @@ class Init:
 
 
 def initialized(net: nn.Module, rules: list[Init]) -> nn.Module:
-    """Let a network's parameters begin with other values than its layers choose.
+    """Initialize parameters of a network otherwise than its layers do.
 
     Args:
         net: The network.
-        rules: Applied one after the other; what fits none keeps its values.
+        rules: Applied in order; a parameter that matches none keeps its values.
 
     Raises:
-        ValueError: If a rule fits no parameter, or its function cannot fill one.
+        ValueError: If a rule matches no parameter, or its function cannot fill one.
     """
     for number, rule in enumerate(rules):
         chosen = {
@@ -63,17 +63,17 @@ def parametrized(
     pattern: str = "",
     layer: str = r"Conv\dd|Linear",
 ) -> nn.Module:
-    """Compute the weights of some layers from others, such as a direction and a length.
+    """Parametrize the weights of some layers, for example by direction and length.
 
     Args:
         net: The network.
         function: Any of torch.nn.utils.parametrizations, such as `torch.nn.utils.parametrizations.weight_norm`.
         arguments: Its other arguments by name, such as `{n_power_iterations: 2}`.
-        pattern: Regular expression, found somewhere in the layer's name.
+        pattern: Regular expression that is searched for in the layer's name.
         layer: Regular expression for the whole name of the layer's class.
 
     Raises:
-        ValueError: If no layer fits, or the function cannot change one.
+        ValueError: If no layer matches, or the function cannot change one.
     """
     chosen = [pair for pair in net.named_modules() if re.fullmatch(layer, type(pair[1]).__name__)]
     chosen = [pair for pair in chosen if re.search(pattern, pair[0])]

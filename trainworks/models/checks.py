@@ -1,36 +1,24 @@
-"""What a module needs, and what it is evaluated on."""
+"""Checks of what a module is built from and gets, and the names of the sets that it is evaluated on."""
 
 import inspect
 from collections.abc import Iterable
 from typing import Any
 
+from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor, nn
 
 
-def check_parts(kind: type, base: type, parts: dict[str, Any]) -> None:
-    """See that no net, loss or optimizer is None which a module of this kind uses, in its `step` or as `base` does."""
-    used = {"optimizer"} if kind.configure_optimizers is base.configure_optimizers else set()  # type: ignore
-    for step in (vars(parent)["step"] for parent in kind.__mro__ if "step" in vars(parent)):
-        names = getattr(inspect.unwrap(step), "__code__", step).co_names
-        used |= {"net", "loss"} & set(names)
-        if "super" not in names:
-            break
-    if missing := [name for name in parts if name in used and parts[name] is None]:
-        names = " and ".join(f"model.{name}" for name in missing)
-        raise ValueError(f"{names} must be set, since {kind.__name__} uses it; write a class_path")
-
-
 def check_names(metrics: Iterable[str]) -> None:
-    """See that metrics can be called so."""
+    """Check the names of metrics."""
     for name in metrics:
         if name == "loss":
             raise ValueError("model.metrics: 'loss' is logged already; choose another name for this metric")
-        if not name or "." in name:  # torch keeps them as modules
+        if not name or "." in name:  # metrics are submodules, whose names have no dots
             raise ValueError(f"model.metrics: a metric cannot be called '{name}'; choose a name without dots")
 
 
 def check_takes_two(loss: nn.Module) -> None:
-    """Refuse a loss, or one in a sum of losses, that needs more than outputs and targets."""
+    """Refuse a loss, or a term of a sum of losses, that needs more arguments than outputs and targets."""
     for part in getattr(loss, "losses", [loss]):
         parameters = inspect.signature(part.forward).parameters.values()
         needed = [p.name for p in parameters if p.default is p.empty and p.kind is p.POSITIONAL_OR_KEYWORD]
@@ -41,11 +29,19 @@ def check_takes_two(loss: nn.Module) -> None:
             )
 
 
+def trainer_of(module: LightningModule) -> Trainer | None:
+    """Return the trainer that a module is attached to, or None if there is none."""
+    try:
+        return module.trainer
+    except RuntimeError:
+        return None
+
+
 def set_names(trainer: Any, stage: str) -> list[str]:
     """Return the names of the validation or test sets, in the order of their loaders; metrics are logged under them.
 
-    They are those of the datamodule's splits, such as val and val/noisy. Several loaders of somebody else's datamodule
-    are called val, val/1, val/2. Without a trainer it is the one set that each `stage`, val or test, has at least.
+    They are the names of the datamodule's splits, such as val and val/noisy. The loaders of a datamodule without named
+    splits are called val, val/1, val/2. Without a trainer there is one set, called like the `stage`, val or test.
     """
     datamodule: Any = getattr(trainer, "datamodule", None)
     names: list[str] = (datamodule.set_names(stage) if hasattr(datamodule, "set_names") else []) or [stage]

@@ -5,11 +5,11 @@ from torch import Tensor, nn
 
 
 class WeightedSum(nn.Module):
-    """A sum of several losses of the same outputs and targets.
+    """A weighted sum of several losses of the same outputs and targets.
 
     Args:
         losses: At least one.
-        weights: What each of them is multiplied by.
+        weights: The factor of each loss.
     """
 
     def __init__(self, losses: list[nn.Module], weights: list[float]) -> None:

@@ -1,6 +1,5 @@
 """Metrics that torchmetrics lacks."""
 
-from collections.abc import Callable
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -10,10 +9,10 @@ from torchmetrics import Metric
 
 
 class ReliabilityDiagram(Metric):
-    """How often answers of each confidence are right (arXiv:1706.04599); torchmetrics has only the single number.
+    """Accuracy as a function of confidence (arXiv:1706.04599); torchmetrics has only the calibration error.
 
     Args:
-        num_bins: Intervals of confidence, at least 2.
+        num_bins: Number of intervals of confidence, at least 2.
     """
 
     full_state_update = False
@@ -27,19 +26,19 @@ class ReliabilityDiagram(Metric):
         self.add_state("counts", torch.zeros(3, num_bins, dtype=torch.float64), dist_reduce_fx="sum")
 
     def update(self, logits: Tensor, targets: Tensor) -> None:
-        """Count logits of shape (B, K) with targets of shape (B,)."""
+        """Count the predictions of a batch, logits of shape (B, K) and targets of shape (B,)."""
         confidence, predictions = torch.softmax(logits.float(), dim=1).nan_to_num().max(dim=1)
         bins = (confidence * self.num_bins).long().clamp(max=self.num_bins - 1)
         rows = torch.stack([torch.ones_like(confidence), confidence, (predictions == targets).float()])
         self.counts.index_add_(1, bins, rows.to(self.counts))
 
     def compute(self) -> Tensor:
-        """Return number of samples, mean confidence and share of right answers of each bin, shape (3, num_bins)."""
+        """Return number of samples, mean confidence and accuracy of each bin, shape (3, num_bins)."""
         number, confidence, right = self.counts
         return torch.stack([number, confidence / number.clamp(min=1), right / number.clamp(min=1)])
 
     def plot(self, val: Any = None, ax: Any = None) -> Any:
-        """Draw it: on the diagonal, confidence and truth agree."""
+        """Draw the diagram; on the diagonal, confidence and accuracy agree."""
         number, confidence, right = (self.compute() if val is None else val).cpu()
         figure, axes = plt.subplots() if ax is None else (ax.figure, ax)
         filled = number > 0
@@ -50,41 +49,3 @@ class ReliabilityDiagram(Metric):
         axes.set(xlabel="confidence", ylabel="right answers", xlim=(0, 1), ylim=(0, 1))
         axes.set_title(f"calibration error {error:.3f}")
         return figure, axes
-
-
-class RunningMean:
-    """Weighted mean of a scalar, summed on its own device and read only by `compute`.
-
-    It is no torchmetrics.MeanMetric because that one checks each value, which waits for the device.
-    """
-
-    def __init__(self) -> None:
-        self.reset()
-
-    def reset(self) -> None:
-        """Forget everything."""
-        self._total: Tensor | None = None
-        self._count = 0
-
-    def update(self, value: Tensor, count: int) -> None:
-        """Add a value, shape (), that stands for `count` samples."""
-        value = value.float()
-        self._total = value * count if self._total is None else torch.add(self._total, value, alpha=count)
-        self._count += count
-
-    def state(self) -> tuple[Tensor | None, int]:
-        """Return the sum so far, on the CPU, and the count."""
-        return None if self._total is None else self._total.cpu(), self._count
-
-    def load(self, state: tuple[Tensor | None, int], device: torch.device) -> None:
-        """Go on from what `state` returned."""
-        total, self._count = state
-        self._total = None if total is None else total.to(device)
-
-    def compute(self, reduce: Callable[..., Tensor]) -> Tensor:
-        """Return the mean over all ranks, shape (), by Lightning's `strategy.reduce`; NaN before the first update."""
-        if self._total is None:
-            return torch.tensor(torch.nan)
-        sums = torch.stack([self._total, torch.full_like(self._total, self._count)])
-        sums = reduce(sums, reduce_op="sum")
-        return sums[0] / sums[1]

@@ -12,13 +12,14 @@ from torchmetrics import Metric, MetricCollection
 from trainworks.errors import UsageError
 from trainworks.root import LIBRARY
 
-REFUSALS = (RuntimeError, ValueError, IndexError, TypeError, AssertionError)  # of torch, for what does not fit
+SHAPE_ERRORS = (RuntimeError, ValueError, IndexError, TypeError, AssertionError)  # which torch raises for a misfit
 
 
-def misfit(metrics: MetricCollection, given: Any, error: Exception, probe: Callable[[Metric], Any]) -> Exception:
-    """Return what to raise where metrics could not take a batch: which of them, what it got, and what to take instead.
+def metric_error(metrics: MetricCollection, given: Any, error: Exception, probe: Callable[[Metric], Any]) -> Exception:
+    """Return an error that names the metric that could not take a batch, what it got, and what to write instead.
 
-    `given` are predictions and targets, or tensors of their shapes; `probe` fails for the metric in question alone.
+    `given` are predictions and targets, or tensors of their shapes; `probe` fails for the metric in question alone. If
+    it fails for none, `error` itself is returned.
     """
     for name, metric in metrics.items(keep_base=True) if not is_oom_error(error) else ():
         try:
@@ -26,19 +27,19 @@ def misfit(metrics: MetricCollection, given: Any, error: Exception, probe: Calla
         except Exception:
             kind, (predictions, targets) = type(metric).__name__, given or (None, None)
             got = f"predictions of {_shape(predictions)} and targets of {_shape(targets)}"
-            said = str(error).strip().partition("\n")[0][:200]
+            message = str(error).strip().partition("\n")[0][:200]
             advice = _advice(kind, predictions, targets)
-            return UsageError(f"model.metrics.{name}: {kind} cannot take {got}{advice} ({said})")
+            return UsageError(f"model.metrics.{name}: {kind} cannot take {got}{advice} ({message})")
     return error
 
 
 def refused_by(module: nn.Module, error: BaseException) -> str | None:
-    """Say which layer or loss of a module could not take what it got; None where no library refused it."""
+    """Say which layer or loss of a module could not take its inputs; None if the error was not raised by a library."""
     frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
     raised_in = Path(frames[-1].f_code.co_filename)
     of_library = "site-packages" in raised_in.parts and not raised_in.is_relative_to(LIBRARY)
     of_device = is_oom_error(error) or any(word in str(error) for word in ("CUDA", "cuDNN", "CUBLAS"))
-    if not of_library or type(error) not in REFUSALS or of_device:
+    if not of_library or type(error) not in SHAPE_ERRORS or of_device:
         return None
     names = {id(part): name for name, part in module.named_modules() if name}
     calls = [frame.f_locals for frame in frames if frame.f_code.co_name == "_call_impl"]
@@ -47,17 +48,17 @@ def refused_by(module: nn.Module, error: BaseException) -> str | None:
         return None
     layer, given = found[-1]["self"], found[-1]["args"]
     got = " and ".join(_shape(item) for item in given)
-    said, advice = str(error).strip().partition("\n")[0][:300].rstrip("."), ""
+    message, advice = str(error).strip().partition("\n")[0][:300].rstrip("."), ""
     if any(getattr(item, "dtype", None) in (torch.uint8, torch.float64) for item in given[:1]):
         how = "torchvision.transforms.v2.ToDtype, dtype torch.float32 and, for uint8, scale true"
         advice = f"; begin data.train_transform and data.eval_transform with {how}"
-    elif "out of bounds" in said and len(given) == 2:
+    elif "out of bounds" in message and len(given) == 2:
         advice = f"; for {given[0].shape[1]} outputs labels go from 0 to {given[0].shape[1] - 1}: look at num_classes"
-    return f"model.{names[id(layer)]}: {type(layer).__name__} cannot take {got}: {said}{advice}"
+    return f"model.{names[id(layer)]}: {type(layer).__name__} cannot take {got}: {message}{advice}"
 
 
 def no_pair(batch: Any) -> UsageError:
-    """Say what a batch consists of that is no pair of inputs and targets."""
+    """Return an error that says what a batch consists of that is no pair of inputs and targets."""
     parts = batch if isinstance(batch, tuple | list) else ()
     names = batch if isinstance(batch, dict) else [type(part).__name__ for part in parts]
     how = "let the dataset return (input, target), the target a number or a tensor, or write a module of your own"
@@ -69,7 +70,7 @@ def _shape(x: Any) -> str:
 
 
 def _advice(kind: str, predictions: Any, targets: Any) -> str:
-    """Name the metric of the same kind for the task that the shapes look like."""
+    """Return advice: the metric of the same kind for the task that the shapes suggest, or an empty string."""
     task = next((name for name in ("Binary", "Multiclass", "Multilabel") if kind.startswith(name)), None)
     if task is None or not isinstance(predictions, Tensor) or not isinstance(targets, Tensor):
         return ""

@@ -4,7 +4,7 @@ from torch.distributions import Distribution, Normal, kl_divergence
 
 
 def elbo_terms(posterior: Normal, likelihood: Distribution, values: Tensor) -> tuple[Tensor, Tensor]:
-    """Return what an evidence lower bound consists of (arXiv:1312.6114).
+    """Return the two terms of the evidence lower bound (arXiv:1312.6114).
 
     Args:
         posterior: Of the latents given the data, shape (B, D).
@@ -24,8 +24,8 @@ class NegativeElbo(nn.Module):
     """The loss of a variational autoencoder: distortion + beta * rate, in nats, mean over the batch.
 
     Args:
-        beta: Weight of the rate, at least 0: 1 for the bound itself, more for latents that say less, each about
-            something else (https://openreview.net/forum?id=Sy2fzU9gl).
+        beta: Weight of the rate, at least 0: 1 for the bound itself, more for disentangled latents
+            (https://openreview.net/forum?id=Sy2fzU9gl).
     """
 
     def __init__(self, beta: float = 1.0) -> None:

@@ -8,7 +8,7 @@ from trainworks import UsageError, did_you_mean
 
 
 class SumOfTerms(nn.Module):
-    """Add up the loss terms that a network returns itself, as torchvision's detectors do.
+    """The weighted sum of loss terms that a network computes itself, as torchvision's detectors do.
 
     Args:
         weights: A factor for a term by its name, such as {bbox_regression: 2.0}; 1 for those that are left out.

@@ -7,9 +7,9 @@ from torchmetrics import Metric
 
 
 class BitsPerDim(Metric):
-    """Bits that a model needs for one value of the data, such as a pixel; so long would a lossless code be.
+    """Bits per value of the data, such as a pixel: the length of a lossless code.
 
-    The number means something only for values of finitely many levels, and models that give each of them a probability.
+    It has this meaning only for values of finitely many levels and models that give each level a probability.
     """
 
     higher_is_better = False
@@ -36,7 +36,7 @@ class BitsPerDim(Metric):
 
 
 class BitsPerCharacter(BitsPerDim):
-    """Bits that a language model over bytes needs for one character of UTF-8 text.
+    """Bits per character of UTF-8 text, for a language model over bytes.
 
     A character may be several bytes; in ASCII text each is one.
     """

@@ -11,5 +11,5 @@ def convolution(in_channels: int, out_channels: int, stride: int = 1) -> list[nn
 
 
 def double_convolution(in_channels: int, out_channels: int, stride: int = 1) -> nn.Sequential:
-    """Return two of them, of which the first has the stride."""
+    """Return two such convolutions, of which the first has the stride."""
     return nn.Sequential(*convolution(in_channels, out_channels, stride), *convolution(out_channels, out_channels))

@@ -2,22 +2,22 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-BIAS_FACTOR = 8.0  # of each bias; under SGD it then learns 64 times as fast as its parameter would alone
+BIAS_FACTOR = 8.0  # by which each bias is multiplied; under SGD it then learns 64 times as fast
 
 
 class FastCNN(nn.Module):
     """A network that learns images of 32x32 in few epochs: that of airbench94 (arXiv:2404.00498).
 
-    Its first convolution whitens patches of 2x2, as learned from the first batch of the training, for good. The others
-    begin as the identity as far as they can, norm layers have a bias alone, which learns fast, and logits are scaled
-    down. In evaluation an image's answer is the mean of its own and its mirror image's.
+    Its first convolution whitens patches of 2x2; its weights are computed from the first training batch and then stay
+    fixed. The other convolutions are initialized as the identity where they can. Norm layers have only a bias, which
+    learns fast, and logits are scaled down. In evaluation the logits are the mean over an image and its mirror image.
 
     Args:
         in_channels: Channels of the image.
         num_classes: Number of outputs.
-        widths: Channels of each of the three pairs of convolutions, which halve height and width; these have to be 25
-            to 48, since at the end 3x3 pixels become one.
-        mirror: Whether evaluation looks at the mirror image too; not for letters or digits.
+        widths: Channels of each of the three pairs of convolutions. Each pair halves height and width; images must have
+            25 to 48 pixels a side, since at the end 3x3 pixels become one.
+        mirror: Whether evaluation uses the mirror image too; not for letters or digits.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class FastCNN(nn.Module):
 
 
 class _Whitening(nn.Module):
-    """Turns patches of 2x2 into values of variance 1 that are not correlated, each with both signs."""
+    """A convolution that turns patches of 2x2 into uncorrelated values of variance 1, each with both signs."""
 
     weight: Tensor
 
@@ -55,13 +55,13 @@ class _Whitening(nn.Module):
         count = 2 * in_channels * 4
         self.register_buffer("weight", torch.zeros(count, in_channels, 2, 2))
         self.bias = nn.Parameter(torch.zeros(count))
-        self._known = False
+        self._has_weights = False
 
     def forward(self, images: Tensor) -> Tensor:
-        if self.training and not self._known:
-            if not self.weight.any():  # else they came with a checkpoint
+        if self.training and not self._has_weights:
+            if not self.weight.any():  # else a checkpoint has brought them
                 self._learn(images)
-            self._known = True
+            self._has_weights = True
         return functional.conv2d(images, self.weight, self.bias)
 
     @torch.no_grad()
@@ -78,7 +78,7 @@ class _Whitening(nn.Module):
 
 
 class _Norm(nn.Module):
-    """Batch norm with a fast bias and no scale, whose running values follow quickly."""
+    """Batch norm without a scale, with a fast bias and a high momentum of the running statistics."""
 
     mean: Tensor
     variance: Tensor
@@ -95,7 +95,7 @@ class _Norm(nn.Module):
 
 
 def _identity(in_channels: int, out_channels: int) -> nn.Conv2d:
-    """Return a 3x3 convolution whose first outputs are its inputs."""
+    """Return a 3x3 convolution that is initialized as the identity on its first channels."""
     convolution = nn.Conv2d(in_channels, out_channels, 3, padding=1, bias=False)
     nn.init.dirac_(convolution.weight.data[: min(in_channels, out_channels)])
     return convolution

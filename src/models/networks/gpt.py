@@ -9,16 +9,16 @@ from trainworks import UsageError
 class GPT(nn.Module):
     """A small transformer that predicts the next token, in the manner of GPT-2.
 
-    Source: https://cdn.openai.com/better-language-models/language_models.pdf: norm before each part, weights of the
-    embedding used again for the output (arXiv:1608.05859), initial weights of the residual branches made smaller.
+    Source: https://cdn.openai.com/better-language-models/language_models.pdf. It has pre-norm blocks, an output layer
+    tied to the embedding (arXiv:1608.05859), and smaller initial weights in the residual branches.
 
     Args:
         vocab_size: Number of different tokens; 256 for bytes.
         max_length: Longest sequence.
-        width: Numbers that stand for a token between the layers; a multiple of `num_heads`.
+        width: Length of the vector of a token; a multiple of `num_heads`.
         num_layers: Blocks of attention and MLP.
         num_heads: Heads of each attention.
-        dropout: Share dropped from embeddings, attention and branches in training, in [0, 1).
+        dropout: Dropout of embeddings, attention and residual branches, in [0, 1).
 
     Raises:
         ValueError: If a number is out of range.
@@ -44,7 +44,7 @@ class GPT(nn.Module):
         self.blocks = nn.ModuleList(_Block(width, num_heads, dropout) for _ in range(num_layers))
         self.norm = nn.LayerNorm(width)
         for name, parameter in self.named_parameters():
-            if name.endswith("out.weight"):  # the sum of all branches then begins with the scale of one
+            if name.endswith("out.weight"):  # the sum of all residual branches then has the scale of one
                 nn.init.normal_(parameter, std=0.02 / math.sqrt(2 * num_layers))
             elif parameter.ndim == 2:
                 nn.init.normal_(parameter, std=0.02)
@@ -63,7 +63,7 @@ class GPT(nn.Module):
 
 
 class _Block(nn.Module):
-    """Causal self-attention, then an MLP, each added to what came in."""
+    """Causal self-attention, then an MLP, each with a residual connection."""
 
     def __init__(self, width: int, num_heads: int, dropout: float) -> None:
         super().__init__()

@@ -11,7 +11,7 @@ class MLP(nn.Module):
         num_classes: Number of outputs, at least 1.
         hidden: Width of each hidden layer; empty for a linear classifier.
         batch_norm: Whether to normalise each hidden layer over the batch (arXiv:1502.03167).
-        norm_inputs: Whether to normalise the inputs so too, for features of different scales.
+        norm_inputs: Whether to normalise the inputs too, for features of different scales.
     """
 
     def __init__(
@@ -27,7 +27,7 @@ class MLP(nn.Module):
         if min(widths) < 1:
             raise ValueError(f"in_features, hidden and num_classes must be at least 1, got {widths}")
         layers: list[nn.Module] = [nn.Flatten()]
-        if norm_inputs:  # a feature that hardly varies in training can lie a thousand deviations off later
+        if norm_inputs:  # later a feature that hardly varies in training can be a thousand deviations off
             layers += [nn.BatchNorm1d(in_features, affine=False), nn.Hardtanh(-8, 8)]
         for width, next_width in pairwise(widths[:-1]):
             layers.append(nn.Linear(width, next_width, bias=not batch_norm))

@@ -3,7 +3,7 @@ from torch import Tensor, nn
 
 
 class Rescaled(nn.Module):
-    """A network whose outputs, near 0 with a deviation of 1, are brought to the units of the targets.
+    """A network whose standardized outputs are scaled to the units of the targets.
 
     Args:
         net: Maps inputs to outputs of shape (B, K).

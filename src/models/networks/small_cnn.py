@@ -12,8 +12,8 @@ class SmallCNN(nn.Module):
         in_channels: Channels of the image, 1 for grey and 3 for colour.
         num_classes: Number of outputs, at least 1.
         layers: From the image on, a number for a 3x3 convolution of so many channels with batch norm and ReLU, or "M"
-            to halve height and width by max pooling, before that batch norm and ReLU.
-        pool_size: The last feature map is averaged down to so many rows and columns, which enter the linear head.
+            for max pooling by 2, which is put before that batch norm and ReLU.
+        pool_size: Rows and columns to which the last feature map is averaged before the linear head.
         dropout: Share of features dropped before the head, in [0, 1).
     """
 

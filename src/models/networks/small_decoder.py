@@ -6,10 +6,10 @@ from src.models.networks.convolution import convolution
 
 
 class SmallDecoder(nn.Module):
-    """A small convolutional network from numbers to an image: SmallCNN the other way round.
+    """A small convolutional decoder from a feature vector to an image, the counterpart of SmallCNN.
 
     Args:
-        in_features: Numbers that describe an image, at least 1.
+        in_features: Length of the feature vector, at least 1.
         out_channels: Channels of the image, at least 1.
         layers: Towards the image, a number for a 3x3 convolution of so many channels with batch norm and ReLU, or "U"
             to double height and width. Begins with a number.

@@ -6,9 +6,9 @@ from src.models.networks.convolution import double_convolution
 
 
 class SmallPyramid(nn.Module):
-    """A small backbone for torchvision's detectors: a feature map of a quarter of the image's height and width.
+    """A small feature pyramid (arXiv:1612.03144) as a backbone for torchvision's detectors.
 
-    Convolutions go down to coarser scales, which are added to the map on the way up again (arXiv:1612.03144).
+    Its feature map has a quarter of the image's height and width; coarser scales are upsampled and added to it.
 
     Args:
         in_channels: Channels of the image; torchvision's detectors want 3.

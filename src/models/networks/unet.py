@@ -12,7 +12,7 @@ class UNet(nn.Module):
     Args:
         in_channels: Channels of the image, 1 for grey and 3 for colour.
         num_classes: Number of outputs for each pixel, at least 1.
-        widths: Channels at each scale, from that of the image on; each is half as high and wide as the one before.
+        widths: Channels at each scale, the image's own first; each has half the height and width of the one before.
     """
 
     def __init__(self, in_channels: int, num_classes: int, widths: list[int]) -> None:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
 from trainworks.errors import UsageError
+from trainworks.models.base import BaseModule
 
 
 def batch_size(batch: Any) -> int:
@@ -36,5 +37,8 @@ def networks_of(callback: Callback, module: nn.Module) -> list[nn.Module]:
     net = getattr(module, "net", None)
     found = [net] if isinstance(net, nn.Module) else [part for part in module.children() if list(part.parameters())]
     if not found:
-        raise UsageError(f"{type(callback).__name__}: {type(module).__name__} holds no network")
+        from trainworks.models.missing_part import MissingPart
+
+        lacking = UsageError(f"{type(callback).__name__}: {type(module).__name__} holds no network")
+        raise MissingPart(module, "net") if isinstance(module, BaseModule) else lacking
     return found

@@ -1,4 +1,4 @@
-"""From an image file to a tensor, by the fastest decoder for its size."""
+"""Decode image files to tensors, with the fastest decoder for their size."""
 
 import io
 from collections.abc import Iterator
@@ -16,10 +16,10 @@ from torchvision.transforms.v2 import functional
 
 from trainworks.errors import UsageError
 
-MODES = {1: "L", 3: "RGB"}
+PILLOW_MODES = {1: "L", 3: "RGB"}
 DECODING_ERRORS = (OSError, ValueError, RuntimeError, SyntaxError, Image.DecompressionBombError)
-ORIENTATION = 0x0112  # EXIF tag; 1 is upright
-OVERSAMPLING = 2  # a JPEG is decoded at a smaller scale only if that still has so many pixels for each one wanted
+ORIENTATION_TAG = 0x0112  # of EXIF; 1 is upright
+OVERSAMPLING = 2  # a JPEG is decoded at a smaller scale only if that still has twice the height and width wanted
 
 
 class UnreadableImage(UsageError):
@@ -28,9 +28,9 @@ class UnreadableImage(UsageError):
 
 @dataclass
 class ImageInfo:
-    """What an image file is, before it is made to fit."""
+    """Size and format of an image file, before it is resized."""
 
-    width: int  # in pixels, once upright
+    width: int  # in pixels, after the rotation by EXIF
     height: int
     mode: str  # Pillow's name of the pixel format, such as RGB, L, CMYK or I;16
     rotated: bool  # whether its EXIF data asks for a rotation
@@ -38,7 +38,7 @@ class ImageInfo:
 
 @contextmanager
 def readable(name: str) -> Iterator[None]:
-    """Let whatever a decoder raises say which image it is about."""
+    """Turn any error of a decoder into an UnreadableImage that names the image."""
     try:
         yield
     except DECODING_ERRORS as error:
@@ -49,10 +49,10 @@ def readable(name: str) -> Iterator[None]:
 def decode_image(path: str, num_channels: int = 3, min_side: int | None = None) -> tuple[Tensor, ImageInfo]:
     """Read an image upright, as uint8 with 1 or 3 channels; 16 bits are scaled to 8, transparency is dropped.
 
-    Pillow and torchvision decode a JPEG to the same pixels; torchvision is faster, unless the image is so large that
-    libjpeg may decode it at half, a quarter or an eighth of its size, which only Pillow asks it for. Where `min_side`
-    is the shorter side that is wanted in the end, large JPEGs come at a smaller scale that still has twice as many
-    pixels. A file that is missing, empty, truncated or no image is an UnreadableImage.
+    Pillow and torchvision decode a JPEG to the same pixels. torchvision is faster, unless the image is so large that
+    libjpeg can decode it at a half, a quarter or an eighth of its size, which only Pillow offers. `min_side` is the
+    shorter side that is wanted in the end; a large JPEG is decoded at a smaller scale of at least twice that side. A
+    file that is missing, empty, truncated or no image is an UnreadableImage.
     """
     with readable(path):
         data = Path(path).read_bytes()
@@ -60,18 +60,18 @@ def decode_image(path: str, num_channels: int = 3, min_side: int | None = None) 
             raise ValueError("the file is empty")
         with Image.open(io.BytesIO(data)) as image:
             width, height, mode = *image.size, image.mode
-            orientation = image.getexif().get(ORIENTATION, 1)
+            orientation = image.getexif().get(ORIENTATION_TAG, 1)
             if orientation >= 5:  # a quarter turn
                 width, height = height, width
             info = ImageInfo(width, height, mode, orientation != 1)
             scaled = min_side is not None and min(image.size) >= 2 * OVERSAMPLING * min_side
-            if image.format == "JPEG" and not scaled and hasattr(tvio, "decode_jpeg"):  # to go in a later torchvision
+            if image.format == "JPEG" and not scaled and hasattr(tvio, "decode_jpeg"):  # which is deprecated
                 encoded = torch.frombuffer(bytearray(data), dtype=torch.uint8)
                 wanted = tvio.ImageReadMode.GRAY if num_channels == 1 else tvio.ImageReadMode.RGB
                 return tvio.decode_jpeg(encoded, mode=wanted, apply_exif_orientation=True), info
             if scaled:
                 ratio = OVERSAMPLING * min_side / min(image.size)  # type: ignore[operator]
-                image.draft(MODES[num_channels], (int(image.width * ratio), int(image.height * ratio)))
+                image.draft(PILLOW_MODES[num_channels], (int(image.width * ratio), int(image.height * ratio)))
             return from_pillow(image, num_channels), info
 
 
@@ -94,9 +94,9 @@ def read_image(source: Any, num_channels: int = 3, min_side: int | None = None) 
 
 
 def fit_image(image: Tensor, size: int, crop: bool, original: ImageInfo) -> Tensor:
-    """Bring an image of uint8, shape (C, H, W), to (C, size, size), antialiased.
+    """Resize an image of uint8, shape (C, H, W), to (C, size, size), antialiased.
 
-    It is stretched, or keeps the proportions of the file's `original` image, and what is too long is cut off.
+    It is stretched, or it keeps the proportions of the `original` file and what is beyond the square is cut off.
     """
     if not crop:
         return functional.resize(image, [size, size], antialias=True)
@@ -108,11 +108,11 @@ def fit_image(image: Tensor, size: int, crop: bool, original: ImageInfo) -> Tens
 
 
 def from_pillow(image: Image.Image, num_channels: int) -> Tensor:
-    """Turn a Pillow image upright and into uint8 of shape (C, H, W)."""
+    """Convert a Pillow image to an upright tensor of uint8, shape (C, H, W)."""
     image = ImageOps.exif_transpose(image)
     if image.mode.startswith("I"):  # 16 bits: Pillow would cut them off at 255
         image = Image.fromarray((np.asarray(image).astype(np.uint32) >> 8).clip(max=255).astype(np.uint8))
     elif image.mode == "F":
         raise ValueError("its pixels are floating-point numbers; convert it to 8 or 16 bits")
-    pixels = torch.from_numpy(np.array(image.convert(MODES[num_channels])))
-    return pixels.reshape(*pixels.shape[:2], -1).permute(2, 0, 1)  # channels last in memory, which resizes faster
+    pixels = torch.from_numpy(np.array(image.convert(PILLOW_MODES[num_channels])))
+    return pixels.reshape(*pixels.shape[:2], -1).permute(2, 0, 1)  # channels last in memory, which is resized faster

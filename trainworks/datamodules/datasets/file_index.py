@@ -1,57 +1,52 @@
-"""Lists of files with their classes, as arrays: neither ten million names nor the workers' copies are Python objects.
-
-An index is an ArrayDataset whose inputs are packed names.
-"""
+"""Indices of image files and their classes: ArrayDatasets whose inputs are packed names."""
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from itertools import islice
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
 
-from trainworks.datamodules.datasets.array import ArrayDataset
-from trainworks.datamodules.datasets.tables import read_csv, to_numbers
-from trainworks.errors import UsageError, did_you_mean
+from trainworks.datamodules.datasets.array_dataset import ArrayDataset
+from trainworks.datamodules.datasets.packed_names import join_names, pack_names
+from trainworks.datamodules.datasets.tables import class_indices, read_csv, to_numbers
+from trainworks.errors import UsageError, did_you_mean, listed
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".pgm")
-OF_SYSTEMS = ("Thumbs.db", "desktop.ini")  # what Windows puts into folders
-CHUNK = 100_000  # names that are Python objects at one time
-COLUMNS = ("path", "label", "split", "group", "weight")
+SYSTEM_FILES = ("Thumbs.db", "desktop.ini")  # which Windows puts into folders
+TABLE_COLUMNS = ("path", "label", "split", "group", "weight")
 
 
 def find_images(root: str, folder: str = "", others: Counter[str] | None = None) -> Iterator[str]:
-    """Yield every image below a folder of `root` in order of its name, relative to `root`.
+    """Yield the path of every image below a folder of `root`, relative to `root`, sorted by name.
 
-    Hidden files and folders are passed over; `others` gets the number of other files by their ending.
+    Hidden files and folders are skipped. Files of other kinds are counted in `others` by their extension.
     """
     for parent, folders, files in os.walk(os.path.join(root, folder), followlinks=True):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        shown = os.path.relpath(parent, root)
+        prefix = os.path.relpath(parent, root)
         for name in sorted(files):
-            if name.startswith(".") or name in OF_SYSTEMS:
+            if name.startswith(".") or name in SYSTEM_FILES:
                 continue
             if name.lower().endswith(EXTENSIONS):
-                yield name if shown == "." else f"{shown}/{name}"
+                yield name if prefix == "." else f"{prefix}/{name}"
             elif others is not None:
                 others[os.path.splitext(name)[1].lower() or "without an ending"] += 1
 
 
 def class_folders(folder: Path) -> list[str]:
-    """Return the names of the visible folders in `folder`, in order; none if it does not exist."""
+    """Return the sorted names of the visible folders in `folder`; none if it does not exist."""
     entries = sorted(folder.iterdir()) if folder.is_dir() else []
     return [entry.name for entry in entries if entry.is_dir() and not entry.name.startswith(".")]
 
 
 def index_folders(root: str, folder: str, classes: list[str], others: Counter[str] | None = None) -> ArrayDataset:
-    """List the images of `root`/`folder`/<class>/, called as below `root`; `others` as for `find_images`."""
+    """List the images of `root`/`folder`/<class>/ by their path below `root`; `others` as for `find_images`."""
     for name in class_folders(Path(root, folder)):
         if name not in classes:
             near = did_you_mean(name, classes)
-            known = f"{len(classes)} classes: {', '.join(classes[:10])}{', ...' if len(classes) > 10 else ''}"
+            known = f"{len(classes)} classes: {listed(classes)}"
             raise UsageError(f"{Path(root, folder, name)}: no class of that name{near}; there are {known}")
     parts = [pack_names(find_images(root, os.path.join(folder, name), others)) for name in classes]
     width = max(part.shape[1] for part in parts)
@@ -61,15 +56,15 @@ def index_folders(root: str, folder: str, classes: list[str], others: Counter[st
 
 
 def read_table(path: str, classes: list[str] | None) -> dict[str, ArrayDataset]:
-    """Read a CSV table with the columns path and label and, if wanted, split, group and weight.
+    """Read a CSV table with the columns path and label and, optionally, split, group and weight.
 
-    The classes are those of the table if None are given, numbers in numerical order. The indices come by the table's
-    splits ("train", "val", "test"), or as one called "all" if it has no such column.
+    If `classes` is None, they are the labels of the table, sorted, numbers in numerical order. Returns an index for
+    each split of the table ("train", "val", "test"), or one called "all" if it has no such column.
     """
     codes: dict[str, dict[str, int]] = {name: {} for name in ("label", "split", "group")}
-    parts: dict[str, list[np.ndarray]] = {name: [] for name in COLUMNS}
+    parts: dict[str, list[np.ndarray]] = {name: [] for name in TABLE_COLUMNS}
     line = 2
-    for chunk in read_csv(path, required=COLUMNS[:2]):
+    for chunk in read_csv(path, required=TABLE_COLUMNS[:2]):
         for name, values in chunk.items():
             if name == "path":
                 parts[name].append(np.array([os.fsencode(value) for value in values]))
@@ -89,35 +84,11 @@ def read_table(path: str, classes: list[str] | None) -> dict[str, ArrayDataset]:
     order = classes or sorted(codes["label"], key=lambda label: (not label.isdigit(), label.zfill(20)))
     if len(order) < 2:
         raise UsageError(f"{path}: at least two classes are needed, column 'label' has only '{order[0]}'")
-    places = {label: place for place, label in enumerate(order)}
-    if unknown := [label for label in codes["label"] if label not in places]:
-        raise UsageError(
-            f"{path}: label '{unknown[0]}' is none of the {len(order)} classes{did_you_mean(unknown[0], order)}"
-        )
-    numbers = np.array([places[label] for label in codes["label"]])
-    targets = torch.from_numpy(numbers[columns["label"]])
+    index = class_indices(path, codes["label"], order)
+    targets = torch.from_numpy(np.array([index[label] for label in codes["label"]])[columns["label"]])
     whole = ArrayDataset(names, targets, columns.get("group"), columns.get("weight"), names, order)
     if "split" not in columns:
         return {"all": whole}
     if wrong := codes["split"].keys() - {"train", "val", "test"}:
         raise UsageError(f"{path}: split '{min(wrong)}' is none of train, val and test")
     return {name: whole.subset(np.flatnonzero(columns["split"] == code)) for name, code in codes["split"].items()}
-
-
-def pack_names(names: Iterable[str]) -> Tensor:
-    """Return one name a row, in the file system's encoding, padded with zeros: uint8 of shape (N, longest)."""
-    names, parts = iter(names), [np.empty(0, "S1")]
-    while chunk := [os.fsencode(name) for name in islice(names, CHUNK)]:
-        parts.append(np.array(chunk))
-    return join_names(parts)
-
-
-def join_names(parts: list[np.ndarray]) -> Tensor:
-    """Return arrays of byte strings as one array, as `pack_names` does."""
-    table = np.concatenate(parts)
-    return torch.from_numpy(table.view(np.uint8).reshape(len(table), table.itemsize))
-
-
-def unpack_name(row: Tensor) -> str:
-    """Return one name from its row."""
-    return os.fsdecode(row.numpy().tobytes().rstrip(b"\0"))

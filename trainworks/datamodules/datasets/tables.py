@@ -2,22 +2,22 @@
 
 import csv
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 
 import numpy as np
 
-from trainworks.errors import UsageError, did_you_mean
+from trainworks.errors import UsageError, did_you_mean, listed
 
-CHUNK = 100_000  # rows that are Python objects at one time
+CHUNK_SIZE = 100_000  # rows that are Python objects at one time
 DECIMAL_COMMA = re.compile(r"^\s*([-+]?\d*),(\d+(?:[eE][-+]?\d+)?)\s*$")
 
 
 def read_csv(path: str, required: Sequence[str], advice: str = "") -> Iterator[dict[str, tuple[str, ...]]]:
-    """Yield the columns of a table with a header, some rows at a time; empty lines are passed over.
+    """Yield the columns of a table with a header, some rows at a time; empty lines are skipped.
 
-    Cells are separated by what separates those of the header: a comma, a semicolon or a tab. Where it is no comma,
-    numbers may have a decimal comma. The file is UTF-8 and has at least the columns `required`, else `advice` is given.
+    The separator is a comma, a semicolon or a tab, whichever the header has most of. Where it is no comma, numbers may
+    have a decimal comma. The file must be UTF-8 and have the columns `required`; `advice` ends the message if not.
     """
     try:
         with open(path, newline="", encoding="utf-8-sig") as file:
@@ -32,7 +32,7 @@ def read_csv(path: str, required: Sequence[str], advice: str = "") -> Iterator[d
                     near = did_you_mean(name, header)
                     raise UsageError(f"{path}: no column '{name}'{near}; its header is {found}{advice}")
             whole = (_checked(path, reader.line_num, row, header) for row in reader if row)
-            while rows := list(islice(whole, CHUNK)):
+            while rows := list(islice(whole, CHUNK_SIZE)):
                 if separator != ",":
                     rows = [[DECIMAL_COMMA.sub(r"\1.\2", cell) for cell in row] for row in rows]
                 yield dict(zip(header, zip(*rows, strict=True), strict=True))
@@ -43,16 +43,25 @@ def read_csv(path: str, required: Sequence[str], advice: str = "") -> Iterator[d
 
 
 def to_numbers(path: str, name: str, values: Sequence[str], line: int = 2) -> np.ndarray:
-    """Turn the cells of the column `name` into float64; the first of them stands in `line` of the table."""
+    """Convert the cells of the column `name` to float64; `line` is the line of the first of them in the table."""
     try:
         numbers = np.array(values, dtype=np.float64)
     except ValueError:
         numbers = np.array([_number(value) for value in values])
     if len(wrong := np.flatnonzero(~np.isfinite(numbers))):
-        place = f"{path}, line {line + int(wrong[0])}, column '{name}'"
-        what = "write texts and dates as numbers, or leave the column (or the row) out"
-        raise UsageError(f"{place}: expected a finite number, got '{values[int(wrong[0])]}'; {what}")
+        where = f"{path}, line {line + int(wrong[0])}, column '{name}'"
+        advice = "write texts and dates as numbers, or leave the column (or the row) out"
+        raise UsageError(f"{where}: expected a finite number, got '{values[int(wrong[0])]}'; {advice}")
     return numbers
+
+
+def class_indices(path: str, labels: Iterable[str], classes: list[str]) -> dict[str, int]:
+    """Return the index of each class by its name; a label of the table that is none of them is a UsageError."""
+    index = {name: number for number, name in enumerate(classes)}
+    if unknown := [label for label in labels if label not in index]:
+        near, names = did_you_mean(unknown[0], classes), listed(classes)
+        raise UsageError(f"{path}: label '{unknown[0]}' is none of the {len(classes)} classes{near}: {names}")
+    return index
 
 
 def _checked(path: str, line: int, row: list[str], header: list[str]) -> list[str]:

@@ -1,4 +1,4 @@
-"""Transforms of a batch: how they are applied, and those that take the batch apart into samples."""
+"""How transforms are applied to a batch."""
 
 import inspect
 from collections.abc import Sequence
@@ -13,13 +13,13 @@ from trainworks.errors import UsageError
 
 
 def apply_transforms(transforms: Sequence[nn.Module], batch: Any) -> Any:
-    """Apply transforms to a whole batch; masks and boxes beside the images travel with them.
+    """Apply transforms to a whole batch; masks and boxes are transformed together with the images.
 
-    Loaders and copies to a device lose the type of a tv_tensor. So integer targets of the images' own height and width
-    are taken for masks, and "boxes" and "masks" of a target dictionary for what they are called (boxes as XYXY).
+    Loaders and copies to a device lose the type of a tv_tensor. It is restored: integer targets with the height and
+    width of the images are masks, "boxes" (as XYXY) and "masks" of a target dictionary are what their names say.
 
     Args:
-        transforms: Each takes what the one before it returned.
+        transforms: Applied in order.
         batch: (inputs, targets), inputs alone, or anything else that the transforms take.
 
     Returns:
@@ -27,32 +27,32 @@ def apply_transforms(transforms: Sequence[nn.Module], batch: Any) -> Any:
     """
     if not transforms:
         return batch
-    alone = not isinstance(batch, tuple | list)
-    parts: Any = (batch,) if alone else _typed(*batch) if len(batch) == 2 else batch
+    inputs_only = not isinstance(batch, tuple | list)
+    parts: Any = (batch,) if inputs_only else _typed(*batch) if len(batch) == 2 else batch
     for transform in transforms:
-        if not alone and _takes_images_alone(type(transform)):  # type: ignore[arg-type]
+        if not inputs_only and _takes_images_alone(type(transform)):  # type: ignore[arg-type]
             if tree_any(lambda leaf: isinstance(leaf, tv_tensors.TVTensor), list(parts[1:])):
-                what = "changes images without their masks or boxes; take one of torchvision.transforms.v2"
-                raise UsageError(f"{type(transform).__name__} {what}")
+                problem = "changes images without their masks or boxes; take one of torchvision.transforms.v2"
+                raise UsageError(f"{type(transform).__name__} {problem}")
             parts = transform(parts[0]), *parts[1:]
             continue
         result = transform(*parts)
-        parts = result if isinstance(result, tuple | list) and not alone else (result,)
+        parts = result if isinstance(result, tuple | list) and not inputs_only else (result,)
     if not all(type(part) is Tensor for part in parts):
         parts = tree_map(lambda x: x.as_subclass(Tensor) if isinstance(x, tv_tensors.TVTensor) else x, tuple(parts))
-    return parts[0] if alone else parts
+    return parts[0] if inputs_only else parts
 
 
 @cache
 def _takes_images_alone(kind: Any) -> bool:
-    """Whether a transform has no argument for targets, as kornia's, and those of torchvision before v2."""
+    """Whether a transform has no argument for targets, such as those of kornia and of torchvision before v2."""
     _, first, *others = inspect.signature(kind.forward).parameters.values()
-    alone = not others or others[0].name == "params"  # so kornia calls what was drawn
-    return alone and first.kind is not first.VAR_POSITIONAL
+    images_only = not others or others[0].name == "params"  # of kornia: what was drawn before
+    return images_only and first.kind is not first.VAR_POSITIONAL
 
 
 def _typed(images: Any, targets: Any) -> tuple[Any, Any]:
-    """Give masks and boxes the type that they lost on their way."""
+    """Give masks and boxes their tv_tensor types back."""
     if isinstance(targets, Tensor):
         spatial = targets.ndim >= 3 and not targets.is_floating_point() and isinstance(images, Tensor)
         if spatial and targets.shape[-2:] == images.shape[-2:] and not isinstance(targets, tv_tensors.TVTensor):
@@ -65,11 +65,11 @@ def _typed(images: Any, targets: Any) -> tuple[Any, Any]:
 
 
 def _typed_boxes(image: Tensor, target: dict[str, Any]) -> dict[str, Any]:
-    """Give boxes and masks of one image of a detector's batch their types."""
-    kinds = dict(target)
-    if "boxes" in kinds and not isinstance(kinds["boxes"], tv_tensors.TVTensor):
+    """Do so for the target dictionary of one image."""
+    typed = dict(target)
+    if "boxes" in typed and not isinstance(typed["boxes"], tv_tensors.TVTensor):
         size: Any = tuple(image.shape[-2:])
-        kinds["boxes"] = tv_tensors.BoundingBoxes(kinds["boxes"], format="XYXY", canvas_size=size)
-    if "masks" in kinds:
-        kinds["masks"] = tv_tensors.Mask(kinds["masks"])
-    return kinds
+        typed["boxes"] = tv_tensors.BoundingBoxes(typed["boxes"], format="XYXY", canvas_size=size)
+    if "masks" in typed:
+        typed["masks"] = tv_tensors.Mask(typed["masks"])
+    return typed

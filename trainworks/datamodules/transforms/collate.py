@@ -6,7 +6,7 @@ from trainworks.errors import UsageError
 
 
 def collate(batch: Any) -> Any:
-    """Stack a list of samples; what a dataset serves as a batch already stays as it is."""
+    """Stack a list of samples; a batch that a dataset served whole stays as it is."""
     if not isinstance(batch, list):
         return batch
     try:

@@ -1,4 +1,4 @@
-"""What transforms that draw anew for each image of a batch share, and a shift; torchvision's draw once a batch."""
+"""The base of transforms that draw anew for each image of a batch; torchvision's draw once for all."""
 
 from typing import Any
 
@@ -9,22 +9,22 @@ from torchvision.transforms import v2
 
 
 class PerImage(v2.Transform):
-    """What they share: a subclass draws for a batch of images, and then changes these and their masks alike."""
+    """A transform with parameters for each image: a subclass draws them, and changes images and masks by them."""
 
     def draw(self, images: Tensor) -> dict[str, Any]:
-        """Draw something for every image of shape (B, C, H, W): tensors that begin with B."""
+        """Draw parameters for images of shape (B, C, H, W): tensors whose first dimension is B."""
         raise NotImplementedError
 
     def change(self, images: Tensor, drawn: dict[str, Any]) -> Tensor:
-        """Return images, or masks, of shape (B, ..., H, W) changed by what was drawn."""
+        """Return images, or masks, of shape (B, ..., H, W), changed by the drawn parameters."""
         raise NotImplementedError
 
     def make_params(self, flat_inputs: list[Any]) -> dict[str, Any]:
-        """Draw for the images of a batch."""
+        """Draw parameters for the images of a batch."""
         return self.draw(next(item for item in flat_inputs if isinstance(item, Tensor) and item.ndim == 4))
 
     def transform(self, inpt: Tensor, params: dict[str, Any]) -> Tensor:
-        """Change images or masks, which keep their types."""
+        """Change images or masks; the type of a mask stays."""
         if isinstance(inpt, tv_tensors.BoundingBoxes):
             raise ValueError("boxes cannot be moved a whole batch at a time; put torchvision's transform in PerSample")
         changed = self.change(inpt, params)
@@ -40,21 +40,21 @@ def draw_corners(images: Tensor, rows: int, columns: int) -> dict[str, Any]:
 def cut(images: Tensor, corners: dict[str, Any], height: int, width: int) -> Tensor:
     """Return a window of each image of shape (B, ..., H, W), all of one size, each at its own corner.
 
-    Each row of a window is `width` values of the flattened images from some place on. Selecting rows copies them whole,
-    six times as fast as indexing with the corners.
+    Each row of a window is a run of `width` values of the flattened images. Selecting such runs copies them whole, six
+    times as fast as indexing with the corners.
     """
     (rows, columns), device = images.shape[-2:], images.device
     flat = images.as_subclass(Tensor).reshape(-1)
     planes = torch.arange(flat.numel() // (rows * columns), device=device).view(len(images), -1, 1) * (rows * columns)
     first = (corners["top"] * columns + corners["left"]).view(-1, 1, 1) + torch.arange(height, device=device) * columns
-    everywhere = flat.as_strided((flat.numel() - width + 1, width), (1, 1))
-    return everywhere.index_select(0, (planes + first).view(-1)).view(*images.shape[:-2], height, width)
+    runs = flat.as_strided((flat.numel() - width + 1, width), (1, 1))
+    return runs.index_select(0, (planes + first).view(-1)).view(*images.shape[:-2], height, width)
 
 
 class RandomShift(PerImage):
-    """Shift each image by its own random offset; what comes in at the edge is filled.
+    """Shift each image by its own random offset; new pixels at the edge are filled.
 
-    The same as padding and then cropping at a random place (torchvision's RandomCrop with padding).
+    This equals padding and then cropping at a random corner (torchvision's RandomCrop with padding).
 
     Args:
         pixels: Largest shift in each direction, at least 1.

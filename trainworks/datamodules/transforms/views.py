@@ -1,4 +1,4 @@
-"""Other views of each image of a batch: mirrored, a part of it, or with a part covered."""
+"""Random crops, flips and cutouts that draw anew for each image of a batch."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ from trainworks.datamodules.transforms.per_image import PerImage, cut, draw_corn
 
 
 class RandomCrop(PerImage):
-    """Cut a square out of each image at its own random place.
+    """Crop a square of each image at its own random position.
 
     Args:
         size: Height and width of the square in pixels, at least 1 and at most the images' own.
@@ -36,10 +36,10 @@ class RandomCrop(PerImage):
 
 
 class RandomFlip(PerImage):
-    """Mirror each image left to right, or leave it, by its own coin.
+    """Flip each image horizontally with probability p.
 
     Args:
-        p: Probability of mirroring, in [0, 1].
+        p: Probability of a flip, in [0, 1].
     """
 
     def __init__(self, p: float = 0.5) -> None:
@@ -49,7 +49,7 @@ class RandomFlip(PerImage):
         self.p = p
 
     def draw(self, images: Tensor) -> dict[str, Any]:
-        """Draw a coin for every image."""
+        """Draw for every image whether it is flipped."""
         return {"flip": torch.rand(len(images), device=images.device) < self.p}
 
     def change(self, images: Tensor, drawn: dict[str, Any]) -> Tensor:
@@ -59,14 +59,14 @@ class RandomFlip(PerImage):
 
 
 class RandomResizedCrop(PerImage):
-    """Cut a rectangle of random area and proportions out of each image and bring it to one size (arXiv:1409.4842).
+    """Crop a rectangle of random area and proportions of each image and resize it (arXiv:1409.4842).
 
-    Images are averaged over the pixels that fall together; masks take the nearest one.
+    Images are averaged over the pixels of a new pixel; masks take the nearest pixel.
 
     Args:
         size: Height and width of the result in pixels.
-        scale: Least and greatest share of the area that is kept, in (0, 1].
-        ratio: Least and greatest proportion of width to height.
+        scale: Smallest and largest share of the area that is kept, in (0, 1].
+        ratio: Smallest and largest ratio of width to height.
     """
 
     def __init__(
@@ -86,9 +86,9 @@ class RandomResizedCrop(PerImage):
         low, high = torch.tensor(self.ratio).log().tolist()
         proportion = (low + proportion * (high - low)).exp()
         wide = (area * proportion).sqrt().clamp(1, width)
-        high_ = (area / proportion).sqrt().clamp(1, height)
-        left, top = x * (width - wide), y * (height - high_)
-        return {"boxes": torch.stack([left, top, left + wide, top + high_], dim=1)}
+        tall = (area / proportion).sqrt().clamp(1, height)
+        left, top = x * (width - wide), y * (height - tall)
+        return {"boxes": torch.stack([left, top, left + wide, top + tall], dim=1)}
 
     def change(self, images: Tensor, drawn: dict[str, Any]) -> Tensor:
         """Crop and resize."""
@@ -106,13 +106,13 @@ class RandomResizedCrop(PerImage):
 
 
 class Cutout(PerImage):
-    """Cover a square of each image at its own random place; near the edge part of it falls outside (arXiv:1708.04552).
+    """Fill a square of each image at its own random position (arXiv:1708.04552).
 
-    Masks and labels stay as they are.
+    Near the edge a part of the square is outside the image. Masks and labels stay as they are.
 
     Args:
         size: Height and width of the square in pixels.
-        fill: Value of the covered pixels, in the images' own range; 0 is the mean of normalised images.
+        fill: Value of the filled pixels, in the images' own range; 0 is the mean of normalised images.
     """
 
     def __init__(self, size: int, fill: float = 0) -> None:
@@ -122,11 +122,11 @@ class Cutout(PerImage):
         self.size, self.fill = size, fill
 
     def draw(self, images: Tensor) -> dict[str, Any]:
-        """Draw the middle of a square for every image."""
+        """Draw the centre of a square for every image."""
         return draw_corners(images, *images.shape[-2:])
 
     def change(self, images: Tensor, drawn: dict[str, Any]) -> Tensor:
-        """Cover squares."""
+        """Fill squares."""
         if isinstance(images, tv_tensors.Mask):
             return images
         (height, width), half = images.shape[-2:], self.size // 2

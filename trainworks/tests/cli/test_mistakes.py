@@ -53,8 +53,6 @@ MISTAKES = {
     "--config C --model.class_path torch.nn.Linear": "model: torch.nn.Linear is not a LightningModule",
     "--config C --model Classifier": "model: 'Classifier' is no import path; write one such as",
     "--config C --model.net resnet18": "model.init_args.net: 'resnet18' is no import path; write one such as",
-    "--config C --model trainworks.models.BaseModule": "model.optimizer must be set, since BaseModule uses it; write",
-    "--config C --model.net null": "model.net must be set, since ClassifierModule uses it; write a class_path",
     "--config C --model.net.class_path trainworks.tests.examples.networks.SmalCNN": r"\(did you mean SmallCNN\?\)",
     "--config C --model.net.layers [0,3]": "every number at least 1; got .*layers",
     "--config C --model.net.layers 5": "layers: expected list, got 5",
@@ -209,6 +207,11 @@ def test_an_error_of_a_constructor_is_the_last_line(train: Train, nets: None) ->
 
 
 LATE = {
+    "--model trainworks.models.BaseModule": "model.net must be set, since BaseModule uses it; write a class_path",
+    "--model.net null": "model.net must be set, since ClassifierModule uses it; write a class_path",
+    "--model.net null --callbacks.channels_last null": "model.net must be set, since ClassifierModule uses it; write",
+    "--model.loss null": "model.loss must be set, since ClassifierModule uses it; write a class_path",
+    "--model.optimizer null --model.scheduler null": "model.optimizer must be set, since ClassifierModule uses it",
     "--data.num_classes 5": "data.num_classes is 5, but the labels go from 0 to 9; write 10",
     "--model.optimizer.lr -1": "Invalid learning rate: -1.0",
     "--callbacks.best.monitor val/acc": r"monitors 'val/acc', which .* does not log \(did you mean val/accuracy\?\)",

@@ -80,7 +80,7 @@ def test_texts_are_classes_in_one_order_for_all_splits(tmp_path: Path) -> None:
     assert data.class_names == ["a", "b", "c"]
     assert data.splits["test"].targets.tolist() == [2, 1]  # type: ignore[attr-defined]
     (tmp_path / "test.csv").write_text("x,kind\n4,d\n")
-    with pytest.raises(ValueError, match=r"test.csv: 'd' is none of the 3 classes: a, b, c"):
+    with pytest.raises(ValueError, match=r"test.csv: label 'd' is none of the 3 classes: a, b, c"):
         load(str(tmp_path / "train.csv"), test=str(tmp_path / "test.csv"), targets="kind")
 
 

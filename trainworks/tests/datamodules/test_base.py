@@ -108,7 +108,7 @@ def test_balanced_batches_hold_every_class_equally_often() -> None:
     assert len(targets) == 990
     assert targets.bincount().tolist() == pytest.approx([330, 330, 330], abs=15)
     assert data.facts()["class_weights"] == pytest.approx([1000 / 3 / 900, 1000 / 3 / 90, 1000 / 3 / 10], rel=1e-4)
-    with pytest.raises(ValueError, match=r"data.sampling is weighted, but the data has no weights to go by"):
+    with pytest.raises(ValueError, match=r"data.sampling is weighted, but the data has no weights; write shuffle"):
         weighted = RareClass(sampling="weighted")
         weighted.setup("fit")
         weighted.train_dataloader()

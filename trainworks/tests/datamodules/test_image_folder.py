@@ -100,7 +100,7 @@ def test_storage_is_a_choice_of_speed_alone(tmp_path: Path, storage: Any) -> Non
 def test_storage_goes_by_size(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, memory: int, limit_gb: float, transform: Any, expected: str
 ) -> None:
-    monkeypatch.setattr("trainworks.datamodules.vision.MEMORY_LIMIT", memory)
+    monkeypatch.setattr("trainworks.datamodules.image_base.MEMORY_LIMIT", memory)
     for name in "ab":
         write_images(tmp_path / name, 5)
     data = load(tmp_path, cache_limit_gb=limit_gb, sample_transform=transform)

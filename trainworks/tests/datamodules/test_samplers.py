@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from torch.utils.data import BatchSampler, SequentialSampler
 
+from trainworks.datamodules.equal_batches import equal_num_batches
+from trainworks.datamodules.sample_weights import balanced_weights
 from trainworks.datamodules.samplers import ArrayBatchSampler, ShardSampler
-from trainworks.datamodules.sampling import balanced_weights, batches_for_all
 from trainworks.errors import UsageError
 
 
@@ -76,7 +77,7 @@ def test_ten_million_samples_stay_an_array() -> None:
 
 @pytest.mark.parametrize(("length", "replicas", "size", "count"), [(129, 2, 32, 3), (7, 3, 2, 2)])
 def test_all_processes_can_take_equally_many_batches(length: int, replicas: int, size: int, count: int) -> None:
-    assert batches_for_all(length, replicas, size) == count
+    assert equal_num_batches(length, replicas, size) == count
     seen = []
     for rank in range(replicas):
         batches = ArrayBatchSampler(ShardSampler(length, rank, replicas), size, drop_last=False)
@@ -89,10 +90,10 @@ def test_all_processes_can_take_equally_many_batches(length: int, replicas: int,
 
 
 def test_where_they_do_so_anyway_nothing_is_changed() -> None:
-    assert batches_for_all(359, 2, 32) is None
+    assert equal_num_batches(359, 2, 32) is None
 
 
 @pytest.mark.parametrize(("size", "divisible"), [(1, True), (1, False), (2, False)])
 def test_some_numbers_of_samples_cannot_be_shared_out(size: int, divisible: bool) -> None:
     with pytest.raises(UsageError, match=f"5 samples are not .*batch_size of {2 * size}; write another, at least 4"):
-        batches_for_all(5, 2, size, divisible)
+        equal_num_batches(5, 2, size, divisible)

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from trainworks.datamodules.base import BaseDataModule
-from trainworks.datamodules.datasets.array import ArrayDataset
+from trainworks.datamodules.datasets.array_dataset import ArrayDataset
 
 
 @dataclass(kw_only=True, eq=False, repr=False)

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from trainworks.datamodules.datasets.array import ArrayDataset
+from trainworks.datamodules.datasets.array_dataset import ArrayDataset
 from trainworks.models.base import BaseModule
 from trainworks.models.checks import inputs_and_targets
 from trainworks.models.results import LabelsResult

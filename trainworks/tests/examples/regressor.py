@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from trainworks.datamodules.arrays import TabularDataModule
-from trainworks.datamodules.datasets.array import ArrayDataset
+from trainworks.datamodules.datasets.array_dataset import ArrayDataset
 from trainworks.models.base import BaseModule
 from trainworks.models.checks import inputs_and_targets
 from trainworks.models.results import ValueResult

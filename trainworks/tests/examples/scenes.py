@@ -6,7 +6,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from trainworks.datamodules.base import BaseDataModule
-from trainworks.datamodules.datasets.array import ArrayDataset
+from trainworks.datamodules.datasets.array_dataset import ArrayDataset
 
 CLASSES = ["background", *map(str, range(10))]
 

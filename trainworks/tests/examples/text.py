@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from trainworks.callbacks.helpers.batch import inputs_of
 from trainworks.datamodules.base import BaseDataModule
-from trainworks.datamodules.datasets.array import ArrayDataset
+from trainworks.datamodules.datasets.array_dataset import ArrayDataset
 from trainworks.errors import UsageError
 from trainworks.models.base import BaseModule
 from trainworks.models.results import TextResult

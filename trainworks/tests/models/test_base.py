@@ -13,7 +13,7 @@ from torch.optim import lr_scheduler
 from torch.utils.data import DataLoader, TensorDataset
 from torchmetrics.classification import MulticlassAccuracy
 
-from trainworks.models.metrics import RunningMean
+from trainworks.models.running_mean import RunningMean
 from trainworks.optim import WarmupCosine
 from trainworks.tests.conftest import DIGITS, PLAIN, Train
 from trainworks.tests.examples.classifier import ClassifierModule

@@ -9,7 +9,7 @@ from torchmetrics import MeanMetric, MetricCollection
 from torchmetrics.classification import MulticlassAccuracy, MulticlassAUROC, MulticlassF1Score
 from torchmetrics.regression import MeanSquaredError, PearsonCorrCoef
 
-from trainworks.models.late_updates import LARGEST, MOST, LateUpdates
+from trainworks.models.late_updates import MAX_BATCHES, MAX_ELEMENTS, LateUpdates
 
 CLASSES: dict[str, Any] = {
     "accuracy": MulticlassAccuracy(3),
@@ -53,7 +53,7 @@ def test_the_values_are_those_of_updates_at_once(kind: str, metrics: dict[str, A
 
 
 @pytest.mark.parametrize(("kind", "metrics"), [("classes", CLASSES), ("numbers", NUMBERS)])
-@pytest.mark.parametrize("stop", [0, 1, 9, MOST + 1, 30])
+@pytest.mark.parametrize("stop", [0, 1, 9, MAX_BATCHES + 1, 30])
 def test_continued_they_are_the_same_bit_by_bit(kind: str, metrics: dict[str, Any], stop: int) -> None:
     late, whole = (LateUpdates(MetricCollection(metrics).clone()) for _ in range(2))
     values(late, batches(kind))  # an epoch before
@@ -74,14 +74,14 @@ def test_how_many_updates_there_are() -> None:
         late.metrics.update = lambda predictions, targets: seen.append(len(predictions))  # type: ignore[method-assign]
         for batch in given:
             late.update(*batch)
-        late._hand_over()
+        late._update_waiting()
         return seen
 
-    given = batches("classes", MOST + 4)
-    assert calls(CLASSES, given) == [8, 8 * MOST, 8 + 8 + 3]
+    given = batches("classes", MAX_BATCHES + 4)
+    assert calls(CLASSES, given) == [8, 8 * MAX_BATCHES, 8 + 8 + 3]
     assert calls({**CLASSES, "mean": MeanMetric()}, given[:3]) == [8, 8, 8]  # it may look at single batches
-    large = torch.zeros(LARGEST // 4, 5), torch.zeros(LARGEST // 4)
-    assert calls(CLASSES, [*given[:3], large, *given[3:5]]) == [8, 16, LARGEST // 4, 16]  # in their order
+    large = torch.zeros(MAX_ELEMENTS // 4, 5), torch.zeros(MAX_ELEMENTS // 4)
+    assert calls(CLASSES, [*given[:3], large, *given[3:5]]) == [8, 16, MAX_ELEMENTS // 4, 16]  # in their order
     other = torch.zeros(8, 4), torch.zeros(8)
     assert calls(CLASSES, [*given[:3], other]) == [8, 16, 8]
     boxes = [{"boxes": torch.zeros(1, 4)}]

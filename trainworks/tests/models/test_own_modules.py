@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from trainworks.cli.config import apply_overrides, merge
+from trainworks.errors import UsageError
 from trainworks.models import BaseModule, load_model
 from trainworks.tests.conftest import DIGITS, QUICK, ROOT, Train
 from trainworks.tests.examples.classifier import ClassifierModule
@@ -142,32 +143,55 @@ def test_what_a_step_does_not_use_is_left_out(train: Train, tmp_path: Path) -> N
     (tmp_path / "a.yaml").write_text(yaml.safe_dump(config))
     result = train("--config", "a.yaml", *QUICK[:4])
     assert (result.code, result.err) == (0, "")
-    result = train("--config", "a.yaml", *QUICK[:4], "--model", "trainworks.tests.models.test_own_modules.WithoutNet")
+    own_net = "trainworks.tests.models.test_own_modules.WithoutNet"
+    result = train("--config", "a.yaml", *QUICK[:4], "--model", own_net)
     assert (result.code, result.err) == (0, "")
     assert "WithoutNet, 650 parameters" in result.out
     result = train(
         "--config", "a.yaml", *QUICK, "--model.class_path", "trainworks.tests.examples.classifier.ClassifierModule"
     )
     assert result.code == 2
-    assert "model.net and model.loss and model.optimizer must be set, since ClassifierModule uses" in result.err
+    assert result.err == "error: model.net must be set, since ClassifierModule uses it; write a class_path\n"
+    result = train("--config", "a.yaml", *QUICK, "--model.optimizer", "null", "--model.scheduler", "null")
+    assert result.code == 2
+    assert result.err == "error: model.optimizer must be set, since WithoutLoss uses it; write a class_path\n"
 
 
 @pytest.mark.parametrize(
     ("kind", "parts", "missing"),
     [
-        (WithoutLoss, {"optimizer": torch.optim.SGD}, "model.net must be set, since WithoutLoss uses it"),
-        (WithoutLoss, {"net": nn.Identity()}, "model.optimizer must be set"),
-        (OwnOptimizer, {"net": nn.Identity()}, None),
-        (Smoothed, {"net": nn.Identity(), "optimizer": torch.optim.SGD}, "model.loss must be set, since Smoothed"),
-        (ClassifierModule, {}, "model.net and model.loss and model.optimizer must be set"),
+        (WithoutLoss, {}, "net"),
+        (WithoutLoss, {"net": nn.Linear(64, 10)}, None),
+        (OwnOptimizer, {"net": nn.Linear(64, 10)}, None),
+        (WithoutNet, {}, None),
+        (Smoothed, {"net": nn.Linear(64, 10)}, "loss"),
+        (ClassifierModule, {}, "net"),
+        (ClassifierModule, {"net": nn.Linear(64, 10), "loss": nn.CrossEntropyLoss()}, None),
     ],
 )
-def test_what_is_needed_is_found_when_it_is_built(kind: Any, parts: dict[str, Any], missing: str | None) -> None:
+def test_a_part_that_a_step_uses_must_be_set(kind: Any, parts: dict[str, Any], missing: str | None) -> None:
+    module, batch = kind(**parts), (torch.zeros(2, 64), torch.arange(2))
+    assert {name for name in ("net", "loss") if hasattr(module, name)} == parts.keys()
     if missing is None:
-        assert not hasattr(kind(**parts), "loss")
+        assert len(module.step(batch)) == 3
     else:
-        with pytest.raises(ValueError, match=missing):
-            kind(**parts)
+        message = f"model.{missing} must be set, since {kind.__name__} uses it; write a class_path"
+        with pytest.raises(UsageError, match=re.escape(message)):
+            module.step(batch)
+
+
+def test_other_attributes_that_are_missing_are_said_by_their_name() -> None:
+    with pytest.raises(AttributeError, match="'WithoutNet' object has no attribute 'nets'") as error:
+        WithoutNet().nets  # noqa: B018
+    assert not isinstance(error.value, UsageError)
+
+
+def test_an_optimizer_must_be_set_unless_one_is_made() -> None:
+    net = nn.Linear(64, 10)
+    assert isinstance(OwnOptimizer(net=net).configure_optimizers(), torch.optim.SGD)
+    message = "model.optimizer must be set, since WithoutLoss uses it; write a class_path"
+    with pytest.raises(UsageError, match=message):
+        WithoutLoss(net=net).configure_optimizers()
 
 
 ADAM = {"class_path": "torch.optim.Adam", "init_args": {"lr": 0.1, "eps": 1e-6}}

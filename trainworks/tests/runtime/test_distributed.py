@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import torch
 
+from trainworks.datamodules.sample_weights import balanced_weights
 from trainworks.datamodules.samplers import ShardSampler
-from trainworks.datamodules.sampling import balanced_weights
 from trainworks.tests.conftest import CONFIGS, DIGITS, ROOT, STILL, Train, write_images
 
 FOLDER = str(CONFIGS / "image_folder.yaml")

@@ -12,17 +12,17 @@ from torch.utils.data import Dataset, Subset
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
-from trainworks.datamodules.datasets.array import ArrayDataset
+from trainworks.datamodules.datasets.array_dataset import ArrayDataset
 from trainworks.datamodules.datasets.decode import ImageInfo, decode_image, fit_image, from_pillow, read_image, readable
 
 
 @dataclass(frozen=True)
 class ImageFormat:
-    """What every image of a dataset is made into.
+    """The size and channels to which every image of a dataset is brought.
 
     Args:
         size: Height and width in pixels.
-        fit: "crop" keeps the proportions and the middle, "stretch" keeps everything and bends the proportions.
+        fit: "crop" keeps the proportions and the middle, "stretch" keeps the whole image and changes its proportions.
         num_channels: 1 for grey, 3 for colour.
     """
 
@@ -32,15 +32,15 @@ class ImageFormat:
 
 
 class ImageDataset(ArrayDataset):
-    """Images of any size, decoded one by one and made to fit; `Store` decodes them all beforehand.
+    """Images of any size, decoded one by one and brought to one format; `ImageCache` decodes them all beforehand.
 
-    A subclass tells how one is decoded. A sample is (image, class), or the image alone where there are no targets.
+    A subclass decodes one image. A sample is (image, class), or the image alone where there are no targets.
 
     Args:
-        index: What is known of each image without decoding it.
-        form: What each image is made into.
-        transform: Random transforms of the whole image before it is made to fit, so that a crop is taken from all of
-            it; they draw from generators that `KeyedDataset` seeds.
+        index: Targets and names of the images, and what else is known without decoding them.
+        form: The format of each image.
+        transform: Random transforms of the image in its full size, before it is resized. They draw from generators
+            that `KeyedDataset` seeds.
     """
 
     serves_batches = False
@@ -51,19 +51,19 @@ class ImageDataset(ArrayDataset):
         self.form, self.transform = form, transform
 
     def decode(self, item: int) -> tuple[Tensor, ImageInfo]:
-        """Return the image, uint8 of shape (C, H, W) at full or at a smaller scale, and what its file is.
+        """Return the image, uint8 of shape (C, H, W) at full or at a smaller scale, and the info of its file.
 
-        One that cannot be decoded whole is an UnreadableImage.
+        An image that cannot be decoded whole is an UnreadableImage.
         """
         raise NotImplementedError
 
     def fingerprint(self) -> str:
-        """Return a text that changes when any decoded image would."""
+        """Return a text that changes whenever the pixels of an image would."""
         raise NotImplementedError
 
     def __getitem__(self, index: int) -> Any:
         image, targets = self.read(index), self._columns["targets"]
-        return image if targets is None else (image, int(targets[self._place(index)]))
+        return image if targets is None else (image, int(targets[self._row(index)]))
 
     def read(self, item: int) -> Tensor:
         """Return the image alone, uint8 of shape (C, size, size)."""
@@ -75,7 +75,7 @@ class ImageDataset(ArrayDataset):
 
 
 class ImageFiles(ImageDataset):
-    """Image files, called in the index as they are below the folder `root`."""
+    """Image files; their names in the index are paths below the folder `root`."""
 
     def __init__(self, root: str, index: ArrayDataset, form: ImageFormat, transform: Sequence[nn.Module] = ()) -> None:
         super().__init__(index, form, transform)
@@ -86,15 +86,15 @@ class ImageFiles(ImageDataset):
         return os.path.join(self.root, str(self.name(item)))
 
     def decode(self, item: int) -> tuple[Tensor, ImageInfo]:
-        """Return the image and what its file is."""
+        """Return the image and the info of its file."""
         return decode_image(self.path(item), self.form.num_channels, None if self.transform else self.form.size)
 
     def fingerprint(self) -> str:
         """Return a hash of the files' names, sizes and times."""
-        digest = hashlib.sha256(os.fsencode(os.getcwd()))  # what relative paths are relative to
+        digest = hashlib.sha256(os.fsencode(os.getcwd()))  # to which relative paths refer
         for item in range(len(self)):
             path = self.path(item)
-            with contextlib.suppress(OSError):  # decoding will say so
+            with contextlib.suppress(OSError):  # decoding names the file
                 status = os.stat(path)
                 digest.update(f"{path}\0{status.st_size}\0{status.st_mtime_ns}\0".encode(errors="surrogateescape"))
         return digest.hexdigest()
@@ -104,10 +104,10 @@ class PillowImages(ImageDataset):
     """The images of another dataset whose samples are (Pillow image, class), as most of torchvision's are.
 
     Args:
-        dataset: The other one.
+        dataset: The other dataset.
         targets: The class of each of its samples, shape (N,).
         classes: Names of the classes, in the order of their numbers.
-        form: What each image is made into.
+        form: The format of each image.
     """
 
     def __init__(self, dataset: Dataset[Any], targets: Tensor, classes: list[str] | None, form: ImageFormat) -> None:
@@ -115,32 +115,32 @@ class PillowImages(ImageDataset):
         self.dataset = dataset
 
     def decode(self, item: int) -> tuple[Tensor, ImageInfo]:
-        """Return the image and what it is."""
-        place = int(self._place(item))
-        with readable(f"{type(self.dataset).__name__}, sample {place}"):
-            return read_image(self.dataset[place][0], self.form.num_channels)
+        """Return the image and its info."""
+        index = int(self._row(item))
+        with readable(f"{type(self.dataset).__name__}, sample {index}"):
+            return read_image(self.dataset[index][0], self.form.num_channels)
 
     def fingerprint(self) -> str:
-        """Return a hash of what the dataset says of itself and of its targets."""
+        """Return a hash of the dataset's description (its repr) and its targets."""
         return hashlib.sha256(repr(self.dataset).encode() + self.targets.numpy().tobytes()).hexdigest()
 
 
 class PairedImages(Dataset[Any]):
-    """Samples (image, target) of another dataset, transformed together: masks and boxes travel with their image.
+    """Samples (image, target) of another dataset; masks and boxes are transformed together with their image.
 
     Args:
         dataset: Its targets are torchvision's tv_tensors, or dictionaries that hold such.
-        form: What images and targets are made into; None to leave the sizes as they are.
-        transform: Transforms of image and target before they are made to fit.
+        form: The format of images and targets; None to leave the sizes as they are.
+        transform: Transforms of image and target before they are resized.
     """
 
     def __init__(self, dataset: Dataset[Any], form: ImageFormat | None, transform: Sequence[nn.Module] = ()) -> None:
         self.dataset, self.form, self.transform = dataset, form, transform
-        self._fit: list[nn.Module] = []
+        self._resize: list[nn.Module] = []
         if form is not None and form.fit == "crop":
-            self._fit = [v2.Resize(form.size, antialias=True), v2.CenterCrop(form.size)]
+            self._resize = [v2.Resize(form.size, antialias=True), v2.CenterCrop(form.size)]
         elif form is not None:
-            self._fit = [v2.Resize((form.size, form.size), antialias=True)]
+            self._resize = [v2.Resize((form.size, form.size), antialias=True)]
 
     def __len__(self) -> int:
         return len(self.dataset)  # type: ignore[arg-type]
@@ -149,7 +149,7 @@ class PairedImages(Dataset[Any]):
         """Return image and target."""
         image, target = self.dataset[item]
         sample = tv_tensors.Image(from_pillow(image, self.form.num_channels if self.form else 3)), target
-        for transform in [*self.transform, *self._fit]:
+        for transform in [*self.transform, *self._resize]:
             sample = transform(*sample)
         return sample
 

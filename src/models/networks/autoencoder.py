@@ -8,17 +8,16 @@ from trainworks import UsageError
 class VAE(nn.Module):
     """Variational autoencoder of images (arXiv:1312.6114).
 
-    Given the latents, each pixel has a probability for every level, independent of the other pixels. So the likelihood
-    in bits is the length of a code. A density over grey values, such as Normal or ContinuousBernoulli, is not: on
-    values of finitely many levels it can grow without bound.
+    Given the latents, the levels of a pixel have a categorical distribution, independent of the other pixels, so the
+    likelihood in bits is the length of a code. That does not hold for a density over grey values, such as Normal or
+    ContinuousBernoulli: on values of finitely many levels it can grow without bound.
 
     Args:
         encoder: Maps images (B, C, H, W), values in [-1, 1], to mean and log deviation of the latents, shape
             (B, 2 * num_latents).
         decoder: Maps latents (B, num_latents) to logits of the levels, shape (B, C * num_levels, H, W).
-        num_latents: Numbers that describe an image, at least 1.
-        num_levels: Levels of a pixel that are in use, equally spaced from 0 to 255: 256 for all, 17 for scikit-learn's
-            digits.
+        num_latents: Length of the latent vector, at least 1.
+        num_levels: Levels of a pixel, equally spaced from 0 to 255: 256 for all of uint8, 17 for scikit-learn's digits.
 
     Raises:
         ValueError: If a number is out of range.
@@ -54,7 +53,7 @@ class VAE(nn.Module):
         return Categorical(logits=logits.movedim(2, -1), validate_args=False)
 
     def draw(self, latents: Tensor) -> Tensor:
-        """Return the images expected for latents (B, num_latents), values in [0, 1], shape (B, C, H, W)."""
+        """Return the expected images for latents (B, num_latents), values in [0, 1], shape (B, C, H, W)."""
         probabilities: Tensor = self.decode(latents).probs
         return probabilities @ torch.linspace(0, 1, self.num_levels, device=latents.device)
 

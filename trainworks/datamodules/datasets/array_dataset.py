@@ -9,14 +9,14 @@ from torch.utils.data import Dataset
 
 
 class ArrayDataset(Dataset[Any]):
-    """Samples held in memory, or in a file that is mapped into it, served a whole batch at a time.
+    """Samples in memory, or in a file that is mapped into memory, served a whole batch at a time.
 
     Args:
         inputs: Any type, shape (N, ...), such as images (N, C, H, W); uint8 keeps memory small.
         targets: Shape (N,) or (N, ...).
-        groups: Samples with one value here never come apart in a split, shape (N,).
+        groups: The group of each sample, shape (N,); no group is in two splits.
         weights: Relative frequency of each sample in weighted sampling, shape (N,).
-        names: What each sample is called, such as its file; packed, shape (N, longest).
+        names: The name of each sample, such as its file, packed, shape (N, longest); see `pack_names`.
         classes: Names of the classes, in the order of their numbers.
     """
 
@@ -36,63 +36,63 @@ class ArrayDataset(Dataset[Any]):
             if values is not None and len(values) != len(inputs):
                 raise ValueError(f"inputs and {name} must have one length, got {len(inputs):,} and {len(values):,}")
         self._inputs, self._columns, self.classes = inputs, columns, classes
-        self._indices: Tensor | None = None  # of the samples that belong to a subset, shape (M,)
+        self._indices: Tensor | None = None  # of the samples of a subset, shape (M,)
 
     def __len__(self) -> int:
         return len(self._inputs if self._indices is None else self._indices)
 
     def __getitem__(self, index: int) -> Any:
-        place = self._place(index)
-        return self._inputs[place], self._columns["targets"][place]
+        row = self._row(index)
+        return self._inputs[row], self._columns["targets"][row]
 
     def __getitems__(self, indices: Sequence[int] | np.ndarray) -> tuple[Tensor, Tensor]:
         """Return inputs (B, ...) and targets (B, ...): the batch itself, not a list of samples."""
-        places = self._place(torch.as_tensor(indices))  # index_select copies whole rows, 20 times as fast as [places]
-        return self._inputs.index_select(0, places), self._columns["targets"].index_select(0, places)
+        rows = self._row(torch.as_tensor(indices))  # index_select copies whole rows, 20 times as fast as [rows]
+        return self._inputs.index_select(0, rows), self._columns["targets"].index_select(0, rows)
 
     def name(self, index: int) -> str | None:
-        """Return what a sample is called, None if it has no name."""
+        """Return the name of a sample, None if it has none."""
         names = self._columns["names"]
         if names is None:
             return None
-        from trainworks.datamodules.datasets.file_index import unpack_name  # arrays have none
+        from trainworks.datamodules.datasets.packed_names import unpack_name  # samples of arrays have no names
 
-        return unpack_name(names[self._place(index)])
+        return unpack_name(names[self._row(index)])
 
     def subset(self, indices: np.ndarray) -> Self:
-        """Return the samples at `indices`; nothing but the indices is copied."""
+        """Return the samples at `indices`; only the indices are copied."""
         chosen = copy.copy(self)
-        chosen._indices = self._place(torch.from_numpy(indices))
+        chosen._indices = self._row(torch.from_numpy(indices))
         return chosen
 
     def with_inputs(self, inputs: Tensor) -> "ArrayDataset":
-        """Return the same samples with other inputs, shape (M, ...); all else stays."""
-        return ArrayDataset(inputs, **{name: self._own(name) for name in self._columns}, classes=self.classes)
+        """Return the same samples with other inputs, shape (M, ...)."""
+        return ArrayDataset(inputs, **{name: self._column(name) for name in self._columns}, classes=self.classes)
 
     @property
     def inputs(self) -> Tensor:
-        """The inputs of this dataset's own samples, shape (M, ...); a copy in a subset."""
+        """The inputs of the samples, shape (M, ...); a copy in a subset."""
         return self._inputs if self._indices is None else self._inputs[self._indices]
 
     @property
     def targets(self) -> Any:
-        """The targets of this dataset's own samples, shape (M, ...), None if they have none."""
-        return self._own("targets")
+        """The targets of the samples, shape (M, ...), None if they have none."""
+        return self._column("targets")
 
     @property
     def groups(self) -> np.ndarray | None:
-        """The group of each of this dataset's samples, shape (M,)."""
-        return self._own("groups")
+        """The group of each sample, shape (M,)."""
+        return self._column("groups")
 
     @property
     def weights(self) -> np.ndarray | None:
-        """The weight of each of this dataset's samples, shape (M,)."""
-        return self._own("weights")
+        """The weight of each sample, shape (M,)."""
+        return self._column("weights")
 
-    def _place(self, indices: Any) -> Any:
+    def _row(self, indices: Any) -> Any:
         return indices if self._indices is None else self._indices[indices]
 
-    def _own(self, name: str) -> Any:
+    def _column(self, name: str) -> Any:
         values = self._columns[name]
         if values is None or self._indices is None:
             return values

@@ -4,7 +4,7 @@ from torchvision import tv_tensors
 from torchvision.transforms import v2
 
 from trainworks.datamodules.transforms.apply import apply_transforms
-from trainworks.datamodules.transforms.resident_normalize import resident
+from trainworks.datamodules.transforms.normalize_on_device import normalize_on_device
 
 CPU = torch.device("cpu")
 MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
@@ -14,7 +14,7 @@ MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
 @pytest.mark.parametrize("inplace", [False, True])
 def test_figures_are_those_of_torchvision(dtype: torch.dtype, inplace: bool) -> None:
     theirs = v2.Normalize(MEAN, STD, inplace=inplace)
-    (ours,) = resident([theirs], CPU)
+    (ours,) = normalize_on_device([theirs], CPU)
     assert isinstance(ours, v2.Normalize) and torch.is_tensor(ours.mean) and torch.is_tensor(ours.std)
     assert (theirs.mean, theirs.std) == (MEAN, STD)
     images = torch.rand(4, 3, 5, 6).to(dtype)
@@ -30,14 +30,14 @@ def test_figures_are_those_of_torchvision(dtype: torch.dtype, inplace: bool) -> 
 
 def test_masks_stay_as_they_are() -> None:
     images, masks = torch.rand(2, 3, 4, 4), torch.ones(2, 4, 4, dtype=torch.int64)
-    shown, kept = apply_transforms(resident([v2.Normalize(MEAN, STD)], CPU), (images, masks))
+    shown, kept = apply_transforms(normalize_on_device([v2.Normalize(MEAN, STD)], CPU), (images, masks))
     assert torch.equal(kept, masks)
     assert torch.equal(shown, v2.Normalize(MEAN, STD)(images))
 
 
 def test_what_is_wrong_is_said_as_before() -> None:
-    (ours,) = resident([v2.Normalize([0.5], [0.5])], CPU)
+    (ours,) = normalize_on_device([v2.Normalize([0.5], [0.5])], CPU)
     with pytest.raises(TypeError, match="should be a float tensor"):
         ours(torch.zeros(2, 1, 4, 4, dtype=torch.uint8))
     zero, other = v2.Normalize([0.5], [0.0]), v2.Resize(3)
-    assert resident([zero, other], CPU) == [zero, other]
+    assert normalize_on_device([zero, other], CPU) == [zero, other]

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from src.models.networks.vae import VAE
+from src.models.networks.autoencoder import VAE
 
 
 def make_net(num_levels: int = 17, channels: int = 2, outputs: int = 6) -> VAE:

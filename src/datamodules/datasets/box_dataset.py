@@ -15,8 +15,8 @@ class BoxDataset(Dataset[tuple[Tensor, Target]]):
 
     Args:
         images: Shape (N, C, H, W).
-        boxes: Corners x1, y1, x2, y2 in pixels, shape (N, most, 4), float; zeros after an image's last.
-        labels: The class of each box, at least 1, shape (N, most); 0 after an image's last.
+        boxes: Corners x1, y1, x2, y2 in pixels, shape (N, M, 4), float; padded with zeros.
+        labels: The class of each box, at least 1, shape (N, M); padded with zeros.
         classes: Names of the classes, in the order of their numbers.
     """
 
@@ -42,5 +42,5 @@ class BoxDataset(Dataset[tuple[Tensor, Target]]):
 
     def subset(self, indices: np.ndarray) -> "BoxDataset":
         """Return the samples at `indices`."""
-        places = torch.from_numpy(indices)
-        return BoxDataset(self.images[places], self.boxes[places], self.labels[places], self.classes)
+        chosen = torch.from_numpy(indices)
+        return BoxDataset(self.images[chosen], self.boxes[chosen], self.labels[chosen], self.classes)

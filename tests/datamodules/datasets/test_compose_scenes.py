@@ -2,7 +2,7 @@ import numpy as np
 import torch
 from torchvision.ops import box_iou, masks_to_boxes
 
-from src.datamodules.datasets.digit_scenes import Scenes, compose_scenes
+from src.datamodules.datasets.compose_scenes import Scenes, compose_scenes
 
 RANDOM = np.random.default_rng(0)
 DIGITS = np.repeat(np.repeat(RANDOM.integers(0, 2, (6, 4, 4), dtype=np.uint8) * 255, 2, axis=1), 2, axis=2)
@@ -10,7 +10,7 @@ CLASSES = np.array([0, 3, 9, 3, 5, 0])
 
 
 def make_scenes(count: int = 40, seed: tuple[int, int] = (0, 0)) -> Scenes:
-    return compose_scenes(DIGITS, CLASSES, count, size=64, most=5, seed=seed)
+    return compose_scenes(DIGITS, CLASSES, count, size=64, max_digits=5, seed=seed)
 
 
 def test_masks_and_boxes_say_the_same_to_the_pixel() -> None:

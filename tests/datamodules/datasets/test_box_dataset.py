@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from src.datamodules.datasets.boxes import BoxDataset
+from src.datamodules.datasets.box_dataset import BoxDataset
 
 
 def make_dataset() -> BoxDataset:

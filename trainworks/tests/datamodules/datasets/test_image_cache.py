@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from trainworks.datamodules.datasets import ArrayDataset, ImageFiles, ImageFormat
-from trainworks.datamodules.datasets.file_index import find_images, pack_names
-from trainworks.datamodules.datasets.store import Store, decode_all, listing, shape_of
+from trainworks.datamodules.datasets.file_index import find_images
+from trainworks.datamodules.datasets.image_cache import ImageCache, decode_all, decoded_shape, describe_unreadable
+from trainworks.datamodules.datasets.packed_names import pack_names
 from trainworks.tests.conftest import ROOT, write_images
 
 
@@ -20,19 +21,19 @@ def make_images(root: Path, size: int = 16) -> ImageFiles:
     return ImageFiles(str(root), index, ImageFormat(size))
 
 
-def make_store(tmp_path: Path, limit: int = 10**9) -> Store:
-    return Store(tmp_path / "cache", limit, num_threads=2)
+def make_cache(tmp_path: Path, limit: int = 10**9) -> ImageCache:
+    return ImageCache(tmp_path / "cache", limit, num_threads=2)
 
 
-def prepare(store: Store, images: ImageFiles) -> np.ndarray:
-    return store.open(images, store.path(images))[0]
+def prepare(cache: ImageCache, images: ImageFiles) -> np.ndarray:
+    return cache.open(images)[0]
 
 
 def test_prepared_pixels_are_those_decoded_one_by_one(tmp_path: Path) -> None:
     write_images(tmp_path / "images", 150)
     images = make_images(tmp_path / "images")
-    prepared = prepare(make_store(tmp_path), images)
-    memory = np.empty(shape_of(images), dtype=np.uint8)
+    prepared = prepare(make_cache(tmp_path), images)
+    memory = np.empty(decoded_shape(images), dtype=np.uint8)
     assert decode_all(images, memory, num_threads=2) == {}
     for item in range(150):
         single = images.read(item).numpy()
@@ -43,17 +44,17 @@ def test_prepared_pixels_are_those_decoded_one_by_one(tmp_path: Path) -> None:
 def test_a_prepared_file_is_used_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_images(tmp_path / "images", 5)
     images = make_images(tmp_path / "images")
-    first = prepare(make_store(tmp_path), images)
+    first = prepare(make_cache(tmp_path), images)
     monkeypatch.setattr(ImageFiles, "read", lambda *_: pytest.fail("decoded again"))
-    assert np.array_equal(prepare(make_store(tmp_path), images), first)
+    assert np.array_equal(prepare(make_cache(tmp_path), images), first)
     assert {file.suffix for file in (tmp_path / "cache").iterdir()} == {".npy", ".json", ".lock"}
 
 
 @pytest.mark.parametrize("change", ["content", "more", "fewer", "size"])
 def test_changes_make_it_anew(tmp_path: Path, change: str) -> None:
     paths = write_images(tmp_path / "images", 5)
-    store = make_store(tmp_path)
-    before = store.path(make_images(tmp_path / "images"))
+    cache = make_cache(tmp_path)
+    before = cache.path(make_images(tmp_path / "images"))
     if change == "content":
         paths[2].write_bytes(paths[1].read_bytes())
     elif change == "more":
@@ -61,44 +62,44 @@ def test_changes_make_it_anew(tmp_path: Path, change: str) -> None:
     elif change == "fewer":
         paths[2].unlink()
     images = make_images(tmp_path / "images", 17 if change == "size" else 16)
-    assert store.path(images) != before
-    assert np.array_equal(prepare(store, images)[2], images.read(2).numpy())
+    assert cache.path(images) != before
+    assert np.array_equal(prepare(cache, images)[2], images.read(2).numpy())
 
 
 @pytest.mark.parametrize("damage", ["cut", "empty", "header", "record"])
 def test_a_damaged_file_is_made_anew(tmp_path: Path, damage: str, capsys: pytest.CaptureFixture[str]) -> None:
     write_images(tmp_path / "images", 5)
-    images, store = make_images(tmp_path / "images"), make_store(tmp_path)
-    expected, path = prepare(store, images).copy(), store.path(images)
+    images, cache = make_images(tmp_path / "images"), make_cache(tmp_path)
+    expected, path = prepare(cache, images).copy(), cache.path(images)
     data = path.read_bytes()
     if damage == "record":
         path.with_suffix(".json").write_text("{")
     else:
         path.write_bytes({"cut": data[:-1], "empty": b"", "header": b"\0" * len(data)}[damage])
-    assert np.array_equal(prepare(store, images), expected)
+    assert np.array_equal(prepare(cache, images), expected)
     assert f"{path} is damaged and is made anew" in capsys.readouterr().out
 
 
 def test_the_files_used_longest_ago_make_room(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     size = 5 * 3 * 16 * 16 + 128
-    store = make_store(tmp_path, limit=2 * size + 50)
+    cache = make_cache(tmp_path, limit=2 * size + 50)
     folders = [tmp_path / name for name in "abc"]
     paths = []
     for age, folder in zip((100, 300, 0), folders, strict=True):
         write_images(folder, 5)
-        paths.append(store.path(make_images(folder)))
-        prepare(store, make_images(folder))
+        paths.append(cache.path(make_images(folder)))
+        prepare(cache, make_images(folder))
         if age:
             os.utime(paths[-1], (time.time() - age, time.time() - age))
     assert [path.exists() for path in paths] == [True, False, True]
-    assert f"removed to make room, the prepared images used longest ago: {paths[1]}" in capsys.readouterr().out
+    assert f"removed the least recently used prepared images to make room: {paths[1]}" in capsys.readouterr().out
 
 
 def test_no_room_is_said_and_costs_nothing(tmp_path: Path) -> None:
     write_images(tmp_path / "images", 5)
     images = make_images(tmp_path / "images")
-    prepare(make_store(tmp_path), images)
-    small = make_store(tmp_path, limit=5000)
+    prepare(make_cache(tmp_path), images)
+    small = make_cache(tmp_path, limit=5000)
     assert not small.has_room(5001)
     assert small.has_room(4999)
     larger = make_images(tmp_path / "images", 32)
@@ -111,23 +112,23 @@ def test_unreadable_images_are_found_once(tmp_path: Path, monkeypatch: pytest.Mo
     paths = write_images(tmp_path / "images", 5)
     paths[1].write_bytes(b"")
     paths[3].write_bytes(paths[3].read_bytes()[:200])
-    images, store = make_images(tmp_path / "images"), make_store(tmp_path)
-    bad = store.unreadable(images)
+    images, cache = make_images(tmp_path / "images"), make_cache(tmp_path)
+    bad = cache.unreadable(images)
     assert list(bad) == [1, 3]
     assert "001.jpg: cannot be read as an image: the file is empty" in bad[1]
-    assert store.open(images, store.path(images))[1] == bad
+    assert cache.open(images)[1] == bad
     monkeypatch.setattr(ImageFiles, "read", lambda *_: pytest.fail("decoded again"))
-    assert store.unreadable(images) == bad
-    assert store.open(images, store.path(images))[1] == bad
+    assert cache.unreadable(images) == bad
+    assert cache.open(images)[1] == bad
 
 
 SCRIPT = """
 import sys
 from pathlib import Path
-from trainworks.tests.datamodules.datasets.test_store import make_images, make_store, prepare
+from trainworks.tests.datamodules.datasets.test_image_cache import make_images, make_cache, prepare
 print("ready", flush=True)
 sys.stdin.readline()
-print(int(prepare(make_store(Path(sys.argv[1])), make_images(Path(sys.argv[1]) / "images")).sum()), flush=True)
+print(int(prepare(make_cache(Path(sys.argv[1])), make_images(Path(sys.argv[1]) / "images")).sum()), flush=True)
 """
 
 
@@ -148,7 +149,7 @@ def test_two_processes_prepare_it_once(tmp_path: Path) -> None:
 @pytest.mark.kills
 def test_a_process_killed_while_it_prepares_leaves_nothing_that_looks_whole(tmp_path: Path) -> None:
     write_images(tmp_path / "images", 2000)
-    images, store = make_images(tmp_path / "images"), make_store(tmp_path)
+    images, cache = make_images(tmp_path / "images"), make_cache(tmp_path)
     with subprocess.Popen(
         [sys.executable, "-c", SCRIPT, str(tmp_path)],
         cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
@@ -157,19 +158,19 @@ def test_a_process_killed_while_it_prepares_leaves_nothing_that_looks_whole(tmp_
         process.stdout.readline()
         process.stdin.write("go\n")
         process.stdin.flush()
-        temporary = store.path(images).with_suffix(".tmp")
+        temporary = cache.path(images).with_suffix(".tmp")
         end = time.monotonic() + 60
         while not temporary.exists() and time.monotonic() < end:
             time.sleep(0.001)
         process.kill()
     assert temporary.exists()
-    assert not store.path(images).exists()
-    assert np.array_equal(prepare(store, images)[1999], images.read(1999).numpy())
+    assert not cache.path(images).exists()
+    assert np.array_equal(prepare(cache, images)[1999], images.read(1999).numpy())
     assert not temporary.exists()
 
 
 @pytest.mark.parametrize(("count", "last"), [(1, "  0.jpg"), (10, "  9.jpg"), (11, "  and 1 more")])
 def test_ten_unreadable_images_are_listed(count: int, last: str) -> None:
-    first, *lines = listing([f"{number}.jpg" for number in range(count)]).splitlines()
+    first, *lines = describe_unreadable([f"{number}.jpg" for number in range(count)]).splitlines()
     assert first == f"{count} unreadable image{'s' if count > 1 else ''}:"
     assert lines[-1] == last

@@ -1,0 +1,39 @@
+"""What is known of a dataset's samples without reading them: classes, groups, weights, and the classes' names."""
+
+from typing import Any
+
+import numpy as np
+from torch.utils.data import Dataset, Subset
+
+
+def column(dataset: Dataset[Any], name: str) -> np.ndarray | None:
+    """Return what a dataset says of each of its samples, shape (N, ...), or None if it does not say.
+
+    The name is "targets", "groups" or "weights"; a torch Subset is looked into.
+    """
+    if isinstance(dataset, Subset):
+        values = column(dataset.dataset, name)
+        return None if values is None else values[np.asarray(dataset.indices)]
+    values = getattr(dataset, name, None)
+    return None if values is None else np.asarray(values)
+
+
+def classes_of(dataset: Dataset[Any]) -> np.ndarray | None:
+    """Return the class of each sample, shape (N,), or None if the targets are no classes."""
+    targets = column(dataset, "targets")
+    return targets if targets is not None and targets.ndim == 1 and targets.dtype.kind in "iu" else None
+
+
+def class_names_of(dataset: Dataset[Any]) -> list[str] | None:
+    """Return the names of a dataset's classes (torchvision calls them `classes`), or None if it has none."""
+    while isinstance(dataset, Subset):
+        dataset = dataset.dataset
+    names: Any = getattr(dataset, "classes", None)
+    return [str(name) for name in names] if names else None
+
+
+def shuffled_by_class(dataset: Dataset[Any], seed: int) -> np.ndarray:
+    """Return all indices in random order, those of one class beside each other."""
+    shuffled = np.random.default_rng(seed).permutation(len(dataset))  # type: ignore[arg-type]
+    classes = classes_of(dataset)
+    return shuffled if classes is None else shuffled[np.argsort(classes[shuffled], kind="stable")]

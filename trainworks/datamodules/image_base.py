@@ -1,0 +1,124 @@
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import nn
+from torch.utils.data import Dataset
+
+from trainworks.datamodules.base import BaseDataModule
+from trainworks.datamodules.datasets.image_cache import (
+    ImageCache,
+    Unreadable,
+    decode_all,
+    decoded_shape,
+    describe_unreadable,
+)
+from trainworks.datamodules.datasets.image_dataset import ImageDataset, ImageFormat
+from trainworks.errors import UsageError
+
+MEMORY_LIMIT = 256_000_000  # bytes of decoded images up to which storage "auto" is "memory"
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class ImageDataModule(BaseDataModule):
+    """The base of datamodules of images of any size: how images are resized, and where decoded ones are kept.
+
+    Args:
+        image_size: Height and width in pixels to which every image is brought.
+        fit: "crop" keeps the proportions and cuts off what is beyond a square in the middle; "stretch" keeps the whole
+            image and changes its proportions.
+        num_channels: 3 for colour, 1 for grey; every image is converted to it.
+        storage: "memory" decodes all images at the start, "cache" decodes them once into a file that later runs and all
+            processes share, "files" decodes each image whenever it is needed. All three give the same pixels. "auto" is
+            memory up to 256 MB, else cache up to `cache_limit_gb` and the free space, else files.
+        cache_dir: Folder of the cached files. They are made anew when images or settings change.
+        cache_limit_gb: Gigabytes that the folder may hold; the least recently used files make room for new ones.
+        skip_unreadable: Whether images that cannot be decoded are left out, with a count; if not, they are an error.
+        sample_transform: Random transforms of each training image in its full size, before it is resized, such as
+            torchvision's RandomResizedCrop; this needs storage "files". Most augmentation is faster as
+            `train_transform`, which works on whole batches of resized images.
+    """
+
+    image_size: int | None = None
+    fit: Literal["crop", "stretch"] = "crop"
+    num_channels: Literal[1, 3] = 3
+    storage: Literal["auto", "memory", "cache", "files"] = "auto"
+    cache_dir: str = "data/.prepared"
+    cache_limit_gb: float = 20.0
+    skip_unreadable: bool = False
+    sample_transform: list[nn.Module] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.check_at_least(image_size=1, cache_limit_gb=0)
+        if self.sample_transform and self.storage in ("memory", "cache"):
+            raise ValueError(f"data.sample_transform needs data.storage files, got {self.storage}")
+        self.skipped: list[str] = []
+        self._storage_line = ""
+
+    @property
+    def form(self) -> ImageFormat | None:
+        """The format to which every image is brought; None to leave images as they are."""
+        return None if self.image_size is None else ImageFormat(self.image_size, self.fit, self.num_channels)
+
+    def prepare_data(self) -> None:
+        """Do what takes long, once a machine: the other processes wait, and then find the cached files."""
+        self.load()
+
+    def load(self) -> None:
+        """Load and divide the data; random transforms are for training alone."""
+        super().load()
+        if self.sample_transform and "train" in self.splits:
+            self.splits["train"].transform = self.sample_transform  # type: ignore[attr-defined]
+
+    def serve(self, datasets: dict[str, Dataset[Any]]) -> dict[str, Dataset[Any]]:
+        """Decode images beforehand where that is wanted, and leave out unreadable ones."""
+        images = {n: item for n, item in datasets.items() if isinstance(item, ImageDataset) and n != "predict"}
+        if not images:
+            return datasets
+        size = sum(int(np.prod(decoded_shape(item))) for item in images.values())
+        cache = ImageCache(Path(self.cache_dir), int(self.cache_limit_gb * 1e9), self.num_cores)
+        storage = self._choose_storage(size, cache, list(images.values()))
+        served = dict(datasets)
+        for name, item in images.items():
+            served[name], unreadable = self._decode(item, storage, cache)
+            self.skipped += unreadable.values()
+            if unreadable and not self.skip_unreadable:
+                advice = "mend or remove them, or write data.skip_unreadable true"
+                raise UsageError(f"{describe_unreadable(list(unreadable.values()))}\n{advice}")
+        where = {"memory": "in memory", "cache": f"mapped from {self.cache_dir}", "files": "decoded when needed"}
+        shape = f"{self.num_channels}x{self.image_size}x{self.image_size}"
+        self._storage_line = f"images: {shape}, {size / 1e6:,.0f} MB {where[storage]}"
+        return served
+
+    def describe(self) -> str:
+        """Say what the data is, where its images are, and what was left out."""
+        skipped = f"skipped {describe_unreadable(self.skipped)}" if self.skipped else ""
+        return "\n".join(line for line in (super().describe(), self._storage_line, skipped) if line)
+
+    def _choose_storage(self, size: int, cache: ImageCache, images: list[ImageDataset]) -> str:
+        if self.storage != "auto":
+            return self.storage
+        if self.sample_transform:
+            return "files"
+        if size <= MEMORY_LIMIT:
+            return "memory"
+        if size > cache.limit:
+            return "files"
+        cached = all(cache.path(item).exists() for item in images)
+        return "cache" if cached or cache.has_room(size) else "files"
+
+    def _decode(self, images: ImageDataset, storage: str, cache: ImageCache) -> tuple[Dataset[Any], Unreadable]:
+        """Return the images in the form chosen, without the unreadable ones, and which these are."""
+        if storage == "files":
+            pixels, unreadable = None, cache.unreadable(images) if self.skip_unreadable else {}
+        elif storage == "cache":
+            pixels, unreadable = cache.open(images)
+        else:
+            pixels = np.empty(decoded_shape(images), dtype=np.uint8)
+            unreadable = decode_all(images, pixels, self.num_cores)
+        dataset = images if pixels is None else images.with_inputs(torch.from_numpy(pixels))
+        readable = np.delete(np.arange(len(images)), list(unreadable))
+        return (dataset.subset(readable) if unreadable else dataset), unreadable

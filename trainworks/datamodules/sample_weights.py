@@ -1,0 +1,36 @@
+"""How often each sample is drawn in an epoch, where it is not exactly once."""
+
+from typing import Any
+
+import numpy as np
+from torch.utils.data import Dataset
+
+from trainworks.datamodules.annotations import classes_of, column
+from trainworks.errors import UsageError
+
+
+def sampling_weights(dataset: Dataset[Any], sampling: str) -> np.ndarray:
+    """Return the relative frequency of each training sample, shape (N,), for `sampling` "balanced" or "weighted"."""
+    balanced = sampling == "balanced"
+    values = classes_of(dataset) if balanced else column(dataset, "weights")
+    if values is None:
+        needed = "classes" if balanced else "weights"
+        raise UsageError(f"data.sampling is {sampling}, but the data has no {needed}; write shuffle")
+    return balanced_weights(values) if balanced else values
+
+
+def balanced_weights(targets: np.ndarray) -> np.ndarray:
+    """Return weights, shape (N,), with which every class of `targets`, shape (N,), is drawn equally often."""
+    _, classes, counts = np.unique(targets, return_inverse=True, return_counts=True)
+    return 1.0 / counts[classes]
+
+
+def systematic_sample(weights: np.ndarray, order: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    """Draw as many samples as there are, each as often as its weight says, rounded up or down at random.
+
+    Systematic sampling takes equally spaced points of the cumulative weights. It varies less than independent draws.
+    """
+    cumulative = np.cumsum(weights[order], dtype=np.float64)
+    points = (np.arange(len(order)) + random.random()) * (cumulative[-1] / len(order))
+    chosen = np.minimum(np.searchsorted(cumulative, points, side="right"), len(order) - 1)
+    return random.permutation(order[chosen])

@@ -1,0 +1,29 @@
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+
+
+class PadSequences:
+    """Pad sequences of different lengths to the longest of the batch.
+
+    Args:
+        value: Padding of the inputs.
+        target_value: Padding of targets that are sequences too; -100 is what torch's cross-entropy ignores.
+        lengths: Whether the batch is ((inputs, lengths), targets), with the lengths before padding, shape (B,).
+    """
+
+    def __init__(self, value: float = 0, target_value: float = -100, lengths: bool = False) -> None:
+        self.value, self.target_value, self.lengths = value, target_value, lengths
+
+    def __call__(self, batch: Sequence[tuple[Any, Any]]) -> tuple[Any, Tensor]:
+        """Join samples (sequence of shape (L, ...), target) to inputs (B, L_max, ...) and targets (B, ...)."""
+        sequences, targets = ([torch.as_tensor(item) for item in items] for items in zip(*batch, strict=True))
+        inputs: Any = pad_sequence(sequences, batch_first=True, padding_value=self.value)
+        if self.lengths:
+            inputs = inputs, torch.tensor([len(sequence) for sequence in sequences])
+        if targets[0].ndim == 0:
+            return inputs, torch.stack(targets)
+        return inputs, pad_sequence(targets, batch_first=True, padding_value=self.target_value)
