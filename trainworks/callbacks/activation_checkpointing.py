@@ -4,11 +4,11 @@ from functools import partial
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import nn
-from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
 from trainworks.runtime.blocks import blocks
 
+BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 
 class ActivationCheckpointing(Callback):
     """Keep only what goes into each block of the network, and compute the rest again in the backward pass.
@@ -43,7 +43,7 @@ class ActivationCheckpointing(Callback):
 @contextmanager
 def _without_counting(block: nn.Module) -> Iterator[None]:
     """Let batch norm leave its running mean and variance alone: it has seen this batch before."""
-    norms = [layer for layer in block.modules() if isinstance(layer, _BatchNorm) and layer.track_running_stats]
+    norms = [layer for layer in block.modules() if isinstance(layer, BATCH_NORMS) and layer.track_running_stats]
     before = [(layer.momentum, layer.num_batches_tracked) for layer in norms]
     for layer in norms:
         layer.momentum, layer.num_batches_tracked = 0.0, None

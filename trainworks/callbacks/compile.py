@@ -44,6 +44,7 @@ class Compile(Callback):
         backend: str = "inductor",
     ) -> None:
         self.part, self.backend = part, backend
+        self._compiled: list[nn.Module] = []
         self.options: dict[str, Any] = {"dynamic": dynamic, "fullgraph": fullgraph, "backend": backend}
         if backend == "inductor":
             self.options["mode"] = mode  # the others take none
@@ -55,8 +56,9 @@ class Compile(Callback):
             _check_compiler()
         logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # it warns of a missing GPU
         for part in parts:
-            if part._compiled_call_impl is None:
+            if not any(part is other for other in self._compiled):
                 part.compile(**self.options)
+                self._compiled.append(part)
 
     def _part(self, net: nn.Module) -> nn.Module:
         is_detector = type(net).__module__.startswith("torchvision.models.detection")

@@ -1,4 +1,5 @@
 import contextlib
+import copy
 import io
 import warnings
 from pathlib import Path
@@ -51,7 +52,7 @@ class RunNotes(Callback):
             chosen["trainer"] = {key: config["trainer"].get(key) for key in TRAINER_KEYS}
             values = dict(_cell(*item) for item in flatten(chosen).items() if item[1] not in (None, {}))
             for writer in writers(trainer):
-                writer._get_file_writer().add_summary(hparams_pb(values, trial_id=name))
+                writer.file_writer.add_summary(hparams_pb(values, trial_id=name))
         for writer in writers(trainer):
             writer.add_custom_scalars(_chart_layout(pl_module))
 
@@ -64,8 +65,10 @@ class RunNotes(Callback):
             return
         quiet = contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(Exception)  # not all can be traced
         with quiet[0], quiet[1], warnings.catch_warnings(action="ignore"), undisturbed(pl_module), torch.no_grad():
+            tensors = {id(tensor): tensor for tensor in (*net.parameters(), *net.buffers())}
+            plain = copy.deepcopy(net, tensors)  # with the same tensors, but not compiled: that cannot be traced
             for writer in found:
-                writer.add_graph(net, inputs[:1])
+                writer.add_graph(plain, inputs[:1])
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Log the best score so far."""

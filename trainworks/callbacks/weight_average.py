@@ -7,6 +7,7 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import WeightAveraging
 from lightning.pytorch.strategies import ModelParallelStrategy
 from torch import Tensor
+from torch.optim.swa_utils import get_swa_multi_avg_fn
 
 from trainworks.errors import UsageError
 
@@ -36,7 +37,7 @@ class WeightAverage(WeightAveraging):
         super().__init__(multi_avg_fn=self._blend)
         self.decay, self.start, self.every_n_steps = decay, start, every_n_steps
         self._first_step = 0
-        self._share = 1.0  # of the weights of the moment in the new average
+        self._num_averaged = 0.0  # the average counts as so many weights, to which those of the moment are added
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Place the average on the device of the training, and its counter where reading it makes nobody wait."""
@@ -68,13 +69,14 @@ class WeightAverage(WeightAveraging):
         since = step_idx - self._first_step
         count = since // self.every_n_steps
         if since < 0:
-            self._share = 1.0
+            self._num_averaged = 0.0
         elif self.decay is None:
-            self._share = 1 / (count + 1)
+            self._num_averaged = count
         else:
-            self._share = max(1 - self.decay, 9 / (10 + count))
+            self._num_averaged = min(self.decay / (1 - self.decay), (1 + count) / 9)
         # several optimizers pass over some numbers of steps
-        return since < 0 or count > (self._latest_update_step - 1 - self._first_step) // self.every_n_steps
+        latest = self.state_dict()["latest_update_step"] - 1
+        return since < 0 or count > (latest - self._first_step) // self.every_n_steps
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Go on with both the weights and their average; outside a training the average alone counts."""
@@ -84,9 +86,10 @@ class WeightAverage(WeightAveraging):
     @torch.no_grad()
     def _blend(self, averages: list[Tensor], currents: list[Tensor], count: Tensor) -> None:
         if averages[0].is_floating_point():
-            torch._foreach_lerp_(averages, currents, self._share)
+            get_swa_multi_avg_fn()(averages, currents, self._num_averaged)
         else:  # counters of batches
-            torch._foreach_copy_(averages, currents)
+            for average, current in zip(averages, currents, strict=True):
+                average.copy_(current)
 
 
 def _uncopyable(module: LightningModule) -> dict[str, Any]:

@@ -9,14 +9,8 @@ from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 @contextmanager
 def uncompiled(module: LightningModule) -> Iterator[None]:
     """Let a module run as if nothing of it was compiled, for shapes that come once: compiling them takes too long."""
-    before = [(part, part._compiled_call_impl) for part in module.modules()]
-    for part, _ in before:
-        part._compiled_call_impl = None
-    try:
+    with torch.compiler.set_stance("force_eager"):
         yield
-    finally:
-        for part, compiled in before:
-            part._compiled_call_impl = compiled
 
 
 @contextmanager

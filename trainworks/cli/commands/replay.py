@@ -30,8 +30,8 @@ class Replay(Callback):
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Watch every layer from here on."""
         if trainer.fit_loop.total_batch_idx == self.batch:
+            torch.compiler.set_stance("force_eager")  # compiled code would not call the hooks
             for name, layer in pl_module.named_modules():
-                layer._compiled_call_impl = None  # compiled code would not call the hooks
                 if not list(layer.children()):
                     self._handles.append(layer.register_forward_hook(partial(self._watch, name)))
 
@@ -74,6 +74,8 @@ def replay(cli: CLI) -> None:
         print(found)
     else:
         print(f"the training ended before batch {batch}")
+    finally:
+        torch.compiler.set_stance("default")
 
 
 def _samples(trainer: Trainer, batch: Any, batch_idx: int) -> list[str]:
