@@ -12,7 +12,7 @@ from typing import Any, TextIO
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import BasePredictionWriter
 
-from trainworks.callbacks.helpers.media import denormalize, draw_target
+from trainworks.callbacks.helpers.drawing import denormalize, draw_target
 from trainworks.errors import UsageError
 
 
