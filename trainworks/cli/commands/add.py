@@ -1,11 +1,11 @@
-"""python train.py add --from TEMPLATE configs/X.yaml: bring a config of the template into this project."""
+"""python train.py add --from TEMPLATE configs/X.yaml: copy a config of the template into this project."""
 
 import os
 import shutil
 from pathlib import Path
 
 from trainworks.cli.command_line import CommandLine
-from trainworks.cli.projects.library import NAME, checksums, recorded, version_of
+from trainworks.cli.projects import library
 from trainworks.cli.projects.project import Project, command_of
 from trainworks.cli.request import Request
 from trainworks.errors import UsageError
@@ -13,14 +13,14 @@ from trainworks.root import ROOT
 
 
 def add(request: Request) -> int:
-    """Copy configs and the files that they need where there are none yet, and name those that differ; return 0."""
+    """Copy configs and the files that they need, but for those that exist; name those that differ; return 0."""
     line = request.line
     template = template_of(line)
     if not line.words:
         raise UsageError("add needs a config of the template, such as configs/detection.yaml")
-    if recorded(ROOT / NAME) != checksums(template / NAME):
+    if library.recorded_checksums(ROOT / library.FOLDER) != library.checksums(template / library.FOLDER):
         how = f"python train.py update --from {line.options['from']}"
-        raise UsageError(f"the library of {template} is another than this project's; first: {how}")
+        raise UsageError(f"the library of {template} differs from this project's; first: {how}")
     words = [os.path.relpath(word, template) if Path(word).is_relative_to(template) else word for word in line.words]
     project = Project(template, tuple(words))
     for name in project.files:
@@ -40,7 +40,7 @@ def template_of(line: CommandLine) -> Path:
     if "from" not in line.options:
         raise UsageError(f"{line.command} needs --from FOLDER, a clone of the template")
     template = Path(line.options["from"])
-    version_of(template)
+    library.version_of(template)
     if template.resolve() == ROOT.resolve():
         raise UsageError(f"this is the template itself; {line.command} belongs to a project that `new` made")
     return template

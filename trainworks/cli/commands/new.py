@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from trainworks import __version__
-from trainworks.cli.projects.library import NAME
+from trainworks.cli.projects import library
 from trainworks.cli.projects.project import Project, command_of, num_lines
 from trainworks.cli.projects.skeleton import skeleton
 from trainworks.cli.request import Request
@@ -16,7 +16,7 @@ from trainworks.root import OWN, ROOT, example_command
 
 
 def new(request: Request) -> int:
-    """Write the chosen configs and what they need into a new folder, with a git repository of one commit."""
+    """Write the configs and what they need into a new folder, and commit it to a new git repository; return 0."""
     line = request.line
     if not line.words or not line.files:
         how = example_command().replace("train.py", "train.py new ../leaves")
@@ -33,35 +33,35 @@ def new(request: Request) -> int:
     if ("task" in line.options) != ("like" in line.options):
         raise UsageError("--task and --like belong together, such as --task angle --like classifier")
     if task is not None and (not re.fullmatch(r"[a-z][a-z0-9_]*", task) or (ROOT / OWN / f"models/{task}.py").exists()):
-        raise UsageError(f"--task {task} must be a new name of small letters, digits and _, such as angle")
+        raise UsageError(f"--task {task} must be a new name of lower-case letters, digits and _, such as angle")
     project = Project(ROOT, tuple(_below(path) for path in line.files))
-    made = skeleton(task, line.options["like"], project) if task else {}
-    there = folder.exists()
+    task_files = skeleton(task, line.options["like"], project) if task else {}
+    existed = folder.exists()
     try:
-        _write(folder, project, made)
+        _write(folder, project, task_files)
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
-        if there:
+        if existed:
             folder.mkdir()
         raise
     print(f"{folder}\nyours: {num_lines(folder / OWN)} lines of Python in {OWN}/, {len(project.tests)} files of tests")
-    print(f"the library: {NAME}/, version {__version__}, with all commands")
-    for path in sorted(made):
+    print(f"the library: {library.FOLDER}/, version {__version__}, with all commands")
+    for path in sorted(task_files):
         print(f"to fill in: {path}")
     config = f"configs/{task}.yaml" if task else project.configs[0]
     print(f"\ncd {line.words[0]} && {command_of(folder / config)}")
     return 0
 
 
-def _write(folder: Path, project: Project, made: dict[str, str]) -> None:
+def _write(folder: Path, project: Project, task_files: dict[str, str]) -> None:
     project.write(folder, folder.name)
-    for name, text in made.items():
+    for name, text in task_files.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(text, encoding="utf-8")
-    configs = [folder / name for name in (*made, *project.configs) if name.endswith(".yaml")]
+    configs = [folder / name for name in (*task_files, *project.configs) if name.endswith(".yaml")]
     (folder / "README.md").write_text(project.readme(folder.name, configs), encoding="utf-8")
-    python = [name for name in made if name.endswith(".py")]
-    for words in (["check", "--fix"], ["format"]) if python else ():  # where ruff is there: new names, another order
+    python = [name for name in task_files if name.endswith(".py")]
+    for words in (["check", "--fix"], ["format"]) if python else ():  # if ruff is installed: new names change the order
         ruff = [sys.executable, "-m", "ruff", *words, "--quiet", *python]
         subprocess.run(ruff, cwd=folder, check=False, capture_output=True)
     _git(folder, "init", "--quiet", "--initial-branch=main")
@@ -70,18 +70,16 @@ def _write(folder: Path, project: Project, made: dict[str, str]) -> None:
 
 
 def _git(folder: Path, *words: str) -> None:
-    """Run git in a folder; a missing identity is made up, for the one commit of the template's."""
-    known = (
-        subprocess.run(["git", "config", "user.email"], cwd=folder, capture_output=True, check=False).returncode == 0
-    )
-    who = [] if known else ["-c", "user.name=template", "-c", "user.email=template@localhost"]
-    done = subprocess.run(["git", *who, *words], cwd=folder, capture_output=True, text=True, check=False)
+    """Run git in a folder, with the template as the author if git knows no other."""
+    email = subprocess.run(["git", "config", "user.email"], cwd=folder, capture_output=True, check=False)
+    author = ["-c", "user.name=template", "-c", "user.email=template@localhost"] if email.returncode else []
+    done = subprocess.run(["git", *author, *words], cwd=folder, capture_output=True, text=True, check=False)
     if done.returncode:
         raise UsageError(f"git {words[0]} failed in {folder}: {(done.stderr or done.stdout).strip()}")
 
 
 def _below(path: str) -> str:
-    """Return the path of a config below the template's root."""
+    """Return the path of a config relative to the template's folder."""
     full = Path(path).resolve()
     if not full.is_relative_to(ROOT.resolve()):
         raise UsageError(f"--config {path} is outside the template; copy it into configs/ first")
