@@ -86,7 +86,7 @@ class WeightAverage(WeightAveraging):
     @torch.no_grad()
     def _blend(self, averages: list[Tensor], currents: list[Tensor], count: Tensor) -> None:
         if averages[0].is_floating_point():
-            get_swa_multi_avg_fn()(averages, currents, self._num_averaged)
+            get_swa_multi_avg_fn()(averages, currents, self._num_averaged)  # type: ignore[no-untyped-call]
         else:  # such as the number of batches that a norm layer has seen
             for average, current in zip(averages, currents, strict=True):
                 average.copy_(current)
