@@ -8,13 +8,12 @@ __version__ = "0.2.0"
 
 if TYPE_CHECKING:
     from trainworks.callbacks.helpers.batch import inputs_of as inputs_of
-    from trainworks.callbacks.helpers.media import denormalize as denormalize
-    from trainworks.callbacks.helpers.media import draw_target as draw_target
-    from trainworks.callbacks.helpers.media import never_fatal as never_fatal
-    from trainworks.callbacks.helpers.media import send_media as send_media
-    from trainworks.callbacks.helpers.media import send_scalars as send_scalars
-    from trainworks.callbacks.helpers.media import steps_so_far as steps_so_far
-    from trainworks.callbacks.helpers.undisturbed import uncompiled as uncompiled
+    from trainworks.callbacks.helpers.drawing import denormalize as denormalize
+    from trainworks.callbacks.helpers.drawing import draw_target as draw_target
+    from trainworks.callbacks.helpers.loggers import never_fatal as never_fatal
+    from trainworks.callbacks.helpers.loggers import send_media as send_media
+    from trainworks.callbacks.helpers.loggers import send_scalars as send_scalars
+    from trainworks.callbacks.helpers.loggers import steps_so_far as steps_so_far
     from trainworks.datamodules.base import BaseDataModule as BaseDataModule
     from trainworks.datamodules.datasets.array_dataset import ArrayDataset as ArrayDataset
     from trainworks.datamodules.tabular import TabularDataModule as TabularDataModule

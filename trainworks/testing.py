@@ -1,4 +1,4 @@
-"""What tests of trainings share: pytest's fixtures and hooks, to be imported in a conftest.py."""
+"""Fixtures, hooks and helpers for tests of trainings; a conftest.py imports them."""
 
 import os
 import random
@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -20,24 +21,24 @@ from trainworks.cli.main import main
 from trainworks.root import ROOT
 from trainworks.runtime import contention
 
-torch.set_num_threads(1)  # a suite runs a process a core
-os.environ["OMP_NUM_THREADS"] = "1"  # the same for the processes it starts
-# the names of event files of one process in one second differ in a number that is sorted as text
+torch.set_num_threads(1)  # a suite runs one process per core
+os.environ["OMP_NUM_THREADS"] = "1"  # also in the processes that tests start
+# event files of the same second differ in a number that is sorted as text: all get four digits
 event_file_writer._global_uid = event_file_writer.AtomicCounter(1000)
 
-PLAIN = ("--callbacks.figures", "null", "--callbacks.notes", "null")  # what takes a second of its own
+PLAIN = ("--callbacks.figures", "null", "--callbacks.notes", "null")  # each of them takes a second
 QUICK = ("--trainer.max_epochs", "1", "--trainer.limit_train_batches", "2", *PLAIN)
 
 
 def all_but(quick: Iterable[Any], cases: Iterable[Any], mark: pytest.MarkDecorator) -> list[Any]:
-    """Return cases as parameters, with a mark on all but those that the quick suite keeps."""
-    kept = list(quick)
-    return [case if case in kept else pytest.param(case, marks=mark) for case in cases]
+    """Return cases as parameters, and mark all but those in `quick`."""
+    unmarked = list(quick)
+    return [case if case in unmarked else pytest.param(case, marks=mark) for case in cases]
 
 
 @dataclass
 class Result:
-    """What a command returned and printed."""
+    """Exit code and output of a command."""
 
     code: int
     out: str
@@ -48,7 +49,7 @@ Train = Callable[..., Result]
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Mark as quick what has no other mark of pyproject.toml, each of which says why a test takes long."""
+    """Mark tests as quick that have no other mark of pyproject.toml; those marks say why a test takes long."""
     slow = {line.partition(":")[0] for line in config.getini("markers")} - {"quick"}
     for item in items:
         if not slow & {mark.name for mark in item.iter_markers()}:
@@ -56,22 +57,21 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Let warnings of packages turn nothing red in the processes that tests start, unless `-W error` asks for it."""
+    """Ignore warnings in the processes that tests start, unless pytest was started with `-W error`."""
     if "error" not in (config.getoption("pythonwarnings") or []):
         os.environ.setdefault("PYTHONWARNINGS", "ignore")
 
 
 @pytest.fixture(autouse=True)
 def restored_state() -> Iterator[None]:
-    """Seed all generators, and put back what a training in this process changes."""
-    environment, threads = dict(os.environ), torch.get_num_threads()
+    """Seed the random generators, and restore the state that a training in this process changes."""
+    threads = torch.get_num_threads()
     states = torch.get_rng_state(), np.random.get_state(), random.getstate()
     torch.manual_seed(0)
     np.random.seed(0)
     random.seed(0)
-    yield
-    os.environ.clear()
-    os.environ.update(environment)
+    with patch.dict(os.environ):
+        yield
     torch.set_num_threads(threads)
     torch.set_default_dtype(torch.float32)
     torch.use_deterministic_algorithms(False)
@@ -82,9 +82,9 @@ def restored_state() -> Iterator[None]:
 
 @pytest.fixture
 def train(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Train:
-    """Run a command in this process, in an empty folder; seconds faster than a process of its own."""
+    """Run a command in this process, in an empty folder; this saves the seconds of starting a process."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(contention, "MIN_SHARE", 2.0)  # what is said does not depend on what else the machine does
+    monkeypatch.setattr(contention, "MIN_SHARE", 2.0)  # so that other load on the machine changes no output
 
     def run(*words: str) -> Result:
         monkeypatch.setattr(sys, "argv", ["train.py", *words])
@@ -108,7 +108,7 @@ def train_process(tmp_path: Path) -> Train:
 
 
 def write_images(folder: Path, num_images: int, size: tuple[int, int] = (24, 20), suffix: str = "jpg") -> list[Path]:
-    """Save smooth pictures of (width, height), each of its own, and return their paths."""
+    """Save smooth images, all different, of `size` (width, height), and return their paths."""
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
     for index in range(num_images):

@@ -10,8 +10,8 @@ from trainworks import send_scalars, steps_so_far
 class NormMonitor(Callback):
     """Log the norms of gradients and weights every `trainer.log_every_n_steps` steps.
 
-    Tags are norm/gradient (before clipping) and norm/weight, each over all parameters of an optimizer; where there are
-    several, their numbers follow, as in norm/gradient_0.
+    Tags are norm/gradient (before clipping) and norm/weight, each over all parameters of an optimizer. With several
+    optimizers the index of the optimizer is added, as in norm/gradient_0.
     """
 
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
@@ -20,7 +20,7 @@ class NormMonitor(Callback):
         step = trainer.global_step if pl_module.automatic_optimization else trainer.fit_loop.total_batch_idx
         if not every or (step + 1) % every or not trainer.loggers:
             return
-        if not trainer.is_global_zero and not isinstance(pl_module, FSDPModule):  # there each holds a part
+        if not trainer.is_global_zero and not isinstance(pl_module, FSDPModule):  # shards are on every rank
             return
         weights = [weight for group in optimizer.param_groups for weight in group["params"]]
         gradients = [weight.grad for weight in weights if weight.grad is not None and not weight.grad.is_sparse]

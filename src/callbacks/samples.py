@@ -7,13 +7,13 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 from torchvision.utils import make_grid
 
-from trainworks import UsageError, inputs_of, send_media, steps_so_far, uncompiled
+from trainworks import UsageError, inputs_of, send_media, steps_so_far
 
 
 class Samples(Callback):
-    """What callbacks share that show what a module makes: after a test, and now and then after a validation.
+    """Base of callbacks that show samples of a generative module after a test and after validations.
 
-    A subclass writes `send`, and names the method that the module must have and modules that have it.
+    A subclass defines `send`, the name of the method that the module needs, and examples of such modules.
     """
 
     needed: ClassVar[str]
@@ -21,36 +21,36 @@ class Samples(Callback):
     every_n_epochs: int
 
     def send(self, trainer: Trainer, module: Any, stage: str) -> None:
-        """Send samples to the loggers; all ranks make them, since the network may be spread over them."""
+        """Send samples to the loggers; all ranks generate them, since the network may be sharded."""
         raise NotImplementedError
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Look whether the module can do it."""
+        """Check that the module has the method."""
         if not hasattr(pl_module, self.needed):
             lacks = f"{type(pl_module).__name__} has no {self.needed}()"
             raise UsageError(f"{type(self).__name__}: {lacks}; take {self.example}")
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Show samples now and then."""
-        training = trainer.state.fn == "fit" and not trainer.sanity_checking
-        if training and trainer.loggers and (trainer.current_epoch + 1) % self.every_n_epochs == 0:
+        """Show samples every `every_n_epochs` epochs."""
+        is_training = trainer.state.fn == "fit" and not trainer.sanity_checking
+        if is_training and trainer.loggers and (trainer.current_epoch + 1) % self.every_n_epochs == 0:
             self.send(trainer, pl_module, "val")
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Show samples."""
+        """Show samples after a test."""
         if trainer.loggers:
             self.send(trainer, pl_module, "test")
 
 
 class SampleImages(Samples):
-    """Show images that a generative model makes, and some of the data beside what it makes of them.
+    """Show images that a generative module samples, and images of the data beside their reconstructions.
 
-    The module has a method `sample`, as GANModule, and `reconstruct` if it can do that too, as VAEModule. Both come
-    after validation and test; the random numbers are the same each time and are not taken from training's.
+    The module has a method `sample`, such as GANModule, and optionally `reconstruct`, such as VAEModule. The random
+    numbers are the same each time, and the training's random generators are not used.
 
     Args:
-        num_images: Images shown of each kind, at least 1.
-        every_n_epochs: Show them after the validation of every so many epochs, at least 1.
+        num_images: Number of images of each kind, at least 1.
+        every_n_epochs: Epochs between two validations after which images are shown, at least 1.
     """
 
     needed, example = "sample", "VAEModule or GANModule"
@@ -65,44 +65,44 @@ class SampleImages(Samples):
     def on_validation_batch_end(
         self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
-        """Keep images of the first batch."""
+        """Keep images of the first batch, to reconstruct them."""
         if batch_idx == dataloader_idx == 0:
             self._images = inputs_of(batch)[: self.num_images]
 
     on_test_batch_end = on_validation_batch_end
 
     def send(self, trainer: Trainer, module: Any, stage: str) -> None:
-        """Send what the module draws, and images beside what it makes of them."""
+        """Send sampled images, and images beside their reconstructions."""
         if self._images is None:
             return
         generator = torch.Generator(module.device).manual_seed(0)
-        made = module.sample(self.num_images, generator)
+        sampled = module.sample(self.num_images, generator)
         step = steps_so_far(trainer)
-        send_media(trainer, f"generated/{stage}", _grid(made), step)
+        send_media(trainer, f"generated/{stage}", _grid(sampled), step)
         if hasattr(module, "reconstruct"):
-            pairs = torch.stack([self._images.to(made) / 255, module.reconstruct(self._images)], dim=1).flatten(0, 1)
-            send_media(trainer, f"reconstructed/{stage}", _grid(pairs), step)  # each beside its original
+            pairs = torch.stack([self._images.to(sampled) / 255, module.reconstruct(self._images)], dim=1).flatten(0, 1)
+            send_media(trainer, f"reconstructed/{stage}", _grid(pairs), step)  # each image beside its reconstruction
         self._images = None
 
 
 def _grid(images: Tensor) -> Tensor:
-    """Arrange images, shape (N, C, H, W), in one of shape (3, H', W'); tiny ones are enlarged."""
+    """Arrange images, shape (N, C, H, W), in a grid of shape (3, H', W'); small ones are enlarged."""
     scale = max(32 // max(images.shape[-2:]), 1)
     return make_grid(interpolate(images.float().cpu(), scale_factor=scale).clamp(0, 1), nrow=16)
 
 
 class SampleTexts(Samples):
-    """Show how a language model goes on with a prompt: after validation and test in the loggers, after `predict` here.
+    """Show how a language model continues a prompt: in the loggers after validation and test, printed after `predict`.
 
-    The module has a method `generate`, as LanguageModelModule. The random numbers are the same each time and are not
-    taken from training's.
+    The module has a method `generate`, such as LanguageModelModule. The random numbers are the same each time, and the
+    training's random generators are not used.
 
     Args:
-        prompt: The text's beginning, at least one character.
-        num_bytes: How many bytes are added, at least 1.
-        temperature: Above 0; below 1 takes likely bytes more often, above 1 less often.
-        top_k: Choose among so many of the likeliest bytes only, at least 1; null for all.
-        every_n_epochs: Show a sample after the validation of every so many epochs, at least 1.
+        prompt: Beginning of the text, at least one character.
+        num_bytes: Number of generated bytes, at least 1.
+        temperature: Sampling temperature above 0; below 1 likely bytes are sampled more often, above 1 less often.
+        top_k: Sample from the most likely bytes only, this many, at least 1; null for all.
+        every_n_epochs: Epochs between two validations after which a text is shown, at least 1.
     """
 
     needed, example = "generate", "LanguageModelModule"
@@ -126,18 +126,18 @@ class SampleTexts(Samples):
         self.every_n_epochs = every_n_epochs
 
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Print the text."""
+        """Print the generated text."""
         text = self._generate(pl_module)
         if trainer.is_global_zero:
             print(text)
 
     def send(self, trainer: Trainer, module: Any, stage: str) -> None:
-        """Send the text."""
-        as_it_is = indent(self._generate(module), "    ", lambda line: True)  # Markdown's form for it
-        send_media(trainer, f"generated/{stage}", as_it_is, steps_so_far(trainer))
+        """Send the generated text."""
+        code_block = indent(self._generate(module), "    ", lambda line: True)  # of Markdown
+        send_media(trainer, f"generated/{stage}", code_block, steps_so_far(trainer))
 
     def _generate(self, module: Any) -> str:
         generator = torch.Generator(module.device).manual_seed(0)
-        with uncompiled(module):  # the text grows: no two shapes are alike
+        with torch.compiler.set_stance("force_eager"):  # the text grows, and each new shape would be compiled
             text: str = module.generate(self.prompt, self.num_bytes, self.temperature, self.top_k, generator)
         return text

@@ -9,12 +9,10 @@ from trainworks import denormalize, draw_target, never_fatal, send_media
 
 
 class TrainingImages(Callback):
-    """Show once, at the start, what goes into the network: images of the first batch after augmentation.
-
-    Masks and boxes are drawn over their images.
+    """Show images of the first training batch after augmentation, with their masks or boxes drawn over them.
 
     Args:
-        num_images: Images shown, at least 1.
+        num_images: Number of images, at least 1.
     """
 
     def __init__(self, num_images: int = 64) -> None:
@@ -23,7 +21,7 @@ class TrainingImages(Callback):
         self.num_images = num_images
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        """Draw the first batch of the first epoch."""
+        """Show the first batch of the first epoch."""
         if trainer.fit_loop.total_batch_idx or not trainer.is_global_zero or not trainer.loggers:
             return
         with never_fatal("samples/train"):
@@ -41,6 +39,6 @@ class TrainingImages(Callback):
             shown.append(draw_target(plain.expand(3, -1, -1), target))
         height, width = (max(image.shape[side] for image in shown) for side in (-2, -1))
         same = [torch.nn.functional.pad(i, (0, width - i.shape[-1], 0, height - i.shape[-2])) for i in shown]
-        scale = max(64 // max(height, width), 1)  # tiny images are enlarged
+        scale = max(64 // max(height, width), 1)  # small images are enlarged
         grid = make_grid(torch.stack(same).repeat_interleave(scale, 2).repeat_interleave(scale, 3))
         send_media(trainer, "samples/train", grid, 0)

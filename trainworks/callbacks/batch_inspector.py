@@ -34,14 +34,15 @@ class BatchInspector(Callback):
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Watch every layer from here on."""
         if trainer.fit_loop.total_batch_idx == self.batch:
+            torch.compiler.set_stance("force_eager")  # compiled code would not call the hooks
             for name, layer in pl_module.named_modules():
-                layer._compiled_call_impl = None  # compiled code would not call the hooks
                 if not list(layer.children()):
                     self._handles.append(layer.register_forward_hook(partial(self._watch, name)))
 
     def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Say what was seen."""
         if trainer.fit_loop.total_batch_idx == self.batch:
+            torch.compiler.set_stance("default")
             for handle in self._handles:
                 handle.remove()
             raise Inspected("\n".join([*_samples(trainer, batch, batch_idx), self._cause(pl_module, outputs)]))

@@ -9,26 +9,27 @@ from typing import Any, Literal
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import nn
 
-from trainworks.callbacks.helpers.batch import networks_of
+from trainworks.callbacks.helpers.networks import networks_of
 from trainworks.errors import UsageError
 
 Mode = Literal["default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs"]
 
 
 class Compile(Callback):
-    """Compile the module's networks in place, before a strategy wraps it, for training and evaluation alike.
+    """Compile the module's networks in place with torch.compile, for training and evaluation alike.
 
-    Checkpoints are those of the network as it is, so they go on, or are tested, with and without this callback. The
-    first batch of each shape waits for the compiler: in training, in validation, and for a smaller last batch.
+    Names in checkpoints stay the same, so a run can be continued or tested with or without this callback. The first
+    batch of each shape waits for the compiler: in training, in validation, and for a smaller last batch.
 
     Args:
-        mode: What the compiler aims at; see torch.compile. "reduce-overhead" helps small steps on a GPU. The two
+        mode: Goal of the compiler; see torch.compile. "reduce-overhead" helps small steps on a GPU. The two
             "max-autotune" choose by timing, so another process may choose otherwise, and a resumed run is not exact.
-        dynamic: Compile for any shape, where inputs differ in size from batch to batch. If not, each shape is compiled
-            by itself, which does not depend on what came before: only so is a resumed run exact.
-        fullgraph: Raise where the network cannot be compiled as a whole, instead of leaving that part as it is.
-        part: Name of the part of the network to compile, such as layers.0. If left out: all of it, and of torchvision's
-            detectors the backbone, since the rest depends on the boxes.
+        dynamic: Whether to compile for any shape, for inputs that differ in size from batch to batch. Otherwise each
+            shape is compiled by itself, independently of earlier ones: only then is a resumed run exact.
+        fullgraph: Whether to raise an error if the network cannot be compiled as a whole, instead of running the rest
+            uncompiled.
+        part: Name of the part of the network to compile, such as layers.0. By default it is the whole network, and of
+            torchvision's detectors the backbone, since the rest depends on the boxes.
         backend: A backend of torch.compile. "eager" and "aot_eager" help to find out why a network fails.
 
     Raises:
@@ -44,19 +45,21 @@ class Compile(Callback):
         backend: str = "inductor",
     ) -> None:
         self.part, self.backend = part, backend
+        self._compiled: list[nn.Module] = []
         self.options: dict[str, Any] = {"dynamic": dynamic, "fullgraph": fullgraph, "backend": backend}
         if backend == "inductor":
             self.options["mode"] = mode  # the others take none
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Compile the networks, once; the work is done when its first batch comes."""
+        """Wrap the networks once, before a strategy wraps the module; their first batch is what compiles them."""
         parts = [self._part(net) for net in networks_of(self, pl_module)]
         if trainer.strategy.root_device.type == "cpu" and self.backend == "inductor":
             _check_compiler()
         logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # it warns of a missing GPU
         for part in parts:
-            if part._compiled_call_impl is None:
+            if not any(part is other for other in self._compiled):
                 part.compile(**self.options)
+                self._compiled.append(part)
 
     def _part(self, net: nn.Module) -> nn.Module:
         is_detector = type(net).__module__.startswith("torchvision.models.detection")
@@ -69,9 +72,9 @@ class Compile(Callback):
 
 
 def _check_compiler() -> None:
-    """Find out before the first batch whether generated code can be compiled."""
+    """Check before the first batch that there is a C++ compiler and Python's header."""
     if sys.platform == "win32":
-        return  # there, torch looks in several places
+        return  # torch looks in several places there
     compiler = os.environ.get("CXX", "clang++" if sys.platform == "darwin" else "g++")
     advice = "or leave Compile out: --callbacks.compile null"
     if shutil.which(compiler) is None:

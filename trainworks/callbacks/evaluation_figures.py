@@ -13,28 +13,29 @@ from torchmetrics.classification import MulticlassPrecisionRecallCurve, Multilab
 from torchvision.ops import box_iou
 
 from trainworks.callbacks.helpers.batch import inputs_of
-from trainworks.callbacks.helpers.media import denormalize, draw_target, never_fatal, send_media, steps_so_far, writers
-from trainworks.callbacks.helpers.undisturbed import any_order, can_run_alone, undisturbed
+from trainworks.callbacks.helpers.drawing import denormalize, draw_target
+from trainworks.callbacks.helpers.isolation import has_all_weights, isolated, nondeterministic
+from trainworks.callbacks.helpers.loggers import never_fatal, send_media, steps_so_far, tensorboard_writers
 from trainworks.errors import UsageError
 from trainworks.models.base import BaseModule
 from trainworks.models.checks import set_names
 from trainworks.models.late_updates import LateUpdates
 
-MANY_CLASSES = 25  # above, numbers and names would not be readable
-COLUMNS = 4  # of the figure of mistakes
-IGNORED = 255  # the class of pixels that count for nothing
+MAX_NAMED_CLASSES = 25  # with more, numbers and names in a figure are not readable
+MAX_COLUMNS = 4  # of the figure of mistakes
+IGNORED_CLASS = 255  # of pixels that are not evaluated
 
 
 class EvaluationFigures(Callback):
-    """Draw what the network gets wrong: a figure of every metric that the module offers, and the worst mistakes.
+    """Draw a figure of each of the module's `figure_metrics`, and the worst mistakes of the network.
 
-    The module's `figure_metrics` are torchmetrics, drawn by their own `plot`. Figures are made at the end of training
-    and of a test, and in between now and then. Tags end in /val, /test or the name of a further set, as /val/noisy.
+    The `figure_metrics` are torchmetrics, drawn by their own `plot`, after the training, after a test, and every few
+    minutes after a validation. Tags end in /val, /test or the name of a further set, as /val/noisy.
 
     Args:
-        every_n_minutes: Least time between two drawings during training.
-        num_mistakes: How many of the most confident mistakes are shown, each with its image and what in it the
-            network's answer depends on (the gradient with respect to the input); 0 for none.
+        every_n_minutes: Minimum time between two drawings during training.
+        num_mistakes: Number of mistakes shown, the most confident ones first, or 0 for none. Each is shown with its
+            image and a saliency map (the gradient of the predicted class's logit with respect to the input).
     """
 
     def __init__(self, every_n_minutes: float = 5.0, num_mistakes: int = 8) -> None:
@@ -42,18 +43,18 @@ class EvaluationFigures(Callback):
             wanted = "every_n_minutes must be above 0 and num_mistakes at least 0"
             raise ValueError(f"EvaluationFigures: {wanted}, got {every_n_minutes} and {num_mistakes}")
         self.every_n_minutes, self.num_mistakes = every_n_minutes, num_mistakes
-        self._sets: list[str] = []  # of the last validation or test
+        self._sets: list[str] = []  # names of the validation or test sets that are evaluated
         self._mistakes: dict[str, Mistakes] = {}  # by set
         self._metrics: dict[str, LateUpdates] = {}  # by set
-        self._drawn = time.monotonic()
-        self._waiting = False  # whether the last validation has not been drawn
+        self._last_drawn = time.monotonic()
+        self._pending = False  # whether the last validation has not been drawn
 
     def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Begin anew."""
+        """Reset the metrics and mistakes of each set."""
         datamodule: Any = getattr(trainer, "datamodule", None)
         names, count = (getattr(datamodule, name, None) for name in ("class_names", "num_classes"))
         count = count or len(names or ()) or None
-        self._names = names or [str(k) for k in range(count or 0)]
+        self._class_names = names or [str(k) for k in range(count or 0)]
         self._sets = set_names(trainer, "test" if trainer.testing else "val")
         for name in self._sets:
             if name not in self._metrics:
@@ -67,43 +68,43 @@ class EvaluationFigures(Callback):
     def on_validation_batch_end(
         self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
-        """Count one batch."""
+        """Add one batch to the metrics and mistakes of its set."""
         if isinstance(outputs, dict) and {"predictions", "targets"} <= outputs.keys():
-            name, given = self._sets[dataloader_idx], (outputs["predictions"], outputs["targets"])
+            name, results = self._sets[dataloader_idx], (outputs["predictions"], outputs["targets"])
             try:
-                with any_order():
-                    self._metrics[name].update(*given)
+                with nondeterministic():
+                    self._metrics[name].update(*results)
             except UsageError as error:  # such as a network with more outputs than the data has classes
                 if trainer.is_global_zero:
                     print(f"figures are left out: {str(error).removeprefix('model.metrics.')}")
                 self._metrics[name] = LateUpdates(MetricCollection({}))
-            self._mistakes[name].update(batch, *given)
+            self._mistakes[name].update(batch, *results)
 
     on_test_batch_end = on_validation_batch_end
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Draw now and then."""
+        """Draw if `every_n_minutes` have passed since the last drawing."""
         if trainer.sanity_checking or trainer.state.fn != "fit":
             return
-        self._waiting = True
-        if trainer.strategy.broadcast(time.monotonic() - self._drawn > 60 * self.every_n_minutes):
+        self._pending = True
+        if trainer.strategy.broadcast(time.monotonic() - self._last_drawn > 60 * self.every_n_minutes):
             self.on_test_end(trainer, pl_module)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Draw the last validation."""
-        if self._waiting:
+        """Draw the last validation if it has not been drawn."""
+        if self._pending:
             self.on_test_end(trainer, pl_module)
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Draw what was found in each set."""
-        self._drawn, self._waiting = time.monotonic(), False
+        """Draw the figures of each set."""
+        self._last_drawn, self._pending = time.monotonic(), False
         for name in self._sets:
             self._draw(trainer, pl_module, name)
 
     def _draw(self, trainer: Trainer, module: LightningModule, stage: str) -> None:
-        """Compute on all ranks, draw on the first."""
+        """Compute the metrics on all ranks, and draw on the first."""
         metrics = self._metrics[stage].metrics
-        with any_order(), warnings.catch_warnings(action="ignore"):  # of a process without a sample, which must join in
+        with nondeterministic(), warnings.catch_warnings(action="ignore"):  # a rank without samples must join in
             values = self._metrics[stage].compute()
         if not trainer.is_global_zero or not trainer.loggers:
             return
@@ -113,27 +114,28 @@ class EvaluationFigures(Callback):
                 metric = metrics[name]
                 curves = isinstance(metric, MulticlassPrecisionRecallCurve | MultilabelPrecisionRecallCurve)
                 if curves:
-                    _send_pr_curves(trainer, metric, stage, self._names, step)
-                if not curves or len(self._names) <= MANY_CLASSES:  # Matplotlib takes minutes for 1,000 curves
-                    send_media(trainer, f"{name}/{stage}", _plot(metric, value, self._names), step)
+                    _send_pr_curves(trainer, metric, stage, self._class_names, step)
+                # Matplotlib takes minutes for 1,000 curves
+                if not curves or len(self._class_names) <= MAX_NAMED_CLASSES:
+                    send_media(trainer, f"{name}/{stage}", _plot(metric, value, self._class_names), step)
         with never_fatal(f"mistakes/{stage}"):
-            if figure := self._mistakes[stage].draw(trainer, module, self._names):
+            if figure := self._mistakes[stage].draw(trainer, module, self._class_names):
                 send_media(trainer, f"mistakes/{stage}", figure, step)
 
 
 class Mistakes:
-    """The `count` worst answers of one round of validation or test.
+    """The `count` most severe mistakes of one validation or test.
 
-    A classifier's are the wrong ones with the greatest confidence; those of masks and boxes have the greatest share of
-    wrong pixels, or of boxes without a counterpart.
+    The severity of a classifier's mistake is its confidence; that of a mask is the share of wrong pixels, and that of
+    boxes the share without a matching box.
     """
 
     def __init__(self, count: int) -> None:
         self.count = count
-        self._kept: list[tuple[float, Tensor, Any, Any]] = []  # badness, image, target, answer
+        self._worst: list[tuple[float, Tensor, Any, Any]] = []  # severity, image, target, prediction
 
     def update(self, batch: Any, predictions: Any, targets: Any) -> None:
-        """Look at one batch that begins with images.
+        """Add one batch; it is passed over if its first part is not a batch of images.
 
         Predictions are logits, shape (B, K) or (B, K, H, W), or torchvision's dictionaries of boxes; targets are
         classes, shape (B,) or (B, H, W), or such dictionaries.
@@ -141,36 +143,36 @@ class Mistakes:
         images = inputs_of(batch)
         if not self.count or not isinstance(images, Tensor | list) or not len(images) or images[0].ndim != 3:
             return
-        badness, answers = _judge(predictions, targets)
-        values, places = badness.topk(min(self.count, len(badness)))
-        for value, place in zip(values.tolist(), places.tolist(), strict=True):
+        severities, predicted = _severities(predictions, targets)
+        values, indices = severities.topk(min(self.count, len(severities)))
+        for value, index in zip(values.tolist(), indices.tolist(), strict=True):
             if value > 0:
-                kept = value, images[place], targets[place], answers[place]
-                self._kept.append(apply_to_collection(kept, Tensor, Tensor.cpu))
-        self._kept = sorted(self._kept, key=lambda item: -item[0])[: self.count]
+                mistake = value, images[index], targets[index], predicted[index]
+                self._worst.append(apply_to_collection(mistake, Tensor, Tensor.cpu))
+        self._worst = sorted(self._worst, key=lambda mistake: -mistake[0])[: self.count]
 
     def draw(self, trainer: Trainer, module: LightningModule, names: list[str]) -> Any | None:
-        """Return a figure: the truth above, the answer below; a classifier's answer is shown by what it depends on."""
-        if not self._kept:
+        """Return a figure with the targets above and the predictions, or a classifier's saliency maps, below them."""
+        if not self._worst:
             return None
         transforms = getattr(getattr(trainer, "datamodule", None), "eval_transform", [])
-        columns = min(len(self._kept), COLUMNS)
-        rows = 2 * math.ceil(len(self._kept) / columns)
+        columns = min(len(self._worst), MAX_COLUMNS)
+        rows = 2 * math.ceil(len(self._worst) / columns)
         figure, axes = plt.subplots(rows, columns, figsize=(1.7 * columns + 0.4, 2.1 * rows), squeeze=False)
-        for number, (badness, image, target, answer) in enumerate(self._kept):
-            row, column = divmod(number, columns)
+        for index, (severity, image, target, predicted) in enumerate(self._worst):
+            row, column = divmod(index, columns)
             upper, lower = axes[2 * row : 2 * row + 2, column]
             plain = denormalize(image[None], transforms)[0].expand(3, -1, -1)
-            if isinstance(answer, Tensor) and answer.ndim == 0:
+            if isinstance(predicted, Tensor) and predicted.ndim == 0:
                 upper.imshow(plain.permute(1, 2, 0).numpy())
-                truth, taken = (names[k] if k < len(names) else str(k) for k in (int(target), int(answer)))
-                upper.set_title(f"is {truth}\n{taken} {badness:.2f}", fontsize=9)
-                if can_run_alone(trainer) and isinstance(getattr(module, "net", None), nn.Module):
-                    lower.imshow(_saliency(module, image[None], answer)[0].float().numpy(), cmap="inferno")
+                true, wrong = (names[k] if k < len(names) else str(k) for k in (int(target), int(predicted)))
+                upper.set_title(f"is {true}\n{wrong} {severity:.2f}", fontsize=9)
+                if has_all_weights(trainer) and isinstance(getattr(module, "net", None), nn.Module):
+                    lower.imshow(_saliency(module, image[None], predicted)[0].float().numpy(), cmap="inferno")
             else:
-                upper.set_title(f"{badness:.0%} wrong", fontsize=9)
+                upper.set_title(f"{severity:.0%} wrong", fontsize=9)
                 upper.imshow(draw_target(plain, target).permute(1, 2, 0).numpy())
-                lower.imshow(draw_target(plain, answer).permute(1, 2, 0).numpy())
+                lower.imshow(draw_target(plain, predicted).permute(1, 2, 0).numpy())
         for axis in axes.flat:
             axis.axis("off")
         figure.tight_layout()
@@ -178,8 +180,8 @@ class Mistakes:
 
 
 def _plot(metric: Metric, value: Any, names: list[str]) -> Any:
-    """Return the figure that a metric draws of itself."""
-    few = len(names) <= MANY_CLASSES
+    """Return the figure that a metric plots, with the names of the classes where they are readable."""
+    few = len(names) <= MAX_NAMED_CLASSES
     if "ConfusionMatrix" in type(metric).__name__:
         figure, axes = metric.plot(value, add_text=few, labels=names if few else None)
         figure.set_size_inches(7, 7)
@@ -195,41 +197,41 @@ def _plot(metric: Metric, value: Any, names: list[str]) -> Any:
 
 
 def _send_pr_curves(trainer: Trainer, metric: Any, stage: str, names: list[str], step: int) -> None:
-    """Fill TensorBoard's own panel, from the counts that the metric keeps for each threshold."""
+    """Fill TensorBoard's PR curves panel from the confusion matrix that the metric has for each threshold."""
     counts: Tensor = metric.confmat.cpu()  # (thresholds, classes, actual, predicted)
-    for writer in writers(trainer):
-        for k, name in enumerate(names[:MANY_CLASSES]):
+    for writer in tensorboard_writers(trainer):
+        for k, name in enumerate(names[:MAX_NAMED_CLASSES]):
             tn, fp, fn, tp = (counts[:, k, actual, predicted] for actual in (0, 1) for predicted in (0, 1))
             precision, recall = tp / (tp + fp).clamp(min=1), tp / (tp + fn).clamp(min=1)
             values = [item.double().numpy() for item in (tp, fp, tn, fn, precision, recall)]
             writer.add_pr_curve_raw(f"pr_curve/{stage}/{name}", *values, step, num_thresholds=len(counts))
 
 
-def _judge(predictions: Any, targets: Any) -> tuple[Tensor, Any]:
-    """Return how bad each answer is, shape (B,), 0 for right, and the answers."""
-    if not isinstance(predictions, Tensor):  # of a detector, the boxes that it is sure of
-        sure = [{key: value[found["scores"] > 0.5] for key, value in found.items()} for found in predictions]
-        return torch.tensor([_unmatched(*pair) for pair in zip(sure, targets, strict=True)]), sure
+def _severities(predictions: Any, targets: Any) -> tuple[Tensor, Any]:
+    """Return how severe each mistake is, shape (B,), 0 for a right prediction, and the predicted classes or boxes."""
+    if not isinstance(predictions, Tensor):  # boxes, of which a detector's confident ones count
+        confident = [{key: value[found["scores"] > 0.5] for key, value in found.items()} for found in predictions]
+        return torch.tensor([_unmatched_share(*pair) for pair in zip(confident, targets, strict=True)]), confident
     if predictions.ndim == 4:
-        answers = predictions.argmax(dim=1)
-        return ((answers != targets) & (targets != IGNORED)).float().mean(dim=(1, 2)), answers
+        classes = predictions.argmax(dim=1)
+        return ((classes != targets) & (targets != IGNORED_CLASS)).float().mean(dim=(1, 2)), classes
     if predictions.ndim == 2 and targets.ndim == 1 and not targets.is_floating_point():
-        confidence, answers = torch.softmax(predictions.float(), dim=1).max(dim=1)
-        return torch.where(answers != targets, confidence, 0.0), answers
+        confidence, classes = torch.softmax(predictions.float(), dim=1).max(dim=1)
+        return torch.where(classes != targets, confidence, 0.0), classes
     return torch.zeros(len(targets)), targets  # neither classes, masks nor boxes
 
 
-def _unmatched(answer: dict[str, Tensor], target: dict[str, Tensor]) -> float:
-    """Return the share of boxes, of truth and answer, that half overlap no box of the same class of the other."""
-    overlap = box_iou(answer["boxes"], target["boxes"]) > 0.5
-    overlap &= answer["labels"][:, None] == target["labels"][None]
-    total, matched = sum(overlap.shape), int(overlap.any(dim=0).sum() + overlap.any(dim=1).sum())
+def _unmatched_share(predicted: dict[str, Tensor], target: dict[str, Tensor]) -> float:
+    """Return the share of predicted and target boxes that match no box of the other side: IoU above 0.5, same class."""
+    matches = box_iou(predicted["boxes"], target["boxes"]) > 0.5
+    matches &= predicted["labels"][:, None] == target["labels"][None]
+    total, matched = sum(matches.shape), int(matches.any(dim=0).sum() + matches.any(dim=1).sum())
     return (total - matched) / max(total, 1)
 
 
-def _saliency(module: Any, images: Tensor, answer: Tensor) -> Tensor:
-    """Return how strongly an answer's logit depends on each pixel, shape (B, H, W) (arXiv:1312.6034)."""
-    with undisturbed(module), torch.inference_mode(False), torch.enable_grad():
+def _saliency(module: Any, images: Tensor, predicted: Tensor) -> Tensor:
+    """Return the gradient of the predicted class's logit for each pixel, shape (B, H, W) (arXiv:1312.6034)."""
+    with isolated(module), torch.inference_mode(False), torch.enable_grad():
         inputs = images.clone().to(module.device).requires_grad_()
-        (gradient,) = torch.autograd.grad(module.net(inputs)[:, answer].sum(), inputs)
+        (gradient,) = torch.autograd.grad(module.net(inputs)[:, predicted].sum(), inputs)
     return gradient.abs().amax(dim=1).cpu()

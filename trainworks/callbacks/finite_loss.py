@@ -10,19 +10,20 @@ from torch.optim import Optimizer
 from trainworks.callbacks.helpers.batch import loss_of
 from trainworks.errors import RunFailure
 
-MOST_KEPT = 1000  # losses
+MAX_UNCHECKED_LOSSES = 1000
 
 
 class FiniteLoss(Callback):
-    """Stop a training whose loss became NaN or infinite, and see that no checkpoint holds such weights.
+    """Stop a training whose loss became NaN or infinite, before a checkpoint holds such weights.
 
-    Losses stay on their device and are looked at together: every `trainer.log_every_n_steps` batches, at the end of an
-    epoch and before each save, so that no step waits for it. A module whose step returns none has its weights alone
-    looked at, before each save. `python train.py replay --resume RUN` then finds the samples and the layer.
+    Losses stay on their device and are checked together, so that no step waits for it: every
+    `trainer.log_every_n_steps` batches, at the end of an epoch, and before each save. The weights are checked before
+    each save, also of a module whose step returns no loss. `python train.py replay --resume RUN` then finds the samples
+    and the layer.
 
     Args:
-        skip: Leave out steps whose gradients are not finite and go on, on all processes alike, and count them. Every
-            step then waits for the device. Within a window of accumulation the whole window is left out.
+        skip: Skip optimizer steps whose gradients are not finite, on all processes alike, and count them. Every step
+            then waits for the device. With accumulated gradients the whole window is skipped.
 
     Raises:
         RunFailure: If the loss, or a weight that is about to be saved, is not finite.
@@ -31,20 +32,20 @@ class FiniteLoss(Callback):
     def __init__(self, skip: bool = False) -> None:
         self.skip = skip
         self.num_skipped = 0
-        self._losses: dict[int, Tensor] = {}  # since they were looked at, by batch, counted over all epochs
+        self._losses: dict[int, Tensor] = {}  # not checked yet, by the index of their batch in the run
         self._buffers: list[Tensor] = []
-        if not skip:  # Lightning then calls neither; see trainworks/runtime/steps.py
+        if not skip:  # then Lightning calls neither hook; see trainworks/runtime/steps.py
             self.on_train_batch_start = self.on_before_optimizer_step = None  # type: ignore[assignment, method-assign]
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        """Remember what a batch changes besides the weights, such as running means, where it may have to be undone."""
+        """Copy the buffers, such as running means, which are restored if the step is skipped."""
         if batch_idx % trainer.accumulate_grad_batches == 0:
             self._buffers = [buffer.clone() for buffer in pl_module.buffers()]
 
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
-        """Take the gradients away where one is not finite; the optimizer then changes nothing.
+        """Clear the gradients if one of them is not finite; the optimizer then changes nothing.
 
-        The gradients are already those of all processes, so all decide alike; where each holds a part, they agree.
+        The gradients are already reduced over all processes, so all decide alike; with shards they exchange the result.
         """
         gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
         if _all_finite(gradients, pl_module.device):
@@ -55,73 +56,73 @@ class FiniteLoss(Callback):
         self.num_skipped += 1
 
     def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
-        """Keep the loss, and now and then look at all that were kept."""
+        """Keep the loss, and check all kept losses now and then."""
         if self.skip or (loss := loss_of(outputs)) is None:
             return
         self._losses[trainer.fit_loop.total_batch_idx] = loss
-        if len(self._losses) >= min(trainer.log_every_n_steps or MOST_KEPT, MOST_KEPT):
-            self._look(trainer)
+        if len(self._losses) >= min(trainer.log_every_n_steps or MAX_UNCHECKED_LOSSES, MAX_UNCHECKED_LOSSES):
+            self._check_losses(trainer)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Look once an epoch at least."""
-        self._look(trainer)
+        """Check the losses at least once an epoch."""
+        self._check_losses(trainer)
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Refuse to save weights that are not finite; the checkpoints before stay as they are."""
-        self._look(trainer)
+        """Refuse to save weights that are not finite; earlier checkpoints stay as they are."""
+        self._check_losses(trainer)
         state = checkpoint["state_dict"].items()
         weights = {name: value for name, value in state if isinstance(value, Tensor) and value.is_floating_point()}
         if not _all_finite(list(weights.values()), pl_module.device):
-            broken = [name for name, value in weights.items() if not torch.isfinite(_own_part(value)).all()]
-            name = broken[0] if broken else "a weight"  # which another process holds
+            broken = [name for name, value in weights.items() if not torch.isfinite(_local_shard(value)).all()]
+            name = broken[0] if broken else "a weight"  # in the shard of another process
             raise _failure(trainer, f"{name} holds NaN or infinite values after", trainer.fit_loop.total_batch_idx)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Say how many steps were left out."""
+        """Print how many steps were skipped."""
         if self.num_skipped and trainer.is_global_zero:
-            print(f"{self.num_skipped} steps were left out, since a gradient was not finite")
+            print(f"{self.num_skipped} steps were skipped, since a gradient was not finite")
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the count, for a run that continues."""
+        """Return the number of skipped steps."""
         return {"num_skipped": self.num_skipped}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on counting."""
+        """Restore the number of skipped steps."""
         self.num_skipped = state_dict["num_skipped"]
 
-    def _look(self, trainer: Trainer) -> None:
+    def _check_losses(self, trainer: Trainer) -> None:
         if not self._losses:
             return
-        numbers, device = list(self._losses), trainer.strategy.root_device
+        batch_indices, device = list(self._losses), trainer.strategy.root_device
         finite = torch.isfinite(torch.stack([loss.float() for loss in self._losses.values()])).long().to(device)
         self._losses = {}
         if trainer.world_size > 1:
             dist.all_reduce(finite, dist.ReduceOp.MIN)
         if not finite.all():
-            raise _failure(trainer, "the loss became NaN or infinite in", numbers[int(finite.argmin())])
+            raise _failure(trainer, "the loss became NaN or infinite in", batch_indices[int(finite.argmin())])
 
 
-def _failure(trainer: Any, what: str, number: int) -> RunFailure:
-    """Say in which batch something became NaN or infinite, and what helps; `number` counts the batches of the run."""
-    epoch, batch = divmod(number, max(int(trainer.num_training_batches), 1))
+def _failure(trainer: Any, what: str, batch_index: int) -> RunFailure:
+    """Return an error that names the batch, by its index in the run, and what may help."""
+    epoch, batch = divmod(batch_index, max(int(trainer.num_training_batches), 1))
     clipping = ", trainer.gradient_clip_val 1.0" if trainer.lightning_module.automatic_optimization else ""
     return RunFailure(
-        f"{what} batch {batch} of epoch {epoch} (batch {number} of the run, all counted from 0). What was saved "
-        f"before is sound. A lower learning rate{clipping} or callbacks.finite.skip true may help. To find samples "
-        f"and layer: python train.py replay --resume {trainer.default_root_dir} --batch {number}"
+        f"{what} batch {batch} of epoch {epoch} (batch {batch_index} of the run, all counted from 0). Earlier "
+        f"checkpoints are finite. A lower learning rate{clipping} or callbacks.finite.skip true may help. To find "
+        f"samples and layer: python train.py replay --resume {trainer.default_root_dir} --batch {batch_index}"
     )
 
 
 def _all_finite(tensors: list[Tensor], device: torch.device) -> bool:
-    """Whether all values of all tensors are finite, on all processes if they hold parts; reads the device once."""
+    """Whether all values are finite, on all processes if the tensors are sharded; waits for the device once."""
     if not tensors:
         return True
-    finite = torch.stack([torch.isfinite(_own_part(tensor)).all() for tensor in tensors]).all().long().to(device)
+    finite = torch.stack([torch.isfinite(_local_shard(tensor)).all() for tensor in tensors]).all().long().to(device)
     if any(isinstance(tensor, DTensor) for tensor in tensors):
         dist.all_reduce(finite, dist.ReduceOp.MIN)
     return bool(finite)
 
 
-def _own_part(tensor: Tensor) -> Tensor:
-    """Return what this process holds of a tensor that may be sharded."""
+def _local_shard(tensor: Tensor) -> Tensor:
+    """Return the shard of this process, or the tensor itself if it is not sharded."""
     return tensor.to_local() if isinstance(tensor, DTensor) else tensor

@@ -2,27 +2,27 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 
 class InitFrom(Callback):
-    """Begin a training with weights that were trained before, and print which of them were taken.
+    """Begin a training with pretrained weights, and print which of them were loaded.
 
-    Those whose name and shape fit the network go into it; a head for another number of classes stays new. A run that
-    continues (`--resume`) takes its own weights and never looks at this file.
+    Weights whose name and shape match the network are loaded; a head for another number of classes stays new. A run
+    that continues (`--resume`) loads its own weights and never reads this file.
 
     Args:
-        path: A state_dict (.pt, .pth, .safetensors) or a checkpoint, of this project or another; the URL of one; or
-            torchvision's name of weights, such as ResNet18_Weights.DEFAULT.
+        path: A state_dict (.pt, .pth, .safetensors) or a checkpoint, of any project; the URL of one; or torchvision's
+            name of weights, such as ResNet18_Weights.DEFAULT.
 
     Raises:
-        UsageError: If the file cannot be read, or no weights in it fit.
+        UsageError: If the file cannot be read, or none of its weights match.
     """
 
     def __init__(self, path: str) -> None:
         self.path = path
-        self._report: list[str] | None = None  # None until the weights are loaded, empty when it was printed
+        self._report: list[str] | None = None  # None until the weights are loaded, empty once it was printed
 
     def load(self, module: LightningModule) -> None:
-        """Load the weights into `module.net`, or the module itself if it has none; the second time do nothing."""
+        """Load the weights into `module.net`, or the module itself if it has no `net`; do nothing the second time."""
         if self._report is None:
-            from trainworks.runs.weights import load_weights  # only where there are weights to load
+            from trainworks.runs.weights import load_weights
 
             self._report = load_weights(getattr(module, "net", module), self.path)
 
@@ -37,7 +37,7 @@ class InitFrom(Callback):
             trainer.callbacks.remove(self)  # type: ignore[attr-defined]
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Load, if the command line has not done so before the data was read, and say what was loaded."""
+        """Load the weights, unless the command line has done so already, and print the report."""
         if stage == "fit":
             self.load(pl_module)
             if self._report and trainer.is_global_zero:

@@ -1,4 +1,5 @@
 import copy
+import statistics
 from collections.abc import Iterator
 from typing import Any
 
@@ -7,17 +8,19 @@ from torch import Tensor
 
 from trainworks.callbacks.helpers.batch import loss_of
 
-NEAR_ZERO, SOME = 0.1, 0.7  # shares of the first loss
-AVERAGED = 10  # last losses
+NEAR_ZERO_SHARE = 0.1  # the network can learn if the last loss is below this share of the first
+LEARNING_SHARE = 0.7  # the network learns, though slowly, if it is below this share
+NUM_LAST_LOSSES = 10  # whose mean is the last loss
 
 
 class Overfit(Callback):
-    """Train on one batch again and again, and say whether its loss came near zero: a network that learns can do that.
+    """Train on one batch again and again, and print whether its loss came near zero, as it does if the network learns.
 
-    Batch transforms are those of evaluation, and what each sample drew stays. `trainer.max_epochs 1` is enough.
+    Batch transforms are those of evaluation, and random transforms of single samples are drawn once.
+    `trainer.max_epochs 1` is enough.
 
     Args:
-        num_steps: How often the batch comes, at least 1.
+        num_steps: Number of steps on the batch, at least 1.
     """
 
     def __init__(self, num_steps: int = 200) -> None:
@@ -27,7 +30,7 @@ class Overfit(Callback):
         self._losses: list[Tensor] = []
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Let the data serve one batch."""
+        """Replace the training data by one batch of it."""
         data: Any = trainer.datamodule or pl_module  # type: ignore[attr-defined]
         if stage == "fit":
             loader = data.train_dataloader
@@ -40,21 +43,20 @@ class Overfit(Callback):
             self._losses.append(loss * trainer.accumulate_grad_batches)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Say how far it came."""
+        """Print the verdict."""
         if trainer.is_global_zero and self._losses:
             print(verdict([float(loss) for loss in self._losses]))
 
 
 def verdict(losses: list[float]) -> str:
-    """Say what the losses of one batch, in the order of the steps, tell of the network."""
-    last = losses[-AVERAGED:]
-    first, end = losses[0], sum(last) / len(last)
+    """Return what the losses of one batch, in the order of the steps, say about the network."""
+    first, end = losses[0], statistics.fmean(losses[-NUM_LAST_LOSSES:])
     change = f"from {first:.3g} to {end:.3g} in {len(losses)} steps"
     if min(first, end) < 0:
         return f"the loss of one batch went {change}; it can be negative, so look whether it fell as far as it can"
-    if end < NEAR_ZERO * first:
+    if end < NEAR_ZERO_SHARE * first:
         return f"the loss of one batch fell {change}, near zero: the network can learn"
-    if end < SOME * first:
+    if end < LEARNING_SHARE * first:
         return (
             f"the loss of one batch fell {change}: the network learns, but zero is far. A VAE's or a detector's loss, "
             "and one with label smoothing, ends above zero; else try more callbacks.overfit.num_steps"
@@ -66,7 +68,7 @@ def verdict(losses: list[float]) -> str:
 
 
 class _Repeated:
-    """One batch as a loader that gives a copy of it so many times, since transforms may work in place."""
+    """A loader that yields copies of one batch, since transforms may work in place."""
 
     def __init__(self, batch: Any, length: int) -> None:
         self.batch, self.length = batch, length

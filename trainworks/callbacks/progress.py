@@ -13,15 +13,15 @@ from trainworks.runtime.logged_metrics import logged_since
 
 
 class ProgressPrinter(ProgressBar):
-    """Print one line an epoch with every metric, and show a bar within long epochs.
+    """Print one line an epoch with every metric, and show a progress bar within long epochs.
 
-    The bar is drawn on a terminal only; in a pipe or a log file a plain line comes now and then instead. Both show this
-    step's loss, the last validation's first metric, samples per second, and the time that the training still takes.
-    The loss is read from the device only when it is shown.
+    The bar is drawn on a terminal only; in a pipe or a log file a plain line is printed now and then instead. Both show
+    this step's loss, the last validation's first metric, samples per second, and the remaining time. The loss is read
+    from the device only when it is shown.
 
     Args:
-        refresh_seconds: Least time between two states of the bar.
-        line_seconds: Least time between two plain lines where there is no terminal.
+        refresh_seconds: Minimum time between two updates of the bar.
+        line_seconds: Minimum time between two plain lines where there is no terminal.
     """
 
     def __init__(self, refresh_seconds: float = 0.2, line_seconds: float = 60.0) -> None:
@@ -31,18 +31,18 @@ class ProgressPrinter(ProgressBar):
         self.refresh_seconds, self.line_seconds = refresh_seconds, line_seconds
         self._enabled = True
         self._bar: tqdm[Any] | None = None
-        self._next = time.perf_counter() + self._interval
+        self._next_update = time.perf_counter() + self._interval
         self._epoch_name = ""
         self._epoch_start: float | None = None
         self._best: Any = None
         self._before: dict[str, Any] = {}  # the metrics when this epoch began
         self._before_validation: dict[str, Any] = {}
-        self._scores: list[str] = []  # names of what the last validation logged
-        self._batches = 0  # trained on by this process
-        self._train_start = self._validation_start = self._validating = 0.0  # the last: seconds of all validations
+        self._validation_metrics: list[str] = []  # names of what the last validation logged
+        self._num_batches = 0  # trained on by this process
+        self._train_start = self._validation_start = self._validation_seconds = 0.0
 
     def disable(self) -> None:
-        """Show nothing; Lightning asks for this on every rank but the first."""
+        """Show nothing; Lightning calls this on every rank but the first."""
         self._enabled = False
 
     def enable(self) -> None:
@@ -52,83 +52,85 @@ class ProgressPrinter(ProgressBar):
     def print(self, *args: Any, **kwargs: Any) -> None:
         """Print above the bar."""
         if self._enabled:
-            self._close()
+            self._close_bar()
             print(*args, **kwargs)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Print the line of the epoch before, whose metrics are complete only now."""
+        """Print the line of the previous epoch, whose metrics are complete only now."""
         self._print_epoch()
         self._begin_epoch(trainer)
 
     def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
-        """Show how far the epoch is."""
-        self._batches += 1
-        if time.perf_counter() >= self._next:
+        """Show the progress of the epoch."""
+        self._num_batches += 1
+        if time.perf_counter() >= self._next_update:
             loss = loss_of(outputs)
-            # by the number of batches Lightning divided it
+            # Lightning divided it by the number of accumulated batches
             shown = [] if loss is None else [f"train/loss_step {float(loss) * trainer.accumulate_grad_batches:.4f}"]
-            shown += [f"{name} {float(trainer.callback_metrics[name]):.4f}" for name in self._scores[:1]]
-            seconds = time.perf_counter() - self._train_start - self._validating
-            samples = self._batches * batch_size(batch) * trainer.world_size
+            shown += [f"{name} {float(trainer.callback_metrics[name]):.4f}" for name in self._validation_metrics[:1]]
+            seconds = time.perf_counter() - self._train_start - self._validation_seconds
+            samples = self._num_batches * batch_size(batch) * trainer.world_size
             shown += [f"{samples / seconds:,.0f} samples/s"] if samples else []
             shown += self._time_left(trainer)
-            self._show(self._epoch_name, batch_idx + 1, trainer.num_training_batches, ", ".join(shown))
+            self._update(self._epoch_name, batch_idx + 1, trainer.num_training_batches, ", ".join(shown))
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Begin to count what this process does."""
-        self._batches, self._validating = 0, 0.0
+        """Reset the counters of this process."""
+        self._num_batches, self._validation_seconds = 0, 0.0
         self._best = _best_score(trainer)
         self._train_start = time.perf_counter()
-        if trainer.fit_loop.batch_idx >= 0:  # it continues within an epoch, whose start Lightning does not announce
+        if trainer.fit_loop.batch_idx >= 0:  # it continues within an epoch, for whose start no hook was called
             self._begin_epoch(trainer)
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Begin to count the time of a validation."""
+        """Note when a validation starts, and the metrics before it."""
         self._validation_start = time.perf_counter()
         self._before_validation = dict(trainer.callback_metrics)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Keep the time of validations apart."""
-        self._validating += time.perf_counter() - self._validation_start
+        """Add up the time of validations, and note which metrics they log."""
+        self._validation_seconds += time.perf_counter() - self._validation_start
         logged = logged_since(self._before_validation, trainer.callback_metrics)
-        self._scores = [] if trainer.sanity_checking else sorted(logged, key=lambda name: name.endswith("loss"))
+        names = [] if trainer.sanity_checking else sorted(logged, key=lambda name: name.endswith("loss"))
+        self._validation_metrics = names
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Print the last epoch's line."""
+        """Print the line of the last epoch."""
         self._print_epoch()
 
     def on_validation_batch_end(
         self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
-        """Show how far validation, test or prediction is."""
-        if time.perf_counter() >= self._next and not trainer.sanity_checking:
+        """Show the progress of a validation, test or prediction."""
+        if time.perf_counter() >= self._next_update and not trainer.sanity_checking:
             running = trainer.state.fn.value if trainer.state.fn else ""
             totals = {"test": trainer.num_test_batches, "predict": trainer.num_predict_batches}
             name = f"{self._epoch_name} validation" if running == "fit" else running
-            self._show(name, batch_idx + 1, totals.get(running, trainer.num_val_batches)[dataloader_idx])
+            self._update(name, batch_idx + 1, totals.get(running, trainer.num_val_batches)[dataloader_idx])
 
     on_test_batch_end = on_predict_batch_end = on_validation_batch_end
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Remove the bar."""
-        self._close()
+        self._close_bar()
 
     @property
     def _interval(self) -> float:
         return self.refresh_seconds if sys.stderr.isatty() else self.line_seconds
 
     def _time_left(self, trainer: Any) -> list[str]:
-        """Return how long the training will go on at this pace, validations included, if its end is known."""
+        """Return the remaining time at this pace, validations included, if the end of the training is known."""
         epochs = math.inf if trainer.max_epochs in (None, -1) else trainer.max_epochs
         batches = epochs * trainer.num_training_batches
         if trainer.max_steps != -1:
-            several = not trainer.lightning_module.automatic_optimization  # then each optimizer's step counts
-            done = (trainer.fit_loop.total_batch_idx + 1) / max(trainer.global_step, 1)
-            batches = min(batches, trainer.max_steps * (done if several else trainer.accumulate_grad_batches))
+            batches_per_step = trainer.accumulate_grad_batches
+            if not trainer.lightning_module.automatic_optimization:  # then the steps of all optimizers count
+                batches_per_step = (trainer.fit_loop.total_batch_idx + 1) / max(trainer.global_step, 1)
+            batches = min(batches, trainer.max_steps * batches_per_step)
         if batches == math.inf:
             return []
-        pace = (time.perf_counter() - self._train_start) / self._batches
-        seconds = max(batches - trainer.fit_loop.total_batch_idx - 1, 0) * pace
+        seconds_per_batch = (time.perf_counter() - self._train_start) / self._num_batches
+        seconds = max(batches - trainer.fit_loop.total_batch_idx - 1, 0) * seconds_per_batch
         return [f"{timedelta(seconds=round(seconds))} left"]
 
     def _begin_epoch(self, trainer: Trainer) -> None:
@@ -137,21 +139,21 @@ class ProgressPrinter(ProgressBar):
         self._epoch_start = time.perf_counter()
         self._before = dict(trainer.callback_metrics)
 
-    def _show(self, name: str, done: int, total: int | float, shown: str = "") -> None:
-        self._next = time.perf_counter() + self._interval
+    def _update(self, name: str, done: int, total: int | float, shown: str = "") -> None:
+        self._next_update = time.perf_counter() + self._interval
         if not self._enabled:
             return
         if not sys.stderr.isatty():
             print(f"{name}  batch {done}/{total}  {shown}".rstrip(), flush=True)
             return
         if self._bar is None or self._bar.desc != name or self._bar.n > done:
-            self._close()
+            self._close_bar()
             form = "{l_bar}{bar}| {n_fmt}/{total_fmt}{postfix}"
             self._bar = tqdm(desc=name, total=total, leave=False, dynamic_ncols=True, file=sys.stderr, bar_format=form)
         self._bar.n = done
         self._bar.set_postfix_str(shown)
 
-    def _close(self) -> None:
+    def _close_bar(self) -> None:
         if self._bar is not None:
             self._bar.close()
             self._bar = None
@@ -173,6 +175,6 @@ def _best_score(trainer: Trainer) -> Any:
 
 
 def _by_metric(item: tuple[str, float]) -> tuple[str, bool, str]:
-    """Sort by metric, train before val."""
+    """Return a sort key: by metric, train before val."""
     stage, _, metric = item[0].rpartition("/")
     return metric, stage != "train", stage

@@ -194,7 +194,7 @@ def _draw(result: Any, image: Tensor, transforms: list[Any], path: Path) -> None
     """Draw a mask or boxes over their image."""
     from torchvision.transforms.v2.functional import to_pil_image
 
-    from trainworks.callbacks.helpers.media import denormalize, draw_target  # with Matplotlib
+    from trainworks.callbacks.helpers.drawing import denormalize, draw_target  # with Matplotlib
 
     target = getattr(result, "mask", None)
     if hasattr(result, "boxes"):

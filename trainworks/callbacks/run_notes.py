@@ -1,4 +1,5 @@
 import contextlib
+import copy
 import io
 import warnings
 from pathlib import Path
@@ -12,30 +13,30 @@ from tensorboard.plugins.hparams.summary_v2 import hparams_pb
 from torch import Tensor
 
 from trainworks.callbacks.helpers.batch import inputs_of
-from trainworks.callbacks.helpers.media import send_media, send_scalars, steps_so_far, writers
-from trainworks.callbacks.helpers.undisturbed import can_run_alone, undisturbed
-from trainworks.callbacks.speed_monitor import PARTS
+from trainworks.callbacks.helpers.isolation import has_all_weights, isolated
+from trainworks.callbacks.helpers.loggers import send_media, send_scalars, steps_so_far, tensorboard_writers
+from trainworks.callbacks.speed_monitor import STEP_PARTS
 from trainworks.models.base import BaseModule
 from trainworks.runs.yaml_files import flatten, short_key
 
-TRAINER_KEYS = ("max_epochs", "max_steps", "precision", "accumulate_grad_batches", "gradient_clip_val", "devices")
+SHOWN_TRAINER_KEYS = ("max_epochs", "max_steps", "precision", "accumulate_grad_batches", "gradient_clip_val", "devices")
 
 
 class RunNotes(Callback):
-    """Note what a run is, once at its start: configuration, parameters, the network's graph, its line in HParams.
+    """Log configuration, parameters, hyperparameters (HParams) and the network's graph at the start of a run.
 
-    The configuration is that of config.yaml in the run directory. Also logs best/<monitored metric> each epoch: the
-    best score so far. HParams shows the last value of every metric, so for a finished run the final ones.
+    The configuration is that of config.yaml in the run directory. Each epoch logs best/<monitored metric>, the best
+    score so far. HParams shows the last value of every metric, which is the final one of a finished run.
 
     Args:
-        graph: Whether to draw the network's graph. It is traced with the first sample.
+        graph: Whether to draw the network's graph, which is traced with the first sample.
     """
 
     def __init__(self, graph: bool = True) -> None:
         self.graph = graph
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Write texts, chart layout and hyperparameters; a run that continues has them already."""
+        """Log texts, hyperparameters and the layout of the charts, unless the run continues and has them already."""
         if trainer.global_step or not trainer.is_global_zero:
             return
         send_media(trainer, "parameters", _parameter_table(pl_module), 0)
@@ -43,35 +44,37 @@ class RunNotes(Callback):
         if file.is_file():
             text = file.read_text(encoding="utf-8")
             send_media(trainer, "config", f"```yaml\n{text}\n```", 0)
-            # torch's own hparams() would add a summary that fixes the table's columns to those of the first run
+            # torch's add_hparams would add a summary that fixes the table's columns to those of the first run
             name = "/".join(file.parent.absolute().parts[-2:])  # experiment and run
             config = yaml.safe_load(text)
-            chosen = {key: config.get(key) for key in ("seed_everything", "model", "data")}  # what decides the result
-            chosen["trainer"] = {key: config["trainer"].get(key) for key in TRAINER_KEYS}
-            values = dict(_cell(*item) for item in flatten(chosen).items() if item[1] not in (None, {}))
-            for writer in writers(trainer):
-                writer._get_file_writer().add_summary(hparams_pb(values, trial_id=name))
-        for writer in writers(trainer):
+            shown = {key: config.get(key) for key in ("seed_everything", "model", "data")}
+            shown["trainer"] = {key: config["trainer"].get(key) for key in SHOWN_TRAINER_KEYS}
+            values = dict(_cell(*item) for item in flatten(shown).items() if item[1] not in (None, {}))
+            for writer in tensorboard_writers(trainer):
+                writer.file_writer.add_summary(hparams_pb(values, trial_id=name))
+        for writer in tensorboard_writers(trainer):
             writer.add_custom_scalars(_chart_layout(pl_module))
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        """Draw the graph of what the first sample goes through."""
-        if trainer.fit_loop.total_batch_idx or not self.graph or not (found := writers(trainer)):
+        """Draw the network's graph at the first batch of the run."""
+        if trainer.fit_loop.total_batch_idx or not self.graph or not (writers := tensorboard_writers(trainer)):
             return
         net, inputs = getattr(pl_module, "net", None), inputs_of(batch)
-        if not (isinstance(net, torch.nn.Module) and isinstance(inputs, Tensor) and can_run_alone(trainer)):
+        if not (isinstance(net, torch.nn.Module) and isinstance(inputs, Tensor) and has_all_weights(trainer)):
             return
-        quiet = contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(Exception)  # not all can be traced
-        with quiet[0], quiet[1], warnings.catch_warnings(action="ignore"), undisturbed(pl_module), torch.no_grad():
-            for writer in found:
-                writer.add_graph(net, inputs[:1])
+        quiet = contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(Exception)  # some cannot be traced
+        with quiet[0], quiet[1], warnings.catch_warnings(action="ignore"), isolated(pl_module), torch.no_grad():
+            tensors = {id(tensor): tensor for tensor in (*net.parameters(), *net.buffers())}
+            uncompiled = copy.deepcopy(net, tensors)  # compiled code cannot be traced; the tensors are shared
+            for writer in writers:
+                writer.add_graph(uncompiled, inputs[:1])
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Log the best score so far."""
+        """Log the best score of the monitored metric so far."""
         best: Any = trainer.checkpoint_callback
         if not isinstance(best, ModelCheckpoint) or best.monitor not in trainer.callback_metrics:
             return
-        scores = [trainer.callback_metrics[best.monitor]]  # the checkpoint callback takes it up only after this hook
+        scores = [trainer.callback_metrics[best.monitor]]  # the checkpoint callback compares it only after this hook
         scores += [best.best_model_score] if best.best_model_score is not None else []
         score = (min if best.mode == "min" else max)(float(score) for score in scores)
         if trainer.is_global_zero:
@@ -79,7 +82,7 @@ class RunNotes(Callback):
 
 
 def _parameter_table(module: LightningModule) -> str:
-    """Return all parameters as a Markdown table."""
+    """Return a Markdown table of all parameters."""
     rows = ["| name | shape | number | trains |", "| --- | --- | --- | --- |"]
     for name, weight in module.named_parameters():
         shape, trains = " x ".join(map(str, weight.shape)) or "scalar", "yes" if weight.requires_grad else "no"
@@ -88,16 +91,17 @@ def _parameter_table(module: LightningModule) -> str:
 
 
 def _chart_layout(module: Any) -> dict[str, Any]:
-    """Return the layout of Custom Scalars: train and val of a metric in one chart."""
+    """Return the layout of TensorBoard's Custom Scalars: train and val of a metric in one chart."""
     names = module.metric_names("val") if isinstance(module, BaseModule) else ["val/loss"]
     short = list(dict.fromkeys(name.rpartition("/")[2] for name in names))
+    shares = [f"speed/{part}$" for part in (*STEP_PARTS.values(), "other")]
     return {
         "is it learning": {name: ["Multiline", [f"^train/{name}$", f"^val/(.+/)?{name}$"]] for name in short},
-        "what holds it back": {"shares of a step": ["Multiline", [f"speed/{p}$" for p in [*PARTS.values(), "other"]]]},
+        "what holds it back": {"shares of a step": ["Multiline", shares]},
     }
 
 
 def _cell(key: str, value: Any) -> tuple[str, bool | int | float | str]:
-    """Return a key as one would type it, and its value as a table shows it: a class is its name."""
+    """Return a key as it is typed and its value as HParams shows it: a class path as the name of the class."""
     shown = str(value).rpartition(".")[2] if key.endswith(".class_path") else value
     return short_key(key), shown if isinstance(shown, int | float) else str(shown)[:200]

@@ -15,13 +15,13 @@ from trainworks.runtime.logged_metrics import logged_since
 
 
 class StartCheck(Callback):
-    """See before the first step that every monitored metric will be there, and let schedulers wait for theirs.
+    """Check before the first step that every monitored metric will be logged and that checkpoints can be read back.
 
-    What a `BaseModule` announces and what the sanity validation logged counts as known. A scheduler that watches a
-    validation steps only after epochs in which there was one.
+    Known metrics are those that a `BaseModule` declares and those that the sanity validation logged. A scheduler that
+    monitors a metric of validation steps only after epochs with a validation.
 
     Args:
-        spare: A ModelCheckpoint that keeps nothing where nobody logs what it monitors, instead of being an error.
+        spare: A ModelCheckpoint that is switched off, without an error, if the metric that it monitors is not logged.
 
     Raises:
         UsageError: If a step cannot tell several sets apart; if a checkpoint, early stopping or a scheduler monitors an
@@ -30,14 +30,14 @@ class StartCheck(Callback):
 
     def __init__(self, spare: Any = None) -> None:
         self.spare = spare
-        self.seen: set[str] = set()  # names of what validations logged
-        self.started = False  # whether any loop's first batch was asked for; an error before that is a wrong setting
-        self._before: dict[str, Tensor] = {}
-        self._fresh = False  # whether this epoch has validated
-        self._frequencies: list[tuple[Any, int]] = []  # of schedulers that watch a metric
+        self.seen: set[str] = set()  # names of the metrics that validations logged
+        self.started = False  # whether a loop has begun; an error before that comes from a wrong setting
+        self._before: dict[str, Tensor] = {}  # the metrics before the validation
+        self._has_validated = False  # in this epoch
+        self._frequencies: list[tuple[Any, int]] = []  # of the schedulers that monitor a metric
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Look whether the module's steps can tell several sets apart."""
+        """Check that the module's steps take the index of the set if there are several."""
         for name, step in (("val", "validation_step"), ("test", "test_step")):
             names = set_names(trainer, name)
             if len(names) > 1 and not is_param_in_hook_signature(getattr(pl_module, step), "dataloader_idx"):
@@ -45,7 +45,7 @@ class StartCheck(Callback):
                 raise UsageError(f"the data has the sets {', '.join(names)}; write {wanted}")
 
     def on_train_start(self, trainer: Any, pl_module: LightningModule) -> None:
-        """Compare every monitor with what is known to be logged, and see that what is saved can be read."""
+        """Check every monitored metric, and what will be saved."""
         _check_states(trainer, pl_module)
         self.started, validates, known = True, _validates(trainer), set(self.seen)
         if is_ours := isinstance(pl_module, BaseModule):
@@ -55,56 +55,56 @@ class StartCheck(Callback):
         watching = [(callback, getattr(callback, "monitor", None)) for callback in trainer.callbacks]
         watching += [(config.scheduler, config.monitor) for config in plateaus]
         for owner, monitor in watching:
-            # what another's module logs in training is not known, and without a sanity validation nothing is
+            # what a foreign module logs is not known: in training never, in validation after a sanity validation only
             unsure = (not is_ours and not str(monitor).startswith("val")) or (not known and validates)
             if isinstance(monitor, str) and monitor not in known and not unsure:
                 self._refuse(trainer, pl_module, owner, monitor, known)
         self._frequencies = [(config, config.frequency) for config in plateaus if config.interval == "epoch"]
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Let schedulers that watch a validation step after this epoch if it had one; Lightning asks just after."""
+        """Let schedulers that monitor a validation wait in epochs without one; they step after this hook."""
         for config, frequency in self._frequencies:
-            comes_later = not self.seen and config.monitor not in trainer.callback_metrics and _validates(trainer)
-            waits = comes_later or (config.monitor in self.seen and not self._fresh)
+            not_yet = not self.seen and config.monitor not in trainer.callback_metrics and _validates(trainer)
+            waits = not_yet or (config.monitor in self.seen and not self._has_validated)
             config.frequency = sys.maxsize if waits else frequency
-        self._fresh = False
+        self._has_validated = False
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Keep the metrics before it."""
+        """Keep the metrics before the loop."""
         self.started, self._before = True, dict(trainer.callback_metrics)
 
     on_test_start = on_predict_start = on_validation_start
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Note what validation logs, and look for a monitor that nothing was known of at the start."""
+        """Note what the validation logged, and check the metric of the spare checkpoint."""
         self.seen |= logged_since(self._before, trainer.callback_metrics).keys()
         if trainer.state.fn == "fit" and not trainer.sanity_checking:
             self.adopt_monitor(self.seen)
-            self._fresh, monitor = True, getattr(self.spare, "monitor", None)
+            self._has_validated, monitor = True, getattr(self.spare, "monitor", None)
             if monitor is not None and monitor not in trainer.callback_metrics:
                 self._refuse(trainer, pl_module, self.spare, monitor, self.seen)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what a run that continues could not know, since it begins without a sanity validation."""
-        return {"seen": sorted(self.seen), "fresh": self._fresh}
+        """Return what a continued run cannot know, since it begins without a sanity validation."""
+        return {"seen": sorted(self.seen), "fresh": self._has_validated}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from what `state_dict` returned."""
-        self.seen, self._fresh = set(state_dict["seen"]), state_dict["fresh"]
+        """Restore what `state_dict` returned."""
+        self.seen, self._has_validated = set(state_dict["seen"]), state_dict["fresh"]
 
     def adopt_monitor(self, known: Collection[str]) -> None:
-        """Let the checkpoint that can be spared monitor val_loss where that is logged and val/loss is not."""
-        near = str(getattr(self.spare, "monitor", None)).replace("/", "_")
-        if near in known and self.spare.monitor not in known:
-            self.spare.monitor = near
+        """Let the spare checkpoint monitor val_loss if that is logged and val/loss is not."""
+        similar = str(getattr(self.spare, "monitor", None)).replace("/", "_")
+        if similar in known and self.spare.monitor not in known:
+            self.spare.monitor = similar
 
     def _refuse(self, trainer: Trainer, module: LightningModule, owner: Any, monitor: str, known: set[str]) -> None:
-        """Stop, or go on without the checkpoints that can be spared."""
+        """Raise an error, or switch the spare checkpoint off."""
         names = ", ".join(sorted(known)) or "nothing"
         what = f"'{monitor}', which {type(module).__name__} does not log"
         if owner is not self.spare:
-            near = did_you_mean(monitor, known)
-            raise UsageError(f"{type(owner).__name__} monitors {what}{near}; it logs {names}")
+            hint = did_you_mean(monitor, known)
+            raise UsageError(f"{type(owner).__name__} monitors {what}{hint}; it logs {names}")
         owner.save_top_k, self.spare = 0, None
         if trainer.is_global_zero:
             advice = f"; it logs {names}: choose one with --callbacks.best.monitor" if known else ""
@@ -113,9 +113,9 @@ class StartCheck(Callback):
 
 
 def _check_states(trainer: Any, module: LightningModule) -> None:
-    """See that module, data and callbacks put nothing into a checkpoint that could not be read back."""
+    """Check that module, data and callbacks put only what can be read back into a checkpoint."""
     added: dict[str, Any] = {}
-    with contextlib.suppress(Exception):  # it may look for what is not there yet; the first save then tells
+    with contextlib.suppress(Exception):  # it may need what is not there yet; then the first save checks it
         module.on_save_checkpoint(added)
     owners = [module, *trainer.callbacks, *([] if trainer.datamodule is None else [trainer.datamodule])]
     try:

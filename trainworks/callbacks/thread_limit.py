@@ -10,31 +10,31 @@ from trainworks.runtime.threads import is_stated, worthwhile_threads
 
 
 class ThreadLimit(Callback):
-    """Let torch take as many threads as the network is worth, from the first batch on, the same on every rank.
+    """Set torch's number of threads to what the network is worth, from the first batch on, the same on every rank.
 
     Args:
-        begun: The number that a run which continues began with: it goes on with it, for the same sums.
-        keep: Gets the number, to keep it with the run.
+        begun: Number of threads that a continued run began with. It is kept, so that floating-point sums stay the same.
+        keep: Called with the number of threads, to save it with the run.
     """
 
     def __init__(self, begun: int | None = None, keep: Callable[[int], object] | None = None) -> None:
         self.begun, self.keep = begun, keep
-        self._most, self._stated = torch.get_num_threads(), is_stated()
+        self._max_threads, self._is_stated = torch.get_num_threads(), is_stated()
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Take what the run began with."""
+        """Set the number of threads that the run began with."""
         if self.begun is not None:
             torch.set_num_threads(self.begun)
 
     def _choose(self, trainer: Any, pl_module: LightningModule, batch: Any, *_: Any) -> None:
-        """Look at the first batch of the command, and at no other."""
+        """Choose the number of threads from the first batch of the command."""
         if trainer.sanity_checking:
             return
         for stage in ("train", "validation", "test", "predict"):
-            setattr(self, f"on_{stage}_batch_start", None)  # which Lightning passes over
-        number = self._most
-        if not self._stated:
-            cores = min(self._most, allowed_cores(trainer.num_devices))
+            setattr(self, f"on_{stage}_batch_start", None)  # Lightning calls no hook that is None
+        number = self._max_threads
+        if not self._is_stated:
+            cores = min(self._max_threads, allowed_cores(trainer.num_devices))
             number = worthwhile_threads(pl_module, inputs_of(batch), cores)
         number = trainer.strategy.broadcast(number)
         if self.begun not in (None, number) and trainer.is_global_zero:

@@ -7,21 +7,22 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import WeightAveraging
 from lightning.pytorch.strategies import ModelParallelStrategy
 from torch import Tensor
+from torch.optim.swa_utils import get_swa_multi_avg_fn
 
 from trainworks.errors import UsageError
 
 
 class WeightAverage(WeightAveraging):
-    """Average the weights while they train; validation, test and checkpoints use the average.
+    """Average the weights during training; validation, test and checkpoints use the average.
 
-    Lightning's own callbacks validate the first weights until the average begins, and test the weights that were not
-    averaged if the test follows the training in one process. Running means and variances of norm layers are averaged
+    Lightning's own callbacks validate the initial weights until the average begins, and test the weights without
+    averaging if the test follows the training in one process. Running means and variances of norm layers are averaged
     like weights.
 
     Args:
-        decay: Share of the average that each step keeps, in [0, 1): an exponential moving average, shorter in the first
-            steps. Null: the plain mean of all weights after `start` (SWA, arXiv:1803.05407).
-        start: Share of the training after which the average begins, in [0, 1); until then it is the weights themselves.
+        decay: Decay of the exponential moving average in [0, 1), lower in the first steps. With null, the average is
+            the plain mean of all weights after `start` (SWA, arXiv:1803.05407).
+        start: Share of the training after which the average begins, in [0, 1). Before that it equals the weights.
         every_n_steps: Optimizer steps between two updates of the average, at least 1.
 
     Raises:
@@ -36,20 +37,20 @@ class WeightAverage(WeightAveraging):
         super().__init__(multi_avg_fn=self._blend)
         self.decay, self.start, self.every_n_steps = decay, start, every_n_steps
         self._first_step = 0
-        self._share = 1.0  # of the weights of the moment in the new average
+        self._num_averaged = 0.0  # how many times the average counts in an update, beside the current weights
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Place the average on the device of the training, and its counter where reading it makes nobody wait."""
+        """Create the average on the training's device, and its counter on the CPU, so that no step waits for it."""
         if isinstance(trainer.strategy, ModelParallelStrategy):
             raise UsageError("WeightAverage needs whole weights, but FSDP shards them; take trainer.strategy ddp")
         self._device = trainer.strategy.root_device
-        aside = _uncopyable(pl_module) if stage == "fit" else {}
-        for name in aside:
+        shared = _uncopyable(pl_module) if stage == "fit" else {}
+        for name in shared:
             del pl_module.__dict__[name]
         super().setup(trainer, pl_module, stage)
-        pl_module.__dict__ |= aside
+        pl_module.__dict__ |= shared
         if self._average_model is not None:
-            self._average_model.module.__dict__ |= aside
+            self._average_model.module.__dict__ |= shared
             self._average_model.n_averaged = self._average_model.n_averaged.cpu()
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -62,40 +63,42 @@ class WeightAverage(WeightAveraging):
             self._first_step = int(self.start * steps)
 
     def should_update(self, step_idx: int | None = None, epoch_idx: int | None = None) -> bool:
-        """Whether to update after this step; the share depends on the step alone, so that a resumed run goes on."""
+        """Whether to update after this step, which alone decides the share of the weights: a resumed run is exact."""
         if step_idx is None:
             return False
         since = step_idx - self._first_step
         count = since // self.every_n_steps
         if since < 0:
-            self._share = 1.0
+            self._num_averaged = 0.0
         elif self.decay is None:
-            self._share = 1 / (count + 1)
+            self._num_averaged = count
         else:
-            self._share = max(1 - self.decay, 9 / (10 + count))
-        # several optimizers pass over some numbers of steps
-        return since < 0 or count > (self._latest_update_step - 1 - self._first_step) // self.every_n_steps
+            self._num_averaged = min(self.decay / (1 - self.decay), (1 + count) / 9)
+        # with several optimizers the step count rises by more than one
+        latest = self.state_dict()["latest_update_step"] - 1
+        return since < 0 or count > (latest - self._first_step) // self.every_n_steps
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Go on with both the weights and their average; outside a training the average alone counts."""
+        """Restore the weights and their average; outside a training the average alone is used."""
         if trainer.state.fn == "fit":
             super().on_load_checkpoint(trainer, pl_module, checkpoint)
 
     @torch.no_grad()
     def _blend(self, averages: list[Tensor], currents: list[Tensor], count: Tensor) -> None:
         if averages[0].is_floating_point():
-            torch._foreach_lerp_(averages, currents, self._share)
-        else:  # counters of batches
-            torch._foreach_copy_(averages, currents)
+            get_swa_multi_avg_fn()(averages, currents, self._num_averaged)  # type: ignore[no-untyped-call]
+        else:  # such as the number of batches that a norm layer has seen
+            for average, current in zip(averages, currents, strict=True):
+                average.copy_(current)
 
 
 def _uncopyable(module: LightningModule) -> dict[str, Any]:
-    """Return what a copy of a module has to share with it, such as the factories that a configuration makes."""
-    found: dict[str, Any] = {}
+    """Return the attributes of a module that cannot be copied, such as factories made from a configuration."""
+    shared: dict[str, Any] = {}
     for name, value in module.__getstate__().items():
         if name not in ("_modules", "_parameters", "_buffers"):
             try:
                 copy.deepcopy(value)
-            except Exception:  # whatever stands in the way
-                found[name] = value
-    return found
+            except Exception:  # of any type
+                shared[name] = value
+    return shared

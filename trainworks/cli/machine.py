@@ -1,4 +1,4 @@
-"""What this machine is, to be pasted into a bug report: no name of a user and no folder is in it."""
+"""A description of this machine for bug reports, without names of users and folders."""
 
 import os
 import platform
@@ -17,19 +17,19 @@ from trainworks.runtime.cores import SHORT_WAIT, allowed_cores, content, control
 from trainworks.runtime.precision import has_bf16
 
 GB = 2**30
-DRIVER = Path("/proc/driver/nvidia/version")
-SHOWN = ("OMP_", "GOMP_", "MKL_", "KMP_BLOCKTIME")  # scikit-learn sets others by itself
+DRIVER_VERSION = Path("/proc/driver/nvidia/version")
+THREAD_VARIABLES = ("OMP_", "GOMP_", "MKL_", "KMP_BLOCKTIME")  # scikit-learn sets others by itself
 
 
 def describe_machine() -> int:
-    """Print versions, cores, memory, devices and extras, and where something is amiss a line of advice; return 0."""
+    """Print versions, cores, memory, devices and extras, and a line of advice if something is wrong; return 0."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     shared, disk = (shutil.disk_usage(path) if Path(path).is_dir() else None for path in ("/dev/shm", "."))
     cores, threads = allowed_cores(), torch.get_num_threads()
-    stated = [f"{name}={value}" for name, value in os.environ.items() if name.startswith(SHOWN)]
+    stated = [f"{name}={value}" for name, value in os.environ.items() if name.startswith(THREAD_VARIABLES)]
     own = " ".join(item for item in stated if item not in {f"{name}={value}" for name, value in SHORT_WAIT.items()})
     bf16 = ", bfloat16" if has_bf16(torch.device("cpu")) else ""
-    driver = re.search(r"Module\D+([\d.]+)", content(DRIVER))
+    driver = re.search(r"Module\D+([\d.]+)", content(DRIVER_VERSION))
     gpus = [torch.cuda.get_device_properties(number) for number in range(torch.cuda.device_count())]
     extras = {name: all(map(_is_installed, needs)) for name, needs in project["optional-dependencies"].items()}
     rows = {
@@ -51,12 +51,12 @@ def describe_machine() -> int:
     width = max(map(len, rows))
     print("\n".join(f"{name:<{width}}  {text}" for name, text in rows.items() if text))
     if driver and not torch.cuda.is_available():
-        needs = f"for CUDA {torch.version.cuda}: nvidia-smi names the newest that the driver takes"
+        needs = f"for CUDA {torch.version.cuda}: nvidia-smi prints the newest CUDA that the driver supports"
         print(f"\ntorch finds no GPU; it was built {needs if torch.version.cuda else 'without CUDA'}")
     elif threads > cores:
-        print(f"\n{threads} threads on {cores} cores wait for each other: unset what sets them")
+        print(f"\n{threads} threads on {cores} cores wait for each other: unset the variables that set them")
     elif shared and shared.total < GB:
-        print("\n/dev/shm is small, and loader workers hand batches over there: start the container with --shm-size 8g")
+        print("\n/dev/shm is small, and loader workers pass batches through it: start the container with --shm-size 8g")
     elif disk and disk.free < 2 * GB:
         print("\nthe disk is nearly full, and a checkpoint takes three times the size of the weights")
     return 0
@@ -71,10 +71,10 @@ def _is_installed(requirement: str) -> bool:
 
 
 def _memory() -> Iterator[str]:
-    """Yield how much memory there is and is free, and how much a container allows, as far as the system tells."""
+    """Yield the total and free memory, and the limit of a container, as far as the system reports them."""
     for name, size in re.findall(r"^Mem(Total|Available): +(\d+) kB", content(Path("/proc/meminfo")), re.MULTILINE):
         yield f"{int(size) / 2**20:.1f} GB{'' if name == 'Total' else ' free'}"
     names = ("memory.max", "memory.limit_in_bytes")
     limits = [text for group in control_groups("memory") for name in names if (text := content(group / name)).isdigit()]
-    if limits and (least := min(map(int, limits))) < 2**60:  # version 1 has a number where nothing is limited, too
-        yield f"{least / GB:.1f} GB allowed"
+    if limits and (limit := min(map(int, limits))) < 2**60:  # without a limit, cgroup v1 reports a larger number
+        yield f"{limit / GB:.1f} GB allowed"

@@ -7,7 +7,7 @@ from lightning.pytorch import Trainer
 from torch.utils.tensorboard.summary import hparams
 
 from trainworks import __version__
-from trainworks.callbacks.helpers.media import send_media, writers
+from trainworks.callbacks.helpers.loggers import send_media, tensorboard_writers
 from trainworks.cli.builder import Session
 from trainworks.datamodules.base import BaseDataModule
 from trainworks.models.base import BaseModule
@@ -79,7 +79,7 @@ def log_end(trainer: Trainer, success: bool) -> None:
     """Show run.json as text in the loggers, and in HParams of TensorBoard how the run ended."""
     text = (Path(trainer.default_root_dir) / "run.json").read_text(encoding="utf-8")
     send_media(trainer, "run", f"```json\n{text}\n```", trainer.global_step)
-    for writer in writers(trainer):
+    for writer in tensorboard_writers(trainer):
         if success:
             *_, end = hparams({}, {})  # type: ignore[no-untyped-call]
             writer.file_writer.add_summary(end)

@@ -1,1 +1,1 @@
-"""Projects made out of the template: new, add, update."""
+"""Projects made from the template: what new, add and update share."""

@@ -4,7 +4,7 @@ import os
 import shutil
 from pathlib import Path
 
-from trainworks.cli.projects.library import NAME, checksums, recorded, version_of
+from trainworks.cli.projects.library import FOLDER, checksums, recorded_checksums, version_of
 from trainworks.cli.projects.project import Project, command_of
 from trainworks.errors import UsageError
 from trainworks.root import ROOT
@@ -20,7 +20,7 @@ def add_configs(names: list[str], source_folder: str) -> int:
     template = template_at(source_folder, "add")
     if not names:
         raise UsageError("add needs a config of the template, such as configs/detection.yaml")
-    if recorded(ROOT / NAME) != checksums(template / NAME):
+    if recorded_checksums(ROOT / FOLDER) != checksums(template / FOLDER):
         how = f"python train.py update --from {source_folder}"
         raise UsageError(f"the library of {template} is another than this project's; first: {how}")
     words = [os.path.relpath(word, template) if Path(word).is_relative_to(template) else word for word in names]

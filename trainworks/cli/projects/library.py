@@ -1,4 +1,4 @@
-"""The library as a folder of a project: copied whole, with checksums that tell whether somebody edited it."""
+"""The library's folder in a project: a full copy with checksums, which show whether a file was edited."""
 
 import hashlib
 import re
@@ -7,28 +7,28 @@ from pathlib import Path
 
 from trainworks.errors import UsageError
 
-NAME = "trainworks"
+FOLDER = "trainworks"
 CHECKSUMS = "CHECKSUMS"
-LEFT_OUT = shutil.ignore_patterns("__pycache__", "tests", CHECKSUMS)  # the library's own tests stay in the template
+NOT_COPIED = shutil.ignore_patterns("__pycache__", "tests", CHECKSUMS)  # its tests stay in the template
 
 
 def copy_library(template: Path, target: Path) -> None:
-    """Copy the library of a template to a new folder, and write the checksums of its files."""
-    shutil.copytree(template / NAME, target, ignore=LEFT_OUT)
+    """Copy the template's library to a new folder, and write the checksums of its files."""
+    shutil.copytree(template / FOLDER, target, ignore=NOT_COPIED)
     rows = "".join(f"{value}  {name}\n" for name, value in checksums(target).items())
     (target / CHECKSUMS).write_text(rows, encoding="utf-8")
 
 
 def checksums(library: Path) -> dict[str, str]:
-    """Return the SHA-256 of each file, by its path; line endings, which git may change, do not count."""
+    """Return the SHA-256 of each file by its path, with the line endings of Unix, since git may change them."""
     files = [file for file in sorted(library.rglob("*")) if file.is_file()]
     names = {file.relative_to(library).as_posix(): file for file in files if "__pycache__" not in file.parts}
     names = {name: file for name, file in names.items() if name != CHECKSUMS and not name.startswith("tests/")}
     return {name: hashlib.sha256(file.read_bytes().replace(b"\r\n", b"\n")).hexdigest() for name, file in names.items()}
 
 
-def recorded(library: Path) -> dict[str, str]:
-    """Return the checksums that were written when a project took over its library."""
+def recorded_checksums(library: Path) -> dict[str, str]:
+    """Return the checksums that were written when the library was copied."""
     file = library / CHECKSUMS
     if not file.is_file():
         raise UsageError(f"{library} has no {CHECKSUMS}: this is no project that `new` made")
@@ -36,29 +36,27 @@ def recorded(library: Path) -> dict[str, str]:
     return {name: value for value, name in rows}
 
 
-def differing(one: dict[str, str], other: dict[str, str]) -> list[str]:
-    """Return the names of the files that are not alike, or that only one of two libraries has."""
+def changed_files(one: dict[str, str], other: dict[str, str]) -> list[str]:
+    """Return the names of the files that differ between two libraries, or that only one of them has."""
     return sorted(name for name in one.keys() | other.keys() if one.get(name) != other.get(name))
 
 
 def version_of(folder: Path) -> str:
-    """Return the version of the library in a folder that holds it; a UsageError if there is none."""
-    file = folder / NAME / "__init__.py"
-    found = (
-        re.search(r'^__version__ = "(.+)"$', file.read_text(encoding="utf-8"), re.MULTILINE) if file.is_file() else None
-    )
-    if found is None:
-        raise UsageError(f"--from {folder}: no template there; write the folder of a clone, which holds {NAME}/")
-    return found[1]
+    """Return the version of the library in the folder of a template; a UsageError if it is none."""
+    file = folder / FOLDER / "__init__.py"
+    text = file.read_text(encoding="utf-8") if file.is_file() else ""
+    version = re.search(r'^__version__ = "(.+)"$', text, re.MULTILINE)
+    if version is None:
+        raise UsageError(f"--from {folder}: no template there; write the folder of a clone, which holds {FOLDER}/")
+    return version[1]
 
 
-def news(changelog: str, before: str, after: str) -> str:
-    """Return the sections of a changelog about the versions after `before`, up to `after`."""
-    sections = re.split(r"(?m)^(?=## )", changelog)
-    numbers = {section: re.match(r"## v?([\d.]+)", section) for section in sections}
-    wanted = [s for s, number in numbers.items() if number and _order(before) < _order(number[1]) <= _order(after)]
+def changelog_between(changelog: str, before: str, after: str) -> str:
+    """Return the sections of a changelog about the versions after `before`, up to and including `after`."""
+    sections = {match[1]: match[0] for match in re.finditer(r"(?ms)^## v?([\d.]+).*?(?=^## |\Z)", changelog)}
+    wanted = [text for version, text in sections.items() if _numbers(before) < _numbers(version) <= _numbers(after)]
     return "".join(wanted).strip()
 
 
-def _order(version: str) -> list[int]:
+def _numbers(version: str) -> list[int]:
     return [int(number) for number in re.findall(r"\d+", version)]

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from trainworks import __version__
-from trainworks.cli.projects.library import NAME
+from trainworks.cli.projects.library import FOLDER
 from trainworks.cli.projects.project import Project, command_of, num_lines
 from trainworks.cli.projects.skeleton import skeleton
 from trainworks.errors import UsageError
@@ -50,7 +50,7 @@ def make_project(words: list[str], files: list[str], task: str | None, like: str
             folder.mkdir()
         raise
     print(f"{folder}\nyours: {num_lines(folder / OWN)} lines of Python in {OWN}/, {len(project.tests)} files of tests")
-    print(f"the library: {NAME}/, version {__version__}, with all commands")
+    print(f"the library: {FOLDER}/, version {__version__}, with all commands")
     for path in sorted(made):
         print(f"to fill in: {path}")
     config = f"configs/{task}.yaml" if task else project.configs[0]

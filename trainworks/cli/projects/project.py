@@ -1,4 +1,4 @@
-"""What of a template a project takes over: configs, and what they need of src/ and tests/."""
+"""A project's part of the template: configs, and the files of src/ and tests/ that they need."""
 
 import functools
 import re
@@ -7,33 +7,26 @@ import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 
-from trainworks.cli.projects.closure import PATH, files_of, imported, needed
-from trainworks.cli.projects.library import NAME, copy_library, version_of
+from trainworks.cli.projects import library
+from trainworks.cli.projects.closure import CLASS_PATH, files_of, imported, needed
 from trainworks.errors import UsageError, did_you_mean
 from trainworks.root import OWN
 
-BESIDE = (
-    "train.py",
-    ".gitignore",
-    ".pre-commit-config.yaml",
-    "constraints.txt",
-    "LICENSE",
-    ".github/workflows/tests.yml",
-)
+PRE_COMMIT, WORKFLOW = ".pre-commit-config.yaml", ".github/workflows/tests.yml"
+ROOT_FILES = ("train.py", ".gitignore", PRE_COMMIT, "constraints.txt", "LICENSE", WORKFLOW)
 README = Path(__file__).with_name("readme.md")
-LIBRARYS = (
-    "    # for the library's tests"  # the line of pyproject.toml below which packages stand that no project needs
-)
-CONFIG = re.compile(r"configs/[\w/]+\.yaml")
+LIBRARY_TEST_PACKAGES = "    # for the library's tests"  # the comment in pyproject.toml above these packages
+CONFIG_PATH = re.compile(r"configs/[\w/]+\.yaml")
+DEFAULTS = "configs/defaults.yaml"
 
 
 @dataclass(frozen=True)
 class Project:
-    """The part of a template that some of its configs need; everything follows from imports and class paths.
+    """The part of a template that some of its configs need, found from imports and class paths.
 
     Args:
-        template: Its folder.
-        configs: Paths relative to it, such as `configs/digits.yaml`.
+        template: Folder of the template.
+        configs: Paths relative to that folder, such as `configs/digits.yaml`.
     """
 
     template: Path
@@ -41,30 +34,27 @@ class Project:
 
     def __post_init__(self) -> None:
         for name in self.configs:
-            if not (self.template / name).is_file() or not CONFIG.fullmatch(name):
+            if not (self.template / name).is_file() or not CONFIG_PATH.fullmatch(name):
                 known = [path.relative_to(self.template).as_posix() for path in self._files("configs", "*.yaml")]
                 raise UsageError(f"{name} is no config of the template{did_you_mean(name, known)}")
 
     @functools.cached_property
     def modules(self) -> set[str]:
-        """The files of src/ that it needs."""
-        configs = [
-            *self.configs,
-            *([default] if (self.template / (default := "configs/defaults.yaml")).is_file() else []),
-        ]
-        return {file for name in configs for file in needed(self.template / name, self.template)}
+        """The files of src/ that the configs and their defaults need."""
+        configs = [self.template / name for name in (*self.configs, DEFAULTS)]
+        return {file for config in configs if config.is_file() for file in needed(config, self.template)}
 
     @functools.cached_property
     def all_configs(self) -> list[str]:
-        """Its configs, their sweeps, the defaults, and those overlays that need nothing more."""
-        others = [*self._files("configs/overlays", "*.yaml"), self.template / "configs/defaults.yaml"]
+        """The configs, their sweeps, the defaults, and the overlays that need no other files of src/."""
+        others = [*self._files("configs/overlays", "*.yaml"), self.template / DEFAULTS]
         others += [self.template / "configs/sweeps" / Path(name).name for name in self.configs]
-        free = [path for path in others if path.is_file() and needed(path, self.template) <= self.modules]
-        return sorted({*self.configs, *(path.relative_to(self.template).as_posix() for path in free)})
+        covered = [path for path in others if path.is_file() and needed(path, self.template) <= self.modules]
+        return sorted({*self.configs, *(path.relative_to(self.template).as_posix() for path in covered)})
 
     @functools.cached_property
     def tests(self) -> set[str]:
-        """Those tests that need nothing else of the template."""
+        """The tests that need no other files of the template."""
         files = [path.relative_to(self.template) for path in self._files("tests", "*.py")]
         kept = {file.as_posix() for file in files if self.covers(file)}
         while lacking := {file for file in kept if not self._helpers(file) <= kept}:
@@ -73,53 +63,52 @@ class Project:
 
     @property
     def files(self) -> list[str]:
-        """All files that are copied as they are, but for the library."""
+        """The files of src/, configs/ and tests/ that are copied."""
         return sorted({*self.modules, *self.all_configs, *self.tests})
 
     def covers(self, test: Path) -> bool:
-        """Whether all that a test names of the template goes with it."""
+        """Whether the project has everything of the template that a test names."""
         mirrored = Path(OWN, *test.parts[1:]).with_name(test.name.removeprefix("test_"))
         if (self.template / mirrored).is_file() and mirrored.as_posix() not in self.modules:
             return False
         text = (self.template / test).read_text(encoding="utf-8")
-        paths = [*imported(self.template / test), *PATH.findall(text)]
-        foreign = any(path.partition(".")[0] in ("docs", "benchmarks") for path in paths)
-        configs = {name for name in CONFIG.findall(text) if (self.template / name).is_file()}
-        return not foreign and files_of(paths, self.template) <= self.modules and configs <= {*self.all_configs}
+        paths = [*imported(self.template / test), *CLASS_PATH.findall(text)]
+        needs_template = any(path.partition(".")[0] in ("docs", "benchmarks") for path in paths)
+        configs = {name for name in CONFIG_PATH.findall(text) if (self.template / name).is_file()}
+        return not needs_template and files_of(paths, self.template) <= self.modules and configs <= {*self.all_configs}
 
     def write(self, folder: Path, name: str) -> None:
-        """Write it into a folder, with the library; `name` is that of its package."""
-        for file in (*BESIDE, *self.files):
+        """Write the project called `name` into a folder, with the library."""
+        for file in (*ROOT_FILES, *self.files):
             if (self.template / file).is_file():
                 (folder / file).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy2(self.template / file, folder / file)
-        copy_library(self.template, folder / NAME)
-        hooks = folder / ".pre-commit-config.yaml"
-        hooks.write_text(hooks.read_text(encoding="utf-8").replace("repos:", f"exclude: ^{NAME}/\nrepos:", 1))
+        library.copy_library(self.template, folder / library.FOLDER)
+        hooks = folder / PRE_COMMIT
+        hooks.write_text(hooks.read_text(encoding="utf-8").replace("repos:", f"exclude: ^{library.FOLDER}/\nrepos:", 1))
         (folder / "pyproject.toml").write_text(self._pyproject(name), encoding="utf-8")
 
     def readme(self, name: str, configs: list[Path]) -> str:
-        """Return the README of a project called `name`, whose configs these are."""
+        """Return the README of a project called `name` with these configs."""
         trains = "\n".join(command_of(config) for config in configs)
         overlays = ", ".join(Path(file).stem for file in self.all_configs if "/overlays/" in file)
         text = README.read_text(encoding="utf-8")
         config = f"configs/{configs[0].name}"
-        return text.format(
-            name=name, trains=trains, overlays=overlays, config=config, version=version_of(self.template)
-        )
+        version = library.version_of(self.template)
+        return text.format(name=name, trains=trains, overlays=overlays, config=config, version=version)
 
     def _pyproject(self, name: str) -> str:
-        """Return the template's pyproject.toml as a project's: its own name, and nothing for the library's tests."""
+        """Return pyproject.toml with the project's name, and without what only the library's tests need."""
         text = (self.template / "pyproject.toml").read_text(encoding="utf-8")
-        text = re.sub(rf"(?m)^{LIBRARYS}.*\n(?:    .*\n)*", "", text)
-        about = {"name": name, "version": "0.1.0", "description": f"{name}, trained with Lightning."}
-        for key, value in about.items():
-            text = re.sub(rf'(?m)^{key} = ".*"$', f'{key} = "{value}"', text, count=1)
         changes = {
+            rf"^{LIBRARY_TEST_PACKAGES}.*\n(?:    .*\n)*": "",
+            r'^name = ".*"$': f'name = "{name}"',
+            r'^version = ".*"$': 'version = "0.1.0"',
+            r'^description = ".*"$': f'description = "{name}, trained with Lightning."',
             r"^testpaths = .*$": 'testpaths = ["tests"]',
-            r"^(\[tool\.ruff\])$": rf'\1\nextend-exclude = ["{NAME}"]  # the library, which update replaces whole',
-            rf'^files = \["{OWN}", "{NAME}", "train\.py"\]\nexclude = .*$': f'files = ["{OWN}", "train.py"]',
-            r"\Z": f'\n[[tool.mypy.overrides]]\nmodule = "{NAME}.*"\nfollow_imports = "silent"\n',
+            r"^(\[tool\.ruff\])$": rf'\1\nextend-exclude = ["{library.FOLDER}"]  # which update replaces',
+            rf'^files = \["{OWN}", "{library.FOLDER}", "train\.py"\]\nexclude = .*$': f'files = ["{OWN}", "train.py"]',
+            r"\Z": f'\n[[tool.mypy.overrides]]\nmodule = "{library.FOLDER}.*"\nfollow_imports = "silent"\n',
         }
         for before, after in changes.items():
             text, count = re.subn(before, after, text, count=1, flags=re.MULTILINE)
@@ -131,17 +120,17 @@ class Project:
         return sorted((self.template / folder).rglob(pattern))
 
     def _helpers(self, test: str) -> set[str]:
-        """Return the modules of tests/ that a test imports, or names as a class path."""
+        """Return the modules of tests/ that a test imports or names in a class path."""
         text = (self.template / test).read_text(encoding="utf-8")
         paths = {f"{name.replace('.', '/')}.py" for name in re.findall(r"\btests\.(?:[a-z]\w*\.)*[a-z]\w*", text)}
         return {path for path in paths if (self.template / path).is_file()}
 
 
 def command_of(config: Path) -> str:
-    """Return the command that a config begins with."""
+    """Return the command in the first line of a config."""
     return config.read_text(encoding="utf-8").partition("\n")[0].removeprefix("# ")
 
 
 def num_lines(folder: Path) -> int:
-    """Return the lines of the Python files below a folder."""
+    """Return the number of lines of the Python files in a folder."""
     return sum(len(path.read_text(encoding="utf-8").splitlines()) for path in folder.rglob("*.py"))

@@ -5,7 +5,15 @@ import tomllib
 from pathlib import Path
 
 from trainworks.cli.projects.add import template_at
-from trainworks.cli.projects.library import NAME, checksums, copy_library, differing, news, recorded, version_of
+from trainworks.cli.projects.library import (
+    FOLDER,
+    changed_files,
+    changelog_between,
+    checksums,
+    copy_library,
+    recorded_checksums,
+    version_of,
+)
 from trainworks.errors import UsageError, listed
 from trainworks.root import ROOT
 
@@ -13,19 +21,19 @@ from trainworks.root import ROOT
 def update_library(source_folder: str) -> int:
     """Replace the library whole by that of a clone, unless a file was edited, and say what changed; return 0."""
     template = template_at(source_folder, "update")
-    before, here = recorded(ROOT / NAME), checksums(ROOT / NAME)
-    if edited := differing(before, here):
+    before, here = recorded_checksums(ROOT / FOLDER), checksums(ROOT / FOLDER)
+    if edited := changed_files(before, here):
         advice = (
-            f"put them back (git checkout) or move your changes into classes of your own; {NAME}/ is replaced whole"
+            f"put them back (git checkout) or move your changes into classes of your own; {FOLDER}/ is replaced whole"
         )
-        raise UsageError(f"{NAME}/ was edited: {listed(edited)}; {advice}")
-    after = checksums(template / NAME)
-    if changed := differing(before, after):
+        raise UsageError(f"{FOLDER}/ was edited: {listed(edited)}; {advice}")
+    after = checksums(template / FOLDER)
+    if changed := changed_files(before, after):
         old, new = version_of(ROOT), version_of(template)
         _replace(template)
-        print(f"{NAME} {old} -> {new}: {len(changed)} files changed")
+        print(f"{FOLDER} {old} -> {new}: {len(changed)} files changed")
         changelog = template / "CHANGELOG.md"
-        print("\n" + news(changelog.read_text(encoding="utf-8") if changelog.is_file() else "", old, new))
+        print("\n" + changelog_between(changelog.read_text(encoding="utf-8") if changelog.is_file() else "", old, new))
         _tell_requirements(template)
     else:
         print("nothing has changed")
@@ -34,7 +42,7 @@ def update_library(source_folder: str) -> int:
 
 def _replace(template: Path) -> None:
     """Put a copy of the library beside the one that is there, and let it take its place."""
-    library, coming, going = (ROOT / f"{NAME}{ending}" for ending in ("", ".new", ".old"))
+    library, coming, going = (ROOT / f"{FOLDER}{ending}" for ending in ("", ".new", ".old"))
     for left in (coming, going):  # by an update that was killed
         shutil.rmtree(left, ignore_errors=True)
     copy_library(template, coming)

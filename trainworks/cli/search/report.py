@@ -1,4 +1,4 @@
-"""What a search found: the best trials, what mattered, figures, and best.yaml."""
+"""The results of a search: the best trials, the importance of parameters, figures, and best.yaml."""
 
 import csv
 import shutil
@@ -9,19 +9,19 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 import optuna
-import optuna.visualization.matplotlib as drawn
+import optuna.visualization.matplotlib as plots
 from torch.utils.tensorboard import SummaryWriter
 
 from trainworks.cli.search.space import short
 from trainworks.cli.search.study import Study
 from trainworks.runs.files import shown_path
 
-NUM_SHOWN = 5
+NUM_TRIALS_SHOWN = 5
 FIGURES: dict[str, Callable[..., Any]] = {
-    "history": drawn.plot_optimization_history,
-    "slices": drawn.plot_slice,
-    "parallel_coordinates": drawn.plot_parallel_coordinate,
-    "importance": drawn.plot_param_importances,
+    "history": plots.plot_optimization_history,
+    "slices": plots.plot_slice,
+    "parallel_coordinates": plots.plot_parallel_coordinate,
+    "importance": plots.plot_param_importances,
 }
 
 
@@ -29,15 +29,15 @@ def answer(study: Study, ranked: list[Any]) -> None:
     """Print the best trials and the importance of each parameter; write trials.csv, figures and best.yaml.
 
     Args:
-        study: The search, at its end.
-        ranked: Its best trials, the best first.
+        study: The finished search.
+        ranked: Its best trials, best first.
     """
     folder, names = study.directory, list(study.search.objectives)
     _write_trials(study)
     counts = Counter(trial.state.name.lower().replace("fail", "failed") for trial in study.trials)
     print("\n" + ", ".join(f"{number} {state}" for state, number in counts.items()))
     print("none beaten in all objectives:" if len(names) > 1 else "the best:")
-    for trial in ranked[:NUM_SHOWN]:
+    for trial in ranked[:NUM_TRIALS_SHOWN]:
         values = "  ".join(f"{name} {value:.4f}" for name, value in zip(names, trial.values, strict=True))
         chosen = "  ".join(f"--{key} {short(value)}" for key, value in trial.params.items())
         print(f"  {trial.number:>3}  {values}  {chosen}")
@@ -68,27 +68,27 @@ def _write_trials(study: Study) -> None:
 
 
 def _importance(study: Study) -> dict[str, float]:
-    """Return each parameter's share; empty where too few trials or parameters tell."""
+    """Return the importance of each parameter; empty if there are several objectives or too few trials."""
     if len(study.search.objectives) > 1:
         return {}
     with warnings.catch_warnings(action="error", category=UserWarning):
         try:
             return dict(optuna.importance.get_param_importances(study.optuna))
-        except (ValueError, RuntimeError, UserWarning):  # too few trials, or all alike
+        except (ValueError, RuntimeError, UserWarning):  # too few trials, or all with the same result
             return {}
 
 
 def _draw(study: Study) -> list[str]:
-    """Draw what can be drawn of the trials, as files and into TensorBoard."""
+    """Draw the figures of the trials as files and in TensorBoard, and return the names of the files."""
     several = len(study.search.objectives) > 1
-    figures = {"front": drawn.plot_pareto_front} if several else FIGURES
+    figures = {"front": plots.plot_pareto_front} if several else FIGURES
     written = []
     with SummaryWriter(str(study.directory)) as writer:
         for name, draw in figures.items():
             with warnings.catch_warnings(action="ignore"):
                 try:
                     axes = draw(study.optuna)
-                except (ValueError, RuntimeError):  # too few trials, or one parameter
+                except (ValueError, RuntimeError):  # too few trials, or a single parameter
                     continue
                 figure: Any = (axes.flat[0] if hasattr(axes, "flat") else axes).figure
                 figure.set_size_inches(max(10, 4 * len(study.search.space)), 6)

@@ -1,4 +1,4 @@
-"""A search as its file describes it: what may vary, what is wanted, and how it is looked for."""
+"""A search as its file describes it: search space, objectives, sampler and pruner."""
 
 import json
 from collections.abc import Iterator
@@ -8,14 +8,14 @@ from typing import Any
 from trainworks.errors import UsageError, did_you_mean
 from trainworks.runs.yaml_files import load_file
 
-SAMPLER = {"class_path": "optuna.samplers.TPESampler", "init_args": {"seed": 0}}
-PRUNER = {"class_path": "optuna.pruners.NopPruner"}
-MANY = 4  # choices, each of which costs a quarter of a second to check
+DEFAULT_SAMPLER = {"class_path": "optuna.samplers.TPESampler", "init_args": {"seed": 0}}
+DEFAULT_PRUNER = {"class_path": "optuna.pruners.NopPruner"}
+MAX_CHECKED_CHOICES = 4  # of numbers; each choice takes a quarter of a second to check
 
 
 @dataclass
 class Parameter:
-    """One key of the configuration and the values that it may have."""
+    """A key of the configuration and the values that it may take."""
 
     key: str
     choices: list[Any] = field(default_factory=list)
@@ -23,7 +23,7 @@ class Parameter:
     high: float | None = None
     step: float | None = None
     log: bool = False
-    when: dict[str, Any] = field(default_factory=dict)  # values that parameters before this one must have
+    when: dict[str, Any] = field(default_factory=dict)  # values that earlier parameters must have
 
     def __post_init__(self) -> None:
         where = f"space.{self.key}"
@@ -39,7 +39,7 @@ class Parameter:
             raise UsageError(f"{where}: low must be below high and above 0 if log, step above 0 and without log; {got}")
 
     def suggest(self, trial: Any) -> Any:
-        """Return the trial's value."""
+        """Return the value that the trial suggests."""
         if self.choices:
             texts = [as_text(choice) for choice in self.choices]
             return self.choices[texts.index(trial.suggest_categorical(self.key, texts))]
@@ -48,19 +48,19 @@ class Parameter:
         return trial.suggest_float(self.key, self.low, self.high, step=self.step, log=self.log)
 
     def applies(self, chosen: dict[str, Any]) -> bool:
-        """Whether the parameters before it have the values that it asks for."""
+        """Whether the earlier parameters have the values of `when`."""
         return all(key in chosen and chosen[key] == value for key, value in self.when.items())
 
 
 @dataclass
 class Search:
-    """What a file of configs/sweeps says."""
+    """The content of a file of configs/sweeps."""
 
     objectives: dict[str, str]
     space: list[Parameter]
     num_trials: int = 20
-    sampler: dict[str, Any] = field(default_factory=SAMPLER.copy)
-    pruner: dict[str, Any] = field(default_factory=PRUNER.copy)
+    sampler: dict[str, Any] = field(default_factory=DEFAULT_SAMPLER.copy)
+    pruner: dict[str, Any] = field(default_factory=DEFAULT_PRUNER.copy)
     storage: str | None = None
 
     @classmethod
@@ -93,30 +93,34 @@ class Search:
         search = cls(**stated)
         if not isinstance(search.num_trials, int) or search.num_trials < 1:
             raise UsageError(f"{path}: num_trials must be at least 1, got {search.num_trials}")
-        if len(objectives) > 1 and search.pruner != PRUNER:
+        if len(objectives) > 1 and search.pruner != DEFAULT_PRUNER:
             raise UsageError(f"{path}: a pruner needs one objective; leave it out, or all objectives but one")
         return search
 
     def corners(self) -> Iterator[dict[str, Any]]:
-        """Yield few sets of values in which each that is named occurs, of many numbers the ends, to be checked."""
-        tried = {parameter.key: parameter.choices or [parameter.low, parameter.high] for parameter in self.space}
-        asked = {key for parameter in self.space for key in parameter.when}
-        for key, values in tried.items():
-            if len(values) > MANY and key not in asked and all(type(value) in (int, float) for value in values):
-                tried[key] = [min(values), max(values)]
-        for number in range(max(2, *map(len, tried.values()))):
+        """Yield a few combinations with every choice, or of many numbers the smallest and largest, to be checked."""
+        candidates = {parameter.key: parameter.choices or [parameter.low, parameter.high] for parameter in self.space}
+        conditions = {key for parameter in self.space for key in parameter.when}
+        for key, values in candidates.items():
+            if (
+                len(values) > MAX_CHECKED_CHOICES
+                and key not in conditions
+                and all(type(value) in (int, float) for value in values)
+            ):
+                candidates[key] = [min(values), max(values)]
+        for number in range(max(2, *map(len, candidates.values()))):
             chosen: dict[str, Any] = {}
             for parameter in self.space:
                 if parameter.applies(chosen):
-                    chosen[parameter.key] = tried[parameter.key][number % len(tried[parameter.key])]
+                    chosen[parameter.key] = candidates[parameter.key][number % len(candidates[parameter.key])]
             yield chosen
 
 
 def as_text(value: Any) -> str:
-    """Return a value as it would be typed."""
+    """Return a value as it is typed."""
     return value if isinstance(value, str) else json.dumps(value)
 
 
 def short(value: Any) -> str:
-    """Return a value as tables show it."""
+    """Return a value as it is shown in tables."""
     return f"{value:.4g}" if isinstance(value, float) else "" if value is None else str(value)

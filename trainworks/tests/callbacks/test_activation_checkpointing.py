@@ -60,5 +60,5 @@ def test_less_is_kept_and_all_comes_out_the_same() -> None:
 def test_a_network_without_such_blocks_says_so(capsys: pytest.CaptureFixture[str]) -> None:
     module, trainer = Module(), Trainer(accelerator="cpu", logger=False, enable_checkpointing=False)
     ActivationCheckpointing().setup(trainer, module, "fit")
-    assert "no activations are computed again: no block of at least 10,000 parameters" in capsys.readouterr().out
+    assert "no activations are recomputed: no block of at least 10,000 parameters" in capsys.readouterr().out
     assert all("forward" not in vars(block) for block in module.modules())

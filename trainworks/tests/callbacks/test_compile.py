@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from lightning.pytorch import Callback
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import nn
 
 from trainworks.callbacks.compile import Compile, _check_compiler
@@ -136,6 +137,9 @@ def test_what_looks_into_the_network_finds_it_as_it_is(train: Train) -> None:
     assert (result.code, result.err) == (0, "")
     curves = scalars(run(), but="")
     assert curves["speed/gflop_per_step"][0][1] > 0
+    events = EventAccumulator(str(run()))
+    events.Reload()
+    assert events.Tags()["graph"]
 
 
 DETECTION = str(CONFIGS / "detection.yaml")

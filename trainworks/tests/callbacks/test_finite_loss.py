@@ -103,7 +103,7 @@ def test_bad_steps_can_be_left_out(train: Train, tmp_path: Path, monkeypatch: py
     monkeypatch.setenv("BREAK", f"{how}:7")
     result = train(*WORDS, *NET, "--callbacks.finite.skip", "true")
     assert result.code == 0, result.err
-    assert "1 steps were left out, since a gradient was not finite" in result.out
+    assert "1 steps were skipped, since a gradient was not finite" in result.out
     saved = torch.load(tmp_path / "logs/digits/a/checkpoints/last.ckpt", weights_only=True)
     assert saved["global_step"] == 18
     assert all(torch.isfinite(value).all() for value in saved["state_dict"].values())
@@ -119,7 +119,7 @@ def test_two_processes_leave_out_the_same_step(
     monkeypatch.setenv("BREAK", "output:7")
     result = train_process(*WORDS, *NET, *two, "--callbacks.finite.skip", "true")
     assert result.code == 0, result.err
-    assert result.out.count("1 steps were left out") == 1
+    assert result.out.count("1 steps were skipped") == 1
     result = train_process(*WORDS[:-1], "b", *NET, *two, "--trainer.log_every_n_steps", "100")
     assert result.code == 1
     assert "in batch 1 of epoch 1 (batch 7 of the run" in result.err

@@ -119,9 +119,9 @@ def test_interrupted_before_and_after(
 
 
 MISTAKES = {
-    "[{pattern: features}]": r"Freeze: 'features' fits the beginning of no parameter's name; the last is net.head.bias",
+    "[{pattern: features}]": r"'features' matches the beginning of no parameter's name; the last is net.head.bias",
     "[{pattern: net.head.wieght}]": r"no parameter's name \(did you mean net.head.weight\?\)",
-    "[{pattern: net}]": "Freeze: the rules fit every parameter, so that nothing is left to train",
+    "[{pattern: net}]": "Freeze: the rules match every parameter, so that nothing is left to train",
     "[{pattern: 'net.(', until_epoch: 1}]": r"Freeze: 'net.\(' is no regular expression: missing \)",
     "[{pattern: net.head, until_epoch: 0}]": r"until_epoch or until_step, at least 1, .* got 0 and None for net.head",
     "[{pattern: net.head, until_epoch: 1, until_step: 2}]": r"or neither for ever; got 1 and 2 for net.head",
@@ -140,9 +140,9 @@ def test_one_short_message(train: Train, rules: str) -> None:
 
 def test_when_a_rule_holds() -> None:
     for_ever, epochs, steps = FreezeRule("a"), FreezeRule("a", until_epoch=2), FreezeRule("a", until_step=7)
-    assert [rule.holds(1, 7) for rule in (for_ever, epochs, steps)] == [True, True, False]
-    assert [rule.holds(2, 6) for rule in (for_ever, epochs, steps)] == [True, False, True]
-    assert FreezeRule("net.f").fits("net.features.0.weight") and not FreezeRule("features").fits(
+    assert [rule.is_active(1, 7) for rule in (for_ever, epochs, steps)] == [True, True, False]
+    assert [rule.is_active(2, 6) for rule in (for_ever, epochs, steps)] == [True, False, True]
+    assert FreezeRule("net.f").matches("net.features.0.weight") and not FreezeRule("features").matches(
         "net.features.0.weight"
     )
 

@@ -19,8 +19,9 @@ from torchmetrics.classification import MulticlassConfusionMatrix
 
 from trainworks.callbacks import EvaluationFigures, SpeedMonitor, Trace
 from trainworks.callbacks.evaluation_figures import Mistakes, _saliency
-from trainworks.callbacks.helpers.media import denormalize, draw_target, send_media, send_scalars, steps_so_far
-from trainworks.callbacks.helpers.undisturbed import undisturbed
+from trainworks.callbacks.helpers.drawing import denormalize, draw_target
+from trainworks.callbacks.helpers.isolation import isolated
+from trainworks.callbacks.helpers.loggers import send_media, send_scalars, steps_so_far
 from trainworks.callbacks.speed_monitor import StepTimer
 from trainworks.datamodules.datasets import ArrayDataset
 from trainworks.models.metrics import ReliabilityDiagram
@@ -74,7 +75,7 @@ def test_it_names_what_holds_the_training_back(train: Train, tmp_path: Path, mon
     result = train("--config", DIGITS, "--config", "transform.yaml", *TEN[:-1], "b", *quiet)
     assert re.search(r"\d\d% of the step went into batch transforms", result.out), result.out + result.err
     net = ("--model.net", "trainworks.tests.callbacks.test_monitoring.SlowNet")
-    large = "trainworks.callbacks.speed_monitor.LARGE_STEP"
+    large = "trainworks.callbacks.speed_monitor.LARGE_STEP_FLOPS"
     bf16 = ": trainer.precision bf16-mixed made such steps"
     plain = ("--trainer.precision", "32-true")
     typed = ("--trainer.precision", "bf16-mixed")
@@ -168,7 +169,7 @@ def test_a_trace_and_the_costliest_operations(train: Train, tmp_path: Path) -> N
     assert "no trace" not in result.out
     assert len(rows) == 10 and [float(share) for share, _ in rows] == sorted((float(s) for s, _ in rows), reverse=True)
     result = train(*profile, *QUICK, "--run_name", "b")
-    assert "no trace: it begins after 10 steps" in result.out
+    assert "no trace: recording starts after 10 steps" in result.out
     with pytest.raises(ValueError, match="must be at least 1, got 0 and 5"):
         Trace(wait=0)
 
@@ -258,8 +259,8 @@ def test_the_worst_answers_of_a_classifier() -> None:
     mistakes.update((images[:3], None), logits[:3], torch.tensor([0, 0, 1]))
     mistakes.update((images[3:], None), logits[3:], torch.tensor([1, 1]))
     expected = torch.softmax(logits, 1).amax(1)
-    assert [item[0] for item in mistakes._kept] == pytest.approx([float(expected[2]), float(expected[3])])
-    assert [tuple(int(part.flatten()[0]) for part in item[1:]) for item in mistakes._kept] == [(2, 1, 0), (3, 1, 0)]
+    assert [item[0] for item in mistakes._worst] == pytest.approx([float(expected[2]), float(expected[3])])
+    assert [tuple(int(part.flatten()[0]) for part in item[1:]) for item in mistakes._worst] == [(2, 1, 0), (3, 1, 0)]
 
 
 def test_the_worst_masks_and_boxes() -> None:
@@ -268,7 +269,7 @@ def test_the_worst_masks_and_boxes() -> None:
     targets[0, 0], targets[1, :2] = 255, 1
     mistakes = Mistakes(4)
     mistakes.update((images, targets), torch.stack([torch.ones(2, 4, 4), torch.zeros(2, 4, 4)], 1), targets)
-    assert [badness for badness, *_ in mistakes._kept] == [0.5]  # ignored pixels count for nothing
+    assert [severity for severity, *_ in mistakes._worst] == [0.5]  # ignored pixels count for nothing
     boxes = torch.tensor([[0.0, 0, 2, 2], [2, 2, 4, 4]])
     truth = [{"boxes": boxes, "labels": torch.tensor([1, 2])}] * 2
     found = [
@@ -277,7 +278,7 @@ def test_the_worst_masks_and_boxes() -> None:
     ]
     mistakes = Mistakes(4)
     mistakes.update((list(images), truth), found, truth)
-    assert [badness for badness, *_ in mistakes._kept] == [0.5]
+    assert [severity for severity, *_ in mistakes._worst] == [0.5]
     module: Any = LightningModule()
     figure = mistakes.draw(Trainer(logger=False, accelerator="cpu"), module, [])
     assert [axis.get_title() for axis in figure.axes] == ["50% wrong", ""]
@@ -319,7 +320,7 @@ def test_nothing_of_a_training_is_disturbed() -> None:
     module.net.train()
     module.net[0].eval()  # frozen
     before = torch.get_rng_state()
-    with undisturbed(module):
+    with isolated(module):
         assert not module.net.training
         torch.rand(3)
     assert torch.equal(torch.get_rng_state(), before)

@@ -55,7 +55,7 @@ def test_the_time_left(max_epochs: int | None, max_steps: int, automatic: bool, 
         lightning_module=module, fit_loop=loop, global_step=10,
     )  # fmt: skip
     printer = ProgressPrinter()
-    printer._batches, printer._train_start = 20, time.perf_counter() - 20
+    printer._num_batches, printer._train_start = 20, time.perf_counter() - 20
     assert printer._time_left(trainer) == left
 
 

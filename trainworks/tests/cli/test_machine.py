@@ -38,7 +38,7 @@ def test_the_machine_is_described_for_a_bug_report(train: Train, monkeypatch: py
     [
         ({}, None),
         ({"threads": 99}, "99 threads on "),
-        ({"shm": 64 << 20}, "/dev/shm is small, and loader workers hand batches over there: start the container with"),
+        ({"shm": 64 << 20}, "/dev/shm is small, and loader workers pass batches through it: start the container with"),
         ({"disk": 1 << 30}, "the disk is nearly full"),
         ({"driver": "NVRM version: NVIDIA UNIX Open Kernel Module  580.95.05  Release"}, "torch finds no GPU; it was"),
     ],
@@ -51,7 +51,7 @@ def test_what_is_amiss_gets_one_line_of_advice(
         return Usage(size, 0, size)
 
     (tmp_path / "version").write_text(change.get("driver", ""))
-    monkeypatch.setattr(machine, "DRIVER", tmp_path / "version")
+    monkeypatch.setattr(machine, "DRIVER_VERSION", tmp_path / "version")
     monkeypatch.setattr(machine.shutil, "disk_usage", usage)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch, "get_num_threads", lambda: change.get("threads", 1))

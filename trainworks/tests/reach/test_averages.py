@@ -82,6 +82,15 @@ def test_a_start_needs_an_end(fit: Callable[..., Result]) -> None:
     assert "start needs the number of steps; set trainer.max_epochs or max_steps" in result.err
 
 
+@pytest.mark.parametrize(("decay", "share"), [(0.999, 9 / 10), (0.05, 1 - 0.05), (0.0, 1.0), (None, 1.0)])
+def test_the_first_share_of_the_weights_is_exact(decay: float | None, share: float) -> None:
+    callback, (average, new) = WeightAverage(decay), torch.randn(2, 100)
+    assert callback.should_update(step_idx=0)
+    expected = average.lerp(new, share)
+    callback._blend([average], [new], torch.tensor(1))
+    assert torch.equal(average, expected)
+
+
 def test_counters_of_batches_stay_whole() -> None:
     average, count = [torch.tensor([3])], torch.tensor(2)
     WeightAverage()._blend(average, [torch.tensor([5])], count)

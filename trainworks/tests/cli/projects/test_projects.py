@@ -10,7 +10,7 @@ import pytest
 
 from trainworks import __version__
 from trainworks.cli.projects.closure import needed
-from trainworks.cli.projects.library import checksums, news, recorded
+from trainworks.cli.projects.library import changelog_between, checksums, recorded_checksums
 from trainworks.cli.projects.project import Project
 from trainworks.tests.conftest import ROOT
 
@@ -96,7 +96,11 @@ def test_a_project_holds_what_its_config_needs(project: Path, template: Path) ->
 def test_the_library_comes_whole_and_is_left_alone_by_the_tools(project: Path, template: Path) -> None:
     files = names(project / "trainworks")
     assert files == names(template / "trainworks") | {"CHECKSUMS"} and "tests/conftest.py" not in files
-    assert recorded(project / "trainworks") == checksums(project / "trainworks") == checksums(template / "trainworks")
+    assert (
+        recorded_checksums(project / "trainworks")
+        == checksums(project / "trainworks")
+        == checksums(template / "trainworks")
+    )
     content = tomllib.loads((project / "pyproject.toml").read_text())
     assert content["project"]["name"] == "leaves" and content["tool"]["pytest"]["ini_options"]["testpaths"] == ["tests"]
     assert content["tool"]["ruff"]["extend-exclude"] == ["trainworks"] and content["tool"]["mypy"]["files"] == [
@@ -153,7 +157,7 @@ def test_update_replaces_the_library_whole(project: Path, template: Path) -> Non
     )
     assert "later" not in done.stdout and "old" not in done.stdout and "filelock>=9" in done.stdout
     assert names(project / "trainworks") - {"CHECKSUMS"} == {*checksums(template / "trainworks")}
-    assert recorded(project / "trainworks") == checksums(project / "trainworks")
+    assert recorded_checksums(project / "trainworks") == checksums(project / "trainworks")
     assert not (project / "trainworks.new").exists() and not (project / "trainworks.old").exists()
 
 
@@ -186,10 +190,10 @@ def test_add_brings_what_is_not_there(project: Path, template: Path) -> None:
     assert done.returncode == 2 and "first: python train.py update --from ../template" in done.stderr
 
 
-def test_news_are_those_of_the_versions_between() -> None:
+def test_the_changelog_is_that_of_the_versions_between() -> None:
     text = "# Changelog\n\n## Unreleased\n\nx\n\n## 0.10.0 (2027)\n\na\n\n## 0.9.1\n\nb\n\n## 0.9.0\n\nc\n"
-    assert news(text, "0.9.0", "0.10.0") == "## 0.10.0 (2027)\n\na\n\n## 0.9.1\n\nb"
-    assert news(text, "0.10.0", "0.10.0") == news("", "0.1.0", "0.2.0") == ""
+    assert changelog_between(text, "0.9.0", "0.10.0") == "## 0.10.0 (2027)\n\na\n\n## 0.9.1\n\nb"
+    assert changelog_between(text, "0.10.0", "0.10.0") == changelog_between("", "0.1.0", "0.2.0") == ""
 
 
 def test_mistakes(template: Path, project: Path) -> None:

@@ -1,0 +1,61 @@
+"""What callbacks send to the loggers: scalars, texts, images and figures."""
+
+import gc
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import matplotlib.pyplot as plt
+from lightning.pytorch import Trainer
+from lightning.pytorch.loggers import TensorBoardLogger
+from torch import Tensor
+
+
+@contextmanager
+def never_fatal(name: str) -> Iterator[None]:
+    """Print an error in drawing the figure `name` instead of raising it, and ignore warnings: the training goes on."""
+    try:
+        with warnings.catch_warnings(action="ignore"):
+            yield
+    except Exception as error:
+        print(f"the figure {name} could not be drawn: {type(error).__name__}: {error}")
+
+
+def send_media(trainer: Trainer, tag: str, item: Any, step: int) -> None:
+    """Send a Markdown text, an image of shape (3, H, W) in [0, 1], or a Matplotlib figure, which is then closed.
+
+    Loggers without a method for it are passed over. Weights & Biases, and loggers like it, take both figures and images
+    by `log_image`; MLflow has `log_figure`.
+    """
+    kind = "text" if isinstance(item, str) else "image" if isinstance(item, Tensor) else "figure"
+    for logger in trainer.loggers:
+        experiment: Any = getattr(logger, "experiment", None)
+        if isinstance(logger, TensorBoardLogger):
+            getattr(experiment, f"add_{kind}")(tag, item, step)
+        elif kind == "text" and hasattr(logger, "log_text"):
+            logger.log_text(key=tag, columns=["text"], data=[[item]], step=step)
+        elif kind != "text" and hasattr(logger, "log_image"):
+            image = item.permute(1, 2, 0).numpy() if kind == "image" else item
+            logger.log_image(key=tag, images=[image], step=step)
+        elif kind == "figure" and hasattr(experiment, "log_figure"):
+            experiment.log_figure(getattr(logger, "run_id", None), item, f"{tag}.png")
+    if kind == "figure":
+        plt.close(item)
+        gc.collect()  # its parts refer to each other, and a figure that is not collected holds 5 MB
+
+
+def send_scalars(trainer: Trainer, values: dict[str, float], step: int) -> None:
+    """Send scalars to all loggers."""
+    for logger in trainer.loggers:
+        logger.log_metrics(values, step=step)
+
+
+def steps_so_far(trainer: Trainer) -> int:
+    """Return the number of optimizer steps taken, which is the step of Lightning's own metrics."""
+    return int(trainer.fit_loop.epoch_loop._batches_that_stepped)
+
+
+def tensorboard_writers(trainer: Trainer) -> list[Any]:
+    """Return the SummaryWriter of each TensorBoard logger, for what only TensorBoard shows."""
+    return [logger.experiment for logger in trainer.loggers if isinstance(logger, TensorBoardLogger)]
