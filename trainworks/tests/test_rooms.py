@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -55,6 +56,34 @@ def test_a_higher_import_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert breaks(file) == ["trainworks/runs/run.py imports trainworks.runtime.launch.layout"]
     file.write_text("from trainworks import BaseModule, __version__\n")
     assert breaks(file) == ["trainworks/runs/run.py imports trainworks.BaseModule"]
+
+
+def imports_of_files(library: Path) -> dict[str, set[str]]:
+    """Return which other modules each module of a library imports, also within functions."""
+    found = {".".join(file.relative_to(library.parent).with_suffix("").parts): file for file in files(library)}
+    modules = {name.removesuffix(".__init__"): file for name, file in found.items()}
+    graph: dict[str, set[str]] = {}
+    for module, file in modules.items():
+        # what is imported may be a module, or a name in one
+        paths = [path if path in modules else path.rpartition(".")[0] for path in imported(file)]
+        graph[module] = {path for path in paths if path in modules and path != module}
+    return graph
+
+
+def test_no_files_import_each_other() -> None:
+    graph = imports_of_files(LIBRARY)
+    assert len(graph) > 100
+    assert graph["trainworks.runs.find"] >= {"trainworks.errors", "trainworks.runs.run"}
+    TopologicalSorter(graph).prepare()  # raises a CycleError
+
+
+def test_a_circle_of_files_is_named(tmp_path: Path) -> None:
+    (tmp_path / "trainworks" / "runs").mkdir(parents=True)
+    one, other = (tmp_path / "trainworks" / "runs" / f"{name}.py" for name in ("one", "other"))
+    one.write_text("from trainworks.runs import other\n")
+    other.write_text("def f():\n    from trainworks.runs.one import g\n")
+    with pytest.raises(CycleError, match=r"trainworks\.runs\.one"):
+        TopologicalSorter(imports_of_files(tmp_path / "trainworks")).prepare()
 
 
 def test_there_are_no_other_rooms() -> None:
