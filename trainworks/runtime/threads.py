@@ -13,7 +13,7 @@ from trainworks.runtime.cores import allowed_cores
 
 NUM_THREADS = "OMP_NUM_THREADS"
 THREAD_PREFIXES = ("OMP_", "GOMP_", "KMP_", "MKL_")  # how all environment variables about threads begin
-MULTIPLICATIONS_PER_THREAD = 2**24  # fewer are not worth a thread; see docs/architecture.md
+MULTIPLICATIONS_PER_THREAD = 2**24  # fewer are not worth a thread; see docs/internals.md
 
 
 def is_stated() -> bool:

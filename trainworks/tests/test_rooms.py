@@ -128,7 +128,7 @@ def private_names() -> set[str]:
 
 
 def test_every_private_name_of_a_library_is_listed_with_its_test() -> None:
-    text = (ROOT / "docs" / "architecture.md").read_text()
+    text = (ROOT / "docs" / "internals.md").read_text()
     rows = [line.split("|")[1:4] for line in text.splitlines() if line.startswith("| `_")]
     listed = {name for names, _, _ in rows for name in re.findall(r"`(_\w+)`", names)}
     assert private_names() - listed == set()
