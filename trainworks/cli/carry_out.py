@@ -12,12 +12,12 @@ from trainworks.runtime.garbage import without_collection
 from trainworks.runtime.signals import Stopped, interrupts_leave
 
 
-def carry_out(words: list[str], start: float, callbacks: Sequence[dict[str, Any]] = ()) -> int:
+def carry_out(words: list[str], start_time: float, callbacks: Sequence[dict[str, Any]] = ()) -> int:
     """Do what the words after train.py ask for, and say what is wrong with them in one message.
 
     Args:
         words: What was typed, or would be.
-        start: When the command began, in seconds since 1970.
+        start_time: When the command began, in seconds since 1970.
         callbacks: Class paths and arguments of callbacks that a training gets beside those of the configuration.
 
     Returns:
@@ -25,7 +25,7 @@ def carry_out(words: list[str], start: float, callbacks: Sequence[dict[str, Any]
     """
     with without_collection():
         try:
-            return _carry_out(CommandLine.parse(words), start, callbacks)
+            return _carry_out(CommandLine.parse(words), start_time, callbacks)
         except UsageError as error:
             print(f"error: {error}", file=sys.stderr)
             return 2
@@ -45,7 +45,7 @@ def carry_out(words: list[str], start: float, callbacks: Sequence[dict[str, Any]
             return 1
 
 
-def _carry_out(line: CommandLine, start: float, callbacks: Sequence[dict[str, Any]]) -> int:
+def _carry_out(line: CommandLine, start_time: float, callbacks: Sequence[dict[str, Any]]) -> int:
     command = line.command
     if line.help is not None:
         from trainworks.cli.help import print_help
@@ -65,4 +65,4 @@ def _carry_out(line: CommandLine, start: float, callbacks: Sequence[dict[str, An
     with interrupts_leave():
         from trainworks.cli.session import run_session  # torch and Lightning take seconds: only when all is well so far
 
-    return run_session(request, start)
+    return run_session(request, start_time)

@@ -13,7 +13,7 @@ from trainworks.runs.checkpoint_io import DATA, MODULE
 from trainworks.runs.yaml_files import UNWRITTEN, Config, dump_yaml, write_yaml
 from trainworks.runtime.strategy import check_start_method
 
-LOADING = ("num_workers", "storage", "cache_dir", "cache_limit_gb")  # say nothing of what the data is
+LOADING_ARGUMENTS = ("num_workers", "storage", "cache_dir", "cache_limit_gb")  # say nothing of what the data is
 LIMITS = [f"limit_{part}_batches" for part in ("train", "val", "test", "predict")]
 NUMBERS_OF_BATCHES = (*LIMITS, "overfit_batches", "val_check_interval")
 BATCHES_HELP = "A whole number of batches, or a share of them with a decimal point."
@@ -73,7 +73,7 @@ class Configuration:
         self.content: Config = yaml.safe_load(dumped.replace(UNWRITTEN, ""))
         self.text = write_yaml(self.content)
         data = dict(self.content.get("data") or {})
-        data["init_args"] = {k: v for k, v in (data.get("init_args") or {}).items() if k not in LOADING}
+        data["init_args"] = {k: v for k, v in (data.get("init_args") or {}).items() if k not in LOADING_ARGUMENTS}
         self.described = {MODULE: self.content["model"], DATA: data if "class_path" in data else None}
 
     def _check_ranges(self, line: CommandLine) -> None:

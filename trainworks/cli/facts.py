@@ -15,7 +15,7 @@ def build_data(config: Config) -> LightningDataModule:
         raise UsageError("data is required; write it in the configuration")
     names = left_to_data(config)
     data = dict(with_data(config, dict.fromkeys(names))["data"])
-    left_out = names | _waiting_arguments(config, names)
+    left_out = names | _dependent_arguments(config, names)
     data["init_args"] = {key: value for key, value in data["init_args"].items() if key not in left_out}
     parser = Parser()
     parser.save_plain_hyperparameters(LightningDataModule, data)
@@ -50,14 +50,14 @@ def fill_in(config: Config) -> tuple[Config, LightningDataModule | None]:
     whole = with_data(config, answers)
     if not hasattr(datamodule, "facts"):
         return whole, None
-    if waiting := _waiting_arguments(config, names):  # they are built from the answers, as all arguments are
-        answers |= {name: getattr(build_data(whole), name) for name in waiting}
+    if dependent := _dependent_arguments(config, names):  # they are built from the answers, as all arguments are
+        answers |= {name: getattr(build_data(whole), name) for name in dependent}
     for name, value in answers.items():
         setattr(datamodule, name, value)
     return whole, datamodule
 
 
-def _waiting_arguments(config: Config, names: set[str]) -> set[str]:
+def _dependent_arguments(config: Config, names: set[str]) -> set[str]:
     """Return the data's arguments that refer to others which only the data can tell, such as a transform's."""
     arguments = config["data"].get("init_args") or {}
     return {key for key, value in arguments.items() if names & set(DATA_REFERENCE.findall(str(value)))}

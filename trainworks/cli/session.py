@@ -28,12 +28,12 @@ from trainworks.runtime.launch import is_main_process, job_name
 from trainworks.runtime.signals import STOP, Stopped
 
 
-def run_session(request: Request, start: float) -> int:
+def run_session(request: Request, start_time: float) -> int:
     """Build what was asked for, carry out the command, and keep the records of its run directory.
 
     Args:
         request: The command.
-        start: When it began, in seconds since 1970.
+        start_time: When it began, in seconds since 1970.
 
     Returns:
         0, 1 for a failure, 2 for a mistake, 128 + the signal's number if one stopped the run.
@@ -50,18 +50,18 @@ def run_session(request: Request, start: float) -> int:
         seed(configuration)
         run = stack.enter_context(run_directory(request))
         stack.callback(_leave_process_group)
-        begin, remarks, extends = _continuation(request, configuration, run)
-        session = build_session(request, configuration, run, begin, extends, datamodule)
+        start, remarks, extends = _continuation(request, configuration, run)
+        session = build_session(request, configuration, run, start, extends, datamodule)
         collect_from_now()
         if not is_main_process() or request.line.command.directory == "temporary":
             return _follow(session)
-        _record_start(session, start)
+        _record_start(session, start_time)
         stack.enter_context(copied_to(run.directory / "train.log", tees))
         print(headline(session, remarks))
         status, error = _guarded(session)
-        _record_end(session, start, status, error)
+        _record_end(session, start_time, status, error)
         if status == 0 and request.line.command.directory != "replayed":
-            print(closing(session, time.time() - start))
+            print(closing(session, time.time() - start_time))
         return status
 
 
@@ -112,26 +112,26 @@ def _follow(session: Session) -> int:
     return status
 
 
-def _record_start(session: Session, start: float) -> None:
+def _record_start(session: Session, start_time: float) -> None:
     """Write into the run directory what the run is, or that it continues."""
     request, run, trainer = session.request, session.run, session.trainer
     if request.run is None:
         (run.directory / "config.yaml").write_text(session.configuration.text, encoding="utf-8")
         counts = {name: getattr(trainer, name) for name in ("num_devices", "num_nodes")}
         hardware = {"cores": allowed_cores(), "accelerator": device_name(trainer), **counts}
-        run.start(start, request.line.typed, hardware)
+        run.start(start_time, request.line.typed, hardware)
     elif request.line.trains:
-        run.start_again(start, request.line.typed, str(session.start.path) if session.start.path else None)
+        run.start_again(start_time, request.line.typed, str(session.start.path) if session.start.path else None)
 
 
-def _record_end(session: Session, start: float, status: int, error: str | None) -> None:
+def _record_end(session: Session, start_time: float, status: int, error: str | None) -> None:
     """Write into the run directory what came of the command."""
     line, run = session.request.line, session.run
     if line.trains:
         run.finish(status, error, session.metrics, session.best_score)
         log_end(session.trainer, status == 0)
     elif line.evaluates:
-        run.add_evaluation(start, line.typed, str(session.request.ckpt_path), status, session.metrics)
+        run.add_evaluation(start_time, line.typed, str(session.request.ckpt_path), status, session.metrics)
 
 
 def _guarded(session: Session) -> tuple[int, str | None]:
