@@ -5,7 +5,9 @@ import re
 import shutil
 from pathlib import Path
 
+from trainworks.cli.command_line import CommandLine
 from trainworks.errors import UsageError
+from trainworks.root import ROOT
 
 FOLDER = "trainworks"
 CHECKSUMS = "CHECKSUMS"
@@ -51,12 +53,10 @@ def version_of(folder: Path) -> str:
     return version[1]
 
 
-def changelog_between(changelog: str, before: str, after: str) -> str:
-    """Return the sections of a changelog about the versions after `before`, up to and including `after`."""
-    sections = {match[1]: match[0] for match in re.finditer(r"(?ms)^## v?([\d.]+).*?(?=^## |\Z)", changelog)}
-    wanted = [text for version, text in sections.items() if _numbers(before) < _numbers(version) <= _numbers(after)]
-    return "".join(wanted).strip()
-
-
-def _numbers(version: str) -> list[int]:
-    return [int(number) for number in re.findall(r"\d+", version)]
+def template_of(line: CommandLine) -> Path:
+    """Return the clone of the template that --from names; anything else is a UsageError."""
+    template = Path(line.options["from"])
+    version_of(template)
+    if template.resolve() == ROOT.resolve():
+        raise UsageError(f"this is the template itself; {line.name} belongs to a project that `new` made")
+    return template

@@ -7,6 +7,7 @@ import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 
+from trainworks import __version__
 from trainworks.cli.projects import library
 from trainworks.cli.projects.closure import CLASS_PATH, files_of, imported, needed
 from trainworks.errors import UsageError, did_you_mean
@@ -77,25 +78,27 @@ class Project:
         configs = {name for name in CONFIG_PATH.findall(text) if (self.template / name).is_file()}
         return not needs_template and files_of(paths, self.template) <= self.modules and configs <= {*self.all_configs}
 
-    def write(self, folder: Path, name: str) -> None:
-        """Write the project called `name` into a folder, with the library."""
-        for file in (*ROOT_FILES, *self.files):
-            if (self.template / file).is_file():
-                (folder / file).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy2(self.template / file, folder / file)
+    def write(self, folder: Path, made: dict[str, str]) -> None:
+        """Write the project into a folder of its name, with the library, and files that were made, by their paths."""
+        for name in (*ROOT_FILES, *self.files):
+            if (self.template / name).is_file():
+                (folder / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy2(self.template / name, folder / name)
         library.copy_library(self.template, folder / library.FOLDER)
-        hooks = folder / PRE_COMMIT
-        hooks.write_text(hooks.read_text(encoding="utf-8").replace("repos:", f"exclude: ^{library.FOLDER}/\nrepos:", 1))
-        (folder / "pyproject.toml").write_text(self._pyproject(name), encoding="utf-8")
-
-    def readme(self, name: str, configs: list[Path]) -> str:
-        """Return the README of a project called `name` with these configs."""
-        trains = "\n".join(command_of(config) for config in configs)
-        overlays = ", ".join(Path(file).stem for file in self.all_configs if "/overlays/" in file)
-        text = README.read_text(encoding="utf-8")
-        config = f"configs/{configs[0].name}"
-        version = library.version_of(self.template)
-        return text.format(name=name, trains=trains, overlays=overlays, config=config, version=version)
+        hooks = (folder / PRE_COMMIT).read_text(encoding="utf-8")
+        hooks = hooks.replace("repos:", f"exclude: ^{library.FOLDER}/\nrepos:", 1)
+        for name, text in (made | {PRE_COMMIT: hooks, "pyproject.toml": self._pyproject(folder.name)}).items():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_text(text, encoding="utf-8")
+        configs = [name for name in (*made, *self.configs) if name.endswith(".yaml")]
+        readme = README.read_text(encoding="utf-8").format(
+            name=folder.name,
+            trains="\n".join(command_of(folder / config) for config in configs),
+            overlays=", ".join(Path(file).stem for file in self.all_configs if "/overlays/" in file),
+            config=configs[0],
+            version=__version__,
+        )
+        (folder / "README.md").write_text(readme, encoding="utf-8")
 
     def _pyproject(self, name: str) -> str:
         """Return pyproject.toml with the project's name, and without what only the library's tests need."""
@@ -129,8 +132,3 @@ class Project:
 def command_of(config: Path) -> str:
     """Return the command in the first line of a config."""
     return config.read_text(encoding="utf-8").partition("\n")[0].removeprefix("# ")
-
-
-def num_lines(folder: Path) -> int:
-    """Return the number of lines of the Python files in a folder."""
-    return sum(len(path.read_text(encoding="utf-8").splitlines()) for path in folder.rglob("*.py"))
