@@ -111,14 +111,12 @@ def _samples(data: Any) -> tuple[Tensor, str]:
 
 def _metadata(exported: Exported, data: Any, run: Any, inputs: Tensor) -> dict[str, Any]:
     """Return what somebody needs to know who has the file alone."""
-    record = run.read()
-    wanted: dict[str, Any] = {"dtype": str(inputs.dtype).removeprefix("torch."), "shape": ["batch", *inputs.shape[1:]]}
-    model = exported.module
+    record, model, shape = run.read(), exported.module, inputs.shape[1:]
+    wanted: dict[str, Any] = {"dtype": str(inputs.dtype).removeprefix("torch."), "shape": ["batch", *shape]}
     if exported.any_size:
-        height, width = inputs.shape[2:]
-        wanted["shape"] = ["batch", inputs.shape[1], "height", "width"]
-        colours = "RGB" if inputs.shape[1] == 3 else "grey"
-        wanted["preprocessing"] = f"{colours}, values 0 to 255, any size; the file makes them {height} x {width}"
+        wanted["shape"] = ["batch", shape[0], "height", "width"]
+        size = f"any size; the file makes them {shape[1]} x {shape[2]}"
+        wanted["preprocessing"] = f"{'RGB' if shape[0] == 3 else 'grey'}, values 0 to 255, {size}"
     return {
         "inputs": wanted,
         "outputs": (type(model).outputs.__doc__ or "").partition("\n")[0],
@@ -196,7 +194,7 @@ def _show_latency(exported: Exported, inputs: Tensor, path: Path, kind: str) -> 
     times: dict[tuple[str, int], list[float]] = {(name, size): [] for name in runs for size in SIZES}
     for _ in range(ROUNDS):  # in turn, so that a busy moment slows all of them
         for name, size in times:
-            batch = inputs.repeat(-(-size // len(inputs)), *[1] * (inputs.ndim - 1))[:size]
+            batch = inputs[torch.arange(size) % len(inputs)]
             with torch.inference_mode():
                 start = time.perf_counter()
                 runs[name](batch)

@@ -1,10 +1,9 @@
 import os
-import shutil
 from pathlib import Path
 
 from trainworks.cli.command import Command, Option
 from trainworks.cli.command_line import CommandLine
-from trainworks.cli.projects.library import FOLDER, checksums, recorded_checksums, template_of
+from trainworks.cli.projects.library import FOLDER, checksums, copy_files, recorded_checksums, template_of
 from trainworks.cli.projects.project import Project, command_of
 from trainworks.errors import UsageError
 from trainworks.root import ROOT
@@ -20,13 +19,12 @@ def add(line: CommandLine) -> int:
         raise UsageError(f"the library of {template} is another than this project's; first: {how}")
     below = [os.path.relpath(word, template) if Path(word).is_relative_to(template) else word for word in line.words]
     project = Project(template, tuple(below))
+    new = [name for name in project.files if not (ROOT / name).exists()]
+    copy_files(new, template, ROOT)
     for name in project.files:
-        source, target = template / name, ROOT / name
-        if not target.exists():
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(source, target)
+        if name in new:
             print(f"added: {name}")
-        elif source.read_text(encoding="utf-8") != target.read_text(encoding="utf-8"):
+        elif (template / name).read_text(encoding="utf-8") != (ROOT / name).read_text(encoding="utf-8"):
             print(f"left as it is, though the template's differs: {name}")
     print("\n" + "\n".join(command_of(ROOT / name) for name in project.configs))
     return 0

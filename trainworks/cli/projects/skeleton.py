@@ -66,30 +66,29 @@ def skeleton(task: str, like: str, project: Project) -> dict[str, str]:
     trained = [name for name in project.configs if source in files_of(CLASS_PATH.findall(_text(root / name)), root)]
     if not trained:
         raise UsageError(f"none of the configs trains {old}; add --config with one that does")
-    config, test = root / trained[0], Path(f"tests/models/test_{like}.py")
+    config, test = root / trained[0], f"tests/models/test_{like}.py"
     old_data = load_file(str(config))["data"]["class_path"]
     title = "".join(part.capitalize() for part in task.split("_"))
     new, new_data = f"{title}Module", f"{title}DataModule"
     module, _, base = old_data.rpartition(".")
-    copied = old_data.startswith(f"{OWN}.")
     texts = {
         f"{OWN}/models/{task}.py": _text(root / source),
         f"configs/{task}.yaml": re.sub(r"\A(#.*\n)(?:#.*\n)*", rf"\1{MODELINE}\n", _text(config)),
         f"tests/models/test_{task}.py": _text(root / test)
-        if project.covers(test)
+        if test in project.tests
         else TEST_TEMPLATE.format(own=OWN, task=task, name=new),
     }
     renames = {f"{OWN}.models.{like}": f"{OWN}.models.{task}", old: new, config.name: f"{task}.yaml"}
-    if copied:
+    if old_data.startswith(f"{OWN}."):
         renames |= {module: f"{OWN}.datamodules.{task}", base: new_data}
         texts[f"{OWN}/datamodules/{task}.py"] = _text(root / f"{module.replace('.', '/')}.py")
+    else:
+        texts[f"{OWN}/datamodules/{task}.py"] = DATA_TEMPLATE.format(module=module, base=base, name=new_data)
     for path, text in texts.items():
         text = text.replace(old_data, f"{OWN}.datamodules.{task}.{new_data}")
         for before, after in renames.items():
             text = re.sub(rf"(?<!\w){re.escape(before)}(?!\w)", after, text)
         texts[path] = text
-    if not copied:
-        texts[f"{OWN}/datamodules/{task}.py"] = DATA_TEMPLATE.format(module=module, base=base, name=new_data)
     return _marked(texts, task)
 
 
