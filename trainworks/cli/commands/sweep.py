@@ -46,7 +46,7 @@ def sweep(request: Request) -> int:
             if code >= 128:  # stopped: the trial goes on when the command is started again
                 print(f"stopped; the same command goes on: --run_name {name}")
                 return code
-    from trainworks.cli.search.report import answer
+    from trainworks.cli.search.report import report_search
 
     with study.lock:
         running = [trial for trial in study.trials if not trial.state.is_finished()]
@@ -60,7 +60,7 @@ def sweep(request: Request) -> int:
         ranked = study.best
         if count := line.numbers.get("num_seeds"):
             ranked = _repeat(study, request, words, count, line.numbers.get("num_best", 3))
-        answer(study, ranked)
+        report_search(study, ranked)
     return 0
 
 

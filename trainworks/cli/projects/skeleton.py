@@ -47,16 +47,11 @@ def test_the_config_trains_it() -> None:
 
 
 def skeleton(task: str, like: str, project: Project) -> dict[str, str]:
-    """Return the files of a new task by their paths.
+    """Return the files of a new task, such as `angle`, made like the existing one in a module of src/models/.
 
-    Args:
-        task: Name of the new task, such as `angle`.
-        like: Module of src/models/ with the existing task, such as `classifier`.
-        project: Its first config that trains the existing task is copied. A datamodule of the library becomes the base
-            class of a new one; the test of the existing task is copied if the project has everything that it needs.
-
-    Raises:
-        UsageError: If there is no such module, or no config trains it.
+    The first config of the project that trains the existing task is copied. A datamodule of the library becomes the
+    base class of a new one; the test of the existing task is copied if the project has everything that it needs. A
+    module that is not there, or that no config trains, is a UsageError.
     """
     root, tasks = project.template, _tasks(project.template)
     if like not in tasks:
