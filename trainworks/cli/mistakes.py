@@ -104,8 +104,7 @@ def _elsewhere(path: str, option: str, config: Config) -> str:
 
 def _wrong_type(report: str, where: str) -> str:
     """Name the value and the types it may have; where the report has neither, keep its first lines."""
-    keys = list(KEY.finditer(report))
-    inner = report[keys[-1].start() :] if keys else report
+    inner = report[max((key.start() for key in KEY.finditer(report)), default=0) :]
     got = r"(.*?)(?:\. Got value: Namespace.*)?$"
     if found := re.search(r"Given value: {'class_path': '([\w.]+)'", inner):
         if "." not in found[1]:

@@ -12,7 +12,7 @@ from trainworks.errors import UsageError, did_you_mean
 from trainworks.runs.run import Run
 from trainworks.runs.yaml_files import flatten, load_file, short_key
 
-CHANCE = ("seed_everything", "data.fold")  # runs that differ in these alone are repetitions of one another
+REPETITION_KEYS = ("seed_everything", "data.fold")  # runs that differ in these alone are repetitions of one another
 SHOWN = ("best/", "val", "test")  # metrics in the table, by how their names begin
 
 
@@ -21,12 +21,12 @@ class Row:
     """One run, or several that differ in seed or fold alone."""
 
     names: list[str]
-    settings: dict[str, Any]  # without those of `CHANCE`
-    metrics: dict[tuple[Any, ...], dict[str, float]] = field(default_factory=dict)  # by the values of `CHANCE`
+    settings: dict[str, Any]  # without those of `REPETITION_KEYS`
+    metrics: dict[tuple[Any, ...], dict[str, float]] = field(default_factory=dict)  # by the values of `REPETITION_KEYS`
 
     def values(self, name: str) -> dict[tuple[Any, ...], float]:
         """One metric, by seed and fold."""
-        return {chance: found[name] for chance, found in self.metrics.items() if name in found}
+        return {repetition: found[name] for repetition, found in self.metrics.items() if name in found}
 
 
 def compare(line: CommandLine) -> int:
@@ -81,10 +81,10 @@ def group(runs: list[Run]) -> list[Row]:
     for run in runs:
         known = flatten(load_file(str(run.directory / "config.yaml"))).items()
         settings = {short_key(key): str(v) if isinstance(v, list) else v for key, v in known if v != {}}
-        chance = tuple(settings.pop(key, None) for key in CHANCE)
+        repetition = tuple(settings.pop(key, None) for key in REPETITION_KEYS)
         row = rows.setdefault(repr(sorted(settings.items())), Row([], settings))
         row.names.append(run.directory.name)
-        row.metrics[chance] = {key: value for key, value in run.metrics.items() if isinstance(value, int | float)}
+        row.metrics[repetition] = {key: value for key, value in run.metrics.items() if isinstance(value, int | float)}
     return list(rows.values())
 
 
@@ -113,7 +113,7 @@ def _mean_text(values: list[float]) -> str:
 def _print_difference(first: Row, other: Row, by: str) -> None:
     """Say whether two groups differ, by pairs of the same seed and fold; nothing where there are no two pairs."""
     one, two = first.values(by), other.values(by)
-    pairs = [(one[chance], two[chance]) for chance in one if chance in two]
+    pairs = [(one[repetition], two[repetition]) for repetition in one if repetition in two]
     if len(pairs) < 2:
         return
     from scipy import stats  # takes a second to import
@@ -124,7 +124,7 @@ def _print_difference(first: Row, other: Row, by: str) -> None:
         return
     p = float(stats.ttest_rel(*zip(*pairs, strict=True)).pvalue)
     verdict = "more than noise" if p < 0.05 else "may be noise"
-    folds = len({chance[1] for chance in one}) > 1
+    folds = len({repetition[1] for repetition in one}) > 1
     paired = "seed and fold; folds share training samples, which makes p too small" if folds else "seed"
     test = f"t-test paired by {paired}; n = {len(pairs)}, p = {p:.2g}"
     print(f"{names}: {statistics.mean(changes):+.4f}, {verdict} ({test})")

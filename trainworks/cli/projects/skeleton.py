@@ -9,15 +9,13 @@ from trainworks.errors import UsageError, did_you_mean
 from trainworks.root import OWN
 from trainworks.runs.yaml_files import load_file
 
-FILL_INS = {  # by file, in the order of filling in: the beginning of the line that is marked, and what to write
-    f"{OWN}/datamodules/{{task}}.py": [(r"def load_splits\(", "your samples and targets")],
-    f"{OWN}/models/{{task}}.py": [
-        (r"def (?:training_)?step\(", "loss, predictions and targets of one batch"),
-        (r"def (?:outputs|results|predict_step)\(", "what the network says of new inputs"),
-    ],
-    "configs/{task}.yaml": [(r"net:", "network, loss and metrics")],
-    "tests/models/test_{task}.py": [(r"(?:def test_|@pytest)", "what must hold for your task")],
-}
+FILL_INS = (  # in the order of filling in: the file, the beginning of the line that is marked, and what to write
+    (f"{OWN}/datamodules/{{task}}.py", r"def load_splits\(", "your samples and targets"),
+    (f"{OWN}/models/{{task}}.py", r"def (?:training_)?step\(", "loss, predictions and targets of one batch"),
+    (f"{OWN}/models/{{task}}.py", r"def (?:outputs|results|predict_step)\(", "what the network says of new inputs"),
+    ("configs/{task}.yaml", r"net:", "network, loss and metrics"),
+    ("tests/models/test_{task}.py", r"(?:def test_|@pytest)", "what must hold for your task"),
+)
 MODELINE = "# yaml-language-server: $schema=schema.json"  # names the schema for editors
 
 DATA_TEMPLATE = '''from dataclasses import dataclass
@@ -100,8 +98,7 @@ def _text(path: Path) -> str:
 
 def _marked(texts: dict[str, str], task: str) -> dict[str, str]:
     """Add a numbered comment above each line to fill in; not every task has all of them."""
-    lines = [(path.format(task=task), start, what) for path, starts in FILL_INS.items() for start, what in starts]
-    lines = [(path, rf"(?m)^( *)(?={start})", what) for path, start, what in lines]
+    lines = [(path.format(task=task), rf"(?m)^( *)(?={start})", what) for path, start, what in FILL_INS]
     lines = [line for line in lines if re.search(line[1], texts[line[0]])]
     for number, (path, pattern, what) in enumerate(lines, start=1):
         comment = rf"\1# FILL IN {number} of {len(lines)}: {what}\n\1"
