@@ -88,7 +88,8 @@ def _run_trial(study: Any, trial: Any, request: Request, words: list[str]) -> in
     elif missing:
         reason = f"{missing[0]} was not logged, or is not finite; logged: {', '.join(run.read()['metrics'])}"
     if reason:
-        trial.set_user_attr("reason", reason.removeprefix("error: "))
+        reason = reason.removeprefix("error: ")
+        trial.set_user_attr("reason", reason)
         study.optuna.tell(trial, state=TrialState.FAIL)
     elif "pruned" in study.trials[trial.number].user_attrs:
         study.optuna.tell(trial, state=TrialState.PRUNED)
@@ -111,7 +112,7 @@ def _print_trial(study: Any, number: int, values: dict[str, float | None], reaso
     if "pruned" in trial.user_attrs:
         shown += f"  pruned after epoch {trial.user_attrs['pruned'] + 1}"
     if reason:
-        shown = f"failed: {trial.user_attrs['reason'].splitlines()[0].partition('. ')[0][:120]}"
+        shown = f"failed: {reason.splitlines()[0].partition('. ')[0][:120]}"
     chosen = "  ".join(f"{key.rpartition('.')[2]} {short(value)}" for key, value in trial.params.items())
     best = study.best
     leader = f"  best so far: {best[0].number}" if len(study.search.objectives) == 1 and best else ""
