@@ -46,12 +46,11 @@ class Tee:
     def __init__(self, stream: TextIO) -> None:
         self.stream = stream
         self._line = ""
-        self._waiting = io.StringIO()
-        self._log: TextIO = self._waiting
+        self._log: Any = io.StringIO()  # or the log's file, once that is known
 
     def open(self, log: TextIO) -> None:
         """Begin to copy into `log`, with what was shown before."""
-        log.write(self._waiting.getvalue())
+        log.write(self._log.getvalue())
         self._log = log
 
     def write(self, text: str) -> int:
@@ -73,7 +72,7 @@ class Tee:
         """Copy an unfinished line and stop."""
         if self._line.strip():
             self._copy(self._line)
-        self._log = self._waiting
+        self._log = io.StringIO()
 
     def _copy(self, line: str) -> None:
         shown = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", line.rstrip("\r").rpartition("\r")[2]).rstrip() + "\n"

@@ -3,6 +3,7 @@
 import hashlib
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -53,29 +54,30 @@ def _check_images(split: str, images: ImageDataset, num_threads: int, report: Re
     infos: list[ImageInfo] = []
     copies: list[str] = []
 
-    def look(item: int) -> tuple[int, ImageInfo | None, Any]:
+    def look(item: int) -> tuple[ImageInfo, bytes] | UnreadableImage:
+        """Return what is known of an image and the hash of its file, if it is one."""
         try:
             info = images.decode(item)[1]
         except UnreadableImage as error:
-            return item, None, str(error)
+            return error
         if not isinstance(images, ImageFiles):
-            return item, info, None
+            return info, b""
         with open(images.path(item), "rb") as file:
-            return item, info, hashlib.file_digest(file, "blake2b").digest()
+            return info, hashlib.file_digest(file, "blake2b").digest()
 
     with ThreadPoolExecutor(num_threads) as pool:
-        looks = pool.map(lambda items: [look(item) for item in items], chunks(len(images)))
-        entries = (entry for chunk in looks for entry in chunk)
-        for item, info, digest in tqdm(entries, split, len(images), **BAR):
-            if info is None:
-                report["problems"].append(digest)
+        looks = chain.from_iterable(pool.map(lambda items: [look(item) for item in items], chunks(len(images))))
+        for item, found in enumerate(tqdm(looks, split, len(images), **BAR)):
+            if isinstance(found, UnreadableImage):
+                report["problems"].append(str(found))
                 continue
+            info, digest = found
             infos.append(info)
             name = f"{split}: {images.name(item)}"
             if digest and not seen.setdefault(digest, name).startswith(split.partition("/")[0]):
                 copies.append(f"{name} is the same file as {seen[digest]}")
     if infos:
-        widths, heights = (np.array([getattr(info, side) for info in infos]) for side in ("width", "height"))
+        widths, heights = np.array([(info.width, info.height) for info in infos]).T
         ranges = [f"{sides.min()} to {sides.max()} (median {int(np.median(sides))})" for sides in (widths, heights)]
         made = f"each is made {images.form.size}x{images.form.size}"
         print(f"{split}: {len(infos):,} images, width {ranges[0]}, height {ranges[1]}; {made}")

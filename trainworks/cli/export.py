@@ -9,6 +9,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from trainworks.models.predict import load_model
 from trainworks.runs.find import run_of_checkpoint
 from trainworks.runtime.threads import threads_for
 
+ONNX_PACKAGES = ("onnx", "onnxruntime", "onnxscript")  # which are optional
 TOLERANCE = 1e-4  # greatest difference to the module's own outputs
 ONNX_BYTES = 2**31 - 2**20  # of weights, at most: protobuf's limit
 SAMPLES, SIZES, ROUNDS = 64, (1, 64), 21
@@ -53,22 +55,11 @@ class Exported(nn.Module):
         return self.module.outputs(inputs)
 
 
-def export_checkpoint(checkpoint: str, kind: str, output: str | None, measures: bool) -> int:
-    """Write the file, run it in a fresh process, and compare; return 0 if the outputs agree.
-
-    Args:
-        checkpoint: Path of the checkpoint.
-        kind: "onnx" or "pt2".
-        output: Path of the file; beside the checkpoint if None.
-        measures: Whether to print how long a batch takes.
-    """
-    if kind == "onnx":
-        try:
-            import onnx  # noqa: F401  # optional packages
-            import onnxruntime  # noqa: F401
-            import onnxscript  # noqa: F401
-        except ImportError as error:
-            raise UsageError(f"--format onnx needs {error.name}; write pip install -e '.[onnx]'") from None
+def export_checkpoint(options: dict[str, str]) -> int:
+    """Write the file that is asked for, run it in a fresh process, and compare; return 0 if the outputs agree."""
+    checkpoint, kind = options["ckpt_path"], options.get("format", "onnx")
+    if kind == "onnx" and (lacking := [name for name in ONNX_PACKAGES if find_spec(name) is None]):
+        raise UsageError(f"--format onnx needs {lacking[0]}; write pip install -e '.[onnx]'")
     run = run_of_checkpoint(checkpoint)
     with mistakes_in_one_line():
         model: Any = load_model(checkpoint)
@@ -78,17 +69,17 @@ def export_checkpoint(checkpoint: str, kind: str, output: str | None, measures: 
     inputs, what = _samples(data)
     exported = Exported(model, data, inputs).eval()
     torch.set_num_threads(threads_for(exported, inputs))
-    path = Path(output or Path(checkpoint).with_suffix(f".{kind}"))
+    path = Path(options.get("output", Path(checkpoint).with_suffix(f".{kind}")))
     path.parent.mkdir(parents=True, exist_ok=True)
     described = _metadata(exported, data, run, inputs)
     write(exported, inputs[:2], path, kind, described)
     difference = compare(exported, inputs, path, kind)
-    size = f"{path.stat().st_size / 1e6:,.2f} MB"
-    print(f"{path}: {size}, greatest difference {difference:.1e} over {len(inputs)} {what}")
+    megabytes = path.stat().st_size / 1e6
+    print(f"{path}: {megabytes:,.2f} MB, greatest difference {difference:.1e} over {len(inputs)} {what}")
     if not difference <= TOLERANCE:
         path.unlink()
         raise RunFailure(f"{path} was removed: its outputs differ by more than {TOLERANCE:g} from the module's")
-    if measures:
+    if options.get("latency", "true") == "true":
         _show_latency(exported, inputs, path, kind)
     return 0
 
@@ -102,23 +93,21 @@ def _samples(data: Any) -> tuple[Tensor, str]:
         inputs = torch.stack([item[0] if isinstance(item, tuple) else item for item in found])
         return inputs.as_subclass(Tensor), "validation samples" if "val" in splits else "training samples"
     except (OSError, ValueError, KeyError, TypeError, RuntimeError):
-        shape = data.input_shape or [3, *[getattr(data.form, "size", 224)] * 2]
+        shape = (SAMPLES, *(data.input_shape or [3, *[getattr(data.form, "size", 224)] * 2]))
         generator, made_up = torch.Generator().manual_seed(0), "random inputs, since the data is not here"
-        if len(shape) == 3:
-            return torch.randint(256, (SAMPLES, *shape), dtype=torch.uint8, generator=generator), made_up
-        return torch.randn(SAMPLES, *shape, generator=generator), made_up
+        if len(shape) == 4:
+            return torch.randint(256, shape, dtype=torch.uint8, generator=generator), made_up
+        return torch.randn(shape, generator=generator), made_up
 
 
 def _metadata(exported: Exported, data: Any, run: Any, inputs: Tensor) -> dict[str, Any]:
     """Return what somebody needs to know who has the file alone."""
-    record = run.read()
-    wanted: dict[str, Any] = {"dtype": str(inputs.dtype).removeprefix("torch."), "shape": ["batch", *inputs.shape[1:]]}
-    model = exported.module
+    record, model, shape = run.read(), exported.module, inputs.shape[1:]
+    wanted: dict[str, Any] = {"dtype": str(inputs.dtype).removeprefix("torch."), "shape": ["batch", *shape]}
     if exported.any_size:
-        height, width = inputs.shape[2:]
-        wanted["shape"] = ["batch", inputs.shape[1], "height", "width"]
-        colours = "RGB" if inputs.shape[1] == 3 else "grey"
-        wanted["preprocessing"] = f"{colours}, values 0 to 255, any size; the file makes them {height} x {width}"
+        wanted["shape"] = ["batch", shape[0], "height", "width"]
+        size = f"any size; the file makes them {shape[1]} x {shape[2]}"
+        wanted["preprocessing"] = f"{'RGB' if shape[0] == 3 else 'grey'}, values 0 to 255, {size}"
     return {
         "inputs": wanted,
         "outputs": (type(model).outputs.__doc__ or "").partition("\n")[0],
@@ -196,7 +185,7 @@ def _show_latency(exported: Exported, inputs: Tensor, path: Path, kind: str) -> 
     times: dict[tuple[str, int], list[float]] = {(name, size): [] for name in runs for size in SIZES}
     for _ in range(ROUNDS):  # in turn, so that a busy moment slows all of them
         for name, size in times:
-            batch = inputs.repeat(-(-size // len(inputs)), *[1] * (inputs.ndim - 1))[:size]
+            batch = inputs[torch.arange(size) % len(inputs)]
             with torch.inference_mode():
                 start = time.perf_counter()
                 runs[name](batch)

@@ -13,7 +13,7 @@ from trainworks.cli.config import apply_overrides
 from trainworks.cli.defaults import merged
 from trainworks.errors import UsageError
 from trainworks.runs.class_paths import import_path
-from trainworks.runs.yaml_files import Config, load_file
+from trainworks.runs.yaml_files import Config, flatten, load_file, short_key
 
 USUAL = (  # options of the trainer
     *("accelerator", "devices", "strategy", "precision", "max_epochs", "max_steps", "max_time", "limit_train_batches"),
@@ -64,10 +64,8 @@ def _configuration_help(config: Config) -> str:
 
 
 def _options_help(command: Command) -> str:
-    rows = [
-        _row(f"--{option.name} {'|'.join(option.choices) or option.value}", option.help) for option in command.options
-    ]
-    return "\noptions:\n" + "\n".join(rows) if rows else ""
+    options = [(f"--{item.name} {'|'.join(item.choices) or item.value}", item.help) for item in command.options]
+    return "\n".join(["\noptions:", *(_row(*option) for option in options)]) if options else ""
 
 
 def _class_of(key: str, config: Config, name: str | None = None) -> Any:
@@ -76,11 +74,8 @@ def _class_of(key: str, config: Config, name: str | None = None) -> Any:
         from lightning.pytorch import Trainer  # takes seconds, and is not needed for what a command takes
 
         return Trainer
-    node: Any = config
-    for part in key.split("."):
-        node = node.get("init_args", node) if isinstance(node, dict) and part not in node else node
-        node = node.get(part) if isinstance(node, dict) else None
-    path = name or (node.get("class_path") if isinstance(node, dict) else node)
+    stated = {short_key(long): value for long, value in flatten(config).items() if value not in (None, {})}
+    path = name or stated.get(key)
     if (found := import_path(path)) is None:
         what = f"there is no {path}" if path else "no class stands there"
         raise UsageError(f"--{key}.help: {what}; write --{key}.help CLASS_PATH, or give the --config that states it")

@@ -45,9 +45,8 @@ def shorten(report: str, config: Config) -> str:
         if f"'torch.optim.lr_scheduler.{name}'" in report:
             return f"{where}{name} takes built schedulers, which YAML cannot hold; write trainworks.optim.{ours}"
     if found := re.search(r"(?:Group '([\w.]+)' does not accept option|Option) '([\w.+]+)'", report):
-        group, option = found[1], found[2]
-        own = classes[len(CLASS.findall(report[: found.start()])) - 1 :]
-        return _unknown_option(option, path, group, own, config)
+        owners = CLASS.findall(report[: found.start()]) or classes
+        return _unknown_option(found[2], path, found[1], owners[-1] if owners else None, config)
     if found := re.search(r"module '([\w.]+)' has no attribute '(\w+)'", report):
         near = did_you_mean(found[2], dir(importlib.import_module(found[1])))
         return f"{where}there is no {found[1]}.{found[2]}{near}"
@@ -70,21 +69,22 @@ def shorten(report: str, config: Config) -> str:
     return _wrong_type(report, where)
 
 
-def _unknown_option(option: str, path: str, group: str | None, classes: list[str], config: Config) -> str:
+def _unknown_option(option: str, path: str, group: str | None, owner: str | None, config: Config) -> str:
+    """Say that the class `owner`, or where it is None the configuration itself, takes no such option."""
     if group == "trainer":
         return f"trainer.{option} is not an option of Trainer{did_you_mean(option, signature(Trainer).parameters)}"
-    if not classes:
+    if owner is None:
         near = did_you_mean(option, TOP_LEVEL) or _elsewhere("", option, config)
         return f"'{option}' is not a key of the configuration{near}"
     known = dict[str, Parameter]()
     with suppress(TypeError, ValueError):  # nothing stands there, or it does not say
-        known |= signature(import_path(classes[0])).parameters
+        known |= signature(import_path(owner)).parameters
     advice = ""
     if any(parameter.kind is parameter.VAR_KEYWORD for parameter in known.values()):
         advice = f"; what it passes on to others stands under dict_kwargs: dict_kwargs: {{{option}: ...}}"
     key = f"{path}.init_args.{option}" if path else option
     near = did_you_mean(option, known) or advice or _elsewhere(short_key(path), option, config)
-    return f"{key}: {classes[0]} takes no '{option}'{near}"
+    return f"{key}: {owner} takes no '{option}'{near}"
 
 
 def _elsewhere(path: str, option: str, config: Config) -> str:
@@ -104,8 +104,7 @@ def _elsewhere(path: str, option: str, config: Config) -> str:
 
 def _wrong_type(report: str, where: str) -> str:
     """Name the value and the types it may have; where the report has neither, keep its first lines."""
-    keys = list(KEY.finditer(report))
-    inner = report[keys[-1].start() :] if keys else report
+    inner = report[max((key.start() for key in KEY.finditer(report)), default=0) :]
     got = r"(.*?)(?:\. Got value: Namespace.*)?$"
     if found := re.search(r"Given value: {'class_path': '([\w.]+)'", inner):
         if "." not in found[1]:

@@ -9,9 +9,7 @@ def export(line: CommandLine) -> int:
     with settled_process():
         from trainworks.cli.export import export_checkpoint
 
-        options = line.options
-        measures = options.get("latency", "true") == "true"
-        return export_checkpoint(options["ckpt_path"], options.get("format", "onnx"), options.get("output"), measures)
+        return export_checkpoint(line.options)
 
 
 COMMAND = Command(

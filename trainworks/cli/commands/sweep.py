@@ -1,12 +1,164 @@
+import statistics
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
 from trainworks.cli.command import Command, Option
+from trainworks.cli.command_line import CommandLine
+from trainworks.cli.console import silence_noise
+from trainworks.cli.defaults import log_root
 from trainworks.cli.request import Request
+from trainworks.cli.search.series import train_once, typed, words_of
+from trainworks.cli.search.space import Search, short
+from trainworks.errors import UsageError
+from trainworks.runs.run import Run
 
 
 def sweep(request: Request) -> int:
-    """Search for the best values of some settings."""
-    from trainworks.cli.search.sweep import search
+    """Train one trial after the other until there are enough, then name the best.
 
-    return search(request)
+    The same command started again, in another terminal or on another machine that sees the folder, takes part; after
+    a stop it goes on.
+    """
+    from trainworks.cli.search.study import Study
+
+    line, options = request.line, request.line.options
+    silence_noise()
+    stated = {key: yaml.safe_load(options[key]) for key in Search.__dataclass_fields__ if key in options}
+    search = Search.read(options["sweep"], stated)
+    if len(search.objectives) > 1 and "num_seeds" in options:
+        raise UsageError("--num_seeds needs one objective: several have no best trial, but a front")
+    words = words_of(line)
+    _check(search, words)
+    name = options.get("run_name") or Path(options["sweep"]).stem
+    study = Study(search, Path(log_root(request.config), request.config["experiment"], name))
+    study.check_same(words)
+    print(f"{study.directory}: {search.num_trials} trials, {', '.join(search.objectives)}", flush=True)
+    while True:
+        with study.next_trial() as claimed:
+            if claimed is None:
+                break
+            trial, chosen = claimed
+            code = _run_trial(study, trial, request, [*words, *typed(chosen.items())])
+            if code >= 128:  # stopped: the trial goes on when the command is started again
+                print(f"stopped; the same command goes on: --run_name {name}")
+                return code
+    from trainworks.cli.search.report import report_search
+
+    with study.lock:
+        running = [trial for trial in study.trials if not trial.state.is_finished()]
+        if running:
+            print(f"{len(running)} trials still run elsewhere; the last to end names the best")
+            return 0
+        if not study.best:
+            reasons = [trial.user_attrs.get("reason", "") for trial in study.trials]
+            print(f"error: no trial came to its end; the first says: {reasons[0] if reasons else ''}", file=sys.stderr)
+            return 1
+        ranked = study.best
+        if count := line.numbers.get("num_seeds"):
+            ranked = _repeat(study, request, words, count, line.numbers.get("num_best", 3))
+        report_search(study, ranked)
+    return 0
+
+
+def _train(run: Run, request: Request, words: list[str], callbacks: Sequence[dict[str, Any]] = ()) -> tuple[int, str]:
+    """Train a run, or the rest of it, without showing anything; return the exit code and what went to stderr."""
+    if run.is_finished:
+        return 0, ""
+    words = ["fit", *words, "--run_name", run.directory.name, "--resume", "auto"]
+    return train_once(words, request.config, quiet=True, callbacks=callbacks)
+
+
+def _run_trial(study: Any, trial: Any, request: Request, words: list[str]) -> int:
+    """Train one trial, tell the study what came of it, and print a line."""
+    from optuna.trial import TrialState
+
+    run = study.run_of(trial.number)
+    code, errors = _train(run, request, words, study.callbacks(trial.number))
+    if code >= 128:
+        return code
+    values = _metrics_of(run, study.search.objectives) if code == 0 else {}
+    missing = [name for name, value in values.items() if value is None]
+    reason = ""
+    if code:
+        reason = run.read().get("error") or (errors.strip().splitlines() or [f"exit code {code}"])[-1]
+    elif missing:
+        reason = f"{missing[0]} was not logged, or is not finite; logged: {', '.join(run.read()['metrics'])}"
+    if reason:
+        reason = reason.removeprefix("error: ")
+        trial.set_user_attr("reason", reason)
+        study.optuna.tell(trial, state=TrialState.FAIL)
+    elif "pruned" in study.trials[trial.number].user_attrs:
+        study.optuna.tell(trial, state=TrialState.PRUNED)
+    else:
+        study.optuna.tell(trial, list(values.values()))
+    _print_trial(study, trial.number, values, reason)
+    return 0
+
+
+def _metrics_of(run: Run, objectives: dict[str, str]) -> dict[str, float | None]:
+    """Return a run's objectives: of the best checkpoint where that is chosen by this metric alone, else the last."""
+    record = run.read()
+    known = record["metrics"] | (record["best"] if len(objectives) == 1 else {})
+    return {name: known.get(name) for name in objectives}
+
+
+def _print_trial(study: Any, number: int, values: dict[str, float | None], reason: str) -> None:
+    trial = study.trials[number]
+    shown = "  ".join(f"{name} {value:.4f}" for name, value in values.items() if value is not None)
+    if "pruned" in trial.user_attrs:
+        shown += f"  pruned after epoch {trial.user_attrs['pruned'] + 1}"
+    if reason:
+        shown = f"failed: {reason.splitlines()[0].partition('. ')[0][:120]}"
+    chosen = "  ".join(f"{key.rpartition('.')[2]} {short(value)}" for key, value in trial.params.items())
+    best = study.best
+    leader = f"  best so far: {best[0].number}" if len(study.search.objectives) == 1 and best else ""
+    print(f"trial {number:>3}  {shown}  ({chosen}){leader}", flush=True)
+
+
+def _repeat(study: Any, request: Request, words: list[str], count: int, num_best: int) -> list[Any]:
+    """Train the best trials anew with other seeds, and order them by the mean; their own seed may have been luck."""
+    first = int(request.config.get("seed_everything") or 0)
+    ((name, mode),) = study.search.objectives.items()
+    means: list[tuple[float, Any]] = []
+    print(f"\nthe best {num_best} with {count} other seeds: mean and deviation of {name}")
+    for trial in study.best[:num_best]:
+        found: list[float] = []
+        for seed in range(first + 1, first + 1 + count):
+            run = study.run_of(trial.number, seed)
+            code, _ = _train(run, request, [*words, *typed([*trial.params.items(), ("seed_everything", seed)])])
+            if code >= 128:
+                raise KeyboardInterrupt
+            value = _metrics_of(run, {name: mode})[name] if run.is_finished else None
+            found += [] if value is None else [value]
+        if len(found) < count:
+            print(f"trial {trial.number:>3}  failed with {count - len(found)} of {count} other seeds: it is left out")
+            continue
+        mean, deviation = statistics.mean(found), statistics.stdev(found)
+        means.append((mean, trial))
+        print(f"trial {trial.number:>3}  {mean:.4f} ± {deviation:.4f}  (in the search {trial.value:.4f})", flush=True)
+    runs = " ".join(f"'{study.run_of(trial.number).directory}-seed*'" for _, trial in means[:2])
+    if len(means) > 1:
+        print(f"whether they differ by more than noise: python train.py compare {runs} --sort_by {name} --mode {mode}")
+    means.sort(key=lambda item: -item[0] if mode == "max" else item[0])
+    return [trial for _, trial in means] or study.best
+
+
+def _check(search: Search, words: list[str]) -> None:
+    """Let the parser see the values of the search before the first trial."""
+    from trainworks.cli.configuration import Configuration
+    from trainworks.cli.facts import fill_in
+
+    for chosen in search.corners():
+        tried = typed(chosen.items())
+        line = CommandLine.parse(["fit", *words, *tried])
+        try:
+            Configuration(fill_in(Request.build(line).config)[0], line)
+        except UsageError as error:
+            raise UsageError(f"with {' '.join(tried)}: {error}") from None
 
 
 COMMAND = Command(
@@ -21,8 +173,7 @@ COMMAND = Command(
         Option("num_trials", "in place of that key of the file", "N", minimum=1),
         *(
             Option(key, "in place of that key of the file, as YAML", "VALUE")
-            for key in ("sampler", "pruner", "storage")
+            for key in ("sampler", "pruner", "storage", "objectives", "space")
         ),
-        *(Option(key, "in place of that key of the file, as YAML", "VALUE") for key in ("objectives", "space")),
     ),
 )

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from trainworks.root import OWN
 
-CLASS_PATH = re.compile(rf"\b{OWN}(?:\.\w+)+")
+PACKAGES = (OWN, "tests")
+CLASS_PATH = re.compile(rf"(?<![\w.])(?:{'|'.join(PACKAGES)})(?:\.\w+)+")
 
 
 def imported(file: Path) -> list[str]:
@@ -42,10 +43,10 @@ def needed(config: Path, root: Path) -> set[str]:
 
 @cache
 def _file_of(path: str, root: Path) -> str | None:
-    """Return the file of the module that an import path of src/ leads to, or None."""
+    """Return the file of the module of src/ or tests/ that an import path leads to, or None."""
     parts = path.split(".")
     for length in range(len(parts), 1, -1):
         file = Path(*parts[:length]).with_suffix(".py")
-        if parts[0] == OWN and (root / file).is_file():
+        if parts[0] in PACKAGES and (root / file).is_file():
             return file.as_posix()
     return None

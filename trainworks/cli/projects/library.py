@@ -3,28 +3,43 @@
 import hashlib
 import re
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 
+from trainworks.cli.command_line import CommandLine
 from trainworks.errors import UsageError
+from trainworks.root import ROOT
 
 FOLDER = "trainworks"
 CHECKSUMS = "CHECKSUMS"
-NOT_COPIED = shutil.ignore_patterns("__pycache__", "tests", CHECKSUMS)  # its tests stay in the template
 
 
 def copy_library(template: Path, target: Path) -> None:
     """Copy the template's library to a new folder, and write the checksums of its files."""
-    shutil.copytree(template / FOLDER, target, ignore=NOT_COPIED)
-    rows = "".join(f"{value}  {name}\n" for name, value in checksums(target).items())
+    sums = checksums(template / FOLDER)
+    copy_files(sums, template / FOLDER, target)
+    rows = "".join(f"{value}  {name}\n" for name, value in sums.items())
     (target / CHECKSUMS).write_text(rows, encoding="utf-8")
 
 
+def copy_files(names: Iterable[str], source: Path, target: Path) -> None:
+    """Copy files from one folder to the same paths below another."""
+    for name in names:
+        (target / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(source / name, target / name)
+
+
 def checksums(library: Path) -> dict[str, str]:
-    """Return the SHA-256 of each file by its path, with the line endings of Unix, since git may change them."""
-    files = [file for file in sorted(library.rglob("*")) if file.is_file()]
-    names = {file.relative_to(library).as_posix(): file for file in files if "__pycache__" not in file.parts}
-    names = {name: file for name, file in names.items() if name != CHECKSUMS and not name.startswith("tests/")}
-    return {name: hashlib.sha256(file.read_bytes().replace(b"\r\n", b"\n")).hexdigest() for name, file in names.items()}
+    """Return the SHA-256 of each file by its path, with the line endings of Unix, since git may change them.
+
+    The library's tests stay in the template, and do not count.
+    """
+    files = {file.relative_to(library).as_posix(): file for file in sorted(library.rglob("*")) if file.is_file()}
+    return {
+        name: hashlib.sha256(file.read_bytes().replace(b"\r\n", b"\n")).hexdigest()
+        for name, file in files.items()
+        if name != CHECKSUMS and not name.startswith("tests/") and "__pycache__" not in file.parts
+    }
 
 
 def recorded_checksums(library: Path) -> dict[str, str]:
@@ -51,12 +66,10 @@ def version_of(folder: Path) -> str:
     return version[1]
 
 
-def changelog_between(changelog: str, before: str, after: str) -> str:
-    """Return the sections of a changelog about the versions after `before`, up to and including `after`."""
-    sections = {match[1]: match[0] for match in re.finditer(r"(?ms)^## v?([\d.]+).*?(?=^## |\Z)", changelog)}
-    wanted = [text for version, text in sections.items() if _numbers(before) < _numbers(version) <= _numbers(after)]
-    return "".join(wanted).strip()
-
-
-def _numbers(version: str) -> list[int]:
-    return [int(number) for number in re.findall(r"\d+", version)]
+def template_of(line: CommandLine) -> Path:
+    """Return the clone of the template that --from names; anything else is a UsageError."""
+    template = Path(line.options["from"])
+    version_of(template)
+    if template.resolve() == ROOT.resolve():
+        raise UsageError(f"this is the template itself; {line.name} belongs to a project that `new` made")
+    return template

@@ -2,11 +2,11 @@
 
 import functools
 import re
-import shutil
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 
+from trainworks import __version__
 from trainworks.cli.projects import library
 from trainworks.cli.projects.closure import CLASS_PATH, files_of, imported, needed
 from trainworks.errors import UsageError, did_you_mean
@@ -35,8 +35,8 @@ class Project:
     def __post_init__(self) -> None:
         for name in self.configs:
             if not (self.template / name).is_file() or not CONFIG_PATH.fullmatch(name):
-                known = [path.relative_to(self.template).as_posix() for path in self._files("configs", "*.yaml")]
-                raise UsageError(f"{name} is no config of the template{did_you_mean(name, known)}")
+                near = did_you_mean(name, self._files("configs", "*.yaml"))
+                raise UsageError(f"{name} is no config of the template{near}")
 
     @functools.cached_property
     def modules(self) -> set[str]:
@@ -47,17 +47,17 @@ class Project:
     @functools.cached_property
     def all_configs(self) -> list[str]:
         """The configs, their sweeps, the defaults, and the overlays that need no other files of src/."""
-        others = [*self._files("configs/overlays", "*.yaml"), self.template / DEFAULTS]
-        others += [self.template / "configs/sweeps" / Path(name).name for name in self.configs]
-        covered = [path for path in others if path.is_file() and needed(path, self.template) <= self.modules]
-        return sorted({*self.configs, *(path.relative_to(self.template).as_posix() for path in covered)})
+        sweeps = [f"configs/sweeps/{Path(name).name}" for name in self.configs]
+        others = [DEFAULTS, *sweeps, *self._files("configs/overlays", "*.yaml")]
+        files = {name: self.template / name for name in others if (self.template / name).is_file()}
+        return sorted({*self.configs, *(name for name in files if needed(files[name], self.template) <= self.modules)})
 
     @functools.cached_property
     def tests(self) -> set[str]:
         """The tests that need no other files of the template."""
-        files = [path.relative_to(self.template) for path in self._files("tests", "*.py")]
-        kept = {file.as_posix() for file in files if self.covers(file)}
-        while lacking := {file for file in kept if not self._helpers(file) <= kept}:
+        needs = {name: self._needs(name) for name in self._files("tests", "*.py")}
+        kept, others = {*needs}, {*self.modules, *self.all_configs}
+        while lacking := {name for name in kept if not needs[name] <= kept | others}:
             kept -= lacking
         return kept
 
@@ -66,36 +66,25 @@ class Project:
         """The files of src/, configs/ and tests/ that are copied."""
         return sorted({*self.modules, *self.all_configs, *self.tests})
 
-    def covers(self, test: Path) -> bool:
-        """Whether the project has everything of the template that a test names."""
-        mirrored = Path(OWN, *test.parts[1:]).with_name(test.name.removeprefix("test_"))
-        if (self.template / mirrored).is_file() and mirrored.as_posix() not in self.modules:
-            return False
-        text = (self.template / test).read_text(encoding="utf-8")
-        paths = [*imported(self.template / test), *CLASS_PATH.findall(text)]
-        needs_template = any(path.partition(".")[0] in ("docs", "benchmarks") for path in paths)
-        configs = {name for name in CONFIG_PATH.findall(text) if (self.template / name).is_file()}
-        return not needs_template and files_of(paths, self.template) <= self.modules and configs <= {*self.all_configs}
-
-    def write(self, folder: Path, name: str) -> None:
-        """Write the project called `name` into a folder, with the library."""
-        for file in (*ROOT_FILES, *self.files):
-            if (self.template / file).is_file():
-                (folder / file).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy2(self.template / file, folder / file)
+    def write(self, folder: Path, made: dict[str, str]) -> None:
+        """Write the project into a folder of its name, with the library, and files that were made, by their paths."""
+        files = [name for name in (*ROOT_FILES, *self.files) if (self.template / name).is_file()]
+        library.copy_files(files, self.template, folder)
         library.copy_library(self.template, folder / library.FOLDER)
-        hooks = folder / PRE_COMMIT
-        hooks.write_text(hooks.read_text(encoding="utf-8").replace("repos:", f"exclude: ^{library.FOLDER}/\nrepos:", 1))
-        (folder / "pyproject.toml").write_text(self._pyproject(name), encoding="utf-8")
-
-    def readme(self, name: str, configs: list[Path]) -> str:
-        """Return the README of a project called `name` with these configs."""
-        trains = "\n".join(command_of(config) for config in configs)
-        overlays = ", ".join(Path(file).stem for file in self.all_configs if "/overlays/" in file)
-        text = README.read_text(encoding="utf-8")
-        config = f"configs/{configs[0].name}"
-        version = library.version_of(self.template)
-        return text.format(name=name, trains=trains, overlays=overlays, config=config, version=version)
+        hooks = (folder / PRE_COMMIT).read_text(encoding="utf-8")
+        hooks = hooks.replace("repos:", f"exclude: ^{library.FOLDER}/\nrepos:", 1)
+        for name, text in (made | {PRE_COMMIT: hooks, "pyproject.toml": self._pyproject(folder.name)}).items():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_text(text, encoding="utf-8")
+        configs = [name for name in (*made, *self.configs) if name.endswith(".yaml")]
+        readme = README.read_text(encoding="utf-8").format(
+            name=folder.name,
+            trains="\n".join(command_of(folder / config) for config in configs),
+            overlays=", ".join(Path(file).stem for file in self.all_configs if "/overlays/" in file),
+            config=configs[0],
+            version=__version__,
+        )
+        (folder / "README.md").write_text(readme, encoding="utf-8")
 
     def _pyproject(self, name: str) -> str:
         """Return pyproject.toml with the project's name, and without what only the library's tests need."""
@@ -116,21 +105,20 @@ class Project:
         assert tomllib.loads(text)["project"]["name"] == name
         return text
 
-    def _files(self, folder: str, pattern: str) -> list[Path]:
-        return sorted((self.template / folder).rglob(pattern))
+    def _files(self, folder: str, pattern: str) -> list[str]:
+        """Return the paths of the files in a folder of the template."""
+        return sorted(path.relative_to(self.template).as_posix() for path in (self.template / folder).rglob(pattern))
 
-    def _helpers(self, test: str) -> set[str]:
-        """Return the modules of tests/ that a test imports or names in a class path."""
+    def _needs(self, test: str) -> set[str]:
+        """Return the files of the template that a test imports, names or mirrors."""
         text = (self.template / test).read_text(encoding="utf-8")
-        paths = {f"{name.replace('.', '/')}.py" for name in re.findall(r"\btests\.(?:[a-z]\w*\.)*[a-z]\w*", text)}
-        return {path for path in paths if (self.template / path).is_file()}
+        paths = [*imported(self.template / test), *CLASS_PATH.findall(text)]
+        of_template = [path for path in paths if path.partition(".")[0] in ("docs", "benchmarks")]
+        names = [*CONFIG_PATH.findall(text), re.sub(r"^tests/(.*/)?(?:test_)?", rf"{OWN}/\1", test)]
+        there = [name for name in names if (self.template / name).is_file()]
+        return {*of_template, *there, *files_of(paths, self.template)}
 
 
 def command_of(config: Path) -> str:
     """Return the command in the first line of a config."""
     return config.read_text(encoding="utf-8").partition("\n")[0].removeprefix("# ")
-
-
-def num_lines(folder: Path) -> int:
-    """Return the number of lines of the Python files in a folder."""
-    return sum(len(path.read_text(encoding="utf-8").splitlines()) for path in folder.rglob("*.py"))

@@ -25,12 +25,10 @@ FIGURES: dict[str, Callable[..., Any]] = {
 }
 
 
-def answer(study: Study, ranked: list[Any]) -> None:
-    """Print the best trials and the importance of each parameter; write trials.csv, figures and best.yaml.
+def report_search(study: Study, ranked: list[Any]) -> None:
+    """Print the best trials of a finished search, which are ranked, and the importance of each parameter.
 
-    Args:
-        study: The finished search.
-        ranked: Its best trials, best first.
+    It writes trials.csv, figures and best.yaml.
     """
     folder, names = study.directory, list(study.search.objectives)
     _write_trials(study)

@@ -35,19 +35,11 @@ def words_of(line: CommandLine) -> list[str]:
 def train_once(
     words: list[str], config: Config, quiet: bool = False, callbacks: Sequence[dict[str, Any]] = ()
 ) -> tuple[int, str]:
-    """Train as `python train.py WORDS` does.
+    """Train as `python train.py WORDS` does; return the exit code and, if nothing is shown, what went to stderr.
 
-    A training on one device runs in this process, which saves the seconds of all imports. Others start processes that
-    have to belong to one parent: each gets a process of its own.
-
-    Args:
-        words: The command without train.py.
-        config: The configuration, which tells on how many devices it trains.
-        quiet: Whether to show nothing.
-        callbacks: Class paths and arguments of callbacks that it gets beside those of the configuration.
-
-    Returns:
-        The exit code and, if quiet, what was written to stderr.
+    A training on one device, which `config` tells, runs in this process: that saves the seconds of all imports. Others
+    start processes that have to belong to one parent: each gets a process of its own. `callbacks` are class paths and
+    arguments of those that it gets beside the configuration's.
     """
     if not _needs_one_process(config):
         command = [sys.executable, str(ROOT / "train.py"), *words]

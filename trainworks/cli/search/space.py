@@ -64,9 +64,9 @@ class Search:
     storage: str | None = None
 
     @classmethod
-    def read(cls, path: str, typed: dict[str, Any] | None = None) -> "Search":
+    def read(cls, path: str, typed: dict[str, Any]) -> "Search":
         """Read and check a file; keys that were typed take the place of those in it."""
-        content = load_file(path, "--sweep") | (typed or {})
+        content = load_file(path, "--sweep") | typed
         known: Any = cls.__dataclass_fields__
         if unknown := [key for key in content if key not in known]:
             near = did_you_mean(unknown[0], known)
@@ -89,8 +89,7 @@ class Search:
             if isinstance(content.get(key), str):
                 content[key] = {"class_path": content[key]}
         stated = {key: value for key, value in content.items() if value is not None}
-        stated["space"] = parameters
-        search = cls(**stated)
+        search = cls(**stated | {"space": parameters})
         if not isinstance(search.num_trials, int) or search.num_trials < 1:
             raise UsageError(f"{path}: num_trials must be at least 1, got {search.num_trials}")
         if len(objectives) > 1 and search.pruner != DEFAULT_PRUNER:
@@ -102,17 +101,15 @@ class Search:
         candidates = {parameter.key: parameter.choices or [parameter.low, parameter.high] for parameter in self.space}
         conditions = {key for parameter in self.space for key in parameter.when}
         for key, values in candidates.items():
-            if (
-                len(values) > MAX_CHECKED_CHOICES
-                and key not in conditions
-                and all(type(value) in (int, float) for value in values)
-            ):
+            are_numbers = all(type(value) in (int, float) for value in values)
+            if len(values) > MAX_CHECKED_CHOICES and are_numbers and key not in conditions:
                 candidates[key] = [min(values), max(values)]
         for number in range(max(2, *map(len, candidates.values()))):
             chosen: dict[str, Any] = {}
             for parameter in self.space:
                 if parameter.applies(chosen):
-                    chosen[parameter.key] = candidates[parameter.key][number % len(candidates[parameter.key])]
+                    values = candidates[parameter.key]
+                    chosen[parameter.key] = values[number % len(values)]
             yield chosen
 
 

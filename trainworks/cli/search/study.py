@@ -110,25 +110,28 @@ class Study:
 
     def _claim(self) -> tuple[Any, FileLock | None]:
         trials = self.trials
-        for trial in trials:
-            lock = FileLock(self.directory / "locks" / f"{trial.number:03}", timeout=0)
-            if trial.state == RUNNING:
-                with contextlib.suppress(Timeout):
-                    lock.acquire()
-                    if self.trials[trial.number].state != RUNNING:  # it has just ended
-                        lock.release()
-                        continue
-                    run = self.run_of(trial.number)
-                    if run.directory.exists() and not (run.directory / "config.yaml").exists():
-                        shutil.rmtree(run.directory)  # its process died before it began
-                    return open_trial(self.optuna, self.storage, trial.number), lock
+        for trial in [trial for trial in trials if trial.state == RUNNING]:
+            lock = self._lock_of(trial.number)
+            with contextlib.suppress(Timeout):
+                lock.acquire()
+                if self.trials[trial.number].state != RUNNING:  # it has just ended
+                    lock.release()
+                    continue
+                run = self.run_of(trial.number)
+                if run.directory.exists() and not (run.directory / "config.yaml").exists():
+                    shutil.rmtree(run.directory)  # its process died before it began
+                return open_trial(self.optuna, self.storage, trial.number), lock
         if len(trials) >= self.search.num_trials or self.optuna.user_attrs.get("exhausted"):
             return None, None
         self.optuna.sampler = self._sampler(len(trials))
         new = self.optuna.ask()
-        lock = FileLock(self.directory / "locks" / f"{new.number:03}", timeout=0)
+        lock = self._lock_of(new.number)
         lock.acquire()
         return new, lock
+
+    def _lock_of(self, number: int) -> FileLock:
+        """Return the lock that the process which trains a trial holds."""
+        return FileLock(self.directory / "locks" / f"{number:03}", timeout=0)
 
     def callbacks(self, number: int) -> list[dict[str, Any]]:
         """Return what a training of a trial gets besides, by class path; nothing with several objectives.
@@ -138,8 +141,7 @@ class Study:
         if len(self.search.objectives) > 1:
             return []
         (metric,), pruner = self.search.objectives, self.search.pruner
-        names = {"storage": self.where, "study": self.name, "number": number}
-        arguments = names | {"metric": metric, "pruner": pruner}
+        arguments = {"storage": self.where, "study": self.name, "number": number, "metric": metric, "pruner": pruner}
         return [{"class_path": "trainworks.callbacks.TrialReport", "init_args": arguments}]
 
     @property
@@ -152,5 +154,5 @@ class Study:
         """Finished trials, the best first; with several objectives those that no other beats in all of them."""
         if len(self.search.objectives) > 1:
             return list(self.optuna.best_trials)
-        done = self.optuna.get_trials(deepcopy=False, states=[optuna.trial.TrialState.COMPLETE])
+        done = [trial for trial in self.trials if trial.state == optuna.trial.TrialState.COMPLETE]
         return sorted(done, key=lambda trial: trial.value, reverse="max" in self.search.objectives.values())

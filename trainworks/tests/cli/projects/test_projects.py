@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from trainworks import __version__
+from trainworks.cli.commands.update import changelog_between
 from trainworks.cli.projects.closure import needed
-from trainworks.cli.projects.library import changelog_between, checksums, recorded_checksums
+from trainworks.cli.projects.library import checksums, recorded_checksums
 from trainworks.cli.projects.project import Project
 from trainworks.tests.conftest import ROOT
 
