@@ -19,20 +19,20 @@ class Option:
     Args:
         name: Without the dashes.
         help: What it is for.
-        value: What stands after it, as the help shows it.
+        metavar: What stands after it, as the help shows it.
         choices: The values that it may have; any text if there are none.
         minimum: The least value of an option that is a whole number; None for a text.
         required: Whether the command needs it.
-        beside: The option without which it means nothing, if there is one.
+        requires: The option without which it means nothing, if there is one.
     """
 
     name: str
     help: str
-    value: str = "NAME"
+    metavar: str = "NAME"
     choices: tuple[str, ...] = ()
     minimum: int | None = None
     required: bool = False
-    beside: str = ""
+    requires: str = ""
 
     def check(self, text: str) -> None:
         """Refuse a value that the option cannot have."""
@@ -57,7 +57,7 @@ class Command:
         summary: What it does, one line of the help.
         needs: "words" for the `CommandLine` alone, "configuration" for a `Request`, "trainer" for a `Session`.
         options: What it takes beside the keys of the configuration.
-        words: What it takes without an option, such as "RUN ..."; nothing if empty.
+        positional: Its arguments without an option, such as "RUN ..."; none if empty.
         directory: What a command with a trainer writes into: a "new" run or, with --resume, one that it continues; the
             run that is "evaluated"; the run that is gone through again ("replayed"); a "temporary" folder.
         config_optional: Whether a command that needs a configuration can do something useful without one.
@@ -67,7 +67,7 @@ class Command:
     summary: str
     needs: Literal["words", "configuration", "trainer"]
     options: tuple[Option, ...] = ()
-    words: str = ""
+    positional: str = ""
     directory: Literal["new", "evaluated", "replayed", "temporary"] | None = None
     config_optional: bool = False
 

@@ -23,7 +23,7 @@ class CommandLine:
     overrides: list[tuple[str, str]] = field(default_factory=list)  # keys of the configuration, and their new values
     help: list[str] | None = None  # the key that help was asked for, and the class, if any; None if it was not
     print_config: bool = False  # instead of carrying out the command
-    words: list[str] = field(default_factory=list)  # without an option: runs to compare, what to make or to add
+    positional: list[str] = field(default_factory=list)  # arguments without an option, such as runs to compare
 
     @classmethod
     def parse(cls, typed: list[str]) -> "CommandLine":
@@ -38,10 +38,10 @@ class CommandLine:
         lacking = [option for option in line.command.options if option.required and option.name not in line.options]
         if lacking and line.help is None:
             wanted = lacking[0]
-            raise UsageError(f"{name} needs --{wanted.name} {wanted.value}, {wanted.help}")
+            raise UsageError(f"{name} needs --{wanted.name} {wanted.metavar}, {wanted.help}")
         for option in line.command.options:
-            if option.name in line.options and option.beside and option.beside not in line.options:
-                raise UsageError(f"--{option.name} belongs to {name} --{option.beside} X; write both")
+            if option.name in line.options and option.requires and option.requires not in line.options:
+                raise UsageError(f"--{option.name} belongs to {name} --{option.requires} X; write both")
         return line
 
     @property
@@ -68,8 +68,8 @@ class CommandLine:
             self.help = [flag.removeprefix("--").removesuffix("help").removesuffix(".").removeprefix("-h")]
             if self.help != [""] and (equals or (left and not left[0].startswith("-"))):
                 self.help.append(value if equals else left.pop(0))
-        elif self.command.words and not word.startswith("-"):
-            self.words.append(word)
+        elif self.command.positional and not word.startswith("-"):
+            self.positional.append(word)
         elif word == "--print_config":
             self.print_config = True
         elif not re.fullmatch(r"-c|--[A-Za-z_][\w.]*\+?", flag):

@@ -40,7 +40,7 @@ def print_help(line: CommandLine) -> int:
         return 0
     command, takes_config = line.command, line.command.needs != "words"
     ending = "--config FILE [--config FILE ...] [--key value ...]" if takes_config else "[--option value ...]"
-    print(" ".join(filter(None, ["usage: python train.py", line.name or "[COMMAND]", command.words, ending])))
+    print(" ".join(filter(None, ["usage: python train.py", line.name or "[COMMAND]", command.positional, ending])))
     print(f"\n{command.summary if line.name else ABOUT}")
     if takes_config and line.files:
         print("\n" + _configuration_help(config))
@@ -64,7 +64,7 @@ def _configuration_help(config: Config) -> str:
 
 
 def _options_help(command: Command) -> str:
-    options = [(f"--{item.name} {'|'.join(item.choices) or item.value}", item.help) for item in command.options]
+    options = [(f"--{item.name} {'|'.join(item.choices) or item.metavar}", item.help) for item in command.options]
     return "\n".join(["\noptions:", *(_row(*option) for option in options)]) if options else ""
 
 

@@ -12,12 +12,14 @@ from trainworks.root import ROOT
 def add(line: CommandLine) -> int:
     """Copy configs and the files that they need where there are none yet, and name those that differ; return 0."""
     template = template_of(line)
-    if not line.words:
+    if not line.positional:
         raise UsageError("add needs a config of the template, such as configs/detection.yaml")
     if recorded_checksums(ROOT / FOLDER) != checksums(template / FOLDER):
         how = f"python train.py update --from {template}"
         raise UsageError(f"the library of {template} is another than this project's; first: {how}")
-    below = [os.path.relpath(word, template) if Path(word).is_relative_to(template) else word for word in line.words]
+    below = [
+        os.path.relpath(word, template) if Path(word).is_relative_to(template) else word for word in line.positional
+    ]
     project = Project(template, tuple(below))
     new = [name for name in project.files if not (ROOT / name).exists()]
     copy_files(new, template, ROOT)
@@ -34,6 +36,6 @@ COMMAND = Command(
     add,
     "Bring a config of the template, and what it needs, into this project.",
     needs="words",
-    words="CONFIG ...",
+    positional="CONFIG ...",
     options=(Option("from", "a clone of the template", "FOLDER", required=True),),
 )

@@ -34,7 +34,7 @@ def compare(line: CommandLine) -> int:
     sort_by, mode, output = (line.options.get(name) for name in ("sort_by", "mode", "output"))
     if output is not None and Path(output).suffix not in (".csv", ".md"):
         raise UsageError(f"--output must end in .csv or .md, got {output}")
-    runs = find_runs(line.words)
+    runs = find_runs(line.positional)
     rows = group(runs)
     known = list(dict.fromkeys(name for row in rows for found in row.metrics.values() for name in found))
     shown = [name for name in known if name.startswith(SHOWN)] or known
@@ -151,7 +151,7 @@ COMMAND = Command(
     compare,
     "Print the settings in which runs differ, and what came of them.",
     needs="words",
-    words="RUN ...",
+    positional="RUN ...",
     options=(
         Option("sort_by", "the metric that decides the order; what the best checkpoint monitors by default", "METRIC"),
         Option("mode", "which of its values is best", choices=("min", "max")),

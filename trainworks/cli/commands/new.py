@@ -17,12 +17,12 @@ from trainworks.root import OWN, ROOT, example_command
 def new(line: CommandLine) -> int:
     """Write the chosen configs and what they need into a new folder, with a git repository of one commit; return 0."""
     task, like = line.options.get("task"), line.options.get("like")
-    if not line.words or not line.files:
+    if not line.positional or not line.files:
         how = example_command().replace("train.py", "train.py new ../leaves")
         raise UsageError(f"new needs a folder and a config; write {how}")
-    if len(line.words) > 1:
-        raise UsageError(f"new takes one folder, got {', '.join(line.words)}; a project has all commands anyway")
-    folder = Path(line.words[0]).resolve()
+    if len(line.positional) > 1:
+        raise UsageError(f"new takes one folder, got {', '.join(line.positional)}; a project has all commands anyway")
+    folder = Path(line.positional[0]).resolve()
     if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]*", folder.name):
         raise UsageError(f"{folder.name} is no name for a project: a letter, then letters, digits, - and _")
     there = folder.exists()
@@ -51,7 +51,7 @@ def new(line: CommandLine) -> int:
     for path in sorted(made):
         print(f"to fill in: {path}")
     config = f"configs/{task}.yaml" if task else project.configs[0]
-    print(f"\ncd {line.words[0]} && {command_of(folder / config)}")
+    print(f"\ncd {line.positional[0]} && {command_of(folder / config)}")
     return 0
 
 
@@ -88,7 +88,7 @@ COMMAND = Command(
     new,
     "Make a project of its own out of some configs and what they need.",
     needs="words",
-    words="FOLDER",
+    positional="FOLDER",
     options=(
         Option("config", "a config of the template; may be given several times", "FILE"),
         Option("task", "name of a new task, whose files are written out of those of --like"),

@@ -22,11 +22,13 @@ COMMAND = Command(
             "output",
             "the .csv or .parquet file to write; predictions.csv in the run directory by default",
             "FILE",
-            beside="input",
+            requires="input",
         ),
-        Option("top_k", "so many of the likeliest classes", "N", minimum=1, beside="input"),
-        Option("probabilities", "whether to write the probability of each class", choices=BOOLEAN, beside="input"),
-        Option("draw", "whether to draw masks and boxes over their images", choices=BOOLEAN, beside="input"),
-        Option("flip", "whether to take the mean over an image and its mirror image", choices=BOOLEAN, beside="input"),
+        Option("top_k", "so many of the likeliest classes", "N", minimum=1, requires="input"),
+        Option("probabilities", "whether to write the probability of each class", choices=BOOLEAN, requires="input"),
+        Option("draw", "whether to draw masks and boxes over their images", choices=BOOLEAN, requires="input"),
+        Option(
+            "flip", "whether to take the mean over an image and its mirror image", choices=BOOLEAN, requires="input"
+        ),
     ),
 )
