@@ -51,8 +51,7 @@ class ResultWriter(BasePredictionWriter):
         from trainworks.callbacks.helpers.result_table import ResultTable
 
         path = self.output if name == "predict" else self.dirpath / f"{name.replace('/', '_')}_predictions.csv"
-        table = ResultTable(path, trainer.global_rank, trainer.world_size, resume)
-        self._tables[name] = table
+        table = self._tables[name] = ResultTable(path, trainer.global_rank, trainer.world_size, resume)
         return table.num_done
 
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -99,23 +98,18 @@ class ResultWriter(BasePredictionWriter):
         """Join the rows of all processes."""
         tables, self._tables = self._tables, {}
         for name, table in tables.items():
-            table.file.close()
             complete = trainer.strategy.reduce_boolean_decision(table.complete)  # here they wait for each other
-            if not trainer.is_global_zero:
-                continue
-            columns = table.join() if complete else []
-            if "boxes" in columns and name == "predict":
-                table.write_coco(getattr(trainer.datamodule, "class_names", None) or [])
-            table.remove_parts()
-            if columns and name == "predict":
-                print(f"predictions: {table.path}")
+            if trainer.is_global_zero:
+                columns = table.join() if complete else []
+                if "boxes" in columns and name == "predict":
+                    from trainworks.callbacks.helpers.prediction_files import write_coco
+
+                    write_coco(table, getattr(trainer.datamodule, "class_names", None) or [])
+                if columns and name == "predict":
+                    print(f"predictions: {table.path}")
+                table.remove_parts()
 
     on_test_epoch_end = on_predict_epoch_end
-
-    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Close the files; a command that is typed again goes on with them."""
-        for table in self._tables.values():
-            table.file.close()
 
     def _append(
         self,
@@ -131,10 +125,11 @@ class ResultWriter(BasePredictionWriter):
         from trainworks.models.results import target_columns
 
         table, data = self._tables[name], trainer.datamodule
-        if table.complete and not indices and samples is None and trainer.world_size > 1:
-            self._leave_out(trainer, name, "several processes share a loader that does not say which samples are whose")
         if not table.complete:
             return
+        if not indices and samples is None and trainer.world_size > 1:
+            reason = "several processes share a loader that does not say which samples are whose"
+            return self._leave_out(trainer, name, reason)
         errors, class_names = getattr(data, "errors", None), getattr(data, "class_names", None)
         found = iter(enumerate(zip(results, _listed(targets, len(results)), strict=False)))
         rows: dict[int, dict[str, Any]] = {}
@@ -143,28 +138,23 @@ class ResultWriter(BasePredictionWriter):
             row = rows[number] = {"input": number if known is None else known}
             if not error:
                 place, (result, target) = next(found)
-                picture = None if inputs is None else f"{number:06}-{Path(str(row['input'])).stem[:50]}.png"
-                row |= target_columns(target, result, class_names) | self._columns(result, table.path, picture)
-                if self.draw and picture is not None:
-                    _draw(
-                        result,
-                        inputs[place],
-                        getattr(data, "eval_transform", []),
-                        _folder(table.path, "drawn") / picture,
-                    )
+                row |= target_columns(target, result, class_names)
+                if inputs is not None:
+                    from trainworks.callbacks.helpers.prediction_files import save_pictures
+
+                    picture = f"{number:06}-{Path(str(row['input'])).stem[:50]}.png"
+                    image = inputs[place] if self.draw else None
+                    row |= save_pictures(table.path, picture, result, image, getattr(data, "eval_transform", []))
+                row |= self._columns(result)
             if errors is not None:
                 row["error"] = error
         table.append(rows)
 
-    def _columns(self, result: Any, path: Path, picture: str | None) -> dict[str, Any]:
-        """Return the columns of one result; a mask is written as a picture, if that has a name."""
+    def _columns(self, result: Any) -> dict[str, Any]:
+        """Return the columns of one result, beside its mask."""
         if not hasattr(result, "columns"):
             return dict(result) if isinstance(result, Mapping) else {"prediction": result}
-        columns: dict[str, Any] = {}
-        if picture is not None and hasattr(result, "mask"):
-            columns["mask"] = str(_folder(path, "masks") / picture)
-            result.image().save(columns["mask"])
-        columns |= result.columns(self.top_k)
+        columns = dict(result.columns(self.top_k))
         if self.probabilities and hasattr(result, "probabilities"):
             columns |= {f"probability_{label}": value for label, value in result.probabilities.items()}
         return columns
@@ -181,23 +171,3 @@ def _listed(targets: Any, count: int) -> Sequence[Any]:
     if isinstance(targets, Tensor) and targets.ndim in (1, 2):
         targets = targets.tolist()
     return targets if isinstance(targets, list) and len(targets) == count else [None] * count
-
-
-def _folder(path: Path, kind: str) -> Path:
-    """Return the folder of a table's pictures."""
-    folder = path.with_name(f"{path.stem}_{kind}")
-    folder.mkdir(exist_ok=True)
-    return folder
-
-
-def _draw(result: Any, image: Tensor, transforms: list[Any], path: Path) -> None:
-    """Draw a mask or boxes over their image."""
-    from torchvision.transforms.v2.functional import to_pil_image
-
-    from trainworks.callbacks.helpers.drawing import denormalize, draw_target  # with Matplotlib
-
-    target = getattr(result, "mask", None)
-    if hasattr(result, "boxes"):
-        target = {"boxes": result.boxes, "names": result.labels}
-    plain = denormalize(image[None], transforms)[0].expand(3, -1, -1)
-    to_pil_image(draw_target(plain, target)).save(path)

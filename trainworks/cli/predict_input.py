@@ -38,8 +38,8 @@ def input_data(session: Session) -> NewInputsDataModule:
         raise UsageError(f"--input needs data that derives from BaseDataModule, got {type(data).__name__}")
     if options["input"] == "-" and trainer.world_size > 1:
         raise UsageError("--input - is read by one process; write a file for several, or --trainer.devices 1")
-    path = Path(str(session.request.ckpt_path))
-    data.load_input_state(read_plain(path))
+    checkpoint = Path(str(session.request.ckpt_path))
+    data.load_input_state(read_plain(checkpoint))
     sources = sources_of(options["input"], data)
     if not len(sources):
         raise UsageError(f"--input {options['input']}: nothing in it")
@@ -54,13 +54,9 @@ def input_data(session: Session) -> NewInputsDataModule:
     writer.top_k = session.request.line.numbers.get("top_k", writer.top_k)
     for name in {"probabilities", "draw"} & options.keys():
         setattr(writer, name, options[name] == "true")
-    written = path.stat().st_mtime_ns  # another checkpoint may stand there by now
-    words = [
-        session.configuration.text,
-        f"{written} {trainer.world_size}",
-        *(f"{k}={v}" for k, v in sorted(options.items())),
-    ]
-    digest = hashlib.sha256("\0".join(words).encode())
+    written = checkpoint.stat().st_mtime_ns  # another one may stand there by now
+    command = session.configuration.text, written, trainer.world_size, sorted(options.items())
+    digest = hashlib.sha256(repr(command).encode())
     for name in map(str, sources):
         digest.update(f"{name}\0".encode(errors="surrogateescape"))
     resume = digest.hexdigest(), len(sources), max(data.batch_size // trainer.world_size, 1)
