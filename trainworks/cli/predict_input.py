@@ -1,7 +1,7 @@
 """Predicting on inputs from outside the data, for predict --input."""
 
+import fileinput
 import hashlib
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -67,14 +67,12 @@ def input_data(session: Session) -> NewInputsDataModule:
 def sources_of(given: str, data: Any) -> Sequence[Any]:
     """Return the inputs of a folder, a list in a .txt file, a table or standard input, or the one file given."""
     path = Path(given)
-    if given == "-":
-        return PackedNames(pack_names(line for line in sys.stdin.read().splitlines() if line.strip()))
     if path.is_dir():
         return PackedNames(pack_names(str(path / name) for name in find_images(given)))
-    if not path.is_file():
+    if given != "-" and not path.is_file():
         raise UsageError(f"--input {given}: {no_such_file(path)}")
-    if path.suffix.lower() == ".txt":
-        with path.open(encoding="utf-8") as file:
+    if given == "-" or path.suffix.lower() == ".txt":
+        with fileinput.input(given, encoding="utf-8") as file:  # which takes - for standard input
             return PackedNames(pack_names(line.rstrip("\n") for line in file if line.strip()))
     if path.suffix.lower() in (".csv", ".tsv") and not data.columns and len(data.input_shape or ()) != 1:
         from trainworks.datamodules.datasets.tables import read_csv
