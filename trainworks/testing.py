@@ -14,7 +14,6 @@ from unittest.mock import patch
 import numpy as np
 import pytest
 import torch
-from lightning.pytorch.utilities.seed import isolate_rng
 from PIL import Image
 from tensorboard.summary.writer import event_file_writer
 
@@ -67,14 +66,18 @@ def pytest_configure(config: pytest.Config) -> None:
 def restored_state() -> Iterator[None]:
     """Seed the random generators, and restore the state that a training in this process changes."""
     threads = torch.get_num_threads()
-    with isolate_rng(include_cuda=False), patch.dict(os.environ):
-        torch.manual_seed(0)
-        np.random.seed(0)
-        random.seed(0)
+    states = torch.get_rng_state(), np.random.get_state(), random.getstate()
+    torch.manual_seed(0)
+    np.random.seed(0)
+    random.seed(0)
+    with patch.dict(os.environ):
         yield
     torch.set_num_threads(threads)
     torch.set_default_dtype(torch.float32)
     torch.use_deterministic_algorithms(False)
+    torch.set_rng_state(states[0])
+    np.random.set_state(states[1])
+    random.setstate(states[2])
 
 
 @pytest.fixture
