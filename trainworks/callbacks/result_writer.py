@@ -13,7 +13,7 @@ from trainworks.models.base import BaseModule
 from trainworks.models.checks import set_names
 
 if TYPE_CHECKING:
-    from trainworks.callbacks.helpers.result_table import ResultTable
+    from trainworks.callbacks.helpers.prediction_table import PredictionTable
 
 
 class ResultWriter(BasePredictionWriter):
@@ -38,7 +38,7 @@ class ResultWriter(BasePredictionWriter):
         super().__init__(write_interval="batch")
         self.dirpath, self.output = Path(dirpath), Path(dirpath) / "predictions.csv"
         self.top_k, self.probabilities, self.draw = top_k, probabilities, draw
-        self._tables: dict[str, ResultTable] = {}  # by the name of the set
+        self._tables: dict[str, Any] = {}  # a ResultTable by the name of its set
 
     def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:
         """Tell a module of this library what the classes of the data are called; another may keep its own names."""
@@ -46,24 +46,28 @@ class ResultWriter(BasePredictionWriter):
         if isinstance(pl_module, BaseModule) and (names := getattr(trainer.datamodule, "class_names", None)):
             pl_module.class_names = list(names)
 
-    def open_table(self, trainer: Trainer, name: str, resume: tuple[str, int, int] | None = None) -> int:
-        """Open the table of a set; return how many rows are there of a command that was killed, see ResultTable."""
-        from trainworks.callbacks.helpers.result_table import ResultTable
+    def open_predictions(self, trainer: Trainer) -> "PredictionTable":
+        """Return the table of the command predict, which is yet to begin."""
+        from trainworks.callbacks.helpers.prediction_table import PredictionTable
 
-        path = self.output if name == "predict" else self.dirpath / f"{name.replace('/', '_')}_predictions.csv"
-        table = self._tables[name] = ResultTable(path, trainer.global_rank, trainer.world_size, resume)
-        return table.num_done
+        table = PredictionTable(self.output, trainer.global_rank, trainer.world_size)
+        self._tables["predict"] = table
+        return table
 
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Open the table, unless the command has done so."""
+        """Begin the table, unless the command has done so."""
         if not self._tables:
-            self.open_table(trainer, "predict")
+            self.open_predictions(trainer).begin()
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Open the table of each test set, if the module makes results of predictions."""
+        """Begin the table of each test set, if the module makes results of predictions."""
+        from trainworks.callbacks.helpers.result_table import ResultTable
+
         if isinstance(pl_module, BaseModule) and type(pl_module).results is not BaseModule.results:
             for name in set_names(trainer, "test"):
-                self.open_table(trainer, name)
+                path = self.dirpath / f"{name.replace('/', '_')}_predictions.csv"
+                self._tables[name] = ResultTable(path, trainer.global_rank, trainer.world_size)
+                self._tables[name].begin()
 
     def write_on_batch_end(
         self, trainer: Any, pl_module: Any, prediction: Any, batch_indices: Any, batch: Any, *numbers: int
@@ -97,16 +101,11 @@ class ResultWriter(BasePredictionWriter):
     def on_predict_epoch_end(self, trainer: Any, pl_module: Any) -> None:
         """Join the rows of all processes."""
         tables, self._tables = self._tables, {}
-        for name, table in tables.items():
+        for table in tables.values():
             complete = trainer.strategy.reduce_boolean_decision(table.complete)  # here they wait for each other
             if trainer.is_global_zero:
-                columns = table.join() if complete else []
-                if "boxes" in columns and name == "predict":
-                    from trainworks.callbacks.helpers.prediction_files import write_coco
-
-                    write_coco(table, getattr(trainer.datamodule, "class_names", None) or [])
-                if columns and name == "predict":
-                    print(f"predictions: {table.path}")
+                if complete:
+                    table.finish(getattr(trainer.datamodule, "class_names", None) or [])
                 table.remove_parts()
 
     on_test_epoch_end = on_predict_epoch_end
@@ -140,11 +139,10 @@ class ResultWriter(BasePredictionWriter):
                 place, (result, target) = next(found)
                 row |= target_columns(target, result, class_names)
                 if inputs is not None:
-                    from trainworks.callbacks.helpers.prediction_files import save_pictures
-
                     picture = f"{number:06}-{Path(str(row['input'])).stem[:50]}.png"
-                    image = inputs[place] if self.draw else None
-                    row |= save_pictures(table.path, picture, result, image, getattr(data, "eval_transform", []))
+                    row |= table.save_mask(picture, result)
+                    if self.draw:
+                        table.draw(picture, result, inputs[place], getattr(data, "eval_transform", []))
                 row |= self._columns(result)
             if errors is not None:
                 row["error"] = error

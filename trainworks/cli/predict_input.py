@@ -59,8 +59,9 @@ def input_data(session: Session) -> NewInputsDataModule:
     digest = hashlib.sha256(repr(command).encode())
     for name in map(str, sources):
         digest.update(f"{name}\0".encode(errors="surrogateescape"))
-    resume = digest.hexdigest(), len(sources), max(data.batch_size // trainer.world_size, 1)
-    rest = sources[writer.open_table(trainer, "predict", resume) :]
+    table = writer.open_predictions(trainer)
+    table.resume(digest.hexdigest(), len(sources), max(data.batch_size // trainer.world_size, 1))
+    rest = sources[table.num_done :]
     return NewInputsDataModule(reader=data, inputs=rest, batch_size=data.batch_size, num_workers=data.num_workers)
 
 
