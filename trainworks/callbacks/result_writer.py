@@ -46,18 +46,18 @@ class ResultWriter(BasePredictionWriter):
         if isinstance(pl_module, BaseModule) and (names := getattr(trainer.datamodule, "class_names", None)):
             pl_module.class_names = list(names)
 
-    def open_predictions(self, trainer: Trainer) -> "PredictionTable":
+    def open_predictions(self, trainer: Trainer, data: Any) -> "PredictionTable":
         """Return the table of the command predict, which is yet to begin."""
         from trainworks.callbacks.helpers.prediction_table import PredictionTable
 
-        table = PredictionTable(self.output, trainer.global_rank, trainer.world_size)
-        self._tables["predict"] = table
+        names = getattr(data, "class_names", None) or []
+        self._tables["predict"] = table = PredictionTable(self.output, trainer.global_rank, trainer.world_size, names)
         return table
 
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Begin the table, unless the command has done so."""
         if not self._tables:
-            self.open_predictions(trainer).begin()
+            self.open_predictions(trainer, trainer.datamodule).begin()  # type: ignore[attr-defined]
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Begin the table of each test set, if the module makes results of predictions."""
@@ -105,20 +105,13 @@ class ResultWriter(BasePredictionWriter):
             complete = trainer.strategy.reduce_boolean_decision(table.complete)  # here they wait for each other
             if trainer.is_global_zero:
                 if complete:
-                    table.finish(getattr(trainer.datamodule, "class_names", None) or [])
+                    table.join()
                 table.remove_parts()
 
     on_test_epoch_end = on_predict_epoch_end
 
     def _append(
-        self,
-        trainer: Any,
-        name: str,
-        results: list[Any],
-        targets: Any,
-        samples: Any,
-        indices: Sequence[int] = (),
-        inputs: Any = None,
+        self, trainer: Any, name: str, results: Any, targets: Any, samples: Any, indices: Any = (), inputs: Any = None
     ) -> None:
         """Append a row for each result, and for each input that could not be read; with `inputs` pictures too."""
         from trainworks.models.results import target_columns

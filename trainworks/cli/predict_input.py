@@ -44,8 +44,7 @@ def input_data(session: Session) -> NewInputsDataModule:
     if not len(sources):
         raise UsageError(f"--input {options['input']}: nothing in it")
     if options.get("flip") == "true":
-        net: Any = session.model.net
-        net.register_forward_hook(_mean_with_mirrored)
+        session.model.net.register_forward_hook(_mean_with_mirrored)  # type: ignore[union-attr]
     writer = next((item for item in trainer.callbacks if isinstance(item, ResultWriter)), None)  # type: ignore[attr-defined]
     if writer is None:  # it was switched off
         writer = ResultWriter(str(session.run.directory))
@@ -59,7 +58,7 @@ def input_data(session: Session) -> NewInputsDataModule:
     digest = hashlib.sha256(repr(command).encode())
     for name in map(str, sources):
         digest.update(f"{name}\0".encode(errors="surrogateescape"))
-    table = writer.open_predictions(trainer)
+    table = writer.open_predictions(trainer, data)
     table.resume(digest.hexdigest(), len(sources), max(data.batch_size // trainer.world_size, 1))
     rest = sources[table.num_done :]
     return NewInputsDataModule(reader=data, inputs=rest, batch_size=data.batch_size, num_workers=data.num_workers)

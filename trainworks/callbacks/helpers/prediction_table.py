@@ -21,22 +21,19 @@ class PredictionTable(ResultTable):
         UsageError: If the file has another ending, or Parquet's package is missing.
     """
 
-    def __init__(self, output: Path, rank: int, world_size: int) -> None:
+    def __init__(self, output: Path, rank: int, world_size: int, class_names: list[str]) -> None:
         ending = output.suffix.lower()
         if ending not in (".csv", ".parquet"):
             raise UsageError(f"--output must end in .csv or .parquet, got {output}")
         if ending == ".parquet" and find_spec("pyarrow") is None:
             raise UsageError(f"--output {output} needs the package pyarrow; write pip install pyarrow")
         super().__init__(output if ending == ".csv" else output.with_name(f"{output.name}.csv"), rank, world_size)
-        self.output = output
+        self.output, self.class_names = output, class_names
 
     def resume(self, command: str, num_rows: int, batch_size: int) -> None:
-        """Go on with the rows of a command that was killed, or begin; `num_done` says how many were there.
+        """Keep the rows of the same command that was killed, or begin; `num_done` says how many there are.
 
-        Args:
-            command: What identifies the command.
-            num_rows: The number of all rows, of which some are left to do.
-            batch_size: Rows of one process in a batch, since only whole batches are kept.
+        Only whole batches, of `batch_size` rows of each process, are kept, and fewer than all `num_rows` rows.
         """
         most = (num_rows - 1) // self.world_size
         kept = min(most, *(_count_rows(part, command) for part in self.parts)) // batch_size * batch_size
@@ -47,14 +44,16 @@ class PredictionTable(ResultTable):
             size = sum(map(len, islice(file, kept + 1)))
         os.truncate(self.part, size)
 
-    def finish(self, class_names: list[str]) -> None:
-        """Write table and boxes, and say where."""
-        if columns := self.join():
-            if "boxes" in columns:
-                self._write_coco(class_names)
-            if self.path != self.output:
-                _write_parquet(self.path, self.output)
+    def join(self) -> list[str]:
+        """Write the table, and a COCO file where it has boxes, and say where; return its columns."""
+        columns = super().join()
+        if "boxes" in columns:
+            self._write_coco()
+        if columns and self.path != self.output:
+            _write_parquet(self.path, self.output)
+        if columns:
             print(f"predictions: {self.output}")
+        return columns
 
     def save_mask(self, name: str, result: Any) -> dict[str, str]:
         """Save the mask of a result that has one; return its column."""
@@ -82,19 +81,20 @@ class PredictionTable(ResultTable):
         folder.mkdir(exist_ok=True)
         return folder
 
-    def _write_coco(self, class_names: list[str]) -> None:
+    def _write_coco(self) -> None:
         """Write the boxes of all rows as results in COCO's format: corner, width and height."""
+        names = self.class_names
 
         def boxes() -> Iterator[dict[str, Any]]:
             for index, row in self.rows():
-                found = zip(*(row.get(name, ()) for name in ("boxes", "labels", "scores")), strict=True)
+                found = zip(*(row.get(key, ()) for key in ("boxes", "labels", "scores")), strict=True)
                 for (x1, y1, x2, y2), label, score in found:
-                    category = class_names.index(label) if label in class_names else int(label)
+                    category = names.index(label) if label in names else int(label)
                     box = {"image_id": index, "category_id": category, "bbox": [x1, y1, x2 - x1, y2 - y1]}
                     yield box | {"score": score}
 
         images = ({"id": index, "file_name": str(row["input"])} for index, row in self.rows())
-        categories = ({"id": number, "name": name} for number, name in enumerate(class_names))
+        categories = ({"id": number, "name": name} for number, name in enumerate(names))
         lists = {"images": images, "annotations": boxes(), "categories": categories}
         with self.output.with_suffix(".coco.json").open("w", encoding="utf-8") as file:  # all of it may be too much
             for name, items in lists.items():

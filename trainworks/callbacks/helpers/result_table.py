@@ -14,11 +14,6 @@ class ResultTable:
     """Rows on their way to a CSV file: each process appends to a part of its own, the first one joins them at the end.
 
     The first line of a part identifies the command that writes it; each further line is the index and row of a sample.
-
-    Args:
-        path: The file.
-        rank: This process.
-        world_size: The number of processes.
     """
 
     def __init__(self, path: Path, rank: int, world_size: int) -> None:
@@ -45,10 +40,6 @@ class ResultTable:
     def rows(self) -> Iterator[tuple[int, dict[str, Any]]]:
         """Yield index and row of all parts in the order of the samples, one at a time."""
         return heapq.merge(*map(_rows_of, self.parts), key=lambda item: item[0])
-
-    def finish(self, class_names: list[str]) -> None:
-        """Write all that comes of the rows."""
-        self.join()
 
     def join(self) -> list[str]:
         """Write the file from the parts of all processes, in the order of the samples; return its columns.
