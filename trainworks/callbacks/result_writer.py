@@ -1,5 +1,5 @@
 from collections.abc import Mapping, Sequence
-from itertools import zip_longest
+from itertools import repeat, zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -123,19 +123,20 @@ class ResultWriter(BasePredictionWriter):
             reason = "several processes share a loader that does not say which samples are whose"
             return self._leave_out(trainer, name, reason)
         errors, class_names = getattr(data, "errors", None), getattr(data, "class_names", None)
-        found = iter(enumerate(zip(results, _listed(targets, len(results)), strict=False)))
+        images = inputs if self.draw and inputs is not None else repeat(None)
+        found = zip(results, _listed(targets, len(results)), images, strict=False)
         rows: dict[int, dict[str, Any]] = {}
         for index, error in zip_longest(indices or table.next_indices(len(results)), errors or ()):
             number, known = table.num_done + index, samples.name(index) if hasattr(samples, "name") else None
             row = rows[number] = {"input": number if known is None else known}
             if not error:
-                place, (result, target) = next(found)
+                result, target, image = next(found)
                 row |= target_columns(target, result, class_names)
                 if inputs is not None:
                     picture = f"{number:06}-{Path(str(row['input'])).stem[:50]}.png"
                     row |= table.save_mask(picture, result)
                     if self.draw:
-                        table.draw(picture, result, inputs[place], getattr(data, "eval_transform", []))
+                        table.draw(picture, result, image, getattr(data, "eval_transform", []))
                 row |= self._columns(result)
             if errors is not None:
                 row["error"] = error

@@ -162,14 +162,12 @@ def _measure_peak(device: torch.device, precision: str) -> float:
     """Return the floating-point operations per second that a large matrix product reaches on this device."""
     dtype = torch.bfloat16 if "bf16" in precision else torch.float16 if "16" in precision else torch.float32
     size = 8192 if device.type == "cuda" else 512
-    timer = StepTimer(device)
-    with torch.no_grad():
-        matrix = torch.linspace(-1, 1, size * size, device=device).to(dtype).view(size, size)
-        best = float("inf")
-        for _ in range(4):
-            start = timer._now()
-            matrix @ matrix
-            best = min(best, timer._now() - start)
+    matrix = torch.linspace(-1, 1, size * size, device=device).to(dtype).view(size, size)
+    timer, best = StepTimer(device), float("inf")
+    for _ in range(4):
+        start = timer._now()
+        matrix @ matrix
+        best = min(best, timer._now() - start)
     return float(2.0 * size**3 / best)
 
 
