@@ -7,8 +7,7 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from trainworks.runtime.blocks import blocks
-
-BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
+from trainworks.runtime.strategy import BATCH_NORMS
 
 
 class ActivationCheckpointing(Callback):

@@ -12,8 +12,6 @@ from torch import nn
 from trainworks.callbacks.helpers.networks import networks_of
 from trainworks.errors import UsageError
 
-Mode = Literal["default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs"]
-
 
 class Compile(Callback):
     """Compile the module's networks in place with torch.compile, for training and evaluation alike.
@@ -38,7 +36,7 @@ class Compile(Callback):
 
     def __init__(
         self,
-        mode: Mode = "default",
+        mode: Literal["default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs"] = "default",
         dynamic: bool = False,
         fullgraph: bool = False,
         part: str | None = None,
@@ -57,7 +55,7 @@ class Compile(Callback):
             _check_compiler()
         logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # it warns of a missing GPU
         for part in parts:
-            if not any(part is other for other in self._compiled):
+            if part not in self._compiled:
                 part.compile(**self.options)
                 self._compiled.append(part)
 

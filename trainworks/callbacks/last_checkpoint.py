@@ -53,7 +53,7 @@ class LastCheckpoint(Checkpoint):
         self._saved_step, self._saved_time = -1, time.monotonic()
         self._loaded: dict[str, Any] | None = None
         self._agreement: Any = None  # where there are several ranks
-        self._wanted = 0
+        self._wanted = 0  # 1: save, as so much time has passed; a signal's number + 1: save and stop; 0: neither
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Continue where the loaded state ended, if one was loaded, and begin to listen for signals."""
@@ -71,7 +71,7 @@ class LastCheckpoint(Checkpoint):
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Save or stop between two steps, if it is time to."""
         late = self.every_n_minutes is not None and time.monotonic() - self._saved_time > 60 * self.every_n_minutes
-        wish = STOP.signum + 1 if STOP.signum else int(late)  # 1 for saving because of the time, 0 for nothing
+        wish = STOP.signum + 1 if STOP.signum else int(late)
         self._wanted = max(self._wanted, wish if self._agreement is None else self._agreement.exchange(wish))
         if batch_idx % trainer.accumulate_grad_batches:
             return  # within a window of accumulation the gradients would be lost

@@ -1,6 +1,6 @@
 import copy
 import statistics
-from collections.abc import Iterator
+from collections import UserList
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -34,7 +34,7 @@ class Overfit(Callback):
         data: Any = trainer.datamodule or pl_module  # type: ignore[attr-defined]
         if stage == "fit":
             loader = data.train_dataloader
-            data.train_dataloader = lambda: _Repeated(next(iter(loader())), self.num_steps)
+            data.train_dataloader = lambda: _Repeated([next(iter(loader()))] * self.num_steps)
             data.train_transform = getattr(data, "eval_transform", [])
 
     def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
@@ -67,14 +67,8 @@ def verdict(losses: list[float]) -> str:
     )
 
 
-class _Repeated:
-    """A loader that yields copies of one batch, since transforms may work in place."""
+class _Repeated(UserList[Any]):
+    """A list of one batch many times, which yields copies of it, since transforms may work in place."""
 
-    def __init__(self, batch: Any, length: int) -> None:
-        self.batch, self.length = batch, length
-
-    def __iter__(self) -> Iterator[Any]:
-        return (copy.deepcopy(self.batch) for _ in range(self.length))
-
-    def __len__(self) -> int:
-        return self.length
+    def __getitem__(self, index: Any) -> Any:
+        return copy.deepcopy(self.data[index])

@@ -1,5 +1,5 @@
 from collections.abc import Mapping, Sequence
-from itertools import zip_longest
+from itertools import repeat, zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,7 @@ from trainworks.models.base import BaseModule
 from trainworks.models.checks import set_names
 
 if TYPE_CHECKING:
-    from trainworks.callbacks.helpers.result_table import ResultTable
+    from trainworks.callbacks.helpers.prediction_table import PredictionTable
 
 
 class ResultWriter(BasePredictionWriter):
@@ -38,7 +38,7 @@ class ResultWriter(BasePredictionWriter):
         super().__init__(write_interval="batch")
         self.dirpath, self.output = Path(dirpath), Path(dirpath) / "predictions.csv"
         self.top_k, self.probabilities, self.draw = top_k, probabilities, draw
-        self._tables: dict[str, ResultTable] = {}  # by the name of the set
+        self._tables: dict[str, Any] = {}  # a ResultTable by the name of its set
 
     def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:
         """Tell a module of this library what the classes of the data are called; another may keep its own names."""
@@ -46,25 +46,28 @@ class ResultWriter(BasePredictionWriter):
         if isinstance(pl_module, BaseModule) and (names := getattr(trainer.datamodule, "class_names", None)):
             pl_module.class_names = list(names)
 
-    def open_table(self, trainer: Trainer, name: str, resume: tuple[str, int, int] | None = None) -> int:
-        """Open the table of a set; return how many rows are there of a command that was killed, see ResultTable."""
-        from trainworks.callbacks.helpers.result_table import ResultTable
+    def open_predictions(self, trainer: Trainer, data: Any) -> "PredictionTable":
+        """Return the table of the command predict, which is yet to begin."""
+        from trainworks.callbacks.helpers.prediction_table import PredictionTable
 
-        path = self.output if name == "predict" else self.dirpath / f"{name.replace('/', '_')}_predictions.csv"
-        table = ResultTable(path, trainer.global_rank, trainer.world_size, resume)
-        self._tables[name] = table
-        return table.num_done
+        names = getattr(data, "class_names", None) or []
+        self._tables["predict"] = table = PredictionTable(self.output, trainer.global_rank, trainer.world_size, names)
+        return table
 
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Open the table, unless the command has done so."""
+        """Begin the table, unless the command has done so."""
         if not self._tables:
-            self.open_table(trainer, "predict")
+            self.open_predictions(trainer, trainer.datamodule).begin()  # type: ignore[attr-defined]
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Open the table of each test set, if the module makes results of predictions."""
+        """Begin the table of each test set, if the module makes results of predictions."""
+        from trainworks.callbacks.helpers.result_table import ResultTable
+
         if isinstance(pl_module, BaseModule) and type(pl_module).results is not BaseModule.results:
             for name in set_names(trainer, "test"):
-                self.open_table(trainer, name)
+                path = self.dirpath / f"{name.replace('/', '_')}_predictions.csv"
+                self._tables[name] = ResultTable(path, trainer.global_rank, trainer.world_size)
+                self._tables[name].begin()
 
     def write_on_batch_end(
         self, trainer: Any, pl_module: Any, prediction: Any, batch_indices: Any, batch: Any, *numbers: int
@@ -98,73 +101,52 @@ class ResultWriter(BasePredictionWriter):
     def on_predict_epoch_end(self, trainer: Any, pl_module: Any) -> None:
         """Join the rows of all processes."""
         tables, self._tables = self._tables, {}
-        for name, table in tables.items():
-            table.file.close()
+        for table in tables.values():
             complete = trainer.strategy.reduce_boolean_decision(table.complete)  # here they wait for each other
-            if not trainer.is_global_zero:
-                continue
-            columns = table.join() if complete else []
-            if "boxes" in columns and name == "predict":
-                table.write_coco(getattr(trainer.datamodule, "class_names", None) or [])
-            table.remove_parts()
-            if columns and name == "predict":
-                print(f"predictions: {table.path}")
+            if trainer.is_global_zero:
+                if complete:
+                    table.join()
+                table.remove_parts()
 
     on_test_epoch_end = on_predict_epoch_end
 
-    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Close the files; a command that is typed again goes on with them."""
-        for table in self._tables.values():
-            table.file.close()
-
     def _append(
-        self,
-        trainer: Any,
-        name: str,
-        results: list[Any],
-        targets: Any,
-        samples: Any,
-        indices: Sequence[int] = (),
-        inputs: Any = None,
+        self, trainer: Any, name: str, results: Any, targets: Any, samples: Any, indices: Any = (), inputs: Any = None
     ) -> None:
         """Append a row for each result, and for each input that could not be read; with `inputs` pictures too."""
         from trainworks.models.results import target_columns
 
         table, data = self._tables[name], trainer.datamodule
-        if table.complete and not indices and samples is None and trainer.world_size > 1:
-            self._leave_out(trainer, name, "several processes share a loader that does not say which samples are whose")
         if not table.complete:
             return
+        if not indices and samples is None and trainer.world_size > 1:
+            reason = "several processes share a loader that does not say which samples are whose"
+            return self._leave_out(trainer, name, reason)
         errors, class_names = getattr(data, "errors", None), getattr(data, "class_names", None)
-        found = iter(enumerate(zip(results, _listed(targets, len(results)), strict=False)))
+        images = inputs if self.draw and inputs is not None else repeat(None)
+        found = zip(results, _listed(targets, len(results)), images, strict=False)
         rows: dict[int, dict[str, Any]] = {}
         for index, error in zip_longest(indices or table.next_indices(len(results)), errors or ()):
             number, known = table.num_done + index, samples.name(index) if hasattr(samples, "name") else None
             row = rows[number] = {"input": number if known is None else known}
             if not error:
-                place, (result, target) = next(found)
-                picture = None if inputs is None else f"{number:06}-{Path(str(row['input'])).stem[:50]}.png"
-                row |= target_columns(target, result, class_names) | self._columns(result, table.path, picture)
-                if self.draw and picture is not None:
-                    _draw(
-                        result,
-                        inputs[place],
-                        getattr(data, "eval_transform", []),
-                        _folder(table.path, "drawn") / picture,
-                    )
+                result, target, image = next(found)
+                row |= target_columns(target, result, class_names)
+                if inputs is not None:
+                    picture = f"{number:06}-{Path(str(row['input'])).stem[:50]}.png"
+                    row |= table.save_mask(picture, result)
+                    if self.draw:
+                        table.draw(picture, result, image, getattr(data, "eval_transform", []))
+                row |= self._columns(result)
             if errors is not None:
                 row["error"] = error
         table.append(rows)
 
-    def _columns(self, result: Any, path: Path, picture: str | None) -> dict[str, Any]:
-        """Return the columns of one result; a mask is written as a picture, if that has a name."""
+    def _columns(self, result: Any) -> dict[str, Any]:
+        """Return the columns of one result, beside its mask."""
         if not hasattr(result, "columns"):
             return dict(result) if isinstance(result, Mapping) else {"prediction": result}
-        columns: dict[str, Any] = {}
-        if picture is not None and hasattr(result, "mask"):
-            columns["mask"] = str(_folder(path, "masks") / picture)
-            result.image().save(columns["mask"])
-        columns |= result.columns(self.top_k)
+        columns = dict(result.columns(self.top_k))
         if self.probabilities and hasattr(result, "probabilities"):
             columns |= {f"probability_{label}": value for label, value in result.probabilities.items()}
         return columns
@@ -181,23 +163,3 @@ def _listed(targets: Any, count: int) -> Sequence[Any]:
     if isinstance(targets, Tensor) and targets.ndim in (1, 2):
         targets = targets.tolist()
     return targets if isinstance(targets, list) and len(targets) == count else [None] * count
-
-
-def _folder(path: Path, kind: str) -> Path:
-    """Return the folder of a table's pictures."""
-    folder = path.with_name(f"{path.stem}_{kind}")
-    folder.mkdir(exist_ok=True)
-    return folder
-
-
-def _draw(result: Any, image: Tensor, transforms: list[Any], path: Path) -> None:
-    """Draw a mask or boxes over their image."""
-    from torchvision.transforms.v2.functional import to_pil_image
-
-    from trainworks.callbacks.helpers.drawing import denormalize, draw_target  # with Matplotlib
-
-    target = getattr(result, "mask", None)
-    if hasattr(result, "boxes"):
-        target = {"boxes": result.boxes, "names": result.labels}
-    plain = denormalize(image[None], transforms)[0].expand(3, -1, -1)
-    to_pil_image(draw_target(plain, target)).save(path)

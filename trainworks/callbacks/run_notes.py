@@ -94,7 +94,7 @@ def _chart_layout(module: Any) -> dict[str, Any]:
     """Return the layout of TensorBoard's Custom Scalars: train and val of a metric in one chart."""
     names = module.metric_names("val") if isinstance(module, BaseModule) else ["val/loss"]
     short = list(dict.fromkeys(name.rpartition("/")[2] for name in names))
-    shares = [f"speed/{part}$" for part in (*STEP_PARTS.values(), "other")]
+    shares = [f"speed/{part}$" for part in STEP_PARTS.values()]
     return {
         "is it learning": {name: ["Multiline", [f"^train/{name}$", f"^val/(.+/)?{name}$"]] for name in short},
         "what holds it back": {"shares of a step": ["Multiline", shares]},

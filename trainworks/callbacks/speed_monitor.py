@@ -22,6 +22,7 @@ STEP_PARTS = {  # parts of a step, by the end of the name under which Lightning 
     "training_step": "forward",
     "backward": "backward",
     "optimizer_step": "optimizer",
+    "whole_step": "other",  # which SpeedMonitor begins and ends itself: what is none of the parts above
 }
 MEASURE_EVERY_N_STEPS = 25  # on a GPU a measured step waits for the device
 LARGE_STEP_FLOPS = 1e9  # from which bf16 is recommended
@@ -68,11 +69,11 @@ class SpeedMonitor(Callback):
             return
         self._num_samples += batch_size(batch) * trainer.world_size
         if self._profiler is not None:
-            self._timer.end_step()
+            self._timer.stop("whole_step")
             trainer.profiler, self._profiler = self._profiler, None
         elif (batch_idx + 1) % MEASURE_EVERY_N_STEPS == 5 and _can_measure(trainer, batch_idx):
             self._profiler, trainer.profiler = trainer.profiler, self._timer
-            self._timer.begin_step()
+            self._timer.start("whole_step")
         every = trainer.log_every_n_steps
         if every and (trainer.fit_loop.total_batch_idx + 1) % every == 0:
             self._log(trainer)
@@ -161,14 +162,12 @@ def _measure_peak(device: torch.device, precision: str) -> float:
     """Return the floating-point operations per second that a large matrix product reaches on this device."""
     dtype = torch.bfloat16 if "bf16" in precision else torch.float16 if "16" in precision else torch.float32
     size = 8192 if device.type == "cuda" else 512
-    timer = StepTimer(device)
-    with torch.no_grad():
-        matrix = torch.linspace(-1, 1, size * size, device=device).to(dtype).view(size, size)
-        best = float("inf")
-        for _ in range(4):
-            start = timer._now()
-            matrix @ matrix
-            best = min(best, timer._now() - start)
+    matrix = torch.linspace(-1, 1, size * size, device=device).to(dtype).view(size, size)
+    timer, best = StepTimer(device), float("inf")
+    for _ in range(4):
+        start = timer._now()
+        matrix @ matrix
+        best = min(best, timer._now() - start)
     return float(2.0 * size**3 / best)
 
 
@@ -185,7 +184,6 @@ class StepTimer(Profiler):
         self.seconds: defaultdict[str, float] = defaultdict(float)
         self.num_steps = 0
         self._begun: dict[str, float] = {}
-        self._step = 0.0
 
     def start(self, action_name: str) -> None:
         """Begin a part."""
@@ -198,25 +196,14 @@ class StepTimer(Profiler):
             return
         seconds = self._now() - self._begun.pop(action_name)
         self.seconds[STEP_PARTS[action_name.rpartition(".")[2]]] += seconds
-        if self._begun:  # the optimizer's step contains forward and backward, a manual training step contains all
+        self.num_steps += action_name == "whole_step"
+        if self._begun:  # the step contains all parts, the optimizer's step forward and backward
             self.seconds[STEP_PARTS[next(reversed(self._begun)).rpartition(".")[2]]] -= seconds
-
-    def begin_step(self) -> None:
-        """Begin a step, when the previous one has ended."""
-        self._step = self._now()
-
-    def end_step(self) -> None:
-        """End a step."""
-        self.seconds["step"] += self._now() - self._step
-        self.num_steps += 1
 
     def shares(self) -> dict[str, float]:
         """Return the share of each part in the measured steps; their sum is 1."""
-        seconds = self.seconds
-        parts = {name: seconds[name] for name in STEP_PARTS.values()}
-        parts["other"] = max(seconds["step"] - sum(parts.values()), 0.0)
-        total = sum(parts.values()) or 1.0
-        return {name: part / total for name, part in parts.items()}
+        total = sum(self.seconds.values()) or 1.0
+        return {name: self.seconds[name] / total for name in STEP_PARTS.values()}
 
     def _now(self) -> float:
         if self.device.type == "cuda":  # kernels run asynchronously

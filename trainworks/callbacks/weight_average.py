@@ -72,7 +72,7 @@ class WeightAverage(WeightAveraging):
             self._num_averaged = 0.0
         elif self.decay is None:
             self._num_averaged = count
-        else:
+        else:  # a decay of (1 + count) / (10 + count) at first
             self._num_averaged = min(self.decay / (1 - self.decay), (1 + count) / 9)
         # with several optimizers the step count rises by more than one
         latest = self.state_dict()["latest_update_step"] - 1

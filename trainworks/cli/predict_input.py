@@ -1,7 +1,7 @@
 """Predicting on inputs from outside the data, for predict --input."""
 
+import fileinput
 import hashlib
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -38,14 +38,13 @@ def input_data(session: Session) -> NewInputsDataModule:
         raise UsageError(f"--input needs data that derives from BaseDataModule, got {type(data).__name__}")
     if options["input"] == "-" and trainer.world_size > 1:
         raise UsageError("--input - is read by one process; write a file for several, or --trainer.devices 1")
-    path = Path(str(session.request.ckpt_path))
-    data.load_input_state(read_plain(path))
+    checkpoint = Path(str(session.request.ckpt_path))
+    data.load_input_state(read_plain(checkpoint))
     sources = sources_of(options["input"], data)
     if not len(sources):
         raise UsageError(f"--input {options['input']}: nothing in it")
     if options.get("flip") == "true":
-        net: Any = session.model.net
-        net.register_forward_hook(_mean_with_mirrored)
+        session.model.net.register_forward_hook(_mean_with_mirrored)  # type: ignore[union-attr]
     writer = next((item for item in trainer.callbacks if isinstance(item, ResultWriter)), None)  # type: ignore[attr-defined]
     if writer is None:  # it was switched off
         writer = ResultWriter(str(session.run.directory))
@@ -54,31 +53,26 @@ def input_data(session: Session) -> NewInputsDataModule:
     writer.top_k = session.request.line.numbers.get("top_k", writer.top_k)
     for name in {"probabilities", "draw"} & options.keys():
         setattr(writer, name, options[name] == "true")
-    written = path.stat().st_mtime_ns  # another checkpoint may stand there by now
-    words = [
-        session.configuration.text,
-        f"{written} {trainer.world_size}",
-        *(f"{k}={v}" for k, v in sorted(options.items())),
-    ]
-    digest = hashlib.sha256("\0".join(words).encode())
+    written = checkpoint.stat().st_mtime_ns  # another one may stand there by now
+    command = session.configuration.text, written, trainer.world_size, sorted(options.items())
+    digest = hashlib.sha256(repr(command).encode())
     for name in map(str, sources):
         digest.update(f"{name}\0".encode(errors="surrogateescape"))
-    resume = digest.hexdigest(), len(sources), max(data.batch_size // trainer.world_size, 1)
-    rest = sources[writer.open_table(trainer, "predict", resume) :]
+    table = writer.open_predictions(trainer, data)
+    table.resume(digest.hexdigest(), len(sources), max(data.batch_size // trainer.world_size, 1))
+    rest = sources[table.num_done :]
     return NewInputsDataModule(reader=data, inputs=rest, batch_size=data.batch_size, num_workers=data.num_workers)
 
 
 def sources_of(given: str, data: Any) -> Sequence[Any]:
     """Return the inputs of a folder, a list in a .txt file, a table or standard input, or the one file given."""
     path = Path(given)
-    if given == "-":
-        return PackedNames(pack_names(line for line in sys.stdin.read().splitlines() if line.strip()))
     if path.is_dir():
         return PackedNames(pack_names(str(path / name) for name in find_images(given)))
-    if not path.is_file():
+    if given != "-" and not path.is_file():
         raise UsageError(f"--input {given}: {no_such_file(path)}")
-    if path.suffix.lower() == ".txt":
-        with path.open(encoding="utf-8") as file:
+    if given == "-" or path.suffix.lower() == ".txt":
+        with fileinput.input(given, encoding="utf-8") as file:  # which takes - for standard input
             return PackedNames(pack_names(line.rstrip("\n") for line in file if line.strip()))
     if path.suffix.lower() in (".csv", ".tsv") and not data.columns and len(data.input_shape or ()) != 1:
         from trainworks.datamodules.datasets.tables import read_csv

@@ -1,4 +1,4 @@
-"""Batches of any form, what a step returns, and the metrics of an epoch."""
+"""Batches of any form, and what a training step returns."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -117,14 +117,14 @@ def test_time_of_forward_and_backward_is_not_the_optimizers() -> None:
     timer = StepTimer(torch.device("cpu"))
     now = iter([0.0, 1.0, 2.0, 5.0, 5.0, 7.0, 8.0, 10.0])
     timer._now = lambda: next(now)  # type: ignore[method-assign]
-    timer.begin_step()
+    timer.start("whole_step")
     timer.start("[LightningModule]ClassifierModule.optimizer_step")
     timer.start("[Strategy]SingleDeviceStrategy.training_step")
     timer.stop("[Strategy]SingleDeviceStrategy.training_step")
     timer.start("[Strategy]SingleDeviceStrategy.backward")
     timer.stop("[Strategy]SingleDeviceStrategy.backward")
     timer.stop("[LightningModule]ClassifierModule.optimizer_step")
-    timer.end_step()
+    timer.stop("whole_step")
     assert timer.shares() == pytest.approx(
         {"data": 0, "transfer": 0, "forward": 0.3, "backward": 0.2, "optimizer": 0.2, "other": 0.3}
     )

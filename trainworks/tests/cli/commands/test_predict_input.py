@@ -94,8 +94,8 @@ def test_it_goes_on_where_it_was_killed(trained: Train, tmp_path: Path, monkeypa
         write(self, trainer, *given)
         batches.append(given)
         if len(batches) == 4:
-            self._tables["predict"].file.write('[99, {"inp')  # as a kill leaves it, in the middle of a row
-            self._tables["predict"].file.flush()
+            with self._tables["predict"].part.open("a") as file:
+                file.write('[99, {"inp')  # as a kill leaves it, in the middle of a row
             raise KeyError("killed")
 
     monkeypatch.setattr(ResultWriter, "write_on_batch_end", fail)

@@ -1,0 +1,123 @@
+"""The table of the command predict, with what a test does without: going on after a kill, Parquet, pictures, boxes."""
+
+import json
+import os
+from collections.abc import Iterator
+from importlib.util import find_spec
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from trainworks.callbacks.helpers.result_table import ResultTable
+from trainworks.errors import UsageError
+
+
+class PredictionTable(ResultTable):
+    """Rows on their way to `output`, a CSV or Parquet file, with pictures and a COCO file of boxes beside it.
+
+    Raises:
+        UsageError: If the file has another ending, or Parquet's package is missing.
+    """
+
+    def __init__(self, output: Path, rank: int, world_size: int, class_names: list[str]) -> None:
+        ending = output.suffix.lower()
+        if ending not in (".csv", ".parquet"):
+            raise UsageError(f"--output must end in .csv or .parquet, got {output}")
+        if ending == ".parquet" and find_spec("pyarrow") is None:
+            raise UsageError(f"--output {output} needs the package pyarrow; write pip install pyarrow")
+        super().__init__(output if ending == ".csv" else output.with_name(f"{output.name}.csv"), rank, world_size)
+        self.output, self.class_names = output, class_names
+
+    def resume(self, command: str, num_rows: int, batch_size: int) -> None:
+        """Keep the rows of the same command that was killed, or begin; `num_done` says how many there are.
+
+        Only whole batches, of `batch_size` rows of each process, are kept, and fewer than all `num_rows` rows.
+        """
+        most = (num_rows - 1) // self.world_size
+        kept = min(most, *(_count_rows(part, command) for part in self.parts)) // batch_size * batch_size
+        self.num_done = kept * self.world_size
+        if not kept:
+            return self.begin(command)
+        with self.part.open("rb") as file:
+            size = sum(map(len, islice(file, kept + 1)))
+        os.truncate(self.part, size)
+
+    def join(self) -> list[str]:
+        """Write the table, and a COCO file where it has boxes, and say where; return its columns."""
+        columns = super().join()
+        if "boxes" in columns:
+            self._write_coco()
+        if columns and self.path != self.output:
+            _write_parquet(self.path, self.output)
+        if columns:
+            print(f"predictions: {self.output}")
+        return columns
+
+    def save_mask(self, name: str, result: Any) -> dict[str, str]:
+        """Save the mask of a result that has one; return its column."""
+        if not hasattr(result, "mask"):
+            return {}
+        path = str(self._folder("masks") / name)
+        result.image().save(path)
+        return {"mask": path}
+
+    def draw(self, name: str, result: Any, image: Tensor, transforms: list[nn.Module]) -> None:
+        """Draw a mask or boxes over their image."""
+        from torchvision.transforms.v2.functional import to_pil_image
+
+        from trainworks.callbacks.helpers.drawing import denormalize, draw_target
+
+        target = getattr(result, "mask", None)
+        if hasattr(result, "boxes"):
+            target = {"boxes": result.boxes, "names": result.labels}
+        plain = denormalize(image[None], transforms)[0].expand(3, -1, -1)
+        to_pil_image(draw_target(plain, target)).save(self._folder("drawn") / name)
+
+    def _folder(self, kind: str) -> Path:
+        """Return the folder of the table's pictures of one kind."""
+        folder = self.output.with_name(f"{self.output.stem}_{kind}")
+        folder.mkdir(exist_ok=True)
+        return folder
+
+    def _write_coco(self) -> None:
+        """Write the boxes of all rows as results in COCO's format: corner, width and height."""
+        names = self.class_names
+
+        def boxes() -> Iterator[dict[str, Any]]:
+            for index, row in self.rows():
+                found = zip(*(row.get(key, ()) for key in ("boxes", "labels", "scores")), strict=True)
+                for (x1, y1, x2, y2), label, score in found:
+                    category = names.index(label) if label in names else int(label)
+                    box = {"image_id": index, "category_id": category, "bbox": [x1, y1, x2 - x1, y2 - y1]}
+                    yield box | {"score": score}
+
+        images = ({"id": index, "file_name": str(row["input"])} for index, row in self.rows())
+        categories = ({"id": number, "name": name} for number, name in enumerate(names))
+        lists = {"images": images, "annotations": boxes(), "categories": categories}
+        with self.output.with_suffix(".coco.json").open("w", encoding="utf-8") as file:  # all of it may be too much
+            for name, items in lists.items():
+                file.write(f'{"{" if items is images else ", "}"{name}": [')
+                file.writelines(f"{', ' if number else ''}{json.dumps(item)}" for number, item in enumerate(items))
+                file.write("]")
+            file.write("}")
+
+
+def _count_rows(part: Path, command: str) -> int:
+    """Return how many rows of the same command a part holds whole."""
+    if not part.is_file():
+        return 0
+    with part.open("rb") as file:
+        return sum(line.endswith(b"\n") for line in file) if file.readline() == f"{command}\n".encode() else 0
+
+
+def _write_parquet(table: Path, output: Path) -> None:
+    """Turn a CSV file into Parquet, some rows at a time."""
+    from pyarrow import csv as arrow_csv
+    from pyarrow import parquet
+
+    with arrow_csv.open_csv(table) as reader, parquet.ParquetWriter(output, reader.schema) as writer:
+        for batch in reader:
+            writer.write_batch(batch)
+    table.unlink()
