@@ -10,12 +10,11 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from trainworks.datamodules.annotations import class_names_of, classes_of
-from trainworks.datamodules.batching import batching
+from trainworks.datamodules.batching import batching, collate
 from trainworks.datamodules.inputs import InputReader
 from trainworks.datamodules.randomness import KeyedDataset, batch_number, seed_batch
 from trainworks.datamodules.splits import check_splits, divide
-from trainworks.datamodules.transforms.apply import apply_transforms
-from trainworks.datamodules.transforms.collate import collate
+from trainworks.datamodules.transforms.apply import apply_transforms, normalize_on_device
 from trainworks.errors import UsageError
 from trainworks.runtime.cores import allowed_cores
 from trainworks.runtime.signals import outlast_signals
@@ -206,8 +205,6 @@ class BaseDataModule(InputReader, LightningDataModule):
         if device.type != "cuda":
             return transforms
         if training not in self._on_device:
-            from trainworks.datamodules.transforms.normalize_on_device import normalize_on_device
-
             self._on_device[training] = normalize_on_device(transforms, device)
         return self._on_device[training]
 

@@ -8,7 +8,7 @@ import numpy as np
 from torch.utils.data import Dataset
 
 from trainworks.datamodules.annotations import class_names_of, classes_of
-from trainworks.datamodules.datasets.array_dataset import ArrayDataset
+from trainworks.datamodules.datasets.array_dataset import ArrayDataset, pack_names
 from trainworks.datamodules.datasets.file_index import (
     EXTENSIONS,
     class_folders,
@@ -17,7 +17,6 @@ from trainworks.datamodules.datasets.file_index import (
     read_table,
 )
 from trainworks.datamodules.datasets.image_dataset import ImageFiles
-from trainworks.datamodules.datasets.packed_names import pack_names
 from trainworks.datamodules.image_base import ImageDataModule
 from trainworks.errors import UsageError, did_you_mean
 

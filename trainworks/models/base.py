@@ -16,9 +16,8 @@ from torch.optim import LBFGS
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 from torchmetrics import Metric, MetricCollection
 
-from trainworks.models.checks import check_names, set_names, trainer_of
+from trainworks.models.checks import MissingPart, check_names, set_names, trainer_of
 from trainworks.models.late_updates import LateUpdates
-from trainworks.models.missing_part import MissingPart
 from trainworks.models.running_mean import RunningMean
 from trainworks.optim.parameters import Factories, build_optimizer
 from trainworks.optim.schedulers import build_scheduler, steps_per_batch

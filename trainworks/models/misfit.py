@@ -57,14 +57,6 @@ def refused_by(module: nn.Module, error: BaseException) -> str | None:
     return f"model.{names[id(layer)]}: {type(layer).__name__} cannot take {got}: {message}{advice}"
 
 
-def no_pair(batch: Any) -> UsageError:
-    """Return an error that says what a batch consists of that is no pair of inputs and targets."""
-    parts = batch if isinstance(batch, tuple | list) else ()
-    names = batch if isinstance(batch, dict) else [type(part).__name__ for part in parts]
-    how = "let the dataset return (input, target), the target a number or a tensor, or write a module of your own"
-    return UsageError(f"a batch must be (inputs, targets), got a {type(batch).__name__} ({', '.join(names)}); {how}")
-
-
 def _shape(x: Any) -> str:
     return f"{x.dtype} {tuple(x.shape)}".removeprefix("torch.") if isinstance(x, Tensor) else type(x).__name__
 

@@ -1,11 +1,15 @@
 import copy
-from collections.abc import Sequence
+import os
+from collections.abc import Iterable, Sequence
+from itertools import islice
 from typing import Any, Self
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
+
+NAMES_AT_ONCE = 100_000  # names that are Python objects at one time while they are packed
 
 
 class ArrayDataset(Dataset[Any]):
@@ -16,7 +20,7 @@ class ArrayDataset(Dataset[Any]):
         targets: Shape (N,) or (N, ...).
         groups: The group of each sample, shape (N,); no group is in two splits.
         weights: Relative frequency of each sample in weighted sampling, shape (N,).
-        names: The name of each sample, such as its file, packed, shape (N, longest); see `pack_names`.
+        names: The name of each sample, such as its file, from `pack_names`, shape (N, longest).
         classes: Names of the classes, in the order of their numbers.
     """
 
@@ -53,11 +57,7 @@ class ArrayDataset(Dataset[Any]):
     def name(self, index: int) -> str | None:
         """Return the name of a sample, None if it has none."""
         names = self._columns["names"]
-        if names is None:
-            return None
-        from trainworks.datamodules.datasets.packed_names import unpack_name  # samples of arrays have no names
-
-        return unpack_name(names[self._row(index)])
+        return None if names is None else unpack_name(names[self._row(index)])
 
     def subset(self, indices: np.ndarray) -> Self:
         """Return the samples at `indices`; only the indices are copied."""
@@ -97,3 +97,25 @@ class ArrayDataset(Dataset[Any]):
         if values is None or self._indices is None:
             return values
         return values[self._indices.numpy() if isinstance(values, np.ndarray) else self._indices]
+
+
+def pack_names(names: Iterable[str]) -> Tensor:
+    """Return names in one array, so that ten million of them need no Python objects, neither here nor in the workers.
+
+    They are in the file system's encoding, one a row, padded with zeros: uint8 of shape (N, longest).
+    """
+    names, parts = iter(names), [np.empty(0, "S1")]
+    while chunk := [os.fsencode(name) for name in islice(names, NAMES_AT_ONCE)]:
+        parts.append(np.array(chunk))
+    return join_names(parts)
+
+
+def join_names(parts: list[np.ndarray]) -> Tensor:
+    """Join arrays of byte strings to one array, as `pack_names` does."""
+    table = np.concatenate(parts)
+    return torch.from_numpy(table.view(np.uint8).reshape(len(table), table.itemsize))
+
+
+def unpack_name(row: Tensor) -> str:
+    """Return the name in one row."""
+    return os.fsdecode(row.numpy().tobytes().rstrip(b"\0"))

@@ -8,8 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from trainworks.datamodules.datasets.array_dataset import ArrayDataset
-from trainworks.datamodules.datasets.packed_names import join_names, pack_names
+from trainworks.datamodules.datasets.array_dataset import ArrayDataset, join_names, pack_names
 from trainworks.datamodules.datasets.tables import class_indices, read_csv, to_numbers
 from trainworks.errors import UsageError, did_you_mean, listed
 

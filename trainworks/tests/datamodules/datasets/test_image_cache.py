@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from trainworks.datamodules.datasets import ArrayDataset, ImageFiles, ImageFormat
+from trainworks.datamodules.datasets.array_dataset import pack_names
 from trainworks.datamodules.datasets.file_index import find_images
 from trainworks.datamodules.datasets.image_cache import ImageCache, decode_all, decoded_shape, describe_unreadable
-from trainworks.datamodules.datasets.packed_names import pack_names
 from trainworks.tests.conftest import ROOT, write_images
 
 

@@ -1,8 +1,8 @@
 import pytest
 import torch
 
+from trainworks.datamodules.batching import collate
 from trainworks.datamodules.transforms import KeepLists, PadSequences
-from trainworks.datamodules.transforms.collate import collate
 
 SAMPLES = [(torch.tensor([1, 2, 3]), 0), (torch.tensor([4]), 1)]
 
