@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from trainworks.callbacks.result_writer import ResultWriter
 from trainworks.cli.builder import Session
 from trainworks.datamodules.base import BaseDataModule
-from trainworks.datamodules.datasets.array_dataset import pack_names, unpack_name
-from trainworks.datamodules.datasets.file_index import find_images
+from trainworks.datamodules.datasets.array_dataset import unpack_name
+from trainworks.datamodules.datasets.file_index import find_images, pack_names
 from trainworks.datamodules.new_inputs import NewInputsDataModule
 from trainworks.errors import UsageError, no_such_file
 from trainworks.runs.sharded import read_plain

@@ -184,7 +184,7 @@ class BaseDataModule(InputReader, LightningDataModule):
     @property
     def predicted(self) -> str:
         """Name of the split that the command predict takes."""
-        return "predict" if "predict" in self.splits else [*self.set_names("test"), "test"][0]
+        return "predict" if "predict" in self.splits else next(iter(self.set_names("test")), "test")
 
     def set_names(self, stage: str) -> list[str]:
         """Return the names of the validation ("val") or test ("test") sets, in the order of their loaders."""

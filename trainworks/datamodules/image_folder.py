@@ -8,17 +8,18 @@ import numpy as np
 from torch.utils.data import Dataset
 
 from trainworks.datamodules.annotations import class_names_of, classes_of
-from trainworks.datamodules.datasets.array_dataset import ArrayDataset, pack_names
+from trainworks.datamodules.datasets.array_dataset import ArrayDataset
 from trainworks.datamodules.datasets.file_index import (
     EXTENSIONS,
     class_folders,
     find_images,
     index_folders,
+    pack_names,
     read_table,
 )
 from trainworks.datamodules.datasets.image_dataset import ImageFiles
 from trainworks.datamodules.image_base import ImageDataModule
-from trainworks.errors import UsageError, did_you_mean
+from trainworks.errors import UsageError, did_you_mean, listed
 
 FOLDER_NAMES = {"val": ("val", "valid", "validation"), "test": ("test",)}
 
@@ -74,8 +75,8 @@ class ImageFolderDataModule(ImageDataModule):
         for name in datasets.keys() & {"train", "all"}:
             targets, names = classes_of(datasets[name]), class_names_of(datasets[name])
             if targets is not None and names and len(empty := np.setdiff1d(np.arange(len(names)), targets)):
-                listed = ", ".join(names[k] for k in empty[:10])
-                raise UsageError(f"{self.csv_file or self.root}: no images ({', '.join(EXTENSIONS)}) of class {listed}")
+                kind = f"images ({', '.join(EXTENSIONS)}) of class {listed([names[k] for k in empty])}"
+                raise UsageError(f"{self.csv_file or self.root}: no {kind}")
         return super().serve(datasets)
 
     def describe(self) -> str:

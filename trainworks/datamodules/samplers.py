@@ -60,10 +60,7 @@ class ShardSampler(Sampler[int]):
 class ArrayBatchSampler(BatchSampler):
     """Batches of keys as slices of one array, so that ten million samples need no Python list.
 
-    Args:
-        sampler: Gives the order.
-        batch_size: Keys in a batch.
-        drop_last: Whether a smaller last batch is left out.
+    The arguments are those of torch's BatchSampler.
 
     Attributes:
         start: Number of batches that the next epoch skips, where a training continues in the middle of an epoch.
@@ -86,7 +83,7 @@ class ArrayBatchSampler(BatchSampler):
             return
         end = len(keys) // self.batch_size * self.batch_size if self.drop_last else len(keys)
         for start in range(first, end, self.batch_size):
-            yield keys[start : min(start + self.batch_size, end)]
+            yield keys[start : start + self.batch_size]
 
     def __len__(self) -> int:
         return super().__len__() if self.num_batches is None else self.num_batches

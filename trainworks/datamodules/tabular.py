@@ -32,9 +32,8 @@ class TabularDataModule(BaseDataModule):
         """Return the rows of a CSV table (all its columns where no names are known), or the items of what was given."""
         if isinstance(given, str | Path) and Path(given).suffix.lower() in (".csv", ".tsv"):
             path, names = str(given), self.columns or ()
-            chunks = read_csv(path, names)
-            rows = [np.stack([to_numbers(path, k, chunk[k]) for k in names or chunk], axis=1) for chunk in chunks]
-            return np.concatenate(rows) if rows else []
+            chunks = [[to_numbers(path, k, chunk[k]) for k in names or chunk] for chunk in read_csv(path, names)]
+            return np.concatenate(chunks, axis=1).T if chunks else []
         several = isinstance(given, list | tuple | np.ndarray | Tensor) and len(given) and not np.isscalar(given[0])
         return list(given) if several else [given]
 

@@ -229,11 +229,12 @@ class BaseModule(LightningModule):
     def _updates(self, name: str) -> LateUpdates:
         """Return the metrics of the training, or of a validation or test set, with what waits for them."""
         if name not in self._late_updates:
-            stage = name.partition("/")[0]
+            stage, _, further = name.partition("/")
             metrics: MetricCollection = getattr(self, f"{stage}_metrics")
-            self._late_updates[name] = LateUpdates(metrics if name == stage else metrics.clone(prefix=f"{name}/"))
-            if name != stage:
-                self._late_updates[name].metrics.reset()
+            if further:
+                metrics = metrics.clone(prefix=f"{name}/")
+                metrics.reset()
+            self._late_updates[name] = LateUpdates(metrics)
         return self._late_updates[name]
 
     def _log_epoch(self, sets: list[str]) -> None:

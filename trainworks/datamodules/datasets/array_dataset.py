@@ -1,15 +1,12 @@
 import copy
 import os
-from collections.abc import Iterable, Sequence
-from itertools import islice
+from collections.abc import Sequence
 from typing import Any, Self
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
-
-NAMES_AT_ONCE = 100_000  # names that are Python objects at one time while they are packed
 
 
 class ArrayDataset(Dataset[Any]):
@@ -20,7 +17,7 @@ class ArrayDataset(Dataset[Any]):
         targets: Shape (N,) or (N, ...).
         groups: The group of each sample, shape (N,); no group is in two splits.
         weights: Relative frequency of each sample in weighted sampling, shape (N,).
-        names: The name of each sample, such as its file, from `pack_names`, shape (N, longest).
+        names: The name of each sample, such as its file, see `pack_names` in file_index.py, shape (N, longest).
         classes: Names of the classes, in the order of their numbers.
     """
 
@@ -99,23 +96,6 @@ class ArrayDataset(Dataset[Any]):
         return values[self._indices.numpy() if isinstance(values, np.ndarray) else self._indices]
 
 
-def pack_names(names: Iterable[str]) -> Tensor:
-    """Return names in one array, so that ten million of them need no Python objects, neither here nor in the workers.
-
-    They are in the file system's encoding, one a row, padded with zeros: uint8 of shape (N, longest).
-    """
-    names, parts = iter(names), [np.empty(0, "S1")]
-    while chunk := [os.fsencode(name) for name in islice(names, NAMES_AT_ONCE)]:
-        parts.append(np.array(chunk))
-    return join_names(parts)
-
-
-def join_names(parts: list[np.ndarray]) -> Tensor:
-    """Join arrays of byte strings to one array, as `pack_names` does."""
-    table = np.concatenate(parts)
-    return torch.from_numpy(table.view(np.uint8).reshape(len(table), table.itemsize))
-
-
 def unpack_name(row: Tensor) -> str:
-    """Return the name in one row."""
+    """Return the name in one row of what `pack_names` returned."""
     return os.fsdecode(row.numpy().tobytes().rstrip(b"\0"))

@@ -50,6 +50,11 @@ class ImageDataset(ArrayDataset):
         vars(self).update(vars(index))
         self.form, self.transform = form, transform
 
+    @property
+    def decoded_shape(self) -> tuple[int, int, int, int]:
+        """The shape (N, C, size, size) of all images together."""
+        return len(self), self.form.num_channels, self.form.size, self.form.size
+
     def decode(self, item: int) -> tuple[Tensor, ImageInfo]:
         """Return the image, uint8 of shape (C, H, W) at full or at a smaller scale, and the info of its file.
 

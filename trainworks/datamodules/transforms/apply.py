@@ -16,17 +16,11 @@ from trainworks.errors import UsageError
 
 
 def apply_transforms(transforms: Sequence[nn.Module], batch: Any) -> Any:
-    """Apply transforms to a whole batch; masks and boxes are transformed together with the images.
+    """Return a whole batch, transformed, as plain tensors; masks and boxes are transformed together with the images.
 
-    Loaders and copies to a device lose the type of a tv_tensor. It is restored: integer targets with the height and
-    width of the images are masks, "boxes" (as XYXY) and "masks" of a target dictionary are what their names say.
-
-    Args:
-        transforms: Applied in order.
-        batch: (inputs, targets), inputs alone, or anything else that the transforms take.
-
-    Returns:
-        The transformed batch, of plain tensors.
+    A batch is (inputs, targets), inputs alone, or anything else that the transforms take. Loaders and copies to a
+    device lose the type of a tv_tensor. It is restored: integer targets with the height and width of the images are
+    masks, "boxes" (as XYXY) and "masks" of a target dictionary are what their names say.
     """
     if not transforms:
         return batch
