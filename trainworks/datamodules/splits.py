@@ -61,8 +61,8 @@ def split_off(
     if num_folds is not None or (fraction > 0 and column(dataset, "groups") is not None):
         return fold_off(dataset, num_folds or max(round(1 / fraction), 2), fold, seed)
     ordered = shuffled_by_class(dataset, seed)
-    steps = np.floor(np.arange(len(ordered) + 1) * fraction + 0.5)  # where it rises, a sample goes to the second part
-    chosen = np.diff(steps) > 0
+    counts = np.floor(np.arange(len(ordered) + 1) * fraction + 0.5)  # of the second part among the first 0, 1, 2, ...
+    chosen = np.diff(counts) > 0
     return np.sort(ordered[~chosen]), np.sort(ordered[chosen])
 
 

@@ -47,7 +47,7 @@ class ImageDataset(ArrayDataset):
     __getitems__ = None  # type: ignore[assignment]
 
     def __init__(self, index: ArrayDataset, form: ImageFormat, transform: Sequence[nn.Module] = ()) -> None:
-        vars(self).update(vars(index))
+        vars(self).update(vars(index))  # the columns of the index, not copied
         self.form, self.transform = form, transform
 
     @property
