@@ -39,12 +39,7 @@ class NewInputsDataModule(BaseDataModule):
 
 
 class NewInputsDataset(Dataset[Any]):
-    """Inputs read when asked for; a sample is (input, "") or (None, why it cannot be read).
-
-    Args:
-        reader: Its `read` reads one of them; see `InputReader`.
-        inputs: What it reads, such as paths.
-    """
+    """Inputs that `reader.read` reads when asked for; a sample is (input, "") or (None, why it cannot be read)."""
 
     def __init__(self, reader: Any, inputs: Sequence[Any]) -> None:
         self.reader, self.inputs = reader, inputs

@@ -57,8 +57,7 @@ class ImageCache:
         They are uint8 of shape (N, C, size, size), with undefined pixels where an image is unreadable.
         """
         path, shape = self.path(images), images.decoded_shape
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with FileLock(path.with_suffix(".lock")):
+        with FileLock(path.with_suffix(".lock")):  # makes the folder too
             if path.exists():
                 with contextlib.suppress(*DAMAGED_FILE_ERRORS):
                     return _map(path, shape)
@@ -81,7 +80,6 @@ class ImageCache:
     def unreadable(self, images: ImageDataset) -> Unreadable:
         """Return which images cannot be decoded; the answer is kept in the folder."""
         path = self.path(images)
-        self.folder.mkdir(parents=True, exist_ok=True)
         with FileLock(path.with_suffix(".lock")):
             with contextlib.suppress(*DAMAGED_FILE_ERRORS):
                 return _read_unreadable(path)

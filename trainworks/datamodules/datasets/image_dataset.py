@@ -108,11 +108,7 @@ class ImageFiles(ImageDataset):
 class PillowImages(ImageDataset):
     """The images of another dataset whose samples are (Pillow image, class), as most of torchvision's are.
 
-    Args:
-        dataset: The other dataset.
-        targets: The class of each of its samples, shape (N,).
-        classes: Names of the classes, in the order of their numbers.
-        form: The format of each image.
+    `targets` has the class of each of its samples, shape (N,), and `classes` their names, in the order of the numbers.
     """
 
     def __init__(self, dataset: Dataset[Any], targets: Tensor, classes: list[str] | None, form: ImageFormat) -> None:
