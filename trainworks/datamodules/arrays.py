@@ -84,7 +84,7 @@ class ArrayDataModule(TabularDataModule):
         return ArrayDataset(_standard_dtype(inputs), targets, groups, weights, classes=label_names)
 
     def _read_table(self, path: str, names: list[str], classes: list[str] | None) -> ArrayDataset:
-        chunks = list(read_csv(path, names, "; write --data.targets NAME"))
+        chunks = [chunk for _, chunk in read_csv(path, names, "; write --data.targets NAME")]
         cells = {name: [cell for chunk in chunks for cell in chunk[name]] for name in (chunks[0] if chunks else ())}
         # a column without a name holds the rows' numbers
         self.columns = [name for name in cells if name and name not in (*names, *OPTIONAL_ARRAYS)]

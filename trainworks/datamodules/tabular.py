@@ -32,10 +32,12 @@ class TabularDataModule(BaseDataModule):
         """Return the rows of a CSV table (all its columns where no names are known), or the items of what was given."""
         if isinstance(given, str | Path) and Path(given).suffix.lower() in (".csv", ".tsv"):
             path, names = str(given), self.columns or ()
-            chunks = [[to_numbers(path, k, chunk[k]) for k in names or chunk] for chunk in read_csv(path, names)]
+            tables = read_csv(path, names)
+            chunks = [[to_numbers(path, k, chunk[k], line) for k in names or chunk] for line, chunk in tables]
             return np.concatenate(chunks, axis=1).T if chunks else []
-        several = isinstance(given, list | tuple | np.ndarray | Tensor) and len(given) and not np.isscalar(given[0])
-        return list(given) if several else [given]
+        if isinstance(given, np.ndarray | Tensor):
+            return list(given) if given.ndim > 1 else [given]
+        return list(given) if isinstance(given, list | tuple) and given and not np.isscalar(given[0]) else [given]
 
     def read(self, source: Any) -> Any:
         """Return a row as numbers, given a mapping from the table's columns or the numbers in their order."""

@@ -82,15 +82,13 @@ def read_table(path: str, classes: list[str] | None) -> dict[str, ArrayDataset]:
     """
     codes: dict[str, dict[str, int]] = {name: {} for name in ("label", "split", "group")}
     parts: dict[str, list[np.ndarray]] = {name: [] for name in TABLE_COLUMNS}
-    line = 2
-    for chunk in read_csv(path, required=TABLE_COLUMNS[:2]):
+    for line, chunk in read_csv(path, required=TABLE_COLUMNS[:2]):
         parts["path"].append(np.array([os.fsencode(value) for value in chunk["path"]]))
         if "weight" in chunk:
             parts["weight"].append(to_numbers(path, "weight", chunk["weight"], line))
         for name in codes.keys() & chunk.keys():
             known = codes[name]
             parts[name].append(np.array([known.setdefault(value, len(known)) for value in chunk[name]]))
-        line += len(chunk["path"])
     if not parts["path"]:
         raise UsageError(f"{path}: the table has no rows")
     names = join_names(parts.pop("path"))
