@@ -163,6 +163,4 @@ def _read_unreadable(path: Path) -> Unreadable:
 
 
 def _write_unreadable(path: Path, unreadable: Unreadable) -> None:
-    temporary = path.with_suffix(".json.tmp")
-    temporary.write_text(json.dumps({"bad": unreadable}), encoding="utf-8")
-    os.replace(temporary, path.with_suffix(".json"))
+    path.with_suffix(".json").write_text(json.dumps({"bad": unreadable}), encoding="utf-8")  # a torn one is damaged
