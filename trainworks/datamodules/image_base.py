@@ -69,7 +69,7 @@ class ImageDataModule(BaseDataModule):
 
     def serve(self, datasets: dict[str, Dataset[Any]]) -> dict[str, Dataset[Any]]:
         """Decode images beforehand where that is wanted, and leave out unreadable ones."""
-        images = {n: item for n, item in datasets.items() if isinstance(item, ImageDataset) and n != "predict"}
+        images = {name: data for name, data in datasets.items() if isinstance(data, ImageDataset) and name != "predict"}
         if not images:
             return datasets
         size = sum(int(np.prod(item.decoded_shape)) for item in images.values())

@@ -21,7 +21,9 @@ def metric_error(metrics: MetricCollection, given: Any, error: Exception, probe:
     `given` are predictions and targets, or tensors of their shapes; `probe` fails for the metric in question alone. If
     it fails for none, `error` itself is returned.
     """
-    for name, metric in metrics.items(keep_base=True) if not is_oom_error(error) else ():
+    if is_oom_error(error):
+        return error
+    for name, metric in metrics.items(keep_base=True):
         try:
             probe(metric)
         except Exception:

@@ -117,8 +117,9 @@ def build(description: Mapping[str, Any], base: type, where: Any) -> Any:
     name = description["class_path"]
     if not isinstance(name, str):
         raise ValueError(f"{where} does not say how its module was built; only checkpoints written by train.py do")
+    module, _, attribute = name.rpartition(".")
     try:
-        found = getattr(importlib.import_module(name.rpartition(".")[0]), name.rpartition(".")[2])
+        found = getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError, ValueError) as error:
         advice = "put the folder of its file on PYTHONPATH"
         raise ValueError(f"{where} needs {name}, which cannot be imported ({error}); {advice}") from None
