@@ -28,7 +28,7 @@ from torchvision.transforms import v2
 from benchmarks.pairs import compare
 from trainworks.datamodules import ImageFolderDataModule, VisionDataModule
 from trainworks.datamodules.datasets import ArrayDataset, ImageFiles, ImageFormat, KeyedDataset
-from trainworks.datamodules.datasets.packed_names import pack_names
+from trainworks.datamodules.datasets.file_index import pack_names
 from trainworks.datamodules.samplers import ArrayBatchSampler, ShardSampler
 from trainworks.datamodules.splits import divide
 from trainworks.datamodules.transforms import RandomFlip, RandomShift

@@ -73,7 +73,7 @@ class ResultWriter(BasePredictionWriter):
         self, trainer: Any, pl_module: Any, prediction: Any, batch_indices: Any, batch: Any, *numbers: int
     ) -> None:
         """Append a row for each input of a batch, with its result or why it could not be read."""
-        from trainworks.models.results import results_of
+        from trainworks.models.predict import results_of
 
         data = trainer.datamodule
         samples = getattr(data, "splits", {}).get(getattr(data, "predicted", "test"))

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from trainworks.callbacks.result_writer import ResultWriter
 from trainworks.cli.builder import Session
 from trainworks.datamodules.base import BaseDataModule
-from trainworks.datamodules.datasets.file_index import find_images
-from trainworks.datamodules.datasets.packed_names import pack_names, unpack_name
+from trainworks.datamodules.datasets.array_dataset import unpack_name
+from trainworks.datamodules.datasets.file_index import find_images, pack_names
 from trainworks.datamodules.new_inputs import NewInputsDataModule
 from trainworks.errors import UsageError, no_such_file
 from trainworks.runs.sharded import read_plain
@@ -77,7 +77,7 @@ def sources_of(given: str, data: Any) -> Sequence[Any]:
     if path.suffix.lower() in (".csv", ".tsv") and not data.columns and len(data.input_shape or ()) != 1:
         from trainworks.datamodules.datasets.tables import read_csv
 
-        return PackedNames(pack_names(name for chunk in read_csv(given, ["path"]) for name in chunk["path"]))
+        return PackedNames(pack_names(name for _, chunk in read_csv(given, ["path"]) for name in chunk["path"]))
     return data.sources(given)
 
 

@@ -55,10 +55,6 @@ class ArrayDataModule(TabularDataModule):
         whole = targets.ndim == 1 and targets.is_floating_point() and bool((targets == targets.round()).all())
         return targets.long() if meant and whole else targets
 
-    @property
-    def _target_names(self) -> list[str]:
-        return [self.targets] if isinstance(self.targets, str) else self.targets
-
     def _join(self, arrays: list[Any]) -> Tensor:
         """Return the targets: the one array, or several of shape (N,) as columns."""
         tensors = [torch.as_tensor(array) for array in arrays]
@@ -67,16 +63,17 @@ class ArrayDataModule(TabularDataModule):
     def _read(self, path: str, classes: list[str] | None) -> ArrayDataset:
         if not Path(path).exists():
             raise UsageError(f"{path}: {no_such_file(Path(path))}")
+        names = [self.targets] if isinstance(self.targets, str) else self.targets
         if Path(path).suffix.lower() in (".csv", ".tsv"):
-            return self._read_table(path, classes)
+            return self._read_table(path, names, classes)
         arrays = _read_arrays(path)
-        for name in (self.inputs, *self._target_names):
+        for name in (self.inputs, *names):
             if name not in arrays:
                 advice = f"write --data.{'inputs' if name == self.inputs else 'targets'} NAME"
-                near, names = did_you_mean(name, arrays), ", ".join(arrays)
-                raise UsageError(f"{path}: no array '{name}'{near}; it has {names}; {advice}")
+                near, known = did_you_mean(name, arrays), ", ".join(arrays)
+                raise UsageError(f"{path}: no array '{name}'{near}; it has {known}; {advice}")
         inputs = torch.as_tensor(arrays[self.inputs])
-        targets = self._join([arrays[name] for name in self._target_names])
+        targets = self._join([arrays[name] for name in names])
         if inputs.dtype == torch.uint8:
             from trainworks.datamodules.vision import channels_first  # a table needs none of it
 
@@ -86,9 +83,8 @@ class ArrayDataModule(TabularDataModule):
         targets = self._as_classes(_standard_dtype(targets))
         return ArrayDataset(_standard_dtype(inputs), targets, groups, weights, classes=label_names)
 
-    def _read_table(self, path: str, classes: list[str] | None) -> ArrayDataset:
-        names = self._target_names
-        chunks = list(read_csv(path, names, "; write --data.targets NAME"))
+    def _read_table(self, path: str, names: list[str], classes: list[str] | None) -> ArrayDataset:
+        chunks = [chunk for _, chunk in read_csv(path, names, "; write --data.targets NAME")]
         cells = {name: [cell for chunk in chunks for cell in chunk[name]] for name in (chunks[0] if chunks else ())}
         # a column without a name holds the rows' numbers
         self.columns = [name for name in cells if name and name not in (*names, *OPTIONAL_ARRAYS)]

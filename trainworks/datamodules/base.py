@@ -10,12 +10,11 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from trainworks.datamodules.annotations import class_names_of, classes_of
-from trainworks.datamodules.batching import batching
 from trainworks.datamodules.inputs import InputReader
 from trainworks.datamodules.randomness import KeyedDataset, batch_number, seed_batch
+from trainworks.datamodules.samplers import batching, collate
 from trainworks.datamodules.splits import check_splits, divide
-from trainworks.datamodules.transforms.apply import apply_transforms
-from trainworks.datamodules.transforms.collate import collate
+from trainworks.datamodules.transforms.apply import apply_transforms, normalize_on_device
 from trainworks.errors import UsageError
 from trainworks.runtime.cores import allowed_cores
 from trainworks.runtime.signals import outlast_signals
@@ -70,8 +69,8 @@ class BaseDataModule(InputReader, LightningDataModule):
     def __post_init__(self) -> None:
         super().__init__()
         self.splits: dict[str, Dataset[Any]] = {}
-        self._listed: dict[str, Dataset[Any]] | None = None  # what `load_splits` returned, once `facts` has called it
-        self._on_device: dict[bool, list[nn.Module]] = {}  # transforms of training and evaluation, on a GPU
+        self._loaded: dict[str, Dataset[Any]] | None = None  # what `load_splits` returned to `facts`, if it was asked
+        self._on_device: dict[bool, list[nn.Module]] = {}  # transforms on a GPU, by whether it trains
         self.wanted: set[str] = set()  # arguments to which the configuration refers; see trainworks/cli/facts.py
         self.run_seed = int(os.environ.get("PL_GLOBAL_SEED", "0"))  # that of seed_everything
         self.check_at_least(batch_size=1, num_workers=0, num_folds=2, num_classes=1)
@@ -101,8 +100,8 @@ class BaseDataModule(InputReader, LightningDataModule):
 
     def facts(self) -> dict[str, Any]:
         """Return the arguments that are read from the data where they are left out, by name."""
-        self._listed = self.load_splits()
-        splits = self.divide(self._listed)
+        self._loaded = self.load_splits()
+        splits = self.divide(self._loaded)
         if "train" not in splits:
             raise UsageError(f"the data has no train split; it has {', '.join(splits)}")
         return self.facts_of(splits["train"])
@@ -122,7 +121,7 @@ class BaseDataModule(InputReader, LightningDataModule):
         """Load and divide the data, once."""
         if self.splits:
             return
-        self.splits = self.divide(self.serve(self._listed or self.load_splits()))
+        self.splits = self.divide(self.serve(self._loaded or self.load_splits()))
         if "train" in self.splits:
             self.class_names = self.class_names or class_names_of(self.splits["train"])
         check_splits(self.splits, self.num_classes, 1 if self.trainer is None else self.trainer.world_size)
@@ -185,7 +184,7 @@ class BaseDataModule(InputReader, LightningDataModule):
     @property
     def predicted(self) -> str:
         """Name of the split that the command predict takes."""
-        return "predict" if "predict" in self.splits else [*self.set_names("test"), "test"][0]
+        return "predict" if "predict" in self.splits else next(iter(self.set_names("test")), "test")
 
     def set_names(self, stage: str) -> list[str]:
         """Return the names of the validation ("val") or test ("test") sets, in the order of their loaders."""
@@ -206,8 +205,6 @@ class BaseDataModule(InputReader, LightningDataModule):
         if device.type != "cuda":
             return transforms
         if training not in self._on_device:
-            from trainworks.datamodules.transforms.normalize_on_device import normalize_on_device
-
             self._on_device[training] = normalize_on_device(transforms, device)
         return self._on_device[training]
 

@@ -8,13 +8,7 @@ from torch import nn
 from torch.utils.data import Dataset
 
 from trainworks.datamodules.base import BaseDataModule
-from trainworks.datamodules.datasets.image_cache import (
-    ImageCache,
-    Unreadable,
-    decode_all,
-    decoded_shape,
-    describe_unreadable,
-)
+from trainworks.datamodules.datasets.image_cache import ImageCache, Unreadable, decode_all, describe_unreadable
 from trainworks.datamodules.datasets.image_dataset import ImageDataset, ImageFormat
 from trainworks.errors import UsageError
 
@@ -75,10 +69,10 @@ class ImageDataModule(BaseDataModule):
 
     def serve(self, datasets: dict[str, Dataset[Any]]) -> dict[str, Dataset[Any]]:
         """Decode images beforehand where that is wanted, and leave out unreadable ones."""
-        images = {n: item for n, item in datasets.items() if isinstance(item, ImageDataset) and n != "predict"}
+        images = {name: data for name, data in datasets.items() if isinstance(data, ImageDataset) and name != "predict"}
         if not images:
             return datasets
-        size = sum(int(np.prod(decoded_shape(item))) for item in images.values())
+        size = sum(int(np.prod(item.decoded_shape)) for item in images.values())
         cache = ImageCache(Path(self.cache_dir), int(self.cache_limit_gb * 1e9), self.num_cores)
         storage = self._choose_storage(size, cache, list(images.values()))
         served = dict(datasets)
@@ -117,7 +111,7 @@ class ImageDataModule(BaseDataModule):
         elif storage == "cache":
             pixels, unreadable = cache.open(images)
         else:
-            pixels = np.empty(decoded_shape(images), dtype=np.uint8)
+            pixels = np.empty(images.decoded_shape, dtype=np.uint8)
             unreadable = decode_all(images, pixels, self.num_cores)
         dataset = images if pixels is None else images.with_inputs(torch.from_numpy(pixels))
         readable = np.delete(np.arange(len(images)), list(unreadable))

@@ -14,14 +14,14 @@ from trainworks.datamodules.datasets.file_index import (
     class_folders,
     find_images,
     index_folders,
+    pack_names,
     read_table,
 )
 from trainworks.datamodules.datasets.image_dataset import ImageFiles
-from trainworks.datamodules.datasets.packed_names import pack_names
 from trainworks.datamodules.image_base import ImageDataModule
-from trainworks.errors import UsageError, did_you_mean
+from trainworks.errors import UsageError, did_you_mean, listed
 
-FOLDER_NAMES = {"val": ("val", "valid", "validation"), "test": ("test",)}
+SPLIT_FOLDERS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}  # and their split
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -49,11 +49,11 @@ class ImageFolderDataModule(ImageDataModule):
 
     def load_splits(self) -> dict[str, Dataset[Any]]:
         """List the files."""
-        self._others: Counter[str] = Counter()  # numbers of files that are no images, by extension
+        self._other_files: Counter[str] = Counter()  # numbers of files that are no images, by extension
         if self.form is None:
             raise UsageError("data.image_size must be a number of pixels, got null")
         if self.predict_root is not None:
-            names = pack_names(find_images(self.predict_root, others=self._others))
+            names = pack_names(find_images(self.predict_root, others=self._other_files))
             if not len(names):
                 raise UsageError(f"data.predict_root {self.predict_root}: no images there")
             return {"predict": ImageFiles(self.predict_root, ArrayDataset(names, None, names=names), self.form)}
@@ -75,8 +75,8 @@ class ImageFolderDataModule(ImageDataModule):
         for name in datasets.keys() & {"train", "all"}:
             targets, names = classes_of(datasets[name]), class_names_of(datasets[name])
             if targets is not None and names and len(empty := np.setdiff1d(np.arange(len(names)), targets)):
-                listed = ", ".join(names[k] for k in empty[:10])
-                raise UsageError(f"{self.csv_file or self.root}: no images ({', '.join(EXTENSIONS)}) of class {listed}")
+                kind = f"images ({', '.join(EXTENSIONS)}) of class {listed([names[k] for k in empty])}"
+                raise UsageError(f"{self.csv_file or self.root}: no {kind}")
         return super().serve(datasets)
 
     def describe(self) -> str:
@@ -86,22 +86,21 @@ class ImageFolderDataModule(ImageDataModule):
     @property
     def left_out(self) -> str:
         """Say how many files of which extension are no images that can be read; empty if there are none."""
-        counts = ", ".join(f"{count:,} {ending}" for ending, count in self._others.most_common(10))
+        counts = ", ".join(f"{count:,} {ending}" for ending, count in self._other_files.most_common(10))
         return f"left out, since they are none of {', '.join(EXTENSIONS)}: {counts}" if counts else ""
 
     def _index_folders(self, root: Path) -> dict[str, ArrayDataset]:
         found = class_folders(root)
         if "train" not in found:
-            if set(found) <= {name for names in FOLDER_NAMES.values() for name in names}:
+            if set(found) <= SPLIT_FOLDERS.keys():
                 inside = "it has " + (", ".join(found) or f"{sum(1 for _ in root.iterdir()):,} files but no folder")
                 raise UsageError(f"data.root {root}: neither a folder train nor a folder for each class; {inside}")
-            return {"all": index_folders(self.root, "", self._classes(root), self._others)}
+            return {"all": index_folders(self.root, "", self._classes(root), self._other_files)}
         classes = self._classes(root / "train")
-        splits = {"train": index_folders(self.root, "train", classes, self._others)}
-        for name, folders in FOLDER_NAMES.items():
-            for folder in folders:
-                if folder in found and class_folders(root / folder):
-                    splits.setdefault(name, index_folders(self.root, folder, classes, self._others))
+        splits: dict[str, ArrayDataset] = {}
+        for folder, split in SPLIT_FOLDERS.items():
+            if folder in found and split not in splits and class_folders(root / folder):
+                splits[split] = index_folders(self.root, folder, classes, self._other_files)
         return splits
 
     def _classes(self, folder: Path) -> list[str]:

@@ -57,8 +57,9 @@ class InputReader:
             image, info = read_image(source, self.form.num_channels, self.form.size)
             return fit_image(image, self.form.size, self.form.fit == "crop", info)
         image, _ = read_image(source, shape[0] if shape else 3)
-        as_it_is = not shape or self.any_size or list(image.shape) == shape
-        return image if as_it_is else functional.resize(image, shape[1:], antialias=True)  # type: ignore[index]
+        if not shape or self.any_size or list(image.shape) == shape:
+            return image
+        return functional.resize(image, shape[1:], antialias=True)
 
     def batch_of(self, sources: list[Any], device: torch.device | str) -> Any:
         """Return inputs as a batch on a device, ready for the network; a list where their sizes differ."""

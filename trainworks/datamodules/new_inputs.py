@@ -2,10 +2,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor
+from torch.utils.data import Dataset
 
 from trainworks.datamodules.base import BaseDataModule
-from trainworks.datamodules.datasets.new_inputs import NewInputsDataset
+from trainworks.datamodules.inputs import joined
+from trainworks.errors import UsageError
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -33,3 +36,34 @@ class NewInputsDataModule(BaseDataModule):
         alike = isinstance(inputs, Tensor)
         inputs = super().on_after_batch_transfer(inputs, dataloader_idx) if alike else self.transformed(inputs)
         return self.batch_for(self.trainer.lightning_module, inputs)  # type: ignore[union-attr]
+
+
+class NewInputsDataset(Dataset[Any]):
+    """Inputs that `reader.read` reads when asked for; a sample is (input, "") or (None, why it cannot be read)."""
+
+    def __init__(self, reader: Any, inputs: Sequence[Any]) -> None:
+        self.reader, self.inputs = reader, inputs
+
+    def __len__(self) -> int:
+        return len(self.inputs)
+
+    def __getitem__(self, index: int) -> tuple[Any, str]:
+        try:
+            return self.reader.read(self.inputs[index]), ""
+        except UsageError as error:
+            return None, str(error)
+
+    def name(self, index: int) -> str | None:
+        """Return the path or the text of an input; None for the row of a table."""
+        return self.inputs[index] if isinstance(self.inputs[index], str) else None
+
+    def collate(self, samples: list[tuple[Any, str]]) -> tuple[Any, list[str]]:
+        """Join the inputs that could be read; keep the reasons of all."""
+        readable = [item for item, _ in samples if item is not None]
+        return joined(readable or [self._blank()]), [error for _, error in samples]
+
+    def _blank(self) -> Tensor:
+        """Return an input for a batch of which none can be read: a network is run, and nobody reads its result."""
+        size = getattr(self.reader.form, "size", 64)
+        shape = self.reader.input_shape or [getattr(self.reader.form, "num_channels", 3), size, size]
+        return torch.zeros(shape, dtype=torch.uint8 if len(shape) == 3 else torch.float32)

@@ -1,6 +1,7 @@
 """Which sample belongs to training, validation and test."""
 
 import re
+import warnings
 from collections.abc import Sized
 from typing import Any
 
@@ -58,13 +59,31 @@ def split_off(
     both parts are sorted.
     """
     if num_folds is not None or (fraction > 0 and column(dataset, "groups") is not None):
-        from trainworks.datamodules.folds import fold_off
-
         return fold_off(dataset, num_folds or max(round(1 / fraction), 2), fold, seed)
     ordered = shuffled_by_class(dataset, seed)
-    steps = np.floor(np.arange(len(ordered) + 1) * fraction + 0.5)  # where it rises, a sample goes to the second part
-    chosen = np.diff(steps) > 0
+    counts = np.floor(np.arange(len(ordered) + 1) * fraction + 0.5)  # of the second part among the first 0, 1, 2, ...
+    chosen = np.diff(counts) > 0
     return np.sort(ordered[~chosen]), np.sort(ordered[chosen])
+
+
+def fold_off(dataset: Dataset[Any], num_folds: int, fold: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Split off one of `num_folds` equal parts, as `split_off` does; together the folds hold every sample once."""
+    groups = column(dataset, "groups")
+    count = len(dataset) if groups is None else len(np.unique(groups))  # type: ignore[arg-type]
+    if count < num_folds:
+        kind = "samples" if groups is None else "groups"
+        raise ValueError(f"the data has {count} {kind}, too few to make {num_folds} parts; ask for fewer or for none")
+    if groups is None:
+        ordered = shuffled_by_class(dataset, seed)
+        chosen = np.arange(len(ordered)) % num_folds == fold
+        return np.sort(ordered[~chosen]), np.sort(ordered[chosen])
+    from sklearn.model_selection import StratifiedGroupKFold  # takes a second to import, and few data have groups
+
+    classes = classes_of(dataset)
+    classes = np.zeros(len(groups), dtype=np.int64) if classes is None else classes
+    with warnings.catch_warnings(action="ignore", category=UserWarning):  # a class with fewer samples than folds
+        folds = list(StratifiedGroupKFold(num_folds, shuffle=True, random_state=seed).split(classes, classes, groups))
+    return folds[fold]
 
 
 def check_splits(splits: Splits, num_classes: int | None, world_size: int) -> None:

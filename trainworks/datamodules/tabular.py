@@ -32,11 +32,12 @@ class TabularDataModule(BaseDataModule):
         """Return the rows of a CSV table (all its columns where no names are known), or the items of what was given."""
         if isinstance(given, str | Path) and Path(given).suffix.lower() in (".csv", ".tsv"):
             path, names = str(given), self.columns or ()
-            chunks = read_csv(path, names)
-            rows = [np.stack([to_numbers(path, k, chunk[k]) for k in names or chunk], axis=1) for chunk in chunks]
-            return np.concatenate(rows) if rows else []
-        several = isinstance(given, list | tuple | np.ndarray | Tensor) and len(given) and not np.isscalar(given[0])
-        return list(given) if several else [given]
+            tables = read_csv(path, names)
+            chunks = [[to_numbers(path, k, chunk[k], line) for k in names or chunk] for line, chunk in tables]
+            return np.concatenate(chunks, axis=1).T if chunks else []
+        if isinstance(given, np.ndarray | Tensor):
+            return list(given) if given.ndim > 1 else [given]
+        return list(given) if isinstance(given, list | tuple) and given and not np.isscalar(given[0]) else [given]
 
     def read(self, source: Any) -> Any:
         """Return a row as numbers, given a mapping from the table's columns or the numbers in their order."""

@@ -16,9 +16,8 @@ from torch.optim import LBFGS
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 from torchmetrics import Metric, MetricCollection
 
-from trainworks.models.checks import check_names, set_names, trainer_of
+from trainworks.models.checks import MissingPart, check_names, set_names, trainer_of
 from trainworks.models.late_updates import LateUpdates
-from trainworks.models.missing_part import MissingPart
 from trainworks.models.running_mean import RunningMean
 from trainworks.optim.parameters import Factories, build_optimizer
 from trainworks.optim.schedulers import build_scheduler, steps_per_batch
@@ -71,7 +70,7 @@ class BaseModule(LightningModule):
         if _given_hyperparameters.get() is not None:  # the command line builds it
             self.save_hyperparameters()
         for name, part in (("net", net), ("loss", loss)):
-            if part is not None:  # else there is no such attribute, see `__getattr__`
+            if part is not None:  # else `__getattr__` says what is missing
                 setattr(self, name, part)
         self._factories = Factories((optimizer, scheduler))
         self._scheduler_interval = scheduler_interval
@@ -82,7 +81,7 @@ class BaseModule(LightningModule):
         self.test_metrics = collection.clone(prefix="test/")
         self._late_updates: dict[str, LateUpdates] = {}  # of the metrics, by set
         self._mean_losses: defaultdict[str, RunningMean] = defaultdict(RunningMean)  # by set
-        self._grouping = decay_norm_and_bias, layer_decay
+        self._group_options = decay_norm_and_bias, layer_decay  # for the parameter groups of the optimizer
 
     def __getattr__(self, name: str) -> Any:
         """Return a submodule, parameter or buffer; a net or loss that was left out is a MissingPart."""
@@ -160,17 +159,17 @@ class BaseModule(LightningModule):
                 logger.log_metrics({"train/loss_step": loss, "lr": float(rate)}, step=step)
 
     def on_train_start(self) -> None:
-        """Switch optimizers that average weights, such as those of the package schedulefree, to the trained weights."""
+        """Train on the weights that are trained, where the optimizer averages them; see `_switch_weights`."""
         self._switch_weights("train")
 
     on_train_epoch_start = on_validation_end = on_train_start
 
     def on_validation_start(self) -> None:
-        """Switch them to the average, which the best checkpoint then has, even where it is saved after an epoch."""
+        """Evaluate the average, which the best checkpoint then holds."""
         self._switch_weights("eval")
 
     def on_train_epoch_end(self) -> None:
-        """Log the epoch's training metrics."""
+        """Log the epoch's training metrics; checkpoints that are saved now hold the average of the weights."""
         self._switch_weights("eval")
         self._log_epoch(["train"])
 
@@ -187,7 +186,7 @@ class BaseModule(LightningModule):
         make_optimizer, make_scheduler = self._factories
         if make_optimizer is None or not (hasattr(self, "net") or list(self.parameters())):
             raise MissingPart(self, "net" if make_optimizer else "optimizer")
-        optimizer = build_optimizer(make_optimizer, self, *self._grouping)
+        optimizer = build_optimizer(make_optimizer, self, *self._group_options)
         if isinstance(optimizer, LBFGS) and self.trainer.accumulate_grad_batches > 1:
             raise ValueError("LBFGS cannot accumulate gradients; set trainer.accumulate_grad_batches to 1")
         if make_scheduler is None:
@@ -216,6 +215,7 @@ class BaseModule(LightningModule):
         self._updates("train").load(state, self.device)
 
     def _switch_weights(self, mode: str) -> None:
+        """Switch optimizers that have a `train` and an `eval`, as those of the package schedulefree, to one of them."""
         for optimizer in self.trainer.optimizers:
             for part in getattr(optimizer, "optimizers", [optimizer]):  # of an OptimizerByName
                 getattr(part, mode, lambda: None)()
@@ -230,11 +230,12 @@ class BaseModule(LightningModule):
     def _updates(self, name: str) -> LateUpdates:
         """Return the metrics of the training, or of a validation or test set, with what waits for them."""
         if name not in self._late_updates:
-            stage = name.partition("/")[0]
+            stage, _, further = name.partition("/")
             metrics: MetricCollection = getattr(self, f"{stage}_metrics")
-            self._late_updates[name] = LateUpdates(metrics if name == stage else metrics.clone(prefix=f"{name}/"))
-            if name != stage:
-                self._late_updates[name].metrics.reset()
+            if further:
+                metrics = metrics.clone(prefix=f"{name}/")
+                metrics.reset()
+            self._late_updates[name] = LateUpdates(metrics)
         return self._late_updates[name]
 
     def _log_epoch(self, sets: list[str]) -> None:

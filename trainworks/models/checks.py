@@ -7,6 +7,15 @@ from typing import Any
 from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor, nn
 
+from trainworks.errors import UsageError
+
+
+class MissingPart(UsageError, AttributeError):
+    """A part of a module that was left out and is used; an AttributeError too, so that `hasattr` is False."""
+
+    def __init__(self, module: nn.Module, part: str) -> None:
+        super().__init__(f"model.{part} must be set, since {type(module).__name__} uses it; write a class_path")
+
 
 def check_names(metrics: Iterable[str]) -> None:
     """Check the names of metrics."""
@@ -23,10 +32,8 @@ def check_takes_two(loss: nn.Module) -> None:
         parameters = inspect.signature(part.forward).parameters.values()
         needed = [p.name for p in parameters if p.default is p.empty and p.kind is p.POSITIONAL_OR_KEYWORD]
         if len(needed) > 2:
-            raise ValueError(
-                f"model.loss: {type(part).__name__} needs {', '.join(needed)}, but gets outputs and targets; choose "
-                "another, or call it in the step of a module of your own"
-            )
+            got = f"{type(part).__name__} needs {', '.join(needed)}, but gets outputs and targets"
+            raise ValueError(f"model.loss: {got}; choose another, or call it in the step of a module of your own")
 
 
 def trainer_of(module: LightningModule) -> Trainer | None:
@@ -53,6 +60,7 @@ def inputs_and_targets(batch: Any) -> tuple[Any, Tensor]:
     """Return inputs and targets of a batch; any other batch is a UsageError."""
     if isinstance(batch, tuple | list) and len(batch) == 2 and isinstance(batch[1], Tensor):
         return batch[0], batch[1]
-    from trainworks.models.misfit import no_pair
-
-    raise no_pair(batch)
+    parts = batch if isinstance(batch, tuple | list) else ()
+    names = batch if isinstance(batch, dict) else [type(part).__name__ for part in parts]
+    how = "let the dataset return (input, target), the target a number or a tensor, or write a module of your own"
+    raise UsageError(f"a batch must be (inputs, targets), got a {type(batch).__name__} ({', '.join(names)}); {how}")

@@ -17,9 +17,6 @@ class LateUpdates:
 
     This needs metrics of torchmetrics.classification and torchmetrics.regression, and tensors as predictions and
     targets. Anything else, and the first batch of an epoch, goes to the metrics immediately.
-
-    Args:
-        metrics: The metrics that are updated.
     """
 
     def __init__(self, metrics: MetricCollection) -> None:

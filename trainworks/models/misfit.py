@@ -21,7 +21,9 @@ def metric_error(metrics: MetricCollection, given: Any, error: Exception, probe:
     `given` are predictions and targets, or tensors of their shapes; `probe` fails for the metric in question alone. If
     it fails for none, `error` itself is returned.
     """
-    for name, metric in metrics.items(keep_base=True) if not is_oom_error(error) else ():
+    if is_oom_error(error):
+        return error
+    for name, metric in metrics.items(keep_base=True):
         try:
             probe(metric)
         except Exception:
@@ -55,14 +57,6 @@ def refused_by(module: nn.Module, error: BaseException) -> str | None:
     elif "out of bounds" in message and len(given) == 2:
         advice = f"; for {given[0].shape[1]} outputs labels go from 0 to {given[0].shape[1] - 1}: look at num_classes"
     return f"model.{names[id(layer)]}: {type(layer).__name__} cannot take {got}: {message}{advice}"
-
-
-def no_pair(batch: Any) -> UsageError:
-    """Return an error that says what a batch consists of that is no pair of inputs and targets."""
-    parts = batch if isinstance(batch, tuple | list) else ()
-    names = batch if isinstance(batch, dict) else [type(part).__name__ for part in parts]
-    how = "let the dataset return (input, target), the target a number or a tensor, or write a module of your own"
-    return UsageError(f"a batch must be (inputs, targets), got a {type(batch).__name__} ({', '.join(names)}); {how}")
 
 
 def _shape(x: Any) -> str:

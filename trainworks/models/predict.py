@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from jsonargparse import ArgumentParser
 from lightning.pytorch import LightningDataModule, LightningModule
+from torch import Tensor
 
 from trainworks.errors import UsageError
-from trainworks.models.results import results_of
 from trainworks.runs.checkpoint_io import DATA, MODULE, read_checkpoint
 from trainworks.runs.class_paths import drop_defaults
 from trainworks.runtime.threads import limited_threads, threads_for
@@ -91,13 +91,35 @@ class Predictor:
         return results[0] if len(sources) == 1 and sources[0] is inputs else results
 
 
+def results_of(returned: Any) -> list[Any]:
+    """Return what a module's `predict_step` returned as a list with a result for each input.
+
+    A list stays as it is. Of a mapping of names to tensors of shape (B,), or (B, K) for K columns, and of a bare
+    tensor, which is called `prediction`, each input gets a row, a mapping of columns to numbers.
+    """
+    if isinstance(returned, list | tuple):
+        return list(returned)
+    tensors = {"prediction": returned} if isinstance(returned, Tensor) else returned
+    if not isinstance(tensors, Mapping):
+        kinds = "a list of results, or a mapping of names to tensors"
+        raise UsageError(f"predict_step must return {kinds}, got {type(returned).__name__}")
+    columns: dict[str, list[Any]] = {}
+    for name, values in tensors.items():
+        if not isinstance(values, Tensor) or values.ndim not in (1, 2):
+            raise UsageError(f"predict_step's '{name}' must be a tensor of shape (B,) or (B, K), got {values!r:.80}")
+        parts = {name: values} if values.ndim == 1 else {f"{name}_{k}": part for k, part in enumerate(values.T)}
+        columns |= {key: part.tolist() for key, part in parts.items()}
+    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+
+
 def build(description: Mapping[str, Any], base: type, where: Any) -> Any:
     """Build what a description names, class path and arguments; any other kind is a ValueError and is not called."""
     name = description["class_path"]
     if not isinstance(name, str):
         raise ValueError(f"{where} does not say how its module was built; only checkpoints written by train.py do")
+    module, _, attribute = name.rpartition(".")
     try:
-        found = getattr(importlib.import_module(name.rpartition(".")[0]), name.rpartition(".")[2])
+        found = getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError, ValueError) as error:
         advice = "put the folder of its file on PYTHONPATH"
         raise ValueError(f"{where} needs {name}, which cannot be imported ({error}); {advice}") from None

@@ -11,8 +11,6 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from trainworks.errors import UsageError
-
 if TYPE_CHECKING:
     from PIL import Image
 
@@ -138,34 +136,10 @@ class TextResult:
         return {"text": self.text, "bits_per_byte": self.bits_per_byte}
 
 
-def results_of(returned: Any) -> list[Any]:
-    """Return what a module's `predict_step` returned as a list with a result for each input.
-
-    A list stays as it is. Of a mapping of names to tensors of shape (B,), or (B, K) for K columns, and of a bare
-    tensor, which is called `prediction`, each input gets a row, a mapping of columns to numbers.
-    """
-    if isinstance(returned, list | tuple):
-        return list(returned)
-    tensors = {"prediction": returned} if isinstance(returned, Tensor) else returned
-    if not isinstance(tensors, Mapping):
-        kinds = "a list of results, or a mapping of names to tensors"
-        raise UsageError(f"predict_step must return {kinds}, got {type(returned).__name__}")
-    columns: dict[str, list[Any]] = {}
-    for name, values in tensors.items():
-        if not isinstance(values, Tensor) or values.ndim not in (1, 2):
-            raise UsageError(f"predict_step's '{name}' must be a tensor of shape (B,) or (B, K), got {values!r:.80}")
-        parts = {name: values} if values.ndim == 1 else {f"{name}_{k}": part for k, part in enumerate(values.T)}
-        columns |= {key: part.tolist() for key, part in parts.items()}
-    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
-
-
 def target_columns(target: Any, result: Any, class_names: list[str] | None) -> dict[str, Any]:
     """Return the columns of a target beside those of its result; what fits into no cell, such as a mask, has none.
 
-    Args:
-        target: A number, a list of numbers, or a detector's mapping with boxes and labels.
-        result: What was predicted; it says what the numbers of a list are called.
-        class_names: Names of the classes, in the order of their numbers.
+    A target is a number, a list of numbers, whose names the result knows, or a detector's mapping of boxes and labels.
     """
     names = class_names or []
     if isinstance(target, Mapping) and isinstance(result, BoxResult):

@@ -5,7 +5,7 @@ from torch import nn
 
 from trainworks.errors import UsageError
 from trainworks.models.base import BaseModule
-from trainworks.models.missing_part import MissingPart
+from trainworks.models.checks import MissingPart
 
 
 def networks_of(callback: Callback, module: nn.Module) -> list[nn.Module]:

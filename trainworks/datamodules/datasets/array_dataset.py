@@ -1,4 +1,5 @@
 import copy
+import os
 from collections.abc import Sequence
 from typing import Any, Self
 
@@ -16,7 +17,7 @@ class ArrayDataset(Dataset[Any]):
         targets: Shape (N,) or (N, ...).
         groups: The group of each sample, shape (N,); no group is in two splits.
         weights: Relative frequency of each sample in weighted sampling, shape (N,).
-        names: The name of each sample, such as its file, packed, shape (N, longest); see `pack_names`.
+        names: The name of each sample, such as its file, see `pack_names` in file_index.py, shape (N, longest).
         classes: Names of the classes, in the order of their numbers.
     """
 
@@ -53,11 +54,7 @@ class ArrayDataset(Dataset[Any]):
     def name(self, index: int) -> str | None:
         """Return the name of a sample, None if it has none."""
         names = self._columns["names"]
-        if names is None:
-            return None
-        from trainworks.datamodules.datasets.packed_names import unpack_name  # samples of arrays have no names
-
-        return unpack_name(names[self._row(index)])
+        return None if names is None else unpack_name(names[self._row(index)])
 
     def subset(self, indices: np.ndarray) -> Self:
         """Return the samples at `indices`; only the indices are copied."""
@@ -97,3 +94,8 @@ class ArrayDataset(Dataset[Any]):
         if values is None or self._indices is None:
             return values
         return values[self._indices.numpy() if isinstance(values, np.ndarray) else self._indices]
+
+
+def unpack_name(row: Tensor) -> str:
+    """Return the name in one row of what `pack_names` returned."""
+    return os.fsdecode(row.numpy().tobytes().rstrip(b"\0"))

@@ -114,5 +114,4 @@ def from_pillow(image: Image.Image, num_channels: int) -> Tensor:
         image = Image.fromarray((np.asarray(image).astype(np.uint32) >> 8).clip(max=255).astype(np.uint8))
     elif image.mode == "F":
         raise ValueError("its pixels are floating-point numbers; convert it to 8 or 16 bits")
-    pixels = torch.from_numpy(np.array(image.convert(PILLOW_MODES[num_channels])))
-    return pixels.reshape(*pixels.shape[:2], -1).permute(2, 0, 1)  # channels last in memory, which is resized faster
+    return functional.pil_to_tensor(image.convert(PILLOW_MODES[num_channels]))  # channels last, which is resized faster

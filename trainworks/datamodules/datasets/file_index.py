@@ -2,20 +2,22 @@
 
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from trainworks.datamodules.datasets.array_dataset import ArrayDataset
-from trainworks.datamodules.datasets.packed_names import join_names, pack_names
 from trainworks.datamodules.datasets.tables import class_indices, read_csv, to_numbers
 from trainworks.errors import UsageError, did_you_mean, listed
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".pgm")
 SYSTEM_FILES = ("Thumbs.db", "desktop.ini")  # which Windows puts into folders
 TABLE_COLUMNS = ("path", "label", "split", "group", "weight")
+NAMES_AT_ONCE = 100_000  # names that are Python objects at one time while they are packed
 
 
 def find_images(root: str, folder: str = "", others: Counter[str] | None = None) -> Iterator[str]:
@@ -33,6 +35,23 @@ def find_images(root: str, folder: str = "", others: Counter[str] | None = None)
                 yield name if prefix == "." else f"{prefix}/{name}"
             elif others is not None:
                 others[os.path.splitext(name)[1].lower() or "without an ending"] += 1
+
+
+def pack_names(names: Iterable[str]) -> Tensor:
+    """Return names in one array, so that ten million of them need no Python objects, neither here nor in the workers.
+
+    They are in the file system's encoding, one a row, padded with zeros: uint8 of shape (N, longest).
+    """
+    names, parts = iter(names), [np.empty(0, "S1")]
+    while chunk := [os.fsencode(name) for name in islice(names, NAMES_AT_ONCE)]:
+        parts.append(np.array(chunk))
+    return join_names(parts)
+
+
+def join_names(parts: list[np.ndarray]) -> Tensor:
+    """Join arrays of byte strings to one array, as `pack_names` does."""
+    table = np.concatenate(parts)
+    return torch.from_numpy(table.view(np.uint8).reshape(len(table), table.itemsize))
 
 
 def class_folders(folder: Path) -> list[str]:
@@ -63,24 +82,19 @@ def read_table(path: str, classes: list[str] | None) -> dict[str, ArrayDataset]:
     """
     codes: dict[str, dict[str, int]] = {name: {} for name in ("label", "split", "group")}
     parts: dict[str, list[np.ndarray]] = {name: [] for name in TABLE_COLUMNS}
-    line = 2
-    for chunk in read_csv(path, required=TABLE_COLUMNS[:2]):
-        for name, values in chunk.items():
-            if name == "path":
-                parts[name].append(np.array([os.fsencode(value) for value in values]))
-            elif name == "weight":
-                numbers = to_numbers(path, name, values, line)
-                if numbers.min() < 0:
-                    raise UsageError(f"{path}: column 'weight' must be at least 0, got {numbers.min():g}")
-                parts[name].append(numbers)
-            elif name in codes:
-                known = codes[name]
-                parts[name].append(np.array([known.setdefault(value, len(known)) for value in values]))
-        line += len(chunk["path"])
+    for line, chunk in read_csv(path, required=TABLE_COLUMNS[:2]):
+        parts["path"].append(np.array([os.fsencode(value) for value in chunk["path"]]))
+        if "weight" in chunk:
+            parts["weight"].append(to_numbers(path, "weight", chunk["weight"], line))
+        for name in codes.keys() & chunk.keys():
+            known = codes[name]
+            parts[name].append(np.array([known.setdefault(value, len(known)) for value in chunk[name]]))
     if not parts["path"]:
         raise UsageError(f"{path}: the table has no rows")
     names = join_names(parts.pop("path"))
     columns = {name: np.concatenate(values) for name, values in parts.items() if values}
+    if "weight" in columns and (smallest := columns["weight"].min()) < 0:
+        raise UsageError(f"{path}: column 'weight' must be at least 0, got {smallest:g}")
     order = classes or sorted(codes["label"], key=lambda label: (not label.isdigit(), label.zfill(20)))
     if len(order) < 2:
         raise UsageError(f"{path}: at least two classes are needed, column 'label' has only '{order[0]}'")

@@ -49,16 +49,15 @@ class ImageCache:
     def has_room(self, size: int) -> bool:
         """Whether `size` bytes fit, once older files are gone."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        return size <= min(self.limit, self._free_bytes() + self._used_bytes())
+        return size <= min(self.limit, shutil.disk_usage(self.folder).free + self._used_bytes())
 
     def open(self, images: ImageDataset) -> tuple[np.ndarray, Unreadable]:
         """Map the decoded images into memory; if there is no file yet, one process writes it and the others wait.
 
         They are uint8 of shape (N, C, size, size), with undefined pixels where an image is unreadable.
         """
-        path, shape = self.path(images), decoded_shape(images)
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with FileLock(path.with_suffix(".lock")):
+        path, shape = self.path(images), images.decoded_shape
+        with FileLock(path.with_suffix(".lock")):  # makes the folder too
             if path.exists():
                 with contextlib.suppress(*DAMAGED_FILE_ERRORS):
                     return _map(path, shape)
@@ -81,7 +80,6 @@ class ImageCache:
     def unreadable(self, images: ImageDataset) -> Unreadable:
         """Return which images cannot be decoded; the answer is kept in the folder."""
         path = self.path(images)
-        self.folder.mkdir(parents=True, exist_ok=True)
         with FileLock(path.with_suffix(".lock")):
             with contextlib.suppress(*DAMAGED_FILE_ERRORS):
                 return _read_unreadable(path)
@@ -92,28 +90,20 @@ class ImageCache:
     def _used_bytes(self) -> int:
         return sum(file.stat().st_size for file in self.folder.glob("*.npy"))
 
-    def _free_bytes(self) -> int:
-        return shutil.disk_usage(self.folder).free
-
     def _make_room(self, size: int) -> None:
         """Remove the least recently used files until `size` bytes more fit into the limit."""
         if not self.has_room(size):
-            free = self._free_bytes()
+            free = shutil.disk_usage(self.folder).free
             raise UsageError(
                 f"prepared images need {size / 1e9:.2f} GB in {self.folder}; {free / 1e9:.2f} GB are free and "
                 f"data.cache_limit_gb allows {self.limit / 1e9:.2f}; raise it, free space, or write data.storage files"
             )
         for oldest in sorted(self.folder.glob("*.npy"), key=lambda file: file.stat().st_mtime):
-            if size <= min(self.limit - self._used_bytes(), self._free_bytes()):
+            if size <= min(self.limit - self._used_bytes(), shutil.disk_usage(self.folder).free):
                 return
             print(f"removed the least recently used prepared images to make room: {oldest}")
             for suffix in (".npy", ".json"):
                 oldest.with_suffix(suffix).unlink(missing_ok=True)
-
-
-def decoded_shape(images: ImageDataset) -> tuple[int, int, int, int]:
-    """Return the shape (N, C, size, size) of all decoded images."""
-    return len(images), images.form.num_channels, images.form.size, images.form.size
 
 
 def decode_all(images: ImageDataset, pixels: np.ndarray | None, num_threads: int) -> Unreadable:
@@ -173,6 +163,4 @@ def _read_unreadable(path: Path) -> Unreadable:
 
 
 def _write_unreadable(path: Path, unreadable: Unreadable) -> None:
-    temporary = path.with_suffix(".json.tmp")
-    temporary.write_text(json.dumps({"bad": unreadable}), encoding="utf-8")
-    os.replace(temporary, path.with_suffix(".json"))
+    path.with_suffix(".json").write_text(json.dumps({"bad": unreadable}), encoding="utf-8")  # a torn one is damaged

@@ -47,8 +47,13 @@ class ImageDataset(ArrayDataset):
     __getitems__ = None  # type: ignore[assignment]
 
     def __init__(self, index: ArrayDataset, form: ImageFormat, transform: Sequence[nn.Module] = ()) -> None:
-        vars(self).update(vars(index))
+        vars(self).update(vars(index))  # the columns of the index, not copied
         self.form, self.transform = form, transform
+
+    @property
+    def decoded_shape(self) -> tuple[int, int, int, int]:
+        """The shape (N, C, size, size) of all images together."""
+        return len(self), self.form.num_channels, self.form.size, self.form.size
 
     def decode(self, item: int) -> tuple[Tensor, ImageInfo]:
         """Return the image, uint8 of shape (C, H, W) at full or at a smaller scale, and the info of its file.
@@ -103,11 +108,7 @@ class ImageFiles(ImageDataset):
 class PillowImages(ImageDataset):
     """The images of another dataset whose samples are (Pillow image, class), as most of torchvision's are.
 
-    Args:
-        dataset: The other dataset.
-        targets: The class of each of its samples, shape (N,).
-        classes: Names of the classes, in the order of their numbers.
-        form: The format of each image.
+    `targets` has the class of each of its samples, shape (N,), and `classes` their names, in the order of the numbers.
     """
 
     def __init__(self, dataset: Dataset[Any], targets: Tensor, classes: list[str] | None, form: ImageFormat) -> None:

@@ -13,11 +13,12 @@ CHUNK_SIZE = 100_000  # rows that are Python objects at one time
 DECIMAL_COMMA = re.compile(r"^\s*([-+]?\d*),(\d+(?:[eE][-+]?\d+)?)\s*$")
 
 
-def read_csv(path: str, required: Sequence[str], advice: str = "") -> Iterator[dict[str, tuple[str, ...]]]:
-    """Yield the columns of a table with a header, some rows at a time; empty lines are skipped.
+def read_csv(path: str, required: Sequence[str], advice: str = "") -> Iterator[tuple[int, dict[str, tuple[str, ...]]]]:
+    """Yield some rows of a table with a header at a time: the line of the first, and the columns.
 
     The separator is a comma, a semicolon or a tab, whichever the header has most of. Where it is no comma, numbers may
-    have a decimal comma. The file must be UTF-8 and have the columns `required`; `advice` ends the message if not.
+    have a decimal comma. Empty lines are skipped. The file must be UTF-8 and have the columns `required`; `advice` ends
+    the message if not.
     """
     try:
         with open(path, newline="", encoding="utf-8-sig") as file:
@@ -32,10 +33,12 @@ def read_csv(path: str, required: Sequence[str], advice: str = "") -> Iterator[d
                     near = did_you_mean(name, header)
                     raise UsageError(f"{path}: no column '{name}'{near}; its header is {found}{advice}")
             whole = (_checked(path, reader.line_num, row, header) for row in reader if row)
+            line = reader.line_num + 1
             while rows := list(islice(whole, CHUNK_SIZE)):
                 if separator != ",":
                     rows = [[DECIMAL_COMMA.sub(r"\1.\2", cell) for cell in row] for row in rows]
-                yield dict(zip(header, zip(*rows, strict=True), strict=True))
+                yield line, dict(zip(header, zip(*rows, strict=True), strict=True))
+                line = reader.line_num + 1
     except UnicodeDecodeError:
         raise UsageError(f"{path}: is not UTF-8; save the table in that encoding") from None
     except (OSError, csv.Error) as error:

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 from trainworks.lazy import hand_out
 
 if TYPE_CHECKING:
-    from trainworks.datamodules.transforms.keep_lists import KeepLists as KeepLists
-    from trainworks.datamodules.transforms.pad_sequences import PadSequences as PadSequences
+    from trainworks.datamodules.transforms.collate import KeepLists as KeepLists
+    from trainworks.datamodules.transforms.collate import PadSequences as PadSequences
     from trainworks.datamodules.transforms.per_image import RandomShift as RandomShift
     from trainworks.datamodules.transforms.per_sample import PerSample as PerSample
     from trainworks.datamodules.transforms.views import Cutout as Cutout

@@ -1,29 +1,26 @@
 """How transforms are applied to a batch."""
 
+import copy
 import inspect
 from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_any, tree_map
 from torchvision import tv_tensors
+from torchvision.transforms import v2
 
 from trainworks.errors import UsageError
 
 
 def apply_transforms(transforms: Sequence[nn.Module], batch: Any) -> Any:
-    """Apply transforms to a whole batch; masks and boxes are transformed together with the images.
+    """Return a whole batch, transformed, as plain tensors; masks and boxes are transformed together with the images.
 
-    Loaders and copies to a device lose the type of a tv_tensor. It is restored: integer targets with the height and
-    width of the images are masks, "boxes" (as XYXY) and "masks" of a target dictionary are what their names say.
-
-    Args:
-        transforms: Applied in order.
-        batch: (inputs, targets), inputs alone, or anything else that the transforms take.
-
-    Returns:
-        The transformed batch, of plain tensors.
+    A batch is (inputs, targets), inputs alone, or anything else that the transforms take. Loaders and copies to a
+    device lose the type of a tv_tensor. It is restored: integer targets with the height and width of the images are
+    masks, "boxes" (as XYXY) and "masks" of a target dictionary are what their names say.
     """
     if not transforms:
         return batch
@@ -41,6 +38,22 @@ def apply_transforms(transforms: Sequence[nn.Module], batch: Any) -> Any:
     if not all(type(part) is Tensor for part in parts):
         parts = tree_map(lambda x: x.as_subclass(Tensor) if isinstance(x, tv_tensors.TVTensor) else x, tuple(parts))
     return parts[0] if inputs_only else parts
+
+
+def normalize_on_device(transforms: Sequence[nn.Module], device: torch.device) -> list[nn.Module]:
+    """Return the transforms with mean and deviation of each Normalize on a device.
+
+    torchvision's Normalize copies them to the device in each step, and the step waits for that. The results are the
+    same. Where a deviation is 0 the transform stays as it is, since torchvision must refuse it.
+    """
+    moved = []
+    for transform in transforms:
+        if isinstance(transform, v2.Normalize) and all(transform.std):
+            transform = copy.copy(transform)
+            values = torch.tensor([transform.mean, transform.std], dtype=torch.float64, device=device)
+            transform.mean, transform.std = values.unbind()
+        moved.append(transform)
+    return moved
 
 
 @cache

@@ -1,20 +1,43 @@
+"""Ways to make a batch of samples of different sizes, for `data.collate`."""
+
+from collections.abc import Sequence
 from typing import Any
 
-from torch.utils.data import default_collate
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
-from trainworks.errors import UsageError
+
+class PadSequences:
+    """Pad sequences of different lengths to the longest of the batch.
+
+    Args:
+        value: Padding of the inputs.
+        target_value: Padding of targets that are sequences too; -100 is what torch's cross-entropy ignores.
+        lengths: Whether the batch is ((inputs, lengths), targets), with the lengths before padding, shape (B,).
+    """
+
+    def __init__(self, value: float = 0, target_value: float = -100, lengths: bool = False) -> None:
+        self.value, self.target_value, self.lengths = value, target_value, lengths
+
+    def __call__(self, batch: Sequence[tuple[Any, Any]]) -> tuple[Any, Tensor]:
+        """Join samples (sequence of shape (L, ...), target) to inputs (B, L_max, ...) and targets (B, ...)."""
+        sequences, targets = ([torch.as_tensor(item) for item in items] for items in zip(*batch, strict=True))
+        inputs: Any = pad_sequence(sequences, batch_first=True, padding_value=self.value)
+        if self.lengths:
+            inputs = inputs, torch.tensor([len(sequence) for sequence in sequences])
+        if targets[0].ndim == 0:
+            return inputs, torch.stack(targets)
+        return inputs, pad_sequence(targets, batch_first=True, padding_value=self.target_value)
 
 
-def collate(batch: Any) -> Any:
-    """Stack a list of samples; a batch that a dataset served whole stays as it is."""
-    if not isinstance(batch, list):
-        return batch
-    try:
-        return default_collate(batch)
-    except RuntimeError as error:
-        if "equal size" not in str(error):
-            raise
-        raise UsageError(
-            f"samples of one batch differ in size ({str(error).partition(', but ')[2]}); set data.image_size, or "
-            "data.collate to PadSequences or KeepLists of trainworks.datamodules.transforms"
-        ) from None
+class KeepLists:
+    """Keep samples of different sizes as lists of images and targets, which torchvision's detectors take.
+
+    Transforms of torchvision then need PerSample around them, to draw for each sample separately.
+    """
+
+    def __call__(self, batch: Sequence[tuple[Any, Any]]) -> tuple[list[Any], list[Any]]:
+        """Turn a list of pairs into a pair of lists."""
+        images, targets = zip(*batch, strict=True)
+        return list(images), list(targets)

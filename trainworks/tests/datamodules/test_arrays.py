@@ -177,3 +177,19 @@ def test_facts_of_values(tmp_path: Path) -> None:
     facts = ArrayDataModule(train=path, val_fraction=0.0, test_fraction=0.0).facts()
     assert facts["target_mean"] == [29.5, 7.0]
     assert facts["target_std"] == pytest.approx([np.arange(60).std(), 1.0])
+
+
+@pytest.mark.parametrize("row", [[1.0, 2.0], (1.0, 2.0), np.array([1.0, 2.0]), torch.tensor([1.0, 2.0])])
+def test_a_row_is_one_input_and_a_list_of_them_several(row: Any) -> None:
+    data = ArrayDataModule(train="unused.csv")
+    assert [data.read(source).tolist() for source in data.sources(row)] == [[1.0, 2.0]]
+    assert [data.read(source).tolist() for source in data.sources([row, row])] == [[1.0, 2.0]] * 2
+
+
+def test_a_bad_cell_far_down_is_named_by_its_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("trainworks.datamodules.datasets.tables.CHUNK_SIZE", 2)
+    (tmp_path / "t.csv").write_text("a,b\n1,2\n3,4\n5,6\n7,x\n")
+    with pytest.raises(UsageError, match=r"t.csv, line 5, column 'b': expected a finite number, got 'x'"):
+        ArrayDataModule(train="unused.csv").sources(str(tmp_path / "t.csv"))
+    (tmp_path / "t.csv").write_text("a,b\n1,2\n3,4\n5,6\n7,8\n")
+    assert np.asarray(ArrayDataModule(train="unused.csv").sources(tmp_path / "t.csv")).tolist()[3] == [7, 8]

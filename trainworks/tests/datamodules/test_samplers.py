@@ -4,9 +4,8 @@ import numpy as np
 import pytest
 from torch.utils.data import BatchSampler, SequentialSampler
 
-from trainworks.datamodules.equal_batches import equal_num_batches
 from trainworks.datamodules.sample_weights import balanced_weights
-from trainworks.datamodules.samplers import ArrayBatchSampler, ShardSampler
+from trainworks.datamodules.samplers import ArrayBatchSampler, ShardSampler, equal_num_batches
 from trainworks.errors import UsageError
 
 

@@ -6,8 +6,7 @@ import torch
 from torch.utils.data import Dataset
 
 from trainworks.datamodules.datasets import ArrayDataset
-from trainworks.datamodules.folds import fold_off
-from trainworks.datamodules.splits import check_labels, check_splits, divide, split_off
+from trainworks.datamodules.splits import check_labels, check_splits, divide, fold_off, split_off
 
 
 def make_dataset(targets: Any, groups: Any = None) -> ArrayDataset:

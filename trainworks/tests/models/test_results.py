@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from trainworks.errors import UsageError
-from trainworks.models.results import results_of
+from trainworks.models.predict import results_of
 
 
 def test_rows_of_tensors_of_one_and_of_two_dimensions() -> None:

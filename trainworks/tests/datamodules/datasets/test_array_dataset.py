@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from trainworks.datamodules.datasets import ArrayDataset
-from trainworks.datamodules.datasets.packed_names import pack_names
+from trainworks.datamodules.datasets.file_index import pack_names
 
 
 def make_dataset() -> ArrayDataset:

@@ -4,8 +4,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from trainworks.datamodules.datasets.file_index import find_images, index_folders, read_table
-from trainworks.datamodules.datasets.packed_names import pack_names, unpack_name
+from trainworks.datamodules.datasets.array_dataset import unpack_name
+from trainworks.datamodules.datasets.file_index import find_images, index_folders, pack_names, read_table
 
 
 def test_names_of_any_letters_survive() -> None:

@@ -9,9 +9,8 @@ import pytest
 import torch
 
 from trainworks.datamodules.datasets import ArrayDataset, ImageFiles, ImageFormat
-from trainworks.datamodules.datasets.file_index import find_images
-from trainworks.datamodules.datasets.image_cache import ImageCache, decode_all, decoded_shape, describe_unreadable
-from trainworks.datamodules.datasets.packed_names import pack_names
+from trainworks.datamodules.datasets.file_index import find_images, pack_names
+from trainworks.datamodules.datasets.image_cache import ImageCache, decode_all, describe_unreadable
 from trainworks.tests.conftest import ROOT, write_images
 
 
@@ -33,7 +32,7 @@ def test_prepared_pixels_are_those_decoded_one_by_one(tmp_path: Path) -> None:
     write_images(tmp_path / "images", 150)
     images = make_images(tmp_path / "images")
     prepared = prepare(make_cache(tmp_path), images)
-    memory = np.empty(decoded_shape(images), dtype=np.uint8)
+    memory = np.empty(images.decoded_shape, dtype=np.uint8)
     assert decode_all(images, memory, num_threads=2) == {}
     for item in range(150):
         single = images.read(item).numpy()

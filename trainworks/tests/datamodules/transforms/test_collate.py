@@ -1,8 +1,12 @@
+import subprocess
+import sys
+
 import pytest
 import torch
 
+from trainworks.datamodules.samplers import collate
 from trainworks.datamodules.transforms import KeepLists, PadSequences
-from trainworks.datamodules.transforms.collate import collate
+from trainworks.tests.conftest import ROOT
 
 SAMPLES = [(torch.tensor([1, 2, 3]), 0), (torch.tensor([4]), 1)]
 
@@ -37,3 +41,11 @@ def test_lists_stay_lists() -> None:
     images, targets = KeepLists()(SAMPLES)
     assert [len(image) for image in images] == [3, 1]
     assert targets == [0, 1]
+
+
+def test_a_worker_that_is_spawned_imports_no_lightning() -> None:
+    names = ("samplers", "randomness", "transforms.collate", "datasets.array_dataset", "datasets.image_dataset")
+    files = ", ".join(f"trainworks.datamodules.{name}" for name in names)
+    code = f"import sys, {files}; print(sorted(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert "'torch'" in done.stdout and "'lightning" not in done.stdout

@@ -3,8 +3,7 @@ import torch
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
-from trainworks.datamodules.transforms.apply import apply_transforms
-from trainworks.datamodules.transforms.normalize_on_device import normalize_on_device
+from trainworks.datamodules.transforms.apply import apply_transforms, normalize_on_device
 
 CPU = torch.device("cpu")
 MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
