@@ -2,6 +2,7 @@
 
 import contextlib
 import importlib.metadata
+import itertools
 import json
 import math
 import os
@@ -45,22 +46,21 @@ class Run:
             raise UsageError(f"--run_name must be a plain folder name, got '{wanted}'")
         if not (parts := Path(experiment).parts) or parts[0] == "/" or ".." in parts:
             raise UsageError(f"experiment must be a plain folder name, got '{experiment}'")
-        run, number = cls(parent / wanted), 1
-        while True:
+        run = cls(parent / wanted)
+        for number in itertools.count(2):
             try:
                 run.directory.mkdir(parents=True)
+                break
             except OSError as error:
                 if not run.directory.exists():
                     raise UsageError(f"{parent}: {error.strerror}; choose another trainer.default_root_dir") from None
                 if name:
                     what = "choose another --run_name, or continue it with --resume auto"
                     raise UsageError(f"run '{name}' exists: {run.directory}; {what}") from None
-                number += 1
                 run = cls(parent / f"{wanted}-{number}")
-            else:
-                run.lock()
-                os.environ[NAME_VARIABLE] = run.directory.name
-                return run
+        run.lock()
+        os.environ[NAME_VARIABLE] = run.directory.name
+        return run
 
     @property
     def best_checkpoint(self) -> Path:
