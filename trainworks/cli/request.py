@@ -53,9 +53,9 @@ class Request:
         """The run to continue, if it is finished and no longer training is asked for."""
         if self.run is None or not self.line.trains or not self.run.is_finished:
             return None
-        from trainworks.runs.continuing.settings import asks_for_more
+        from trainworks.runs.continuing.settings import changes_length
 
-        return None if asks_for_more(load_file(str(self.run.directory / "config.yaml")), self.config) else self.run
+        return None if changes_length(load_file(str(self.run.directory / "config.yaml")), self.config) else self.run
 
     def _begin(self, files: Files) -> None:
         """Set the configuration of a new run, or of the one that `--resume auto` finds."""

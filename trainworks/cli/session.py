@@ -80,7 +80,7 @@ def run_directory(request: Request) -> Iterator[Run]:
     try:
         yield run
     finally:
-        if is_main and request.run is None and not run.is_recorded:
+        if is_main and request.run is None and not (run.directory / "run.json").is_file():
             run.discard()
         run.unlock()
 
@@ -90,13 +90,13 @@ def _continuation(request: Request, configuration: Configuration, run: Run) -> t
     if request.run is None or request.line.evaluates:
         return Start(), [], False
     from trainworks.runs.continuing.checkpoint import find_start, read_start
-    from trainworks.runs.continuing.settings import asks_for_more, check_settings
+    from trainworks.runs.continuing.settings import changes_length, check_settings
 
     remarks, extends = list[str](), False
     if request.line.trains:
         stored = load_file(str(run.directory / "config.yaml"))
         remarks = check_settings(stored, configuration.content, own_defaults())
-        extends = asks_for_more(stored, configuration.content)
+        extends = changes_length(stored, configuration.content)
     if request.ckpt_path:
         return read_start(Path(request.ckpt_path)), remarks, extends
     keeps_last = configuration.parsed.callbacks.get("last") is not None

@@ -74,11 +74,6 @@ class Run:
         return self.read().get("start") or _iso(self.directory.stat().st_mtime)
 
     @property
-    def is_recorded(self) -> bool:
-        """Whether it was begun to write down what the run is."""
-        return (self.directory / "run.json").is_file()
-
-    @property
     def is_finished(self) -> bool:
         """Whether the whole command ended well."""
         return self.read().get("exit_status") == 0

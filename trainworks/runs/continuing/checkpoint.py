@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from trainworks.errors import UsageError
-from trainworks.runs.continuing.state import KEY, Start
+from trainworks.runs.continuing.state import EXACT_STATE, Start
 from trainworks.runs.files import recover
 
 
@@ -54,7 +54,7 @@ def read_start(path: Path) -> Start:
     wanted = {"loops", "optimizer_states"} | (set() if path.is_dir() else {"state_dict"})
     if not isinstance(content, dict) or not wanted <= content.keys():
         raise UsageError(f"{path}: not a checkpoint of a training")
-    exact, loops = content.get(KEY), content["loops"]["fit_loop"]
+    exact, loops = content.get(EXACT_STATE), content["loops"]["fit_loop"]
     step = loops["epoch_loop.state_dict"]["_batches_that_stepped"]  # several optimizers step more often
     within = loops["epoch_loop.batch_progress"]["current"]["ready"] > 0
     if exact is None:

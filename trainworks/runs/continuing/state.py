@@ -11,7 +11,7 @@ import torch
 import torch.distributed as dist
 from lightning.pytorch import Trainer
 
-KEY = "exact"  # of what is added to a checkpoint
+EXACT_STATE = "exact"  # the key under which a checkpoint holds it
 COUNTERS = ("ready", "started", "processed", "completed")  # of Lightning's progress
 
 
