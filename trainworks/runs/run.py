@@ -23,7 +23,7 @@ from trainworks.root import ROOT
 from trainworks.runs.files import is_checkpoint
 
 PACKAGES = ("torch", "torchvision", "lightning", "torchmetrics", "jsonargparse", "numpy")
-RUNNING = {"end": None, "exit_status": None, "error": None}  # what is known at the end
+RUNNING = {"end": None, "exit_status": None, "error": None}  # what is known only at the end
 NAME_VARIABLE = "TRAIN_RUN_NAME"  # tells the processes that rank 0 starts which run they belong to
 TRIAL_VARIABLE = "TRAIN_TRIAL"  # tells processes of a trial which callbacks it gets, as JSON
 
