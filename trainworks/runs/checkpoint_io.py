@@ -10,8 +10,9 @@ from typing import Any
 
 import torch
 from lightning.pytorch.plugins.io import TorchCheckpointIO
+from lightning_utilities.core.apply_func import apply_to_collection
 from torch import Tensor
-from torch.utils._pytree import tree_leaves, tree_map_only
+from torch.utils._pytree import tree_leaves
 
 from trainworks.errors import RunFailure
 from trainworks.runs.files import is_sharded, replace
@@ -136,7 +137,7 @@ def _copied_to_cpu(checkpoint: dict[str, Any]) -> dict[str, Any]:
             copies[key] = tensor.detach().to("cpu", non_blocking=tensor.is_cuda, copy=True)
         return copies[key]
 
-    content: dict[str, Any] = tree_map_only(Tensor, copy_of, checkpoint)
+    content: dict[str, Any] = apply_to_collection(checkpoint, Tensor, copy_of)
     if torch.cuda.is_available():
         torch.cuda.synchronize()  # the copies are complete only then
     return content
