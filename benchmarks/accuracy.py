@@ -17,7 +17,7 @@ import torch
 
 from benchmarks.ours import ROOT, python
 from benchmarks.pairs import arguments, measure, record, record_ratio
-from trainworks.runtime.precision import has_bf16
+from trainworks.runtime.devices import has_bf16
 
 GOAL = 0.92
 SETTINGS = {"float32": (), "bf16": ("--trainer.precision", "bf16-mixed")}

@@ -37,7 +37,7 @@ from trainworks.cli.console import silence_noise
 from trainworks.cli.defaults import defaults
 from trainworks.datamodules.base import BaseDataModule
 from trainworks.datamodules.transforms.apply import normalize_on_device
-from trainworks.runtime.precision import has_bf16
+from trainworks.runtime.devices import has_bf16
 from trainworks.runtime.signals import STOP
 
 NUM_CLASSES = 1000

@@ -30,7 +30,7 @@ from benchmarks.pairs import measure, record
 from src.models.classifier import ClassifierModule
 from trainworks.callbacks import ChannelsLast
 from trainworks.datamodules import ImageFolderDataModule
-from trainworks.runtime.precision import has_bf16
+from trainworks.runtime.devices import has_bf16
 
 FAST = Flags(tf32=True, bf16=True, channels_last=True, fused=True)
 

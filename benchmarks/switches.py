@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from benchmarks.pairs import compare
 from src.models.networks.gpt import GPT
 from src.models.networks.small_cnn import SmallCNN
-from trainworks.runtime.precision import allow_tf32
+from trainworks.runtime.devices import allow_tf32
 
 SWITCHES = ("bf16", "compile", "channels_last", "fused")
 COMBINED = (("bf16", "channels_last"), ("bf16", "compile", "fused"))

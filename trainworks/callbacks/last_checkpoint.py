@@ -8,7 +8,7 @@ from typing import Any
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 
-from trainworks.runs.continuing.state import KEY, complete_progress, exact_state, restore, with_moved_paths
+from trainworks.runs.continuing.state import EXACT_STATE, complete_progress, exact_state, restore, with_moved_paths
 from trainworks.runs.files import replace
 from trainworks.runtime.devices import device_name
 from trainworks.runtime.signals import STOP, Stopped
@@ -111,11 +111,11 @@ class LastCheckpoint(Checkpoint):
             return
         complete_progress(checkpoint["loops"]["fit_loop"], self._point)
         group = None if self._agreement is None else self._agreement.group
-        checkpoint[KEY] = exact_state(trainer, self._point, self.path.parent, device_name(trainer), group)
+        checkpoint[EXACT_STATE] = exact_state(trainer, self._point, self.path.parent, device_name(trainer), group)
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Keep what `on_train_start` needs; in a run that was moved, let the other callbacks find their files."""
-        self._loaded = checkpoint.get(KEY)
+        self._loaded = checkpoint.get(EXACT_STATE)
         if self._loaded is not None:
             folders = self._loaded["folder"], os.path.realpath(self.path.parent)
             checkpoint["callbacks"] = with_moved_paths(checkpoint["callbacks"], *folders)

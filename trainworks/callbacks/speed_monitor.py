@@ -14,7 +14,7 @@ from trainworks.callbacks.helpers.loggers import send_scalars, steps_so_far
 from trainworks.datamodules.base import BaseDataModule
 from trainworks.models.base import BaseModule
 from trainworks.runtime.contention import Contention
-from trainworks.runtime.precision import has_bf16
+from trainworks.runtime.devices import has_bf16
 
 STEP_PARTS = {  # parts of a step, by the end of the name under which Lightning profiles them
     "train_dataloader_next": "data",

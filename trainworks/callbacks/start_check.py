@@ -10,7 +10,7 @@ from torch import Tensor
 from trainworks.errors import RunFailure, UsageError, did_you_mean
 from trainworks.models.base import BaseModule
 from trainworks.models.checks import set_names
-from trainworks.runs.plain_data import check_plain
+from trainworks.runs.checkpoint_io import check_plain
 from trainworks.runtime.logged_metrics import logged_since
 
 

@@ -21,10 +21,10 @@ from trainworks.datamodules.base import BaseDataModule
 from trainworks.errors import UsageError
 from trainworks.runs.checkpoint_io import DurableCheckpointIO
 from trainworks.runs.class_paths import import_path
-from trainworks.runs.continuing.checkpoint import Start
+from trainworks.runs.continuing.state import Start
 from trainworks.runs.run import Run
+from trainworks.runtime.devices import settle_precision
 from trainworks.runtime.launch import layout
-from trainworks.runtime.precision import settle_precision
 from trainworks.runtime.steps import skip_idle_work
 from trainworks.runtime.strategy import settle_strategy
 

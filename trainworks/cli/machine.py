@@ -14,7 +14,7 @@ import torch
 from trainworks.root import ROOT
 from trainworks.runs.run import PACKAGES
 from trainworks.runtime.cores import SHORT_WAIT, allowed_cores, content, control_groups
-from trainworks.runtime.precision import has_bf16
+from trainworks.runtime.devices import has_bf16
 
 GB = 2**30
 DRIVER_VERSION = Path("/proc/driver/nvidia/version")

@@ -10,7 +10,6 @@ from trainworks.cli.config import apply_overrides, left_to_data, merge, resolve,
 from trainworks.cli.defaults import defaults, experiment_of, log_root, merged, saved_by_run
 from trainworks.errors import UsageError, did_you_mean
 from trainworks.root import example_command
-from trainworks.runs.continuing.settings import asks_for_more
 from trainworks.runs.files import is_checkpoint
 from trainworks.runs.find import newest_run, run_of_checkpoint, run_to_continue
 from trainworks.runs.run import Run
@@ -54,7 +53,9 @@ class Request:
         """The run to continue, if it is finished and no longer training is asked for."""
         if self.run is None or not self.line.trains or not self.run.is_finished:
             return None
-        return None if asks_for_more(load_file(str(self.run.directory / "config.yaml")), self.config) else self.run
+        from trainworks.runs.continuing.settings import changes_length
+
+        return None if changes_length(load_file(str(self.run.directory / "config.yaml")), self.config) else self.run
 
     def _begin(self, files: Files) -> None:
         """Set the configuration of a new run, or of the one that `--resume auto` finds."""

@@ -15,7 +15,7 @@ from jsonargparse._typehints import get_all_subclass_paths, get_callable_return_
 import trainworks
 from trainworks.cli.configuration import configuration_parser
 from trainworks.errors import UsageError
-from trainworks.root import SCHEMA, import_all, own_modules
+from trainworks.root import OWN, ROOT, SCHEMA
 from trainworks.runs.class_paths import import_path
 
 Schema = dict[str, Any]
@@ -39,16 +39,25 @@ def write_schema(output: str | None) -> int:
     file = Path(output or SCHEMA)
     if not file.parent.is_dir():
         raise UsageError(f"--output: {file.parent} is no folder")
-    ours = [module.name for module in pkgutil.walk_packages(trainworks.__path__, "trainworks.")]
-    ours = [name for name in ours if name.split(".")[1] not in ("cli", "tests", "testing")]
-    for line in import_all([*LIBRARIES, *ours, *own_modules()]):
-        print(line)
+    _import_all()
     with warnings.catch_warnings(action="ignore"):  # of what libraries have and advise against
         whole = _loosened(_Generator().generate(configuration_parser()))  # type: ignore[no-untyped-call]
     whole["$defs"]["reference"] = REFERENCE
     file.write_text(json.dumps(whole, separators=(",", ":")), encoding="utf-8")
     print(f"{file}: editors with a YAML language server complete and check configurations with it")
     return 0
+
+
+def _import_all() -> None:
+    """Import what has classes to list, of libraries, of the library and of the project; print what cannot be."""
+    ours = [module.name for module in pkgutil.walk_packages(trainworks.__path__, "trainworks.")]
+    ours = [name for name in ours if name.split(".")[1] not in ("cli", "tests", "testing")]
+    files = [file.relative_to(ROOT).with_suffix("") for file in sorted((ROOT / OWN).rglob("*.py"))]
+    for name in [*LIBRARIES, *ours, *(".".join(file.parts).removesuffix(".__init__") for file in files)]:
+        try:
+            importlib.import_module(name)
+        except Exception as error:  # of a package that is not installed, or a module that is being written
+            print(f"left out {name}: {type(error).__name__}: {error}")
 
 
 class _Generator(ParserJsonschema):

@@ -17,14 +17,13 @@ from trainworks.cli.facts import fill_in
 from trainworks.cli.process import settled_process
 from trainworks.cli.report import closing, headline, log_end
 from trainworks.cli.request import Request
-from trainworks.runs.continuing.checkpoint import Start, find_start, read_start
-from trainworks.runs.continuing.settings import LENGTHS, check_settings
+from trainworks.runs.continuing.state import Start
 from trainworks.runs.run import NAME_VARIABLE, Run
 from trainworks.runs.yaml_files import load_file
 from trainworks.runtime.cores import allowed_cores
 from trainworks.runtime.devices import device_name
-from trainworks.runtime.garbage import collect_from_now
 from trainworks.runtime.launch import is_main_process, job_name
+from trainworks.runtime.memory import collect_from_now
 from trainworks.runtime.signals import STOP, Stopped
 
 
@@ -81,7 +80,7 @@ def run_directory(request: Request) -> Iterator[Run]:
     try:
         yield run
     finally:
-        if is_main and request.run is None and not run.is_recorded:
+        if is_main and request.run is None and not (run.directory / "run.json").is_file():
             run.discard()
         run.unlock()
 
@@ -90,11 +89,14 @@ def _continuation(request: Request, configuration: Configuration, run: Run) -> t
     """Return where a run continues, remarks on changed settings, and whether it shall train for longer than before."""
     if request.run is None or request.line.evaluates:
         return Start(), [], False
+    from trainworks.runs.continuing.checkpoint import find_start, read_start
+    from trainworks.runs.continuing.settings import changes_length, check_settings
+
     remarks, extends = list[str](), False
     if request.line.trains:
         stored = load_file(str(run.directory / "config.yaml"))
         remarks = check_settings(stored, configuration.content, own_defaults())
-        extends = any(stored["trainer"][name] != configuration.parsed.trainer[name] for name in LENGTHS)
+        extends = changes_length(stored, configuration.content)
     if request.ckpt_path:
         return read_start(Path(request.ckpt_path)), remarks, extends
     keeps_last = configuration.parsed.callbacks.get("last") is not None

@@ -20,7 +20,6 @@ from trainworks.models.checks import MissingPart, check_names, set_names, traine
 from trainworks.models.late_updates import LateUpdates
 from trainworks.models.running_mean import RunningMean
 from trainworks.optim.parameters import Factories, build_optimizer
-from trainworks.optim.schedulers import build_scheduler, steps_per_batch
 
 # lets a configuration write a tensor as a list, such as the weight of CrossEntropyLoss
 register_type(Tensor, serializer=Tensor.tolist, deserializer=partial(torch.tensor, dtype=torch.float32))
@@ -191,6 +190,8 @@ class BaseModule(LightningModule):
             raise ValueError("LBFGS cannot accumulate gradients; set trainer.accumulate_grad_batches to 1")
         if make_scheduler is None:
             return optimizer
+        from trainworks.optim.schedulers import build_scheduler, steps_per_batch
+
         scheduler = build_scheduler(make_scheduler, optimizer, self._total_steps)
         interval = self._scheduler_interval or ("step" if steps_per_batch(scheduler) else "epoch")
         monitor = getattr(scheduler, "monitor", self._scheduler_monitor)

@@ -41,11 +41,7 @@ class Parameters:
         for layer in module.modules():
             if isinstance(layer, nn.Embedding | nn.EmbeddingBag):
                 self.kinds[id(layer.weight)] = "sparse" if layer.sparse else "embedding"
-        self._scales: dict[int, float] = {}
-        if layer_decay < 1:
-            from trainworks.optim.layer_decay import learning_rate_scales
-
-            self._scales = learning_rate_scales(getattr(module, "net", module), layer_decay)
+        self._scales = _learning_rate_scales(getattr(module, "net", module), layer_decay) if layer_decay < 1 else {}
 
     def __iter__(self) -> Iterator[nn.Parameter]:
         return iter(self.named.values())
@@ -104,3 +100,14 @@ def build_optimizer(
     optimizer = parameters.build(factory, parameters)
     prefer_fused(optimizer, {key for key, kind in parameters.kinds.items() if kind == "sparse"})
     return optimizer
+
+
+def _learning_rate_scales(net: nn.Module, decay: float) -> dict[int, float]:
+    """Return the factor on the learning rate of each parameter of a network, by the parameter's id."""
+    from trainworks.runtime.blocks import layers  # few runs need it
+
+    found = [layer for layer, _ in layers(net) if next(layer.parameters(), None) is not None]
+    scales = dict.fromkeys(map(id, net.parameters()), decay ** (len(found) - 1))  # class tokens and the like too
+    for depth, layer in reversed(list(enumerate(found))):  # a shared parameter has the factor of its first layer
+        scales |= dict.fromkeys(map(id, layer.parameters()), decay ** (len(found) - 1 - depth))
+    return scales

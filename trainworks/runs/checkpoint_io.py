@@ -1,16 +1,21 @@
+import io
 import os
+import pickle
+import re
 import shutil
+from collections import OrderedDict
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import torch
 from lightning.pytorch.plugins.io import TorchCheckpointIO
+from lightning_utilities.core.apply_func import apply_to_collection
+from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
 from trainworks.errors import RunFailure
 from trainworks.runs.files import is_sharded, replace
-from trainworks.runs.plain_data import check_plain
 
 MODULE, DATA = "module", "data"  # keys of a checkpoint: class_path and init_args of its module and of its datamodule
 WRITER = ThreadPoolExecutor(max_workers=1, thread_name_prefix="checkpoint")
@@ -44,10 +49,8 @@ class DurableCheckpointIO(TorchCheckpointIO):
             self.wait()
             write_checkpoint(checkpoint, target)
         else:
-            from trainworks.runs.cpu_copy import copy_to_cpu
-
             self.wait(max_pending=1)
-            self._pending.append(WRITER.submit(write_checkpoint, copy_to_cpu(checkpoint), target))
+            self._pending.append(WRITER.submit(write_checkpoint, _copied_to_cpu(checkpoint), target))
 
     def remove_checkpoint(self, path: str | Path) -> None:
         """Remove a checkpoint, also one that is still being written."""
@@ -95,8 +98,53 @@ def write_checkpoint(checkpoint: dict[str, Any], target: Path) -> None:
         raise
 
 
+def check_plain(content: dict[str, Any]) -> None:
+    """Raise a RunFailure if a checkpoint holds more than tensors and plain data: reading one must never run code."""
+    for key, value in content.items():
+        if unusual := _unusual_values(value):  # only these are saved and loaded to see whether that works
+            buffer = io.BytesIO()
+            try:
+                torch.save(unusual, buffer)
+                buffer.seek(0)
+                torch.load(buffer, weights_only=True)
+            except (pickle.UnpicklingError, pickle.PicklingError, AttributeError, TypeError) as error:
+                found = re.search(r"GLOBAL (\S+)", str(error))
+                raise RunFailure(
+                    f"'{key}' in the checkpoint holds {found[1] if found else error}, which could not be read back "
+                    "safely; let on_save_checkpoint and state_dict return tensors, numbers, strings, lists and "
+                    "dictionaries"
+                ) from None
+
+
+def _unusual_values(node: Any) -> list[Any]:
+    """Return all values that are neither tensors nor plain data."""
+    if type(node) in (dict, OrderedDict):
+        return _unusual_values([*node.keys(), *node.values()])
+    if type(node) in (list, tuple):
+        return [value for item in node for value in _unusual_values(item)]
+    return [] if isinstance(node, Tensor) or type(node) in (str, int, float, bool, type(None)) else [node]
+
+
+def _copied_to_cpu(checkpoint: dict[str, Any]) -> dict[str, Any]:
+    """Copy a checkpoint to the CPU's memory, so that the training may change its own tensors meanwhile."""
+    copies: dict[Any, Tensor] = {}  # tensors that share memory, such as tied weights, share it in the file too
+
+    def copy_of(tensor: Tensor) -> Tensor:
+        if tensor.layout is not torch.strided:
+            return tensor.detach().clone()
+        key = tensor.data_ptr(), tensor.dtype, tensor.shape, tensor.stride(), tensor.device
+        if key not in copies:  # without blocking, CUDA copies to pinned memory, which is ten times as fast
+            copies[key] = tensor.detach().to("cpu", non_blocking=tensor.is_cuda, copy=True)
+        return copies[key]
+
+    content: dict[str, Any] = apply_to_collection(checkpoint, Tensor, copy_of)
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()  # the copies are complete only then
+    return content
+
+
 def _megabytes(checkpoint: dict[str, Any]) -> float:
-    return sum(leaf.nbytes for leaf in tree_leaves(checkpoint) if isinstance(leaf, torch.Tensor)) / 1e6
+    return sum(leaf.nbytes for leaf in tree_leaves(checkpoint) if isinstance(leaf, Tensor)) / 1e6
 
 
 def _explain(error: Exception, checkpoint: dict[str, Any], target: Path) -> str:

@@ -11,16 +11,9 @@ from trainworks.runs.run import Run
 
 def run_to_continue(root: str, experiment: str, name: str | None, job: str | None) -> Run | None:
     """Return the run called `name`, or else that of the job, or the newest unless it is finished; None for none."""
-    parent = Path(root) / experiment
-    runs = [Run(file.parent) for file in parent.glob("*/config.yaml")]
-    if name:
-        return next((run for run in runs if run.directory.name == name), None)
-    if job:
-        same = re.compile(rf"{re.escape(job)}(-\d+)?")
-        runs = [run for run in runs if same.fullmatch(run.directory.name)]
-        return max(runs, key=lambda run: run.started, default=None)
-    newest = max(runs, key=lambda run: run.started, default=None)
-    return newest if newest is not None and not newest.is_finished else None
+    names = re.escape(name) if name else rf"{re.escape(job)}(-\d+)?" if job else ".*"
+    runs = _newest_first(Path(root) / experiment, names)
+    return runs[0] if runs and (name or job or not runs[0].is_finished) else None
 
 
 def run_of_checkpoint(checkpoint: str, option: str = "--ckpt_path") -> Run:
@@ -41,12 +34,16 @@ def run_of_checkpoint(checkpoint: str, option: str = "--ckpt_path") -> Run:
 def newest_run(root: str, experiment: str, name: str | None) -> Run:
     """Return the newest run of an experiment that holds a best checkpoint, or the one called `name`."""
     parent = Path(root) / experiment
-    runs = [Run(file.parent) for file in parent.glob("*/config.yaml")]
-    if name:
-        runs = [run for run in runs if run.directory.name == name]
-    for run in sorted(runs, key=lambda run: run.started, reverse=True):
+    runs = _newest_first(parent, re.escape(name) if name else ".*")
+    for run in runs:
         if is_checkpoint(run.best_checkpoint):
             return run
         print(f"passed over {run.directory}: it has no {run.best_checkpoint.relative_to(run.directory)}")
     which = f"no run '{name}'" if name and not runs else "no run with a best checkpoint"
     raise UsageError(f"{which} in {parent}; train one first (python train.py --config ...) or give --ckpt_path")
+
+
+def _newest_first(experiment: Path, names: str) -> list[Run]:
+    """Return the runs in the folder of an experiment whose whole names match a regular expression."""
+    runs = [Run(file.parent) for file in experiment.glob("*/config.yaml") if re.fullmatch(names, file.parent.name)]
+    return sorted(runs, key=lambda run: run.started, reverse=True)

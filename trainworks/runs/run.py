@@ -2,6 +2,7 @@
 
 import contextlib
 import importlib.metadata
+import itertools
 import json
 import math
 import os
@@ -22,7 +23,7 @@ from trainworks.root import ROOT
 from trainworks.runs.files import is_checkpoint
 
 PACKAGES = ("torch", "torchvision", "lightning", "torchmetrics", "jsonargparse", "numpy")
-RUNNING = {"end": None, "exit_status": None, "error": None}  # what is known at the end
+RUNNING = {"end": None, "exit_status": None, "error": None}  # what is known only at the end
 NAME_VARIABLE = "TRAIN_RUN_NAME"  # tells the processes that rank 0 starts which run they belong to
 TRIAL_VARIABLE = "TRAIN_TRIAL"  # tells processes of a trial which callbacks it gets, as JSON
 
@@ -45,22 +46,21 @@ class Run:
             raise UsageError(f"--run_name must be a plain folder name, got '{wanted}'")
         if not (parts := Path(experiment).parts) or parts[0] == "/" or ".." in parts:
             raise UsageError(f"experiment must be a plain folder name, got '{experiment}'")
-        run, number = cls(parent / wanted), 1
-        while True:
+        run = cls(parent / wanted)
+        for number in itertools.count(2):
             try:
                 run.directory.mkdir(parents=True)
+                break
             except OSError as error:
                 if not run.directory.exists():
                     raise UsageError(f"{parent}: {error.strerror}; choose another trainer.default_root_dir") from None
                 if name:
                     what = "choose another --run_name, or continue it with --resume auto"
                     raise UsageError(f"run '{name}' exists: {run.directory}; {what}") from None
-                number += 1
                 run = cls(parent / f"{wanted}-{number}")
-            else:
-                run.lock()
-                os.environ[NAME_VARIABLE] = run.directory.name
-                return run
+        run.lock()
+        os.environ[NAME_VARIABLE] = run.directory.name
+        return run
 
     @property
     def best_checkpoint(self) -> Path:
@@ -72,11 +72,6 @@ class Run:
     def started(self) -> str:
         """When the run began, as ISO 8601 text in UTC; the folder's own time if run.json cannot tell."""
         return self.read().get("start") or _iso(self.directory.stat().st_mtime)
-
-    @property
-    def is_recorded(self) -> bool:
-        """Whether it was begun to write down what the run is."""
-        return (self.directory / "run.json").is_file()
 
     @property
     def is_finished(self) -> bool:

@@ -86,8 +86,11 @@ def read_weights(source: str) -> dict[str, Any]:
 
 def _download(source: str) -> Path:
     """Download the weights of a URL or of torchvision to torch.hub's folder, unless they are there; return the file."""
-    url, hash_prefix = source, None
-    if not source.startswith("http"):
+    if source.startswith("http"):
+        url, hash_prefix = source, None
+        prefix = hashlib.sha256(url.encode()).hexdigest()[:8]  # many files of the web are called model.safetensors
+        name = f"{prefix}-{PurePosixPath(urlsplit(url).path).name}"
+    else:
         from torchvision.models import get_weight  # the import would slow every start
 
         try:
@@ -95,11 +98,8 @@ def _download(source: str) -> Path:
         except (KeyError, ValueError):
             advice = "write a name such as ResNet18_Weights.DEFAULT"
             raise UsageError(f"torchvision has no weights '{source}'; {advice}") from None
-    name = PurePosixPath(urlsplit(url).path).name
-    if url == source:  # many files of the web are called model.safetensors
-        name = f"{hashlib.sha256(url.encode()).hexdigest()[:8]}-{name}"
-    else:  # torchvision's names end in a hash of the file
-        hash_prefix = name.rpartition("-")[2].partition(".")[0]
+        name = PurePosixPath(urlsplit(url).path).name
+        hash_prefix = name.rpartition("-")[2].partition(".")[0]  # torchvision's names end in a hash of the file
     path = Path(torch.hub.get_dir()) / "checkpoints" / name
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)

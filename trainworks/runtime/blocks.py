@@ -1,3 +1,5 @@
+"""The layers of a network, and which of them are blocks."""
+
 from collections import Counter
 from collections.abc import Iterator
 
@@ -17,16 +19,23 @@ def blocks(net: nn.Module, min_num_parameters: int = 0) -> list[nn.Module]:
     """
     owners = Counter(id(parameter) for module in net.modules() for parameter in module.parameters(recurse=False))
     return [
-        block
-        for block in _blocks(net)
-        if sum(parameter.numel() for parameter in block.parameters()) >= max(min_num_parameters, 1)
-        and not any(owners[id(parameter)] > 1 for parameter in block.parameters())
+        layer
+        for layer, is_block in layers(net)
+        if is_block
+        and sum(parameter.numel() for parameter in layer.parameters()) >= max(min_num_parameters, 1)
+        and not any(owners[id(parameter)] > 1 for parameter in layer.parameters())
     ]
 
 
-def _blocks(module: nn.Module) -> Iterator[nn.Module]:
+def layers(module: nn.Module) -> Iterator[tuple[nn.Module, bool]]:
+    """Yield the layers of a network, from the input to the output, each with whether it is a block.
+
+    Children are layers, but containers are opened, and so is what holds some; what a container holds is a block.
+    """
+    in_container = type(module) in CONTAINERS
     for child in module.children():
-        if type(module) in CONTAINERS and type(child) not in CONTAINERS:
-            yield child
+        holds_blocks = any(type(part) in CONTAINERS for part in child.modules())
+        if type(child) in CONTAINERS or (holds_blocks and not in_container):
+            yield from layers(child)
         else:
-            yield from _blocks(child)
+            yield child, in_container

@@ -6,14 +6,10 @@ from torch import Tensor
 
 
 def logged_since(before: Mapping[str, Tensor], metrics: Mapping[str, Tensor]) -> dict[str, float]:
-    """Return those of a trainer's `callback_metrics` that were computed since a copy of them was made.
+    """Return those of a trainer's `callback_metrics` that were computed since a copy of them was made, `before`.
 
     Lightning leaves older values among them; those are the same objects as before. Values of single steps are left out,
-    and so is the second name that Lightning gives to means that it logs for steps too.
-
-    Args:
-        before: The copy, from when the round began; empty for all.
-        metrics: The trainer's metrics now.
+    and so is the second name that Lightning gives to means that it logs for steps too. An empty `before` gives all.
     """
     new = {name: value for name, value in metrics.items() if before.get(name) is not value}
     twice = {name for name in new if name.removesuffix("_epoch") in new and name.endswith("_epoch")}

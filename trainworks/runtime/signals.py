@@ -106,11 +106,7 @@ def outlast_signals(worker: int) -> None:
     for signum in TERMINAL_SIGNALS:
         signal.signal(signum, signal.SIG_IGN)
     if hasattr(signal, "alarm"):
-        signal.signal(signal.SIGTERM, _die_later)
-
-
-def _die_later(signum: int, frame: FrameType | None) -> None:
-    signal.alarm(WORKER_SECONDS)
+        signal.signal(signal.SIGTERM, lambda signum, frame: signal.alarm(WORKER_SECONDS))
 
 
 def _die(signum: int) -> None:

@@ -4,7 +4,7 @@ from torch import nn
 
 from trainworks.errors import UsageError
 
-COPYING = ("ddp_spawn", "ddp_fork", "ddp_notebook", "spawn", "fork")  # strategies, start methods that copy the process
+COPYING = ("ddp_spawn", "ddp_fork", "ddp_notebook", "spawn", "fork")  # names that begin so copy the process
 BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 
 

@@ -6,14 +6,13 @@ from trainworks.cli.command import Command, Option
 
 def fit(session: Any) -> None:
     """Train, from the start or on, and keep what was logged in `session.metrics` and `session.results`."""
-    from trainworks.runs.continuing.state import continue_training
     from trainworks.runtime.logged_metrics import logged_since
 
     trainer, start = session.trainer, session.start
     if start.path is not None:
         session.start_check.adopt_monitor(start.metrics)  # the state of the best checkpoint goes by its name
-    if session.request.run is not None:
-        continue_training(trainer, start, session.extends)
+        trainer.num_sanity_val_steps = 0
+        trainer.should_stop = start.finished and not session.extends  # only the test was missing
     trainer.fit(session.model, session.datamodule, ckpt_path=start.path, weights_only=True)
     trained = logged_since({}, trainer.callback_metrics)
     session.metrics |= start.metrics | trained

@@ -2,28 +2,14 @@
 
 import re
 import zipfile
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from trainworks.errors import UsageError
+from trainworks.runs.continuing.state import EXACT_STATE, Start
 from trainworks.runs.files import recover
-
-
-@dataclass
-class Start:
-    """Where a training begins or continues."""
-
-    path: Path | None = None  # the checkpoint; None at the very beginning
-    step: int = 0  # after it, as loggers count them
-    within_epoch: bool = False  # whether it stands between the batches of an epoch
-    finished: bool = False  # whether the training ended there
-    exact: bool = True  # whether it was saved at a point from which the training goes on exactly
-    world_size: int = 1  # processes that saved it
-    metrics: dict[str, float] = field(default_factory=dict)  # the last before it
-    device: str = ""  # the kind that it was saved on; empty if it does not say
 
 
 def find_start(folder: Path, keeps_last: bool = True) -> Start:
@@ -37,14 +23,12 @@ def find_start(folder: Path, keeps_last: bool = True) -> Start:
     ages = {path: int(match[1] or 0) for path, match in names.items() if match}
     best = list(folder.glob("best.ckpt")) if ages or not keeps_last else []
     candidates = [*sorted(ages, key=ages.__getitem__), *best]
-    damaged = []
     for path in candidates:
         try:
             return read_start(path)
         except UsageError as error:
-            damaged.append(str(error))
             print(f"passed over: {error}")
-    if damaged:
+    if candidates:
         raise UsageError(f"{folder} has no whole checkpoint left; start a new run under another --run_name")
     return Start()
 
@@ -70,7 +54,7 @@ def read_start(path: Path) -> Start:
     wanted = {"loops", "optimizer_states"} | (set() if path.is_dir() else {"state_dict"})
     if not isinstance(content, dict) or not wanted <= content.keys():
         raise UsageError(f"{path}: not a checkpoint of a training")
-    exact, loops = content.get("exact"), content["loops"]["fit_loop"]
+    exact, loops = content.get(EXACT_STATE), content["loops"]["fit_loop"]
     step = loops["epoch_loop.state_dict"]["_batches_that_stepped"]  # several optimizers step more often
     within = loops["epoch_loop.batch_progress"]["current"]["ready"] > 0
     if exact is None:

@@ -17,7 +17,7 @@ HARDWARE = re.compile(r"trainer\.(accelerator|devices|num_nodes|strategy)\b|call
 DATA_PATH = re.compile(r"data\.init_args\.(root|csv_file|train|val|test)$")
 
 
-def asks_for_more(stored: Config, wanted: Config) -> bool:
+def changes_length(stored: Config, wanted: Config) -> bool:
     """Whether a configuration asks for another length of the training than the one that a run has stored."""
     trainers = [config.get("trainer") or {} for config in (stored, wanted)]
     return any(len({str(trainer.get(name, usual)) for trainer in trainers}) > 1 for name, usual in LENGTHS.items())

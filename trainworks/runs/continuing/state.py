@@ -2,6 +2,7 @@
 
 import os
 import random
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,22 @@ import torch
 import torch.distributed as dist
 from lightning.pytorch import Trainer
 
-from trainworks.runs.continuing.checkpoint import Start
-
-KEY = "exact"  # of what is added to a checkpoint
+EXACT_STATE = "exact"  # the key under which a checkpoint holds it
 COUNTERS = ("ready", "started", "processed", "completed")  # of Lightning's progress
+
+
+@dataclass
+class Start:
+    """Where a training begins or continues."""
+
+    path: Path | None = None  # the checkpoint; None at the very beginning
+    step: int = 0  # after it, as loggers count them
+    within_epoch: bool = False  # whether it stands between the batches of an epoch
+    finished: bool = False  # whether the training ended there
+    exact: bool = True  # whether it was saved at a point from which the training goes on exactly
+    world_size: int = 1  # processes that saved it
+    metrics: dict[str, float] = field(default_factory=dict)  # the last before it
+    device: str = ""  # the kind that it was saved on; empty if it does not say
 
 
 def exact_state(trainer: Trainer, point: str, folder: Path, device: str, group: Any) -> dict[str, Any]:
@@ -47,19 +60,6 @@ def complete_progress(loops: dict[str, Any], point: str) -> None:
     batches["is_last_batch"] = False
     if point != "batch":
         batches["current"] |= dict.fromkeys(COUNTERS, 0)
-
-
-def continue_training(trainer: Trainer, start: Start, extends: bool) -> None:
-    """Set a trainer up before it continues: what was done is not done again.
-
-    Args:
-        trainer: The trainer.
-        start: Where it continues.
-        extends: Whether it shall train for longer than the run began to.
-    """
-    if start.path is not None:
-        trainer.num_sanity_val_steps = 0
-    trainer.should_stop = start.finished and not extends  # only the test was missing
 
 
 def restore(trainer: Trainer, state: dict[str, Any]) -> None:

@@ -5,7 +5,7 @@ import pytest
 import torch
 import yaml
 
-from trainworks.runtime.precision import allow_tf32
+from trainworks.runtime.devices import allow_tf32
 from trainworks.tests.conftest import CONFIGS, DIGITS, QUICK, Train
 from trainworks.tests.test_exact_resume import NET, SHORT, STEPS, interrupted, state  # noqa: F401
 
@@ -35,7 +35,7 @@ def test_tf32_is_a_matter_of_cuda_alone(flags: Callable[[], tuple[bool, bool]]) 
 @pytest.mark.parametrize("words", [(), ("--tf32", "false")])
 def test_the_switch_reaches_it(train: Train, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]) -> None:
     asked = []
-    monkeypatch.setattr("trainworks.runtime.precision.allow_tf32", lambda *given: asked.append(given))
+    monkeypatch.setattr("trainworks.runtime.devices.allow_tf32", lambda *given: asked.append(given))
     assert train("fit", "--config", DIGITS, "--trainer.fast_dev_run", "true", *words).code == 0
     assert asked == [(torch.device("cuda" if torch.cuda.is_available() else "cpu").type, not words)]
 
