@@ -163,6 +163,5 @@ def test_a_run_loads_what_it_uses(tmp_path: Path) -> None:
     unused = ("detector", "vae", "text", "gan", "scenes", "fsdp", "merge", "segmenter", "repeat", "arrays", "predict")
     assert [name for name in modules if name.rpartition(".")[2] in unused] == []
     modules.pop("trainworks.cli.main")  # which stood in train.py, and was not counted
-    assert (
-        sum(len(Path(file).read_text().splitlines()) for file in modules.values()) <= 6950
-    )  # was 5738; the way of a command and the one writer have to get shorter
+    # a budget: whoever raises it says why
+    assert sum(len(Path(file).read_text().splitlines()) for file in modules.values()) <= 6750
