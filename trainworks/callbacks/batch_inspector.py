@@ -28,8 +28,13 @@ class BatchInspector(Callback):
 
     def __init__(self, batch: int) -> None:
         self.batch = batch
+        self.first_batch: int | None = None  # that the training goes through, once it has begun
         self._layers: list[str] = []
         self._handles: list[Any] = []
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Note where the training begins."""
+        self.first_batch = trainer.fit_loop.total_batch_idx + 1
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Watch every layer from here on."""

@@ -23,7 +23,6 @@ class Option:
         choices: The values that it may have; any text if there are none.
         minimum: The least value of an option that is a whole number; None for a text.
         required: Whether the command needs it.
-        requires: The option without which it means nothing, if there is one.
     """
 
     name: str
@@ -32,7 +31,6 @@ class Option:
     choices: tuple[str, ...] = ()
     minimum: int | None = None
     required: bool = False
-    requires: str = ""
 
     def check(self, text: str) -> None:
         """Refuse a value that the option cannot have."""

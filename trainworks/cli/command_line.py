@@ -7,8 +7,16 @@ from trainworks.cli.command import Command, commands_with, find_command
 from trainworks.errors import UsageError, did_you_mean
 from trainworks.root import example_command
 
-# keys of a configuration
-TOP_LEVEL = ("experiment", "seed_everything", "tf32", "trainer", "callbacks", "model", "data")
+TOP_LEVEL = {  # keys of a configuration, and what they are
+    "experiment": "Its name; that of the first file by default.",
+    "seed_everything": "Seed of all generators.",
+    "tf32": "Whether float32 may be TF32 on a GPU, faster.",
+    "trainer": "Options of Lightning's Trainer.",
+    "callbacks": "Callbacks by name, in the order they run. configs/defaults.yaml and the library state some; add your "
+    "own under a new name; null switches one off. Lightning's list trainer.callbacks works beside it.",
+    "model": "The LightningModule.",
+    "data": "The LightningDataModule.",
+}
 
 
 @dataclass
@@ -31,6 +39,8 @@ class CommandLine:
         if not typed:
             raise UsageError(f"nothing to do; write {example_command()} (or --help)")
         name = None if typed[0].startswith("-") else typed[0]
+        if name and name.endswith((".yaml", ".yml")):
+            raise UsageError(f"unexpected '{name}'; write --config {name}")
         line = cls(typed, name, find_command(name))
         left = typed[len([name] if name else []) :]
         while left:
@@ -39,9 +49,6 @@ class CommandLine:
         if lacking and line.help is None:
             wanted = lacking[0]
             raise UsageError(f"{name} needs --{wanted.name} {wanted.metavar}, {wanted.help}")
-        for option in line.command.options:
-            if option.name in line.options and option.requires and option.requires not in line.options:
-                raise UsageError(f"--{option.name} belongs to {name} --{option.requires} X; write both")
         return line
 
     @property
@@ -76,7 +83,8 @@ class CommandLine:
             example = example_command()
             raise UsageError(f"unexpected '{word}'; options are written --key value after the command, as in {example}")
         elif not equals and (not left or left[0].startswith("--")):
-            raise UsageError(f"{flag} needs a value; write {flag} VALUE")
+            known = flag == "-c" or "." in flag or flag[2:] in (*TOP_LEVEL, "config") or self.command.option(flag[2:])
+            raise UsageError(f"{flag} needs a value; write {flag} VALUE" if known else self._refusal(flag[2:]))
         else:
             self._set("config" if flag == "-c" else flag.removeprefix("--"), value if equals else left.pop(0))
 
@@ -96,7 +104,7 @@ class CommandLine:
     def _refusal(self, key: str) -> str:
         """Say that the command takes no such option, and which it takes or which commands do."""
         names = [option.name for option in self.command.options]
-        what = f"{self.name or 'fit'} takes no --{key}"
+        what = f"{self.name or 'a training'} takes no --{key}"
         if near := did_you_mean(key, names, {name: f"--{name}" for name in names}):
             return what + near
         if self.command.needs != "words" and (takers := commands_with(key)):

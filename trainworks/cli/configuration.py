@@ -6,7 +6,7 @@ import yaml
 from jsonargparse import set_dumper
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
 
-from trainworks.cli.command_line import CommandLine
+from trainworks.cli.command_line import TOP_LEVEL, CommandLine
 from trainworks.cli.parser import Parser, parse_config
 from trainworks.errors import UsageError
 from trainworks.runs.checkpoint_io import DATA, MODULE
@@ -24,9 +24,9 @@ set_dumper("yaml", dump_yaml)  # jsonargparse's own writes texts that it then re
 def configuration_parser() -> Parser:
     """Return the parser that knows all keys of a configuration."""
     parser = Parser()
-    parser.add_argument("--experiment", type=str | None, help="Its name; that of the first file by default.")
-    parser.add_argument("--seed_everything", type=bool | int, default=True, help="Seed of all generators.")
-    parser.add_argument("--tf32", type=bool, default=True, help="Whether float32 may be TF32 on a GPU, faster.")
+    parser.add_argument("--experiment", type=str | None, help=TOP_LEVEL["experiment"])
+    parser.add_argument("--seed_everything", type=bool | int, default=True, help=TOP_LEVEL["seed_everything"])
+    parser.add_argument("--tf32", type=bool, default=True, help=TOP_LEVEL["tf32"])
     skipped = set(NUMBERS_OF_BATCHES)
     parser.add_class_arguments(
         Trainer, "trainer", fail_untyped=False, instantiate=False, sub_configs=True, skip=skipped
@@ -34,13 +34,7 @@ def configuration_parser() -> Parser:
     for name in NUMBERS_OF_BATCHES:  # Lightning's type has float before int, and 1.0 means all of them
         usual = signature(Trainer).parameters[name].default
         parser.add_argument(f"--trainer.{name}", type=int | float | None, default=usual, help=BATCHES_HELP)
-    parser.add_argument(
-        "--callbacks",
-        type=dict[str, Callback | None],
-        default={},
-        help="Callbacks by name, in the order they run. configs/defaults.yaml and the library state some; add your "
-        "own under a new name; null switches one off. Lightning's list trainer.callbacks works beside it.",
-    )
+    parser.add_argument("--callbacks", type=dict[str, Callback | None], default={}, help=TOP_LEVEL["callbacks"])
     parser.add_lightning_class_args(LightningModule, "model", subclass_mode=True)
     parser.add_lightning_class_args(LightningDataModule, "data", subclass_mode=True, required=False)
     return parser

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from lightning.pytorch import LightningDataModule
 from lightning.pytorch.utilities.model_helpers import is_overridden
 
 from trainworks.cli.builder import Session, has_loader
@@ -16,21 +17,23 @@ class NothingToDo(UsageError):
     """The module has no such step, or the data no such part."""
 
 
-def evaluate(session: Session, stage: str, path: str | None) -> None:
-    """Run validate, test or predict with a checkpoint, or weights as they are; keep what was logged in the session."""
-    trainer, module = session.trainer, session.model
-    datamodule: Any = session.datamodule
-    if "input" in session.request.line.options:
-        from trainworks.cli.predict_input import input_data
+def evaluate(session: Session, stage: str, path: str | None, inputs: LightningDataModule | None = None) -> None:
+    """Run validate, test or predict, and keep what was logged in the session.
 
-        datamodule = input_data(session)
-    elif missing := _missing(session, stage):
+    Args:
+        session: The command.
+        stage: "validate", "test" or "predict".
+        path: The checkpoint; None for the weights as they are.
+        inputs: What to predict on in place of the data.
+    """
+    trainer, module = session.trainer, session.model
+    if inputs is None and (missing := _missing(session, stage)):
         raise NothingToDo(missing)
     if session.request.line.evaluates:
         _show_at_its_step(trainer, str(path))
     how: Any = {"return_predictions": False} if stage == "predict" else {"verbose": False}
     try:
-        getattr(trainer, stage)(module, datamodule, ckpt_path=path, weights_only=True, **how)
+        getattr(trainer, stage)(module, inputs or session.datamodule, ckpt_path=path, weights_only=True, **how)
     except (TypeError, AttributeError) as error:
         if "An invalid dataloader was returned" in str(error):
             raise NothingToDo(str(error).split(". Found")[0]) from None

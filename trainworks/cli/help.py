@@ -5,10 +5,10 @@ import re
 import textwrap
 from typing import Any
 
-from jsonargparse import ArgumentParser
+from jsonargparse import ArgumentParser, DefaultHelpFormatter
 
 from trainworks.cli.command import Command, command_names, find_command
-from trainworks.cli.command_line import CommandLine
+from trainworks.cli.command_line import TOP_LEVEL, CommandLine
 from trainworks.cli.config import apply_overrides
 from trainworks.cli.defaults import merged
 from trainworks.errors import UsageError
@@ -26,8 +26,10 @@ MORE = (
     ("--config FILE --model.net.help", "what the class under a key takes, here that of model.net"),
     ("--model.optimizer.help torch.optim.SGD", "what any class takes"),
     ("COMMAND --help", "what a command takes"),
+    ("--config FILE --print_config", "the whole configuration, with all defaults, in place of the command"),
 )
 ARGUMENT = re.compile(r"(?m)^  (--[^\s,]+)(?: \S+)*(.*\n(?: {20,}.*\n?)*)")  # in the text that argparse writes
+LEFT_OUT = ("params", "optimizer")  # of optimizers and schedulers, which are built later
 WIDTH = 118  # characters of a line
 
 
@@ -36,7 +38,7 @@ def print_help(line: CommandLine) -> int:
     key, *named = line.help or [""]
     config = apply_overrides(merged([(path, load_file(path)) for path in line.files]), line.overrides)
     if key:
-        print(_class_help(key, _class_of(key, config, *named)))
+        print(_class_help(key, _class_of(key, config, *named), {} if named else config))
         return 0
     command, takes_config = line.command, line.command.needs != "words"
     ending = "--config FILE [--config FILE ...] [--key value ...]" if takes_config else "[--option value ...]"
@@ -46,7 +48,7 @@ def print_help(line: CommandLine) -> int:
         print("\n" + _configuration_help(config))
     print(_options_help(command))
     if line.name is None:
-        commands = [("none", command.summary), *((name, find_command(name).summary) for name in command_names())]
+        commands = [("(none)", command.summary), *((name, find_command(name).summary) for name in command_names())]
         print("\ncommands:\n" + "\n".join(_row(*item) for item in commands))
     if takes_config:
         print("\nmore:\n" + "\n".join(_row(*item) for item in MORE))
@@ -55,8 +57,9 @@ def print_help(line: CommandLine) -> int:
 
 def _configuration_help(config: Config) -> str:
     """Explain the keys of a configuration's model and data, and the usual ones of the trainer; name its callbacks."""
-    parts = [_class_help(key, _class_of(key, config)) for key in ("model", "data") if config.get(key)]
-    parts.append(_class_help("trainer", _class_of("trainer", config), USUAL))
+    parts = [_class_help(key, _class_of(key, config), config) for key in ("model", "data") if config.get(key)]
+    parts.append(_class_help("trainer", _class_of("trainer", config), config, USUAL))
+    parts.append("\n".join(_row(f"--{key}", TOP_LEVEL[key]) for key in ("experiment", "seed_everything", "tf32")))
     callbacks = {name: item for name, item in (config.get("callbacks") or {}).items() if item}
     paths = {name: item.get("class_path") if isinstance(item, dict) else item for name, item in callbacks.items()}
     rows = [_row(f"--callbacks.{name}.help", str(path)) for name, path in paths.items()]
@@ -64,7 +67,10 @@ def _configuration_help(config: Config) -> str:
 
 
 def _options_help(command: Command) -> str:
-    options = [(f"--{item.name} {'|'.join(item.choices) or item.metavar}", item.help) for item in command.options]
+    options = [
+        (f"--{item.name} {'|'.join(item.choices) or item.metavar}", item.help + " (required)" * item.required)
+        for item in command.options
+    ]
     return "\n".join(["\noptions:", *(_row(*option) for option in options)]) if options else ""
 
 
@@ -74,33 +80,48 @@ def _class_of(key: str, config: Config, name: str | None = None) -> Any:
         from lightning.pytorch import Trainer  # takes seconds, and is not needed for what a command takes
 
         return Trainer
-    stated = {short_key(long): value for long, value in flatten(config).items() if value not in (None, {})}
-    path = name or stated.get(key)
+    path = name or _stated(config).get(key)
     if (found := import_path(path)) is None:
         what = f"there is no {path}" if path else "no class stands there"
         raise UsageError(f"--{key}.help: {what}; write --{key}.help CLASS_PATH, or give the --config that states it")
     return found
 
 
-def _class_help(key: str, found: Any, chosen: tuple[str, ...] = ()) -> str:
-    """Explain a class or function under a key, and its arguments, all or those that are chosen."""
-    parser = ArgumentParser(add_help=False, usage="")
+def _stated(config: Config) -> dict[str, Any]:
+    """Return what a configuration states, by the key that may be typed; of a class its path."""
+    return {short_key(long): value for long, value in flatten(config).items() if value not in (None, {})}
+
+
+def _class_help(key: str, found: Any, config: Config, chosen: tuple[str, ...] = ()) -> str:
+    """Explain a class or function under a key, and its arguments, all or those chosen, with what `config` states."""
+    parser = ArgumentParser(add_help=False, usage="", formatter_class=_WideFormatter)
     if isinstance(found, type):
         parser.add_class_arguments(found, key, fail_untyped=False)
     else:
         parser.add_function_arguments(found, key, fail_untyped=False)
-    rows = []
+    rows, stated = [], _stated(config)
     for flag, text in ARGUMENT.findall(parser.format_help()):
         name = flag.removeprefix(f"--{key}.")
         if name != flag and not flag.endswith(".help") and (not chosen or name in chosen):
+            if name in LEFT_OUT and "(required" in text:
+                continue
             text = re.sub(r",\s+known\s+subclasses:[^)]*", "", text)  # a long list
+            if (value := stated.get(flag.removeprefix("--"))) is not None:
+                text = re.sub(r"(, default: [^)]*)?\)$", "", text.rstrip()) + f", here: {value})"
             rows.append(_row(flag, " ".join(text.split())))
     about = (inspect.getdoc(found) or "").partition("\n\n")[0].replace("\n", " ")
     return "\n".join([f"--{key}: {found.__module__}.{found.__qualname__}", *([f"  {about}"] if about else []), *rows])
 
 
+class _WideFormatter(DefaultHelpFormatter):
+    """Leave the wrapping to `_row`."""
+
+    def __init__(self, prog: str, **kwargs: Any) -> None:
+        super().__init__(prog, **kwargs | {"width": 10_000})  # type: ignore[no-untyped-call]
+
+
 def _row(name: str, text: str) -> str:
     """Return a name and what it means, in two columns."""
-    lines = textwrap.wrap(text, WIDTH - 32) or [""]
+    lines = textwrap.wrap(text, WIDTH - 32, break_on_hyphens=False) or [""]
     first = f"  {name:<29} {lines.pop(0)}" if len(name) < 30 else f"  {name}"
     return "\n".join([first, *(f"{'':<32}{line}" for line in lines)])

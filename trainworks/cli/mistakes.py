@@ -3,6 +3,7 @@
 import importlib
 import re
 import traceback
+from collections.abc import Sequence
 from contextlib import suppress
 from inspect import Parameter, signature
 from pathlib import Path
@@ -69,13 +70,18 @@ def shorten(report: str, config: Config) -> str:
     return _wrong_type(report, where)
 
 
+def unknown_key(key: str, config: Config, options: Sequence[str] = ()) -> str:
+    """Say that a configuration has no such key; a similar one, or one of the command's `options`, may be meant."""
+    near = did_you_mean(key, [*options, *TOP_LEVEL]) or _elsewhere("", key, config)
+    return f"'{key}' is not a key of the configuration{near}"
+
+
 def _unknown_option(option: str, path: str, group: str | None, owner: str | None, config: Config) -> str:
     """Say that the class `owner`, or where it is None the configuration itself, takes no such option."""
     if group == "trainer":
         return f"trainer.{option} is not an option of Trainer{did_you_mean(option, signature(Trainer).parameters)}"
     if owner is None:
-        near = did_you_mean(option, TOP_LEVEL) or _elsewhere("", option, config)
-        return f"'{option}' is not a key of the configuration{near}"
+        return unknown_key(option, config)
     known = dict[str, Parameter]()
     with suppress(TypeError, ValueError):  # nothing stands there, or it does not say
         known |= signature(import_path(owner)).parameters
@@ -99,7 +105,8 @@ def _elsewhere(path: str, option: str, config: Config) -> str:
     near = [key for key in (*all_options(), *TOP_LEVEL) if option in key.split("_")] if not path else []
     near += [match[0] for key in keys if (match := re.match(rf".*?\.{re.escape(option)}(?=\.|$)", key))]
     near += [key for key in keys if option in key.rpartition(".")[2].split("_")]
-    return f" (did you mean {near[0]}?)" if near else ""
+    by_name = {key.rpartition(".")[2]: key for key in keys}
+    return f" (did you mean {near[0]}?)" if near else did_you_mean(option, by_name, by_name)
 
 
 def _wrong_type(report: str, where: str) -> str:

@@ -1,4 +1,4 @@
-"""Predicting on inputs from outside the data, for predict --input."""
+"""What the options of predict ask for: inputs from outside the data, and the table of their results."""
 
 import fileinput
 import hashlib
@@ -31,8 +31,24 @@ class PackedNames(Sequence[str]):
         return PackedNames(self.packed[index]) if isinstance(index, slice) else unpack_name(self.packed[index])
 
 
-def input_data(session: Session) -> NewInputsDataModule:
-    """Return the datamodule of the inputs that `--input` names, and have their results written to `--output`."""
+def set_up_writer(session: Session) -> ResultWriter:
+    """Return what writes the table of results, as the options of predict say."""
+    options, callbacks = session.request.line.options, session.trainer.callbacks  # type: ignore[attr-defined]
+    if options.get("flip") == "true":
+        session.model.net.register_forward_hook(_mean_with_mirrored)  # type: ignore[union-attr]
+    writer = next((item for item in callbacks if isinstance(item, ResultWriter)), None)
+    if writer is None:  # it was switched off
+        writer = ResultWriter(str(session.run.directory))
+        callbacks.append(writer)
+    writer.output = Path(options.get("output", writer.output))
+    writer.top_k = session.request.line.numbers.get("top_k", writer.top_k)
+    for name in {"probabilities", "draw"} & options.keys():
+        setattr(writer, name, options[name] == "true")
+    return writer
+
+
+def input_data(session: Session, writer: ResultWriter) -> NewInputsDataModule:
+    """Return the datamodule of the inputs that `--input` names, but for those whose results were written before."""
     options, trainer, data = session.request.line.options, session.trainer, session.datamodule
     if not isinstance(data, BaseDataModule):
         raise UsageError(f"--input needs data that derives from BaseDataModule, got {type(data).__name__}")
@@ -43,16 +59,6 @@ def input_data(session: Session) -> NewInputsDataModule:
     sources = sources_of(options["input"], data)
     if not len(sources):
         raise UsageError(f"--input {options['input']}: nothing in it")
-    if options.get("flip") == "true":
-        session.model.net.register_forward_hook(_mean_with_mirrored)  # type: ignore[union-attr]
-    writer = next((item for item in trainer.callbacks if isinstance(item, ResultWriter)), None)  # type: ignore[attr-defined]
-    if writer is None:  # it was switched off
-        writer = ResultWriter(str(session.run.directory))
-        trainer.callbacks.append(writer)  # type: ignore[attr-defined]
-    writer.output = Path(options.get("output", writer.output))
-    writer.top_k = session.request.line.numbers.get("top_k", writer.top_k)
-    for name in {"probabilities", "draw"} & options.keys():
-        setattr(writer, name, options[name] == "true")
     written = checkpoint.stat().st_mtime_ns  # another one may stand there by now
     command = session.configuration.text, written, trainer.world_size, sorted(options.items())
     digest = hashlib.sha256(repr(command).encode())

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from trainworks.cli.command_line import CommandLine
+from trainworks.cli.command_line import TOP_LEVEL, CommandLine
 from trainworks.cli.config import apply_overrides, left_to_data, merge, resolve, with_data
 from trainworks.cli.defaults import defaults, experiment_of, log_root, merged, saved_by_run
 from trainworks.errors import UsageError, did_you_mean
@@ -37,6 +37,7 @@ class Request:
         if line.command.config_optional and not (line.files or line.overrides):
             return cls(line, {})
         files = [(path, load_file(path)) for path in line.files]
+        _check_typed(line, files)
         stated = [flatten(content) for path, content in files if not saved_by_run(Path(path))]
         keys = {short_key(key) for part in (*stated, dict(line.overrides)) for key in part}
         request = cls(line, {}, states_monitor=MONITOR in keys)
@@ -111,6 +112,19 @@ def _resolved(config: Config) -> Config:
         return resolve(config)
     with_data(config, dict.fromkeys(names))
     return config
+
+
+def _check_typed(line: CommandLine, files: Files) -> None:
+    """Refuse typed keys that no configuration has, and a null for a callback whose name seems misspelt."""
+    for key, text in line.overrides:
+        first, _, name = key.removesuffix("+").partition(".")
+        if first not in TOP_LEVEL:
+            from trainworks.cli.mistakes import unknown_key
+
+            raise UsageError(unknown_key(key, merged(files), [option.name for option in line.command.options]))
+        known = (merged(files).get("callbacks") or {}) if first == "callbacks" and text == "null" else {name}
+        if name not in known and (near := did_you_mean(name, known)):
+            raise UsageError(f"--{key} null: there is no callback '{name}'{near}")
 
 
 def _check_classes(config: Config) -> None:

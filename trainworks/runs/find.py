@@ -19,6 +19,8 @@ def run_to_continue(root: str, experiment: str, name: str | None, job: str | Non
 def run_of_checkpoint(checkpoint: str, option: str = "--ckpt_path") -> Run:
     """Return the run that a checkpoint belongs to."""
     path = Path(checkpoint)
+    if (path / "config.yaml").is_file():
+        raise UsageError(f"{option} {checkpoint}: a run, and no checkpoint; write {path / 'checkpoints' / 'best.ckpt'}")
     if not path.exists():
         near = did_you_mean(path.stem, [file.stem for file in path.parent.glob("*.ckpt")])
         raise UsageError(f"{option} {checkpoint}: no such file{near}")

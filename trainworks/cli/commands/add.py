@@ -28,6 +28,8 @@ def add(line: CommandLine) -> int:
             print(f"added: {name}")
         elif (template / name).read_text(encoding="utf-8") != (ROOT / name).read_text(encoding="utf-8"):
             print(f"left as it is, though the template's differs: {name}")
+    if not new:
+        print("nothing is missing here")
     print("\n" + "\n".join(command_of(ROOT / name) for name in project.configs))
     return 0
 

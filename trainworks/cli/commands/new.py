@@ -2,6 +2,7 @@ import re
 import shutil
 import subprocess
 import sys
+from keyword import iskeyword
 from pathlib import Path
 
 from trainworks import __version__
@@ -32,8 +33,12 @@ def new(line: CommandLine) -> int:
         raise UsageError(f"{folder} is inside the template; write a folder beside it, such as ../{folder.name}")
     if (task is None) != (like is None):
         raise UsageError("--task and --like belong together, such as --task angle --like classifier")
-    if task is not None and (not re.fullmatch(r"[a-z][a-z0-9_]*", task) or (ROOT / OWN / f"models/{task}.py").exists()):
-        raise UsageError(f"--task {task} must be a new name of small letters, digits and _, such as angle")
+    if task is not None and (
+        not re.fullmatch(r"[a-z][a-z0-9_]*", task) or iskeyword(task) or (ROOT / OWN / f"models/{task}.py").exists()
+    ):
+        raise UsageError(
+            f"--task {task} must be a new name of small letters, digits and _, no word of Python, such as angle"
+        )
     project = Project(ROOT, tuple(_below(path) for path in line.files))
     made = skeleton(task, like, project) if task and like else {}
     try:

@@ -6,8 +6,11 @@ from trainworks.cli.command import BOOLEAN, CHECKPOINT_OPTIONS, Command, Option
 def predict(session: Any) -> None:
     """Predict on a part of the data, or on what --input names."""
     from trainworks.cli.evaluation import evaluate
+    from trainworks.cli.predict_input import input_data, set_up_writer
 
-    evaluate(session, "predict", session.request.ckpt_path)
+    writer = set_up_writer(session)
+    inputs = input_data(session, writer) if "input" in session.request.line.options else None
+    evaluate(session, "predict", session.request.ckpt_path, inputs)
 
 
 COMMAND = Command(
@@ -18,17 +21,10 @@ COMMAND = Command(
     options=(
         *CHECKPOINT_OPTIONS,
         Option("input", "a folder, a file, a list in a .txt or .csv file, a table, or - for standard input", "X"),
-        Option(
-            "output",
-            "the .csv or .parquet file to write; predictions.csv in the run directory by default",
-            "FILE",
-            requires="input",
-        ),
-        Option("top_k", "so many of the likeliest classes", "N", minimum=1, requires="input"),
-        Option("probabilities", "whether to write the probability of each class", choices=BOOLEAN, requires="input"),
-        Option("draw", "whether to draw masks and boxes over their images", choices=BOOLEAN, requires="input"),
-        Option(
-            "flip", "whether to take the mean over an image and its mirror image", choices=BOOLEAN, requires="input"
-        ),
+        Option("output", "the .csv or .parquet file to write; predictions.csv in the run directory by default", "FILE"),
+        Option("top_k", "so many of the likeliest classes", "N", minimum=1),
+        Option("probabilities", "whether to write the probability of each class", choices=BOOLEAN),
+        Option("draw", "whether to draw masks and boxes over their images", choices=BOOLEAN),
+        Option("flip", "whether to take the mean over an image and its mirror image", choices=BOOLEAN),
     ),
 )

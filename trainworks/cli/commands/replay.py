@@ -1,6 +1,7 @@
 from typing import Any
 
 from trainworks.cli.command import Command, Option
+from trainworks.errors import UsageError
 
 
 def replay(session: Any) -> None:
@@ -15,13 +16,17 @@ def replay(session: Any) -> None:
         if isinstance(callback, LastCheckpoint):
             callback.enabled = False
     stays = [item for item in trainer.callbacks if not isinstance(item, FiniteLoss)]
-    trainer.callbacks = [BatchInspector(batch), *(item for item in stays if not hasattr(item, "best_model_path"))]
+    inspector = BatchInspector(batch)
+    trainer.callbacks = [inspector, *(item for item in stays if not hasattr(item, "best_model_path"))]
     try:
         trainer.fit(session.model, session.datamodule, ckpt_path=session.start.path, weights_only=True)
     except Inspected as inspected:
         print(inspected)
     else:
-        print(f"the training ended before batch {batch}")
+        first, last = inspector.first_batch, trainer.fit_loop.total_batch_idx
+        went = "no batch" if first is None else f"the batches {first} to {last}"
+        advice = "an older checkpoint begins earlier, such as --resume RUN/checkpoints/last-1.ckpt"
+        raise UsageError(f"--batch {batch}: from {session.start.path} the run goes through {went}; {advice}")
 
 
 COMMAND = Command(

@@ -71,5 +71,5 @@ def template_of(line: CommandLine) -> Path:
     template = Path(line.options["from"])
     version_of(template)
     if template.resolve() == ROOT.resolve():
-        raise UsageError(f"this is the template itself; {line.name} belongs to a project that `new` made")
+        raise UsageError(f"--from {template} is this folder; {line.name} takes from a clone of the template")
     return template

@@ -72,7 +72,8 @@ class Project:
         library.copy_files(files, self.template, folder)
         library.copy_library(self.template, folder / library.FOLDER)
         hooks = (folder / PRE_COMMIT).read_text(encoding="utf-8")
-        hooks = hooks.replace("repos:", f"exclude: ^{library.FOLDER}/\nrepos:", 1)
+        if self._is_template:
+            hooks = hooks.replace("repos:", f"exclude: ^{library.FOLDER}/\nrepos:", 1)
         for name, text in (made | {PRE_COMMIT: hooks, "pyproject.toml": self._pyproject(folder.name)}).items():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             (folder / name).write_text(text, encoding="utf-8")
@@ -90,20 +91,27 @@ class Project:
         """Return pyproject.toml with the project's name, and without what only the library's tests need."""
         text = (self.template / "pyproject.toml").read_text(encoding="utf-8")
         changes = {
-            rf"^{LIBRARY_TEST_PACKAGES}.*\n(?:    .*\n)*": "",
             r'^name = ".*"$': f'name = "{name}"',
             r'^version = ".*"$': 'version = "0.1.0"',
             r'^description = ".*"$': f'description = "{name}, trained with Lightning."',
+        }
+        of_template = {
+            rf"^{LIBRARY_TEST_PACKAGES}.*\n(?:    .*\n)*": "",
             r"^testpaths = .*$": 'testpaths = ["tests"]',
             r"^(\[tool\.ruff\])$": rf'\1\nextend-exclude = ["{library.FOLDER}"]  # which update replaces',
             rf'^files = \["{OWN}", "{library.FOLDER}", "train\.py"\]\nexclude = .*$': f'files = ["{OWN}", "train.py"]',
             r"\Z": f'\n[[tool.mypy.overrides]]\nmodule = "{library.FOLDER}.*"\nfollow_imports = "silent"\n',
         }
-        for before, after in changes.items():
+        for before, after in (changes | (of_template if self._is_template else {})).items():
             text, count = re.subn(before, after, text, count=1, flags=re.MULTILINE)
             assert count, f"pyproject.toml has no {before}"
         assert tomllib.loads(text)["project"]["name"] == name
         return text
+
+    @property
+    def _is_template(self) -> bool:
+        """Whether it is made from the template, and not from another project, whose files are changed already."""
+        return not (self.template / library.FOLDER / library.CHECKSUMS).is_file()
 
     def _files(self, folder: str, pattern: str) -> list[str]:
         """Return the paths of the files in a folder of the template."""

@@ -1,5 +1,6 @@
 import json
 import os
+import re
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -144,4 +145,6 @@ def test_a_replay_names_samples_and_layer(
     assert cause in result.out
     assert {path: path.read_bytes() for path in tmp_path.rglob("*.ckpt")} == before
     assert "everything is finite here" in train("replay", "--resume", "logs/digits/a", "--batch", "8").out
-    assert "the training ended before batch 99" in train("replay", "--resume", "logs/digits/a", "--batch", "99").out
+    missed = train("replay", "--resume", "logs/digits/a", "--batch", "99")
+    assert missed.code == 2
+    assert re.search(r"--batch 99: from \S+last.ckpt the run goes through the batches 6 to 17; an older", missed.err)

@@ -287,12 +287,14 @@ def test_help_explains_options_from_the_docstrings(train: Train) -> None:
     assert places == sorted(places)  # one's own first
     assert "Samples in one step, over all devices together." in " ".join(result.out.split())
     assert "Whether weight decay also acts on norm layers and biases." in " ".join(result.out.split())
+    assert "(type: int | null, here: 10)" in result.out  # what the file states of data.num_classes
     other = train("--model.help", "trainworks.tests.examples.classifier.ClassifierModule")
     assert (other.code, "--model.optimizer  " in other.out) == (0, True)
     trainer = train("--trainer.help")
     assert (trainer.code, "--trainer.num_nodes" in trainer.out) == (0, True)
     optimizer = train("--model.optimizer.help", "torch.optim.SGD")
     assert (optimizer.code, "--model.optimizer.momentum" in optimizer.out) == (0, True)
+    assert "--model.optimizer.params" not in optimizer.out  # which only the module has
     unknown = train("--model.optimizer.help", "torch.optim.SDG")
     assert (unknown.code, "there is no torch.optim.SDG" in unknown.err) == (2, True)
 
@@ -303,6 +305,7 @@ def test_each_command_tells_its_options(name: str, train: Train) -> None:
     command = find_command(name)
     assert (result.code, command.summary in result.out) == (0, True)
     assert [option.name for option in command.options if f"--{option.name} " not in result.out] == []
+    assert result.out.count("(required)") == sum(option.required for option in command.options)
 
 
 @pytest.mark.long

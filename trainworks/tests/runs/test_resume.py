@@ -193,7 +193,7 @@ def test_leftovers_of_a_killed_process_are_removed(train: Train, cut: Path) -> N
         (["test", "--resume", "auto", "--config", DIGITS], "test takes no --resume; it belongs to fit, replay"),
         (["replay", "--resume", "nowhere", "--batch", "3"], "--resume nowhere: no run there"),
         (["replay", "--batch", "3"], "replay needs --resume RUN, the directory of a run"),
-        (["--config", DIGITS, "--batch", "3"], "fit takes no --batch; it belongs to replay"),
+        (["--config", DIGITS, "--batch", "3"], "a training takes no --batch; it belongs to replay"),
     ],
 )
 def test_mistakes(train: Train, words: list[str], message: str) -> None:

@@ -233,7 +233,7 @@ MISTAKES = {
     "--input new --output out.txt": "--output must end in .csv or .parquet, got out.txt",
     "--input new --top_k 0": "--top_k must be a number of at least 1, got 0",
     "--input new --draw yes": "--draw must be true or false, got yes",
-    "--output out.csv": "--output belongs to predict --input X; write both",
+    "--output out.txt": "--output must end in .csv or .parquet, got out.txt",
     "--input none.txt": "--input none.txt: nothing in it",
 }
 

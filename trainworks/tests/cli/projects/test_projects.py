@@ -118,6 +118,15 @@ def test_every_command_is_there(project: Path) -> None:
     assert "sweep needs --sweep FILE" in run(project, "sweep", "--config", "configs/points.yaml").stderr
 
 
+def test_a_project_makes_another(project: Path) -> None:
+    assert run(project, "new", "../more", "--config", "configs/points.yaml").returncode == 0
+    more = project.parent / "more"
+    ours, theirs = ({name for name in names(folder) if not name.startswith(".git/")} for folder in (project, more))
+    assert ours == theirs
+    text = (project / "pyproject.toml").read_text()
+    assert (more / "pyproject.toml").read_text() == text.replace(f'"{project.name}', '"more')
+
+
 def test_needs_are_closed(template: Path) -> None:
     found = needed(template / "configs/points.yaml", template)
     assert "src/models/parts/net.py" in found and "src/models/lines.py" not in found
@@ -217,11 +226,12 @@ def test_mistakes(template: Path, project: Path) -> None:
         ("new", "../p", "check", "export", *points): "new takes one folder, got ../p, check, export; a project has all",
         ("new", "../p", *points, "--task", "b"): "--task and --like belong together",
         ("new", "../p", *points, "--task", "lines", "--like", "points"): "--task lines must be a new name",
+        ("new", "../p", *points, "--task", "class", "--like", "points"): "--task class must be a new name",
         ("new", "../p", *points, "--task", "b", "--like", "point"): "point is no task (did you mean points?)",
         ("new", "../p", *points, "--task", "b", "--like", "lines"): "none of the configs trains LinesModule",
         ("add", "configs/lines.yaml"): "add needs --from FOLDER, a clone of the template",
-        ("add", "--from", "."): "this is the template itself",
-        ("update", "--from", "."): "this is the template itself",
+        ("add", "--from", "."): "--from . is this folder; add takes from a clone of the template",
+        ("update", "--from", "."): "--from . is this folder; update takes from a clone of the template",
         ("update", "--from", ".."): "--from ..: no template there",
         ("update", "--from", "../leaves"): "this is no project that `new` made",
     }.items():
