@@ -19,7 +19,7 @@ USUAL = (  # options of the trainer
     *("accelerator", "devices", "strategy", "precision", "max_epochs", "max_steps", "max_time", "limit_train_batches"),
     *("check_val_every_n_epoch", "accumulate_grad_batches", "gradient_clip_val", "deterministic"),
 )
-ABOUT = "Train on a configuration. Every key of it can be typed too; class_path and init_args are left out then."
+ABOUT = "Train on a configuration. Any of its keys can be given as --key value, without class_path and init_args."
 MORE = (
     ("--config FILE --help", "the keys of that file's model and data, and the usual options of the trainer"),
     ("--trainer.help", "all options of the trainer"),

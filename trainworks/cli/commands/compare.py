@@ -149,7 +149,7 @@ def _write(table: list[list[str]], path: Path) -> None:
 
 COMMAND = Command(
     compare,
-    "Print the settings in which runs differ, and what came of them.",
+    "Print the settings in which runs differ, and their metrics.",
     needs="words",
     positional="RUN ...",
     options=(

@@ -20,6 +20,6 @@ COMMAND = Command(
         Option("ckpt_path", "a checkpoint", "FILE", required=True),
         Option("format", "onnx (default) or pt2, which torch.export.load reads", choices=("onnx", "pt2")),
         Option("output", "the file to write; beside the checkpoint by default", "FILE"),
-        Option("latency", "whether to print how long a batch takes (default)", choices=BOOLEAN),
+        Option("latency", "whether to print how long a batch takes; true by default", choices=BOOLEAN),
     ),
 )

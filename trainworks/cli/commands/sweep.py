@@ -170,9 +170,9 @@ COMMAND = Command(
         Option("run_name", "name of the search; that of its file by default"),
         Option("num_seeds", "train the best trials again with so many other seeds", "N", minimum=2),
         Option("num_best", "how many trials --num_seeds repeats, 3 by default", "N", minimum=1),
-        Option("num_trials", "in place of that key of the file", "N", minimum=1),
+        Option("num_trials", "overrides the file's key", "N", minimum=1),
         *(
-            Option(key, "in place of that key of the file, as YAML", "VALUE")
+            Option(key, "overrides the file's key, as YAML", "VALUE")
             for key in ("sampler", "pruner", "storage", "objectives", "space")
         ),
     ),
