@@ -8,11 +8,12 @@ from contextlib import suppress
 from inspect import Parameter, signature
 from pathlib import Path
 
+from jsonargparse import ArgumentParser
 from lightning.pytorch import Trainer
 
 from trainworks.cli.command import all_options
 from trainworks.cli.command_line import TOP_LEVEL
-from trainworks.errors import RunFailure, UsageError, did_you_mean
+from trainworks.errors import RunFailure, UsageError, did_you_mean, listed
 from trainworks.root import LIBRARY, OWN, ROOT
 from trainworks.runs.class_paths import import_path
 from trainworks.runs.yaml_files import Config, flatten, short_key
@@ -46,7 +47,8 @@ def shorten(report: str, config: Config) -> str:
         if f"'torch.optim.lr_scheduler.{name}'" in report:
             return f"{where}{name} takes built schedulers, which YAML cannot hold; write trainworks.optim.{ours}"
     if found := re.search(r"(?:Group '([\w.]+)' does not accept option|Option) '([\w.+]+)'", report):
-        owners = CLASS.findall(report[: found.start()]) or classes
+        built_later = re.match(r" is not accepted\. Got value: Namespace\(class_path='([\w.]+)'", report[found.end() :])
+        owners = [built_later[1]] if built_later else CLASS.findall(report[: found.start()]) or classes
         return _unknown_option(found[2], path, found[1], owners[-1] if owners else None, config)
     if found := re.search(r"module '([\w.]+)' has no attribute '(\w+)'", report):
         near = did_you_mean(found[2], dir(importlib.import_module(found[1])))
@@ -82,26 +84,34 @@ def _unknown_option(option: str, path: str, group: str | None, owner: str | None
         return f"trainer.{option} is not an option of Trainer{did_you_mean(option, signature(Trainer).parameters)}"
     if owner is None:
         return unknown_key(option, config)
-    known = dict[str, Parameter]()
+    parameters, known = dict[str, Parameter](), list[str]()
     with suppress(TypeError, ValueError):  # nothing stands there, or it does not say
-        known |= signature(import_path(owner)).parameters
-    advice = ""
-    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in known.values()):
+        parameters |= signature(found := import_path(owner)).parameters
+        parser = ArgumentParser(exit_on_error=False)
+        add = parser.add_class_arguments if isinstance(found, type) else parser.add_function_arguments
+        known = [name.removeprefix("x.") for name in add(found, "x", fail_untyped=False)]  # also behind **kwargs
+    advice, typed = "", short_key(path)
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
         advice = f"; what it passes on to others stands under dict_kwargs: dict_kwargs: {{{option}: ...}}"
-    key = f"{path}.init_args.{option}" if path else option
-    near = did_you_mean(option, known) or advice or _elsewhere(short_key(path), option, config)
-    return f"{key}: {owner} takes no '{option}'{near}"
+        advice += f", or --{typed}.dict_kwargs.{option} VALUE" if typed else ""
+    near = did_you_mean(option, known) or advice or _elsewhere(typed, option, config, owner)
+    takes = f"; it takes {listed([name for name in known if name not in FACTORIES])}" if known and not near else ""
+    return f"{f'{path}.init_args.' if path else ''}{option}: {owner} takes no '{option}'{near}{takes}"
 
 
-def _elsewhere(path: str, option: str, config: Config) -> str:
-    """Return " (did you mean x?)" for a key below a path that is or ends like an option, or an empty string."""
+def _elsewhere(path: str, option: str, config: Config, wrong_owner: str = "") -> str:
+    """Return " (did you mean x?)" for a key below a path that is or ends like an option, or an empty string.
+
+    It is none of the class `wrong_owner`, where it was written.
+    """
     stated = flatten(config)
     classes = {part: import_path(stated.get(f"{part}.class_path", stated.get(part))) for part in ("data", "model")}
     owners = [("trainer", Trainer), *((part, found) for part, found in classes.items() if found)]
     keys = [short_key(key) for key in stated]
     keys += [f"{part}.{name}" for part, found in owners for name in signature(found).parameters]
-    wrong = f"{path}.{option}".removeprefix(".")
-    keys = [key for key in keys if key.startswith(path) and not f"{key}.".startswith(f"{wrong}.")]
+    written = [path, *(short_key(key) for key, value in stated.items() if value == wrong_owner)]
+    wrong = tuple(f"{place}.{option}.".removeprefix(".") for place in written)
+    keys = [key for key in keys if key.startswith(path) and not f"{key}.".startswith(wrong)]
     near = [key for key in (*all_options(), *TOP_LEVEL) if option in key.split("_")] if not path else []
     near += [match[0] for key in keys if (match := re.match(rf".*?\.{re.escape(option)}(?=\.|$)", key))]
     near += [key for key in keys if option in key.rpartition(".")[2].split("_")]

@@ -50,7 +50,10 @@ class TabularDataModule(BaseDataModule):
             if missing := [name for name in self.columns if name not in source]:
                 raise UsageError(f"a row needs the columns {', '.join(self.columns)}; missing: {', '.join(missing)}")
             source = [float(source[name]) for name in self.columns]
-        numbers = torch.as_tensor(np.asarray(source, dtype=np.float32))
+        try:
+            numbers = torch.as_tensor(np.asarray(source, dtype=np.float32))
+        except (TypeError, ValueError):
+            raise UsageError(f"{source!r:.80} is no row of numbers; write a table (.csv or .tsv) or numbers") from None
         if numbers.ndim != 1 or len(numbers) != (num_features or len(numbers)):
             raise UsageError(f"a row must have {num_features} numbers, got {tuple(numbers.shape)}")
         return numbers

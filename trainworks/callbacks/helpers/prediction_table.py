@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections import Counter
 from collections.abc import Iterator
 from importlib.util import find_spec
 from itertools import islice
@@ -52,7 +53,9 @@ class PredictionTable(ResultTable):
         if columns and self.path != self.output:
             _write_parquet(self.path, self.output)
         if columns:
-            print(f"predictions: {self.output}")
+            counts = Counter(bool(row.get("error")) for _, row in self.rows())
+            unread = f", {counts[True]:,} could not be read: see the column error" if counts[True] else ""
+            print(f"predictions: {self.output}, {counts.total():,} rows{unread}")
         return columns
 
     def save_mask(self, name: str, result: Any) -> dict[str, str]:

@@ -86,8 +86,8 @@ class Search:
                 raise UsageError(f"{path}: space.{key}.when names {missing[0]}, which is not above it in space")
             parameters.append(Parameter(str(key), **item))
         for key in ("sampler", "pruner"):
-            if isinstance(path := content.get(key), str):
-                content[key] = {"class_path": path if "." in path else f"optuna.{key}s.{path}"}
+            if isinstance(name := content.get(key), str):
+                content[key] = {"class_path": name if "." in name else f"optuna.{key}s.{name}"}
         stated = {key: value for key, value in content.items() if value is not None}
         search = cls(**stated | {"space": parameters})
         if not isinstance(search.num_trials, int) or search.num_trials < 1:

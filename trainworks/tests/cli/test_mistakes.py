@@ -34,7 +34,7 @@ MISTAKES = {
     "--config C --epochs 3": r"'epochs' is not a key .* \(did you mean trainer.max_epochs\?\)",
     "--config C --workers 3": r"'workers' is not a key .* \(did you mean data.num_workers\?\)",
     "--config C fit": "unexpected 'fit'; options are written --key value after the command, as in python train.py",
-    "--config C --data.lr 1": "DigitsDataModule takes no 'lr'$",
+    "--config C --data.lr 1": "DigitsDataModule takes no 'lr'; it takes num_classes, ",
     "--config C --trainer.max_epohs 3": r"trainer.max_epohs is not an option of Trainer \(did you mean max_epochs\?\)",
     "--config C --trainer.max_epochs many": "trainer.max_epochs: expected int or null, got many",
     "--config C --trainer.max_epochs -5": "max_epochs. must be a non-negative integer or -1. You passed in -5",
@@ -52,8 +52,11 @@ MISTAKES = {
     "--config C --seed_everything x": "seed_everything: expected bool, int, got x",
     "--config C --run_name a/b": "--run_name must be a plain folder name, got 'a/b'",
     "--config C --model.net timm.create_model --model.net.model_name resnet18 --model.net.num_classes 3": (
-        r"timm.create_model takes no 'num_classes'; what it passes on .* dict_kwargs: \{num_classes: ...\}"
+        r"timm.create_model takes no 'num_classes'; what it passes on .* dict_kwargs: \{num_classes: ...\}, or "
+        r"--model.net.dict_kwargs.num_classes VALUE"
     ),
+    "--config C --model.net torchvision.models.resnet18 --model.net.num_clases 3": r"\(did you mean num_classes\?\)",
+    "--config C --callbacks.progress.foo 3": "ProgressPrinter takes no 'foo'; it takes refresh_seconds, line_seconds$",
     "--config C --model.net.num_clases 3": r"SmallCNN takes no 'num_clases' \(did you mean num_classes\?\)",
     "--config C --model.bogus 3": r"model.init_args.bogus: [\w.]+.ClassifierModule takes no 'bogus'",
     "--config C --model.class_path nope.Model": "model: class_path 'nope.Model': there is no module 'nope'",
@@ -118,7 +121,7 @@ MISTAKES = {
     "--config C --trainer.profiler nope": "profiler",
     "--config C --trainer.plugins nope": "trainer.plugins: expected ",
     "--config C --model.optimizer.class_path torch.optim.Adamm --model.scheduler null": r"did you mean Adam",
-    "--config C --model.optimizer.momentum 0.9": "torch.optim.AdamW takes no 'momentum'|momentum",
+    "--config C --model.optimizer.momentum 0.9": "torch.optim.AdamW takes no 'momentum'; it takes lr, betas",
     "--config C --model.optimizer os.system --model.scheduler null": "model.init_args.optimizer: ",
     "--config C --model.net os.system": "model.init_args.net: os.system is not a Module; write the class_path of one",
     "--config C --model.loss os.getcwd": "model.init_args.loss: os.getcwd is not a Module",
