@@ -1,12 +1,14 @@
 """What a configuration leaves to the data: it refers to an argument of the data that it does not state."""
 
+import inspect
+
 import yaml
 from lightning.pytorch import LightningDataModule, seed_everything
 
 from trainworks.cli.config import DATA_REFERENCE, left_to_data, with_data
 from trainworks.cli.parser import Parser, mistakes_in_one_line, parse_config
 from trainworks.errors import UsageError
-from trainworks.runs.yaml_files import Config
+from trainworks.runs.yaml_files import Config, flatten, short_key
 
 
 def build_data(config: Config) -> LightningDataModule:
@@ -43,8 +45,13 @@ def fill_in(config: Config) -> tuple[Config, LightningDataModule | None]:
     stated = {name: getattr(datamodule, name, None) for name in names - facts.keys()}  # by their own defaults
     found = facts | {name: value for name, value in stated.items() if isinstance(value, int | float | str)}
     if unknown := sorted(names - found.keys()):
-        kind = type(datamodule).__name__
-        raise UsageError(f"data.{unknown[0]} is not set, and {kind} cannot tell it from the data; write a value for it")
+        name, kind = unknown[0], type(datamodule)
+        where = [
+            short_key(key) for key, value in flatten(config).items() if f"${{data.init_args.{name}}}" in str(value)
+        ]
+        takes = name in inspect.signature(kind).parameters
+        how = "write a value for it" if takes else f"write --{' N --'.join(where)} N, which refer to it"
+        raise UsageError(f"data.{name} is not set, and {kind.__name__} cannot tell it from the data; {how}")
     kept = {*names, "class_names"}  # which nothing has to refer to: their order is the network's
     answers = {name: value for name, value in found.items() if name in kept}
     whole = with_data(config, answers)

@@ -13,7 +13,7 @@ from trainworks.root import example_command
 from trainworks.runs.files import is_checkpoint
 from trainworks.runs.find import newest_run, run_of_checkpoint, run_to_continue
 from trainworks.runs.run import Run
-from trainworks.runs.yaml_files import Config, escape, flatten, load_file, short_key
+from trainworks.runs.yaml_files import CLASS_KEYS, Config, escape, flatten, load_file, short_key
 from trainworks.runtime.launch import is_elastic, is_restart, job_name
 
 MONITOR = "callbacks.best.monitor"
@@ -130,8 +130,11 @@ def _check_typed(line: CommandLine, files: Files) -> None:
 def _check_classes(config: Config) -> None:
     """Refuse a module, data and callbacks that are only half described; a callback's name may be misspelt."""
     for name, kind in (("model", "LightningModule"), ("data", "LightningDataModule")):
-        if isinstance(config.get(name), dict) and "class_path" not in config[name]:
+        node = config.get(name)
+        if isinstance(node, dict) and "class_path" not in node:
             raise UsageError(f"{name} has no class_path; write that of a {kind}, and its arguments under init_args")
+        if isinstance(node, dict) and (wrong := [key for key in node if key not in CLASS_KEYS]):
+            raise UsageError(f"{name}.{wrong[0]}: arguments stand under {name}.init_args")
     callbacks = config.get("callbacks")
     for name, item in callbacks.items() if isinstance(callbacks, dict) else ():
         if isinstance(item, dict) and "class_path" not in item:

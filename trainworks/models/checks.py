@@ -56,6 +56,14 @@ def set_names(trainer: Any, stage: str) -> list[str]:
     return names if count in (0, len(names)) else [stage, *(f"{stage}/{k}" for k in range(1, count))]
 
 
+def check_step(module: nn.Module, returned: Any) -> Any:
+    """Return what `step` returned, which must be loss, predictions and targets; anything else is a UsageError."""
+    if isinstance(returned, tuple | list) and len(returned) == 3:
+        return returned
+    got = f"{len(returned)} values" if isinstance(returned, tuple | list) else type(returned).__name__
+    raise UsageError(f"{type(module).__name__}.step must return loss, predictions and targets, got {got}")
+
+
 def inputs_and_targets(batch: Any) -> tuple[Any, Tensor]:
     """Return inputs and targets of a batch; any other batch is a UsageError."""
     if isinstance(batch, tuple | list) and len(batch) == 2 and isinstance(batch[1], Tensor):

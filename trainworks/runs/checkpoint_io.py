@@ -14,7 +14,7 @@ from lightning_utilities.core.apply_func import apply_to_collection
 from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
-from trainworks.errors import RunFailure
+from trainworks.errors import RunFailure, UsageError
 from trainworks.runs.files import is_sharded, replace
 
 MODULE, DATA = "module", "data"  # keys of a checkpoint: class_path and init_args of its module and of its datamodule
@@ -78,6 +78,8 @@ def read_checkpoint(path: str | Path, map_location: Any = "cpu") -> dict[str, An
         from trainworks.runs.sharded import merge_shards  # few runs need it
 
         return merge_shards(Path(path))
+    if Path(path).is_dir():
+        raise UsageError(f"{path}: a folder, and no checkpoint; write a file such as RUN/checkpoints/best.ckpt")
     return torch.load(path, map_location=map_location, weights_only=True)
 
 

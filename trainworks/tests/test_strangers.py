@@ -253,6 +253,10 @@ def test_a_file_that_lightning_cli_wrote(
     Path("own.yaml").write_text("model: {lr: 0.1}")  # LightningCLI(MyModule) names no class
     wanted = "error: model has no class_path; write that of a LightningModule, and its arguments under init_args\n"
     assert train("--config", "own.yaml").err == wanted
+    Path("own.yaml").write_text(f"model: {{class_path: {BORING}.BoringModel, lr: 0.1}}")
+    assert train("--config", "own.yaml").err == "error: model.lr: arguments stand under model.init_args\n"
+    told = train("--config", DIGITS, "--data", f"{BORING}.BoringDataModule", "--data.num_classes", "null").err
+    assert "cannot tell it from the data; write --model.net.num_classes N --model.metrics" in told
 
 
 def test_own_loaders_overfit_and_replay(run: Train, train: Train) -> None:

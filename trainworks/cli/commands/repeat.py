@@ -37,7 +37,7 @@ def repeat(request: Request) -> int:
         if run.is_finished:
             print(f"{run.directory}: finished before")
         else:
-            print(f"\n{run.directory}", flush=True)
+            print(flush=True)
             changes = [*(change for _, changed in parts for change in changed), ("run_name", run.directory.name)]
             code, _ = train_once([*words_of(line), *typed(changes)], request.config)
             if code:

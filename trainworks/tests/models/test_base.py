@@ -13,6 +13,8 @@ from torch.optim import lr_scheduler
 from torch.utils.data import DataLoader, TensorDataset
 from torchmetrics.classification import MulticlassAccuracy
 
+from trainworks.errors import UsageError
+from trainworks.models.base import BaseModule
 from trainworks.models.running_mean import RunningMean
 from trainworks.optim import WarmupCosine
 from trainworks.tests.conftest import DIGITS, PLAIN, Train
@@ -187,3 +189,13 @@ def test_a_metric_needs_a_name_that_torch_takes(name: str) -> None:
     message = re.escape(f"model.metrics: a metric cannot be called '{name}'; choose a name without dots")
     with pytest.raises(ValueError, match=message):
         make_module(metrics={name: MulticlassAccuracy(3)})
+
+
+@pytest.mark.parametrize(("returned", "got"), [((1, 2), "2 values"), (torch.tensor(1.0), "Tensor"), (None, "NoneType")])
+def test_a_step_that_returns_something_else_is_named(returned: Any, got: str) -> None:
+    class Other(BaseModule):
+        def step(self, batch: Any) -> Any:
+            return returned
+
+    with pytest.raises(UsageError, match=rf"Other\.step must return loss, predictions and targets, got {got}"):
+        Other().training_step(None, 0)

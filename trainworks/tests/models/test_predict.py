@@ -125,6 +125,8 @@ def test_rows_of_a_table(train: Train, tmp_path: Path) -> None:
         model.predict({"width": 1, "height": 2})
     with pytest.raises(ValueError, match=r"a row must have 3 numbers, got \(2,\)"):
         model.predict([1.0, 2.0])
+    with pytest.raises(ValueError, match=r"'README\.md' is no row of numbers; write a table"):
+        model.predict("README.md")
 
 
 def test_values_in_their_units(trained: Any) -> None:
