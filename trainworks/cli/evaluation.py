@@ -8,8 +8,6 @@ from lightning.pytorch.utilities.model_helpers import is_overridden
 
 from trainworks.cli.builder import Session, has_loader
 from trainworks.errors import UsageError
-from trainworks.runs.checkpoint_io import DurableCheckpointIO, read_checkpoint
-from trainworks.runs.files import is_sharded
 from trainworks.runtime.logged_metrics import logged_since
 
 
@@ -53,20 +51,6 @@ def _show_at_its_step(trainer: Any, path: str) -> None:
     if loops := read_plain(Path(path)).get("loops", {}).get("fit_loop"):
         steps = loops["epoch_loop.state_dict"]["_batches_that_stepped"]  # the last of which is number steps - 1
         trainer.fit_loop.epoch_loop._batches_that_stepped = max(steps - 1, 0)
-
-
-def calibrate(session: Session) -> None:
-    """Let the validation fit a temperature and write it into the checkpoint, which is replaced in one step."""
-    from trainworks.callbacks.temperature_scaling import TemperatureScaling
-
-    path = str(session.request.ckpt_path)
-    if is_sharded(Path(path)):
-        raise UsageError("--calibrate true needs one file; make one of this sharded checkpoint: python train.py merge")
-
-    def keep(temperature: float) -> None:
-        DurableCheckpointIO().save_checkpoint(read_checkpoint(path) | {"temperature": temperature}, path)
-
-    session.trainer.callbacks.append(TemperatureScaling(keep))  # type: ignore[attr-defined]
 
 
 def _missing(session: Session, stage: str) -> str | None:

@@ -1,15 +1,33 @@
+from pathlib import Path
 from typing import Any
 
 from trainworks.cli.command import BOOLEAN, CHECKPOINT_OPTIONS, Command, Option
+from trainworks.errors import UsageError
+from trainworks.runs.files import is_sharded
 
 
 def validate(session: Any) -> None:
     """Validate a checkpoint, and calibrate it where that was asked for."""
-    from trainworks.cli.evaluation import calibrate, evaluate
+    from trainworks.cli.evaluation import evaluate
 
     if session.request.line.options.get("calibrate") == "true":
-        calibrate(session)
+        _calibrate(session)
     evaluate(session, "validate", session.request.ckpt_path)
+
+
+def _calibrate(session: Any) -> None:
+    """Let the validation fit a temperature and write it into the checkpoint, which is replaced in one step."""
+    from trainworks.callbacks.temperature_scaling import TemperatureScaling
+    from trainworks.runs.checkpoint_io import DurableCheckpointIO, read_checkpoint
+
+    path = str(session.request.ckpt_path)
+    if is_sharded(Path(path)):
+        raise UsageError("--calibrate true needs one file; make one of this sharded checkpoint: python train.py merge")
+
+    def keep(temperature: float) -> None:
+        DurableCheckpointIO().save_checkpoint(read_checkpoint(path) | {"temperature": temperature}, path)
+
+    session.trainer.callbacks.append(TemperatureScaling(keep))
 
 
 COMMAND = Command(
