@@ -19,9 +19,11 @@ def column(dataset: Dataset[Any], name: str) -> np.ndarray | None:
 
 
 def classes_of(dataset: Dataset[Any]) -> np.ndarray | None:
-    """Return the class of each sample, shape (N,), or None if the targets are no classes."""
+    """Return the class of each sample, shape (N,), or None if the targets are no classes, as negative numbers."""
     targets = column(dataset, "targets")
-    return targets if targets is not None and targets.ndim == 1 and targets.dtype.kind in "iu" else None
+    if targets is None or targets.ndim != 1 or targets.dtype.kind not in "iu":
+        return None
+    return targets if not len(targets) or targets.min() >= 0 else None
 
 
 def class_names_of(dataset: Dataset[Any]) -> list[str] | None:

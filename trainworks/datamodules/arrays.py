@@ -1,3 +1,4 @@
+import contextlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,8 @@ class ArrayDataModule(TabularDataModule):
     An .npz or .pt file holds arrays by name, a folder one `<name>.npy` each: `inputs` and `targets` and, optionally,
     `groups` (no group is in two splits) and `weights` (for weighted sampling). In a table each other column is a
     feature. Integer or text targets are classes, others are values. Whole floating-point numbers, such as 1.0 in a
-    table, are classes where the configuration has an argument of classes.
+    table, are classes where the configuration has an argument of classes. Classes may have any numbers, such as -1 and
+    1, or 1 to K: these become their names. Targets of shape (N, 1) are taken as (N,).
 
     Args:
         train: The training samples. If `val` is left out, a validation split is taken from them; if `val` and `test`
@@ -49,11 +51,28 @@ class ArrayDataModule(TabularDataModule):
                 splits[name] = self._read(path, self.class_names or (splits["train"].classes if splits else None))
         return {"all": splits["train"]} if len(splits) == 1 else splits
 
-    def _as_classes(self, targets: Tensor) -> Tensor:
-        """Make whole numbers integers where classes are meant: pandas writes 1.0 for 1 in a column with gaps."""
+    def _as_classes(self, path: str, targets: Tensor, classes: list[str] | None) -> tuple[list[str] | None, Tensor]:
+        """Return names and targets: where classes are meant, whole numbers become integers from 0.
+
+        pandas writes 1.0 for 1 in a column with gaps. Labels in columns become floats, anything else stays as it is.
+        """
         meant = CLASS_ARGUMENTS & self.wanted or any(getattr(self, name) is not None for name in CLASS_ARGUMENTS)
-        whole = targets.ndim == 1 and targets.is_floating_point() and bool((targets == targets.round()).all())
-        return targets.long() if meant and whole else targets
+        if meant and targets.ndim == 2:
+            targets = targets[:, 0] if targets.shape[1] == 1 else targets.float()
+        if not meant or targets.ndim != 1:
+            return classes, targets
+        if targets.is_floating_point() and not bool((targets == targets.round()).all()):
+            return classes, targets
+        values, indices = torch.unique(targets.long(), return_inverse=True)
+        names = [str(value) for value in values.tolist()]
+        number = self.num_classes or len(classes or names)
+        if classes and set(names) <= set(classes):
+            index = class_indices(path, names, classes)
+            return classes, torch.tensor([index[name] for name in names])[indices]
+        in_range = bool(values[0] >= 0 and values[-1] < number)
+        if in_range or classes or len(values) != number:  # a number out of range is named later
+            return classes, targets.long()
+        return names, indices
 
     def _join(self, arrays: list[Any]) -> Tensor:
         """Return the targets: the one array, or several of shape (N,) as columns."""
@@ -80,8 +99,8 @@ class ArrayDataModule(TabularDataModule):
             inputs = channels_first(inputs)
         groups, weights = (np.asarray(arrays[name]) if name in arrays else None for name in OPTIONAL_ARRAYS)
         label_names = None if isinstance(self.targets, str) else self.targets
-        targets = self._as_classes(_standard_dtype(targets))
-        return ArrayDataset(_standard_dtype(inputs), targets, groups, weights, classes=label_names)
+        classes, targets = self._as_classes(path, _standard_dtype(targets), label_names or classes)
+        return ArrayDataset(_standard_dtype(inputs), targets, groups, weights, classes=classes)
 
     def _read_table(self, path: str, names: list[str], classes: list[str] | None) -> ArrayDataset:
         chunks = [chunk for _, chunk in read_csv(path, names, "; write --data.targets NAME")]
@@ -92,14 +111,22 @@ class ArrayDataModule(TabularDataModule):
         if not features:
             raise UsageError(f"{path}: a table needs rows, and a column beside {', '.join(names)}")
         if isinstance(self.targets, str):
-            classes, targets = _parse_targets(path, cells[self.targets], classes)
-            targets = self._as_classes(targets)
+            classes, targets = self._parse_targets(path, cells[self.targets], classes)
         else:
             classes, targets = names, self._join([to_numbers(path, name, cells[name]) for name in names])
         groups = np.unique(cells["groups"], return_inverse=True)[1] if "groups" in cells else None
         weights = to_numbers(path, "weights", cells["weights"]) if "weights" in cells else None
         inputs = torch.from_numpy(np.stack(features, axis=1).astype(np.float32))
         return ArrayDataset(inputs, targets, groups, weights, classes=classes)
+
+    def _parse_targets(self, path: str, cells: list[str], classes: list[str] | None) -> tuple[list[str] | None, Tensor]:
+        """Return class names, where there are any, and targets: whole numbers, else numbers, else classes by name."""
+        for convert, dtype in ((int, torch.int64), (float, torch.float32)):
+            with contextlib.suppress(ValueError):
+                return self._as_classes(path, torch.tensor([convert(cell) for cell in cells], dtype=dtype), classes)
+        classes = classes or sorted(set(cells))
+        index = class_indices(path, cells, classes)
+        return classes, torch.tensor([index[cell] for cell in cells])
 
 
 def _read_arrays(path: str) -> dict[str, Any]:
@@ -124,15 +151,3 @@ def _standard_dtype(values: Tensor) -> Tensor:
     if values.is_floating_point():
         return values.float()
     return values if values.dtype == torch.uint8 and values.ndim > 1 else values.long()
-
-
-def _parse_targets(path: str, cells: list[str], classes: list[str] | None) -> tuple[list[str] | None, Tensor]:
-    """Return class names, if the cells are texts, and targets: whole numbers, else numbers, else classes."""
-    for convert, dtype in ((int, torch.int64), (float, torch.float32)):
-        try:
-            return classes, torch.tensor([convert(cell) for cell in cells], dtype=dtype)
-        except ValueError:
-            continue
-    classes = classes or sorted(set(cells))
-    index = class_indices(path, cells, classes)
-    return classes, torch.tensor([index[cell] for cell in cells])

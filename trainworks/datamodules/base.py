@@ -9,11 +9,11 @@ from lightning.pytorch import LightningDataModule
 from torch import nn
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
-from trainworks.datamodules.annotations import class_names_of, classes_of
+from trainworks.datamodules.annotations import class_names_of, classes_of, column
 from trainworks.datamodules.inputs import InputReader
 from trainworks.datamodules.randomness import KeyedDataset, batch_number, seed_batch
 from trainworks.datamodules.samplers import batching, collate
-from trainworks.datamodules.splits import check_splits, divide
+from trainworks.datamodules.splits import check_labels, check_splits, divide
 from trainworks.datamodules.transforms.apply import apply_transforms, normalize_on_device
 from trainworks.errors import UsageError
 from trainworks.runtime.cores import allowed_cores
@@ -108,10 +108,13 @@ class BaseDataModule(InputReader, LightningDataModule):
 
     def facts_of(self, train: Dataset[Any]) -> dict[str, Any]:
         """Read these arguments from the training samples."""
-        targets = classes_of(train)
+        targets, names = classes_of(train), self.class_names or class_names_of(train)
         if targets is None or not len(targets):
-            return {}
-        names = self.class_names or class_names_of(train)
+            labels = column(train, "targets")
+            if "num_classes" not in self.wanted or labels is None or labels.ndim != 2 or labels.dtype.kind != "f":
+                return {}
+            check_labels(labels, labels.shape[1])
+            return {"num_classes": labels.shape[1]} | ({"class_names": names} if names else {})
         counts = np.bincount(targets, minlength=len(names or ()))
         weights = len(targets) / (np.maximum(counts, 1) * len(counts))
         facts = {"num_classes": len(counts), "class_weights": [round(float(weight), 6) for weight in weights]}

@@ -95,12 +95,28 @@ def check_splits(splits: Splits, num_classes: int | None, world_size: int) -> No
             raise ValueError(f"the {name} split has {len(dataset)} samples and {wanted}")
         if expected is not None and (names := class_names_of(dataset) or expected) != expected:
             raise ValueError(f"the {name} split numbers its classes otherwise than train: {names}, not {expected}")
-        if num_classes is not None and (targets := classes_of(dataset)) is not None and len(targets):
-            check_labels(targets, num_classes)
+        targets = column(dataset, "targets") if num_classes is not None else None
+        if (
+            targets is not None
+            and len(targets)
+            and (targets.ndim, targets.dtype.kind) in ((1, "i"), (1, "u"), (2, "f"))
+        ):
+            check_labels(targets, num_classes)  # type: ignore[arg-type]
 
 
 def check_labels(targets: np.ndarray, num_classes: int) -> None:
-    """Compare the labels with the stated number of classes; one out of range is a ValueError."""
+    """Compare the labels with the number of classes; one out of range is a ValueError.
+
+    Args:
+        targets: Classes, shape (N,), or labels in [0, 1], shape (N, K): whether each is there, or a class's share.
+        num_classes: Their number.
+    """
+    if targets.ndim == 2:
+        if targets.shape[1] != num_classes:
+            raise ValueError(f"data.num_classes is {num_classes}, but there are {targets.shape[1]} columns of labels")
+        if len(wrong := targets[(targets < 0) | (targets > 1) | (targets != targets)]):
+            raise ValueError(f"labels in columns must be 0 or 1, or shares in between, got {wrong[0]:g}")
+        return
     low, high = int(targets.min()), int(targets.max())
     if low < 0 or high >= num_classes:
         raise ValueError(f"data.num_classes is {num_classes}, but the labels go from {low} to {high}; write {high + 1}")

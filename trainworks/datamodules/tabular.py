@@ -66,7 +66,7 @@ class TabularDataModule(BaseDataModule):
             std = targets.double().std(dim=0, correction=0)
             facts |= {"target_mean": targets.double().mean(dim=0).tolist()}
             facts |= {"target_std": std.where(std > 0, 1.0).tolist()}
-            if "num_classes" in self.wanted:
+            if "num_classes" in self.wanted and train.targets.ndim == 1:
                 how = "take the template's configs/diabetes.yaml with --data trainworks.datamodules.ArrayDataModule"
                 raise UsageError(f"the configuration is for classes, and the targets are values; {how}")
         return super().facts_of(train) | facts

@@ -193,3 +193,66 @@ def test_a_bad_cell_far_down_is_named_by_its_line(tmp_path: Path, monkeypatch: p
         ArrayDataModule(train="unused.csv").sources(str(tmp_path / "t.csv"))
     (tmp_path / "t.csv").write_text("a,b\n1,2\n3,4\n5,6\n7,8\n")
     assert np.asarray(ArrayDataModule(train="unused.csv").sources(tmp_path / "t.csv")).tolist()[3] == [7, 8]
+
+
+FIRST = np.arange(60) % 3 == 0  # which samples have the first class
+KINDS = {  # what people have for classes: targets, and the names that their classes get
+    "minus one and one": (np.where(FIRST, -1, 1), ["-1", "1"]),
+    "from one": (np.where(FIRST, 1, 2), ["1", "2"]),
+    "with a gap": (np.where(FIRST, 0.0, 2.0), ["0", "2"]),
+    "a column": (np.where(FIRST, 0, 1)[:, None], None),
+    "a column of floats": (np.where(FIRST, 0.0, 1.0)[:, None], None),
+    "bool": (~FIRST, None),
+    "uint8": (np.where(FIRST, 3, 4).astype(np.uint8), ["3", "4"]),
+    "one class": (np.full(60, 7), ["7"]),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("name", ["a.npz", "a.csv"])
+def test_classes_of_any_numbers(tmp_path: Path, kind: str, name: str) -> None:
+    targets, names = KINDS[kind]
+    given = targets if name == "a.npz" else targets.reshape(60)
+    path = save(tmp_path / name, {"inputs": ARRAYS["inputs"], "targets": given})
+    data = ArrayDataModule(train=path)
+    data.wanted = {"num_classes"}
+    facts = data.facts()
+    names = ["False", "True"] if kind == "bool" and name == "a.csv" else names
+    assert (facts["num_classes"], facts.get("class_names")) == (len(np.unique(targets)), names)
+    loaded: Any = load(path, num_classes=facts["num_classes"], class_names=facts.get("class_names")).splits["train"]
+    assert loaded.targets.dtype == torch.int64
+    assert loaded.targets.tolist() == np.unique(targets, return_inverse=True)[1].reshape(60).tolist()
+
+
+def test_a_test_set_has_the_classes_of_train(tmp_path: Path) -> None:
+    arrays = {"inputs": ARRAYS["inputs"], "targets": np.where(FIRST, -1, 1)}
+    train = save(tmp_path / "a.npz", arrays)
+    test = save(tmp_path / "b.npz", {"inputs": ARRAYS["inputs"], "targets": np.full(60, 1)})
+    splits: Any = load(train, test=test, num_classes=2).splits
+    assert splits["test"].targets.tolist() == [1] * 60
+    wrong = save(tmp_path / "c.npz", {"inputs": ARRAYS["inputs"], "targets": np.full(60, 3)})
+    with pytest.raises(ValueError, match=r"label '3' is none of the 2 classes|labels go from 3 to 3"):
+        load(train, test=wrong, num_classes=2)
+
+
+@pytest.mark.parametrize("name", ["a.npz", "a.csv"])
+def test_labels_in_columns(tmp_path: Path, name: str) -> None:
+    labels = {"warm": FIRST.astype(float), "wet": 1.0 - FIRST}
+    data = ArrayDataModule(train=save(tmp_path / name, {"inputs": ARRAYS["inputs"]} | labels), targets=["warm", "wet"])
+    data.wanted = {"num_classes"}
+    assert {key: data.facts()[key] for key in ("num_classes", "class_names")} == {
+        "num_classes": 2,
+        "class_names": ["warm", "wet"],
+    }
+    labels["wet"] = labels["wet"] * 2
+    path = save(tmp_path / f"b{name}", {"inputs": ARRAYS["inputs"]} | labels)
+    with pytest.raises(ValueError, match="labels in columns must be 0 or 1, or shares in between, got 2"):
+        load(path, targets=["warm", "wet"], num_classes=2)
+    with pytest.raises(ValueError, match=r"data.num_classes is 3, but there are 2 columns of labels"):
+        load(path, targets=["warm", "wet"], num_classes=3)
+
+
+def test_negative_numbers_are_no_classes_unless_classes_are_meant(tmp_path: Path) -> None:
+    path = save(tmp_path / "a.npz", {"inputs": ARRAYS["inputs"], "targets": np.where(FIRST, -5, 7)})
+    assert "num_classes" not in ArrayDataModule(train=path).facts()
+    assert load(path).class_counts == {}
