@@ -1,6 +1,7 @@
 """The run directory `<root>/<experiment>/<run_name>`: made once, locked while in use, described by run.json."""
 
 import contextlib
+import hashlib
 import importlib.metadata
 import itertools
 import json
@@ -10,6 +11,7 @@ import platform
 import shlex
 import shutil
 import subprocess
+import sys
 import time
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,7 +21,7 @@ from filelock import FileLock, Timeout
 
 from trainworks import __version__
 from trainworks.errors import UsageError
-from trainworks.root import ROOT
+from trainworks.root import LIBRARY, ROOT
 from trainworks.runs.files import is_checkpoint
 
 PACKAGES = ("torch", "torchvision", "lightning", "torchmetrics", "jsonargparse", "numpy")
@@ -126,14 +128,20 @@ class Run:
         """Write run.json as it stands when the run begins; `typed` are the words after train.py."""
         versions = {"python": platform.python_version(), **{p: importlib.metadata.version(p) for p in PACKAGES}}
         versions["trainworks"] = __version__
-        content = {"command": _command(typed), "git": _git(), "versions": versions}
+        content = {"command": _command(typed), "git": _git(), "code": _code(), "versions": versions}
         content["hardware"] = {"platform": platform.platform(), "cpus": os.cpu_count(), **hardware}
         self.write(content | {"start": _iso(start), **RUNNING, "metrics": {}, "best": {}})
 
     def start_again(self, start: float, typed: list[str], checkpoint: str | None) -> None:
         """Note in run.json that the run continues."""
         content = self.read()
-        entry = {"command": _command(typed), "git": _git(), "checkpoint": checkpoint, "start": _iso(start)}
+        entry = {
+            "command": _command(typed),
+            "git": _git(),
+            "code": _code(),
+            "checkpoint": checkpoint,
+            "start": _iso(start),
+        }
         self.write(content | RUNNING | {"resumed": [*content.get("resumed", []), entry]})
 
     def keep_threads(self, number: int) -> None:
@@ -171,6 +179,18 @@ def _finite(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _finite(item) for key, item in value.items()}
     return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _code() -> dict[str, str]:
+    """Return a hash of each imported file of the project, by its path; those of the library have its version.
+
+    Windows' line endings count as those of Unix, so that a checkout there has the same hashes.
+    """
+    files = {Path(file) for module in [*sys.modules.values()] if (file := getattr(module, "__file__", None))}
+    own = [file for file in files if file.is_relative_to(ROOT) and not file.is_relative_to(LIBRARY)]
+    own = sorted(file for file in own if file.suffix == ".py" and "site-packages" not in file.parts and file.is_file())
+    contents = {file.relative_to(ROOT).as_posix(): file.read_bytes().replace(b"\r\n", b"\n") for file in own}
+    return {name: hashlib.sha256(content).hexdigest()[:16] for name, content in contents.items() if content}
 
 
 def _git() -> dict[str, Any] | None:

@@ -8,7 +8,7 @@ from typing import Any
 from trainworks.cli.command import Command, Option
 from trainworks.cli.command_line import CommandLine
 from trainworks.cli.search.space import short
-from trainworks.errors import UsageError, did_you_mean
+from trainworks.errors import UsageError, did_you_mean, listed
 from trainworks.runs.run import Run
 from trainworks.runs.yaml_files import flatten, load_file, short_key
 
@@ -63,29 +63,42 @@ def compare(line: CommandLine) -> int:
 def find_runs(words: list[str]) -> list[Run]:
     """Return the runs that are meant by folders, patterns, or folders that hold runs; finished or not."""
     found: dict[Path, Run] = {}
+    passed_over: list[str] = []
     for word in words:
         folders = [Path(name) for name in sorted(glob.glob(word))] or [Path(word)]
         below = [file.parent for folder in folders for file in sorted(folder.glob("*/run.json"))]
         runs = [folder for folder in folders if (folder / "run.json").is_file()] + below
-        if not runs:
+        if not runs and not any(folder.exists() for folder in folders):
             raise UsageError(f"{word}: no run there; write the folders of runs, or of an experiment")
+        passed_over += [] if runs else [word]
         found |= {folder.resolve(): Run(folder) for folder in runs}
+    if passed_over:
+        print(f"passed over, since they are no runs: {listed(passed_over)}")
     if len(found) < 2:
         raise UsageError("compare needs two runs at least; write their folders, or that of their experiment")
     return list(found.values())
 
 
 def group(runs: list[Run]) -> list[Row]:
-    """Put together runs that differ in seed or fold alone."""
-    rows: dict[str, Row] = {}
+    """Put together runs that differ in seed or fold alone, the code included; equal runs keep a row each."""
+    rows: list[Row] = []
     for run in runs:
         known = flatten(load_file(str(run.directory / "config.yaml"))).items()
         settings = {short_key(key): str(v) if isinstance(v, list) else v for key, v in known if v != {}}
         repetition = tuple(settings.pop(key, None) for key in REPETITION_KEYS)
-        row = rows.setdefault(repr(sorted(settings.items())), Row([], settings))
+        settings |= _code(run.read())
+        row = next((row for row in rows if row.settings == settings and repetition not in row.metrics), None)
+        if row is None:
+            rows.append(row := Row([], settings))
         row.names.append(run.directory.name)
         row.metrics[repetition] = {key: value for key, value in run.metrics.items() if isinstance(value, int | float)}
-    return list(rows.values())
+    return rows
+
+
+def _code(record: dict[str, Any]) -> dict[str, Any]:
+    """Return the library's version and the first digits of the hash of each file that a run imported, by what it is."""
+    code = (record.get("resumed") or [record])[-1].get("code") or {}
+    return {"trainworks": record.get("versions", {}).get("trainworks")} | {f"code: {k}": v[:7] for k, v in code.items()}
 
 
 def _table(rows: list[Row], metrics: list[str]) -> list[list[str]]:

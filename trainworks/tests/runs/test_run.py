@@ -1,3 +1,4 @@
+import importlib
 import json
 import os
 import subprocess
@@ -80,6 +81,23 @@ def test_numbers_that_json_lacks_become_null(tmp_path: Path) -> None:
     assert content["metrics"] == {"val/loss": None, "val/accuracy": 0.5}
     assert (content["exit_status"], content["error"]) == (1, "went wrong")
     assert content["start"] == "1970-01-01T00:00:00.000+00:00"
+
+
+def test_the_code_of_a_run_is_known_by_its_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("trainworks.runs.run.ROOT", tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    found = []
+    for number, text in enumerate(("a = 1\nb = 2\n", "a = 1\r\nb = 2\r\n", "a = 1\nb = 3\n")):
+        (tmp_path / "own_network.py").write_bytes(text.encode())
+        importlib.invalidate_caches()
+        sys.modules.pop("own_network", None)
+        importlib.import_module("own_network")
+        run = Run.create(str(tmp_path), "exp", str(number), None, makes=True)
+        run.start(0.0, ["fit"], {})
+        found.append(run.read()["code"])
+    monkeypatch.delitem(sys.modules, "own_network")
+    assert [list(code) for code in found] == [["own_network.py"]] * 3
+    assert found[0] == found[1] != found[2]
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,9 @@ from scipy import stats
 from trainworks.tests.conftest import DIGITS, QUICK, Train
 
 
-def write_run(name: str, seed: int, accuracy: float | None, lr: float = 0.1, fold: int | None = None) -> None:
+def write_run(
+    name: str, seed: int, accuracy: float | None, lr: float = 0.1, fold: int | None = None, code: str = "0"
+) -> None:
     folder = Path("logs/digits", name)
     folder.mkdir(parents=True)
     optimizer = {"class_path": "torch.optim.SGD", "init_args": {"lr": lr}}
@@ -32,7 +34,8 @@ def write_run(name: str, seed: int, accuracy: float | None, lr: float = 0.1, fol
     (folder / "config.yaml").write_text(yaml.safe_dump(config))
     metrics = {"val/accuracy": accuracy, "train/loss": 1.0, "test/loss": 0.5 + seed}
     best = {} if accuracy is None else {"val/accuracy": accuracy}
-    (folder / "run.json").write_text(json.dumps({"metrics": metrics, "best": best}))
+    record = {"metrics": metrics, "best": best, "code": {"src/net.py": code, "src/data.py": "1"}}
+    (folder / "run.json").write_text(json.dumps(record))
 
 
 def test_settings_that_differ_and_metrics_sorted(train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -54,6 +57,21 @@ def test_settings_that_differ_and_metrics_sorted(train: Train, tmp_path: Path, m
     result = train("compare", "logs/digits", "--sort_by", "test/loss", "--output", "t.md")
     assert "sorted by test/loss, lowest first" in result.out
     assert Path("t.md").read_text().startswith("| run | model.optimizer.lr | test/loss |")
+
+
+def test_runs_of_other_code_are_other_runs(train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_run("gelu", 0, 0.7465, code="a" * 16)
+    write_run("relu", 0, 0.7799, code="b" * 16)
+    write_run("again", 0, 0.7801, code="b" * 16)  # the same once more, but not the same figure
+    (tmp_path / "logs/digits/table.csv").touch()
+    result = train("compare", *(str(path) for path in Path("logs/digits").iterdir()), "--sort_by", "best/val/accuracy")
+    assert (result.code, result.err) == (0, "")
+    assert "passed over, since they are no runs: logs/digits/table.csv" in result.out
+    lines = [line.split() for line in result.out.splitlines()]
+    assert lines[1][:4] == ["run", "code:", "src/net.py", "best/val/accuracy"]
+    rows = [["again", "bbbbbbb", "0.7801"], ["relu", "bbbbbbb", "0.7799"], ["gelu", "aaaaaaa", "0.7465"]]
+    assert [line[:3] for line in lines[2:5]] == rows
 
 
 @pytest.mark.parametrize("folds", [False, True])
