@@ -59,11 +59,12 @@ WORLD = {  # what stands for names that the reader replaces
     "X": "new",
     "NEW": "new",
 }
-FEWER = {"num_folds": "2", "num_seeds": "2", "trainer.devices": "1", "batch": "0", "trainer.max_epochs": "1"}
+FEWER = {"num_folds": "2", "num_seeds": "2", "trainer.devices": "1", "trainer.max_epochs": "1"}
 APART = {  # what needs more than a folder, and the tests that run it
     "merge": "trainworks/tests/runtime/test_fsdp.py",
     "add": "trainworks/tests/cli/projects/test_projects.py",
     "update": "trainworks/tests/cli/projects/test_projects.py",
+    "replay": "trainworks/tests/callbacks/test_finite_loss.py",
 }
 
 

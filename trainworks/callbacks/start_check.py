@@ -10,7 +10,7 @@ from torch import Tensor
 from trainworks.errors import RunFailure, UsageError, did_you_mean
 from trainworks.models.base import BaseModule
 from trainworks.models.checks import set_names
-from trainworks.runs.checkpoint_io import check_plain
+from trainworks.runs.checkpoint_io import METRICS, check_plain
 from trainworks.runtime.logged_metrics import logged_since
 
 
@@ -34,6 +34,8 @@ class StartCheck(Callback):
         self.started = False  # whether a loop has begun; an error before that comes from a wrong setting
         self._before: dict[str, Tensor] = {}  # the metrics before the validation
         self._has_validated = False  # in this epoch
+        self._validated: dict[str, float] = {}  # what the last validation logged
+        self._validated_step = -1  # after which it was
         self._frequencies: list[tuple[Any, int]] = []  # of the schedulers that monitor a metric
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
@@ -77,12 +79,18 @@ class StartCheck(Callback):
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Note what the validation logged, and check the metric of the spare checkpoint."""
-        self.seen |= logged_since(self._before, trainer.callback_metrics).keys()
+        logged = logged_since(self._before, trainer.callback_metrics)
+        self.seen |= logged.keys()
         if trainer.state.fn == "fit" and not trainer.sanity_checking:
+            self._validated, self._validated_step = logged, trainer.global_step
             self.adopt_monitor(self.seen)
             self._has_validated, monitor = True, getattr(self.spare, "monitor", None)
             if monitor is not None and monitor not in trainer.callback_metrics:
                 self._refuse(trainer, pl_module, self.spare, monitor, self.seen)
+
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Add the metrics of the weights that are saved, if they were validated."""
+        checkpoint[METRICS] = self._validated if trainer.global_step == self._validated_step else {}
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a continued run cannot know, since it begins without a sanity validation."""

@@ -1,6 +1,7 @@
 """From a checked configuration to trainer, model and data."""
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer, seed_everything
@@ -19,9 +20,10 @@ from trainworks.cli.parser import mistakes_in_one_line
 from trainworks.cli.request import Request
 from trainworks.datamodules.base import BaseDataModule
 from trainworks.errors import UsageError
-from trainworks.runs.checkpoint_io import DurableCheckpointIO
+from trainworks.runs.checkpoint_io import METRICS, DurableCheckpointIO
 from trainworks.runs.class_paths import import_path
 from trainworks.runs.continuing.state import Start
+from trainworks.runs.files import is_checkpoint
 from trainworks.runs.run import Run
 from trainworks.runtime.devices import settle_precision
 from trainworks.runtime.launch import layout
@@ -44,7 +46,11 @@ class Session:
     best: Any  # the callback that keeps the best checkpoint
     start_check: StartCheck
     metrics: dict[str, float] = field(default_factory=dict)  # all that was logged
-    results: dict[str, float] = field(default_factory=dict)  # of the last test, or else of the last validation
+    results: dict[str, float] = field(
+        default_factory=dict
+    )  # of the last test or, without a best checkpoint, validation
+
+    tested: bool = False  # whether a training was followed by a test, to which `results` belong
 
     @property
     def best_path(self) -> str | None:
@@ -57,6 +63,15 @@ class Session:
         if not isinstance(self.best, ModelCheckpoint) or self.best.best_model_score is None:
             return {}
         return {str(self.best.monitor): float(self.best.best_model_score)}
+
+    @property
+    def best_metrics(self) -> dict[str, float]:
+        """What the validation of the best checkpoint logged; empty if none was kept."""
+        if self.best_path is None or not is_checkpoint(Path(self.best_path)):
+            return {}
+        from trainworks.runs.sharded import read_plain
+
+        return read_plain(Path(self.best_path)).get(METRICS, {}) | self.best_score
 
 
 def seed(configuration: Configuration) -> None:

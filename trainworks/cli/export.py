@@ -8,6 +8,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from datetime import datetime
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
@@ -21,7 +22,9 @@ from trainworks.cli.parser import mistakes_in_one_line
 from trainworks.datamodules.transforms.fit_batch import FitBatch
 from trainworks.errors import RunFailure, UsageError
 from trainworks.models.predict import load_model
+from trainworks.runs.checkpoint_io import METRICS
 from trainworks.runs.find import run_of_checkpoint
+from trainworks.runs.sharded import read_plain
 from trainworks.runtime.threads import threads_for
 
 ONNX_PACKAGES = ("onnx", "onnxruntime", "onnxscript")  # which are optional
@@ -71,7 +74,7 @@ def export_checkpoint(options: dict[str, str]) -> int:
     torch.set_num_threads(threads_for(exported, inputs))
     path = Path(options.get("output", Path(checkpoint).with_suffix(f".{kind}")))
     path.parent.mkdir(parents=True, exist_ok=True)
-    described = _metadata(exported, data, run, inputs)
+    described = _metadata(exported, data, run, inputs, _metrics_of(Path(checkpoint), run.read()))
     write(exported, inputs[:2], path, kind, described)
     difference = compare(exported, inputs, path, kind)
     megabytes = path.stat().st_size / 1e6
@@ -100,7 +103,22 @@ def _samples(data: Any) -> tuple[Tensor, str]:
         return torch.randn(shape, generator=generator), made_up
 
 
-def _metadata(exported: Exported, data: Any, run: Any, inputs: Tensor) -> dict[str, Any]:
+def _metrics_of(checkpoint: Path, record: dict[str, Any]) -> dict[str, float]:
+    """Return the metrics of a checkpoint: of its own validation, and of each evaluation since it was written.
+
+    Args:
+        checkpoint: Its path.
+        record: Content of its run's run.json.
+    """
+    metrics, written = dict(read_plain(checkpoint).get(METRICS, {})), checkpoint.stat().st_mtime
+    for entry in record.get("evaluations", []):
+        ended = datetime.fromisoformat(entry["end"]).timestamp()
+        if Path(entry["checkpoint"]).name == checkpoint.name and ended > written and entry["exit_status"] == 0:
+            metrics |= entry["metrics"]
+    return metrics
+
+
+def _metadata(exported: Exported, data: Any, run: Any, inputs: Tensor, metrics: dict[str, float]) -> dict[str, Any]:
     """Return what somebody needs to know who has the file alone."""
     record, model, shape = run.read(), exported.module, inputs.shape[1:]
     wanted: dict[str, Any] = {"dtype": str(inputs.dtype).removeprefix("torch."), "shape": ["batch", *shape]}
@@ -113,7 +131,7 @@ def _metadata(exported: Exported, data: Any, run: Any, inputs: Tensor) -> dict[s
         "outputs": (type(model).outputs.__doc__ or "").partition("\n")[0],
         "class_names": model.class_names,
         "columns": data.columns,
-        "metrics": record.get("metrics", {}),
+        "metrics": metrics,
         "commit": (record.get("git") or {}).get("commit"),
         "versions": {name: version(name) for name in ("torch", "torchvision")},
     }

@@ -63,7 +63,8 @@ def _continued(session: Session, remarks: list[str]) -> list[str]:
 
 def closing(session: Session, seconds: float) -> str:
     """Return the closing lines: metrics, checkpoint, run directory, time, and what to type next."""
-    lines = [(name, f"{value:.4f}") for name, value in session.results.items()]
+    results = session.results or session.best_metrics
+    lines = [(name, f"{value:.4f}") for name, value in results.items()]
     if skipped := getattr(session.datamodule, "skipped", None):
         lines.append(("skipped images", str(len(skipped))))
     if session.request.line.trains:

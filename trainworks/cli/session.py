@@ -130,7 +130,10 @@ def _record_end(session: Session, start_time: float, status: int, error: str | N
     """Write into the run directory what came of the command."""
     line, run = session.request.line, session.run
     if line.trains:
-        run.finish(status, error, session.metrics, session.best_score)
+        run.finish(status, error, session.metrics, session.best_score, session.best_metrics)
+        if session.tested:
+            tested = str(session.best_path or run.best_checkpoint)
+            run.add_evaluation(start_time, line.typed, tested, status, session.results)
         log_end(session.trainer, status == 0)
     elif line.evaluates:
         run.add_evaluation(start_time, line.typed, str(session.request.ckpt_path), status, session.metrics)

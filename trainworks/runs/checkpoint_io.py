@@ -18,6 +18,7 @@ from trainworks.errors import RunFailure, UsageError
 from trainworks.runs.files import is_sharded, replace
 
 MODULE, DATA = "module", "data"  # keys of a checkpoint: class_path and init_args of its module and of its datamodule
+METRICS = "metrics"  # key of a checkpoint: what the validation of its weights logged, by name
 WRITER = ThreadPoolExecutor(max_workers=1, thread_name_prefix="checkpoint")
 
 

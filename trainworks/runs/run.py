@@ -150,9 +150,16 @@ class Run:
         content["hardware"] = content.get("hardware", {}) | {"threads": number}
         self.write(content)
 
-    def finish(self, exit_status: int, error: str | None, metrics: dict[str, float], best: dict[str, float]) -> None:
-        """Write how the run ended: its last metrics, and the monitored one of the best checkpoint."""
-        content = {"metrics": {}} | self.read() | {"best": best}
+    def finish(
+        self,
+        exit_status: int,
+        error: str | None,
+        metrics: dict[str, float],
+        best: dict[str, float],
+        best_metrics: dict[str, float],
+    ) -> None:
+        """Write how the run ended: its last metrics, and of the best checkpoint the monitored one, and all."""
+        content = {"metrics": {}} | self.read() | {"best": best, "best_metrics": best_metrics}
         content["metrics"] |= metrics
         self.write(content | {"end": _iso(time.time()), "exit_status": exit_status, "error": error})
 

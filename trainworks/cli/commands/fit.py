@@ -16,7 +16,9 @@ def fit(session: Any) -> None:
     trainer.fit(session.model, session.datamodule, ckpt_path=start.path, weights_only=True)
     trained = logged_since({}, trainer.callback_metrics)
     session.metrics |= start.metrics | trained
-    session.results = {name: value for name, value in trained.items() if name in session.start_check.seen} or trained
+    if session.best_path is None:  # else its own metrics count
+        validated = {name: value for name, value in trained.items() if name in session.start_check.seen}
+        session.results = validated or trained
 
 
 def fit_and_test(session: Any) -> None:
@@ -26,6 +28,7 @@ def fit_and_test(session: Any) -> None:
     fit(session)
     try:
         evaluate(session, "test", session.best_path)
+        session.tested = True
     except NothingToDo as nothing:
         print(f"{nothing}: nothing is tested")
 

@@ -3,6 +3,7 @@
 import gc
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -16,7 +17,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from trainworks.cli.command import command_names, find_command
 from trainworks.cli.defaults import defaults
-from trainworks.tests.conftest import DIGITS, QUICK, ROOT, Train
+from trainworks.tests.conftest import DIGITS, PLAIN, QUICK, ROOT, Train
 
 
 def read_run(directory: Path) -> dict[str, Any]:
@@ -275,6 +276,31 @@ def test_the_best_checkpoint_is_tested_and_ties_go_to_the_earlier(train: Train, 
     assert last["epoch"] == 4
     scores = [line.split("val/accuracy ")[1].split()[0] for line in result.out.splitlines() if line.startswith("epoch")]
     assert best["epoch"] == scores.index(max(scores))
+
+
+def test_figures_stand_with_their_checkpoint(train: Train, tmp_path: Path) -> None:
+    words = (
+        "--trainer.max_epochs",
+        "3",
+        "--callbacks.best.mode",
+        "max",
+        "--run_name",
+        "a",
+    )  # the worst loss is the best
+    result = train("fit", "--config", DIGITS, *PLAIN, *words)
+    assert result.code == 0, result.err
+    epochs = [line.split() for line in result.out.splitlines() if line.startswith("epoch ")]
+    values = [dict(zip(line[2::2], line[3::2], strict=False)) for line in epochs]
+    (best,) = [value for value, line in zip(values, epochs, strict=True) if line[-1] == "best"]
+    assert best is not values[-1]
+    record = read_run(tmp_path / "logs/digits/a")
+    for name in ("val/loss", "val/accuracy"):
+        shown = result.out.rpartition("epoch 3/3")[2].partition("\n")[2]
+        assert re.search(rf"{name} +{best[name]}\n", shown), shown
+        assert f"{record['best_metrics'][name]:.4f}" == best[name]
+        for file, value in (("best", best), ("last", values[-1])):
+            content = torch.load(tmp_path / f"logs/digits/a/checkpoints/{file}.ckpt", weights_only=True)
+            assert f"{content['metrics'][name]:.4f}" == value[name]
 
 
 def test_help_explains_options_from_the_docstrings(train: Train) -> None:
