@@ -5,6 +5,7 @@ import shutil
 import warnings
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -17,11 +18,13 @@ from trainworks.cli.search.study import Study
 from trainworks.runs.files import shown_path
 
 NUM_TRIALS_SHOWN = 5
+MIN_TRIALS = 10  # that tell of importance
+EVALUATOR = optuna.importance.FanovaImportanceEvaluator(seed=0)  # Optuna's default tells what makes the best tenth
 FIGURES: dict[str, Callable[..., Any]] = {
     "history": plots.plot_optimization_history,
     "slices": plots.plot_slice,
     "parallel_coordinates": plots.plot_parallel_coordinate,
-    "importance": plots.plot_param_importances,
+    "importance": partial(plots.plot_param_importances, evaluator=EVALUATOR),
 }
 
 
@@ -39,11 +42,17 @@ def report_search(study: Study, ranked: list[Any]) -> None:
         values = "  ".join(f"{name} {value:.4f}" for name, value in zip(names, trial.values, strict=True))
         chosen = "  ".join(f"--{key} {short(value)}" for key, value in trial.params.items())
         print(f"  {trial.number:>3}  {values}  {chosen}")
-    if importance := _importance(study):
-        print("importance (share of the variation that a parameter explains):")
+    number, has_one = counts["complete"], len(names) == 1
+    importance = _importance(study) if has_one and number >= MIN_TRIALS else {}
+    if importance:
+        print(
+            f"importance (fANOVA over {number} trials: share of the variation of {names[0]} that a parameter explains):"
+        )
         for key, share in importance.items():
             print(f"  {share:>5.0%}  {key}")
-    written = _draw(study)
+    elif has_one and number < MIN_TRIALS:
+        print(f"importance of the parameters: not known from {number} trials; {MIN_TRIALS} are needed")
+    written = _draw(study, bool(importance))
     print(f"figures: {', '.join(written)} in {shown_path(folder)}")
     if len(names) == 1:
         shutil.copyfile(study.run_of(ranked[0].number).directory / "config.yaml", folder / "best.yaml")
@@ -66,20 +75,19 @@ def _write_trials(study: Study) -> None:
 
 
 def _importance(study: Study) -> dict[str, float]:
-    """Return the importance of each parameter; empty if there are several objectives or too few trials."""
-    if len(study.search.objectives) > 1:
-        return {}
+    """Return the importance of each parameter; empty where nothing differs."""
     with warnings.catch_warnings(action="error", category=UserWarning):
         try:
-            return dict(optuna.importance.get_param_importances(study.optuna))
-        except (ValueError, RuntimeError, UserWarning):  # too few trials, or all with the same result
+            return dict(optuna.importance.get_param_importances(study.optuna, evaluator=EVALUATOR))
+        except (ValueError, RuntimeError, UserWarning):  # all trials with the same result
             return {}
 
 
-def _draw(study: Study) -> list[str]:
+def _draw(study: Study, has_importance: bool) -> list[str]:
     """Draw the figures of the trials as files and in TensorBoard, and return the names of the files."""
     several = len(study.search.objectives) > 1
     figures = {"front": plots.plot_pareto_front} if several else FIGURES
+    figures = {name: draw for name, draw in figures.items() if name != "importance" or has_importance}
     written = []
     with SummaryWriter(str(study.directory)) as writer:
         for name, draw in figures.items():

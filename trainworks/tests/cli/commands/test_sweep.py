@@ -13,6 +13,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -58,6 +59,8 @@ def test_the_best_trial_is_a_config_that_gives_the_same_weights(train: Train, tm
         assert f"--run_name s-{number:03}" in record["command"] and "fit --config" in record["command"]
     best = max(rows, key=lambda row: float(row["val/accuracy"]))
     assert re.search(rf"the best:\n +{best['trial']}  val/accuracy", result.out), result.out
+    assert "importance of the parameters: not known from 3 trials; 10 are needed" in result.out
+    assert not (tmp_path / "logs/digits/s/importance.png").exists()
     again = train("fit", "--config", "logs/digits/s/best.yaml", "--run_name", "again")
     assert again.code == 0, again.err
     assert same_weights(Path(best["run"]), Path("logs/digits/again"))
@@ -292,3 +295,16 @@ def _two_workers(folder: Path) -> list[str]:
     outs = [worker.communicate(timeout=300) for worker in workers]
     assert [worker.returncode for worker in workers] == [0, 0], outs
     return [out for out, _ in outs]
+
+
+def test_importance_is_the_share_of_the_variation() -> None:
+    import optuna
+
+    from trainworks.cli.search.report import _importance
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    study.optimize(lambda trial: 3 * trial.suggest_float("lr", 0, 1) + trial.suggest_float("decay", 0, 1), n_trials=40)
+    found = _importance(SimpleNamespace(optuna=study))  # type: ignore[arg-type]
+    assert found["lr"] == pytest.approx(0.9, abs=0.08)  # 9 of 10 parts of the variance
+    assert found == _importance(SimpleNamespace(optuna=study))  # type: ignore[arg-type]
