@@ -20,7 +20,7 @@ from trainworks.cli.parser import mistakes_in_one_line
 from trainworks.cli.request import Request
 from trainworks.datamodules.base import BaseDataModule
 from trainworks.errors import UsageError
-from trainworks.runs.checkpoint_io import METRICS, DurableCheckpointIO
+from trainworks.runs.checkpoint_io import DurableCheckpointIO, read_metrics
 from trainworks.runs.class_paths import import_path
 from trainworks.runs.continuing.state import Start
 from trainworks.runs.files import is_checkpoint
@@ -69,9 +69,7 @@ class Session:
         """What the validation of the best checkpoint logged; empty if none was kept."""
         if self.best_path is None or not is_checkpoint(Path(self.best_path)):
             return {}
-        from trainworks.runs.sharded import read_plain
-
-        return read_plain(Path(self.best_path)).get(METRICS, {}) | self.best_score
+        return read_metrics(Path(self.best_path)) | self.best_score
 
 
 def seed(configuration: Configuration) -> None:

@@ -22,9 +22,8 @@ from trainworks.cli.parser import mistakes_in_one_line
 from trainworks.datamodules.transforms.fit_batch import FitBatch
 from trainworks.errors import RunFailure, UsageError
 from trainworks.models.predict import load_model
-from trainworks.runs.checkpoint_io import METRICS
+from trainworks.runs.checkpoint_io import read_metrics
 from trainworks.runs.find import run_of_checkpoint
-from trainworks.runs.sharded import read_plain
 from trainworks.runtime.threads import threads_for
 
 ONNX_PACKAGES = ("onnx", "onnxruntime", "onnxscript")  # which are optional
@@ -110,7 +109,7 @@ def _metrics_of(checkpoint: Path, record: dict[str, Any]) -> dict[str, float]:
         checkpoint: Its path.
         record: Content of its run's run.json.
     """
-    metrics, written = dict(read_plain(checkpoint).get(METRICS, {})), checkpoint.stat().st_mtime
+    metrics, written = read_metrics(checkpoint), checkpoint.stat().st_mtime
     for entry in record.get("evaluations", []):
         ended = datetime.fromisoformat(entry["end"]).timestamp()
         if Path(entry["checkpoint"]).name == checkpoint.name and ended > written and entry["exit_status"] == 0:

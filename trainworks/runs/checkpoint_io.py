@@ -84,6 +84,15 @@ def read_checkpoint(path: str | Path, map_location: Any = "cpu") -> dict[str, An
     return torch.load(path, map_location=map_location, weights_only=True)
 
 
+def read_metrics(path: Path) -> dict[str, float]:
+    """Return what the validation of a checkpoint's weights logged; its tensors are not read."""
+    if is_sharded(path):
+        from trainworks.runs.sharded import read_plain
+
+        return dict(read_plain(path).get(METRICS, {}))
+    return dict(torch.load(path, map_location="cpu", mmap=True, weights_only=True).get(METRICS, {}))
+
+
 def write_checkpoint(checkpoint: dict[str, Any], target: Path) -> None:
     """Replace a file by a checkpoint in one step."""
     target.parent.mkdir(parents=True, exist_ok=True)
