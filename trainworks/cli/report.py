@@ -73,7 +73,8 @@ def closing(session: Session, seconds: float) -> str:
     lines += [("run directory", shown_path(session.run.directory)), ("seconds", f"{seconds:.1f}")]
     width = max(len(name) for name, _ in lines)
     table = "\n".join(f"{name:<{width}}  {value}" for name, value in lines)
-    return f"\n{table}\n\ntensorboard --logdir {shown_path(session.run.directory.parent)}"
+    watch = f"\n\ntensorboard --logdir {shown_path(session.run.directory.parent)}"
+    return f"\n{table}{watch if tensorboard_writers(session.trainer) else ''}"
 
 
 def log_end(trainer: Trainer, success: bool) -> None:

@@ -247,6 +247,7 @@ def test_a_csv_logger_alone(train: Train, tmp_path: Path) -> None:
     result = train("--config", DIGITS, *words, *TEN)
     assert (result.code, result.err) == (0, "")
     assert not list((tmp_path / "logs/digits/a").glob("events*"))
+    assert "tensorboard --logdir" not in result.out  # nothing was written for it
     file = tmp_path / "logs/digits/a/csv/lightning_logs/version_0/metrics.csv"
     header = file.read_text().splitlines()[0].split(",")
     assert {"train/loss_step", "speed/forward", "val/accuracy", "test/accuracy"} <= set(header)
