@@ -29,6 +29,7 @@ WARNINGS = (
     r".*`val(_dataloader|idation_step)`.* have no `val(_dataloader|idation_step)`.*",  # the same
     r".*could not find the monitored key in the returned metrics.*",  # the training ended before a validation
     r"Checkpoint directory .* exists and is not empty.*",  # a run that continues
+    r"The dirpath has changed from .*",  # of a run that was moved; a training that continues is told its new paths
     r"You're resuming from a checkpoint that ended before the epoch ended.*",  # said by ourselves where it matters
     r"You passed `Trainer.accelerator='cpu', precision='16-mixed'.*",  # said by ourselves
     r"\s*Unable to serialize instance.*",  # jsonargparse of a text for Callable | str, which is kept

@@ -4,6 +4,7 @@ import gc
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -254,6 +255,14 @@ def test_named_callbacks_add_up_and_can_be_switched_off(train: Train, tmp_path: 
     assert [path.name for path in (tmp_path / "logs/digits/a/checkpoints").iterdir()] == ["best.ckpt"]
     assert "epoch" not in result.out
     assert not list((tmp_path / "logs/digits/a").glob("events*"))
+
+
+def test_a_run_that_was_moved_is_tested_without_a_word(train: Train, tmp_path: Path) -> None:
+    assert train("fit", "--config", DIGITS, *QUICK, "--run_name", "a").code == 0
+    shutil.move("logs", "cluster")
+    result = train("test", "--ckpt_path", "cluster/digits/a/checkpoints/best.ckpt")
+    assert (result.code, result.err) == (0, "")
+    assert "dirpath" not in result.out and "test/loss" in result.out
 
 
 def test_another_checkpoint_leaves_the_best_what_it_is(train: Train, tmp_path: Path) -> None:
