@@ -193,9 +193,9 @@ def _code() -> dict[str, str]:
 
     Windows' line endings count as those of Unix, so that a checkout there has the same hashes.
     """
-    files = {Path(file) for module in [*sys.modules.values()] if (file := getattr(module, "__file__", None))}
-    own = [file for file in files if file.is_relative_to(ROOT) and not file.is_relative_to(LIBRARY)]
-    own = sorted(file for file in own if file.suffix == ".py" and "site-packages" not in file.parts and file.is_file())
+    named = {getattr(module, "__file__", None) or "" for module in [*sys.modules.values()]}
+    found = [Path(name) for name in named if name.startswith(f"{ROOT}{os.sep}") and "site-packages" not in name]
+    own = sorted(file for file in found if not file.is_relative_to(LIBRARY) and file.suffix == ".py" and file.is_file())
     contents = {file.relative_to(ROOT).as_posix(): file.read_bytes().replace(b"\r\n", b"\n") for file in own}
     return {name: hashlib.sha256(content).hexdigest()[:16] for name, content in contents.items() if content}
 
