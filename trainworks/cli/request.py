@@ -94,6 +94,9 @@ class Request:
         else:
             root = overrides.get("trainer.default_root_dir", log_root(merged(files)))
             run = newest_run(root, overrides.get("experiment", experiment_of(*files[0])), options.get("run_name"))
+            begun = run.first_config
+            if begun is not None and Path(begun).resolve() != Path(files[0][0]).resolve():
+                print(f"{run.directory} began with --config {begun}, not with {files[0][0]}")
         self.run, self.ckpt_path = run, options.get("ckpt_path", str(run.best_checkpoint))
         self.config = self._config_of_run(run, files)
 

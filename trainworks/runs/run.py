@@ -76,6 +76,13 @@ class Run:
         return self.read().get("start") or _iso(self.directory.stat().st_mtime)
 
     @property
+    def first_config(self) -> str | None:
+        """The first file after --config in the command that began the run, as it was typed; None if there was none."""
+        words = shlex.split(self.read().get("command", ""))
+        named = [after for word, after in itertools.pairwise(words) if word in ("--config", "-c")]
+        return named[0] if named else None
+
+    @property
     def is_finished(self) -> bool:
         """Whether the whole command ended well."""
         return self.read().get("exit_status") == 0

@@ -257,6 +257,15 @@ def test_named_callbacks_add_up_and_can_be_switched_off(train: Train, tmp_path: 
     assert not list((tmp_path / "logs/digits/a").glob("events*"))
 
 
+def test_a_config_of_the_same_name_elsewhere_is_told(train: Train, tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    shutil.copy(DIGITS, "other/digits.yaml")
+    assert train("fit", "--config", "other/digits.yaml", *QUICK, "--run_name", "a").code == 0
+    told = "logs/digits/a began with --config other/digits.yaml, not with "
+    assert told in train("test", "--config", DIGITS).out
+    assert "began with" not in train("test", "--config", "other/digits.yaml").out
+
+
 def test_a_run_that_was_moved_is_tested_without_a_word(train: Train, tmp_path: Path) -> None:
     assert train("fit", "--config", DIGITS, *QUICK, "--run_name", "a").code == 0
     shutil.move("logs", "cluster")
