@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from trainworks.cli.command_line import TOP_LEVEL, CommandLine
 from trainworks.cli.config import apply_overrides, left_to_data, merge, resolve, with_data
 from trainworks.cli.defaults import defaults, experiment_of, log_root, merged, saved_by_run
@@ -51,12 +53,13 @@ class Request:
 
     @property
     def finished_run(self) -> Run | None:
-        """The run to continue, if it is finished and no longer training is asked for."""
+        """The run to continue, if it is finished and neither a longer training nor another setting is asked for."""
         if self.run is None or not self.line.trains or not self.run.is_finished:
             return None
         from trainworks.runs.continuing.settings import changes_length
 
-        return None if changes_length(load_file(str(self.run.directory / "config.yaml")), self.config) else self.run
+        stored = load_file(str(self.run.directory / "config.yaml"))
+        return None if changes_length(stored, self.config) or changed_keys(stored, self.line) else self.run
 
     def _begin(self, files: Files) -> None:
         """Set the configuration of a new run, or of the one that `--resume auto` finds."""
@@ -107,6 +110,20 @@ class Request:
         for path, content in files:
             config = config if escape(experiment_of(path, content)) == experiment else merge(config, content)
         return _resolved(apply_overrides(config, self.line.overrides) | {"experiment": experiment})
+
+
+def changed_keys(stored: Config, line: CommandLine) -> list[str]:
+    """Return the typed keys whose values are others than those of a run's configuration."""
+    values = {short_key(key): value for key, value in flatten(stored).items()}
+    return [key for key, text in line.overrides if key in values and _differs(text, values[key])]
+
+
+def _differs(text: str, value: Any) -> bool:
+    """Whether what was typed is another value than one of a configuration; 1e-3 is 0.001."""
+    try:
+        return float(text) != float(value)
+    except (TypeError, ValueError):
+        return text != str(value) and yaml.safe_load(text) != value
 
 
 def _resolved(config: Config) -> Config:

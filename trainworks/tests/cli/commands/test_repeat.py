@@ -45,6 +45,11 @@ def test_runs_that_log_nothing_are_no_empty_table(train: Train, tmp_path: Path) 
     result = train("repeat", "--config", "boring.yaml", "--num_seeds", "2", "--run_name", "a")
     assert result.code == 0, result.err
     assert result.out.endswith("\nno metric of a validation or test is in all of these runs\n")
+    words = ("repeat", "--config", "boring.yaml", "--num_seeds", "2", "--run_name", "a")
+    assert train(*words, "--trainer.max_steps", "1").out.count("finished before") == 2
+    other = train(*words, "--trainer.max_steps", "2")
+    told = "error: logs/boring/a-seed0 was trained with another trainer.max_steps; write a new --run_name\n"
+    assert (other.code, other.err) == (2, told)
     assert not list(tmp_path.rglob("*.csv"))
 
 
