@@ -13,7 +13,6 @@ from trainworks.cli.defaults import defaults, experiment_of, log_root, merged, s
 from trainworks.errors import UsageError, did_you_mean
 from trainworks.root import example_command
 from trainworks.runs.files import is_checkpoint
-from trainworks.runs.find import newest_run, run_of_checkpoint, run_to_continue
 from trainworks.runs.run import Run
 from trainworks.runs.yaml_files import CLASS_KEYS, Config, escape, flatten, load_file, short_key
 from trainworks.runtime.launch import is_elastic, is_restart, job_name
@@ -72,11 +71,15 @@ class Request:
         self.config = _resolved(config)
         asked = "resume" in self.line.options or is_restart()
         if self.line.trains and (asked or is_elastic()):  # torchrun counts the restarts of each node alone
+            from trainworks.runs.find import run_to_continue
+
             run = run_to_continue(root, config["experiment"], self.line.options.get("run_name"), job_name())
             self.run = run if asked or (run is not None and not run.is_finished) else None
 
     def _find_continued(self, files: Files) -> None:
         """Set the run of a directory, or of one checkpoint in it, and its configuration."""
+        from trainworks.runs.find import run_of_checkpoint
+
         path = Path(self.line.options.get("resume", ""))
         self.run = run_of_checkpoint(str(path), "--resume") if is_checkpoint(path) else Run(path)
         if not (self.run.directory / "config.yaml").is_file():
@@ -86,6 +89,8 @@ class Request:
 
     def _find_evaluated(self, files: Files) -> None:
         """Find the checkpoint to evaluate, named or else the best of a run, and the configuration of its run."""
+        from trainworks.runs.find import newest_run, run_of_checkpoint
+
         options, overrides = self.line.options, dict(self.line.overrides)
         if "ckpt_path" in options:
             run = run_of_checkpoint(options["ckpt_path"])
