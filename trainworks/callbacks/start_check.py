@@ -18,7 +18,8 @@ class StartCheck(Callback):
     """Check before the first step that every monitored metric will be logged and that checkpoints can be read back.
 
     Known metrics are those that a `BaseModule` declares and those that the sanity validation logged. A scheduler that
-    monitors a metric of validation steps only after epochs with a validation.
+    monitors a metric of validation steps only after epochs with a validation. Each checkpoint gets the metrics of the
+    validation of its weights.
 
     Args:
         spare: A ModelCheckpoint that is switched off, without an error, if the metric that it monitors is not logged.

@@ -1,6 +1,7 @@
 """From a checked configuration to trainer, model and data."""
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -46,10 +47,8 @@ class Session:
     best: Any  # the callback that keeps the best checkpoint
     start_check: StartCheck
     metrics: dict[str, float] = field(default_factory=dict)  # all that was logged
-    results: dict[str, float] = field(
-        default_factory=dict
-    )  # of the last test or, without a best checkpoint, validation
-
+    # of the last test or, where no best checkpoint was kept, of the last validation
+    results: dict[str, float] = field(default_factory=dict)
     tested: bool = False  # whether a training was followed by a test, to which `results` belong
 
     @property
@@ -64,9 +63,9 @@ class Session:
             return {}
         return {str(self.best.monitor): float(self.best.best_model_score)}
 
-    @property
+    @cached_property
     def best_metrics(self) -> dict[str, float]:
-        """What the validation of the best checkpoint logged; empty if none was kept."""
+        """What the validation of the best checkpoint logged, read once the training is over; empty if none was kept."""
         if self.best_path is None or not is_checkpoint(Path(self.best_path)):
             return {}
         return read_metrics(Path(self.best_path)) | self.best_score

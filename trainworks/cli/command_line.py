@@ -71,6 +71,7 @@ class CommandLine:
         """Sort the next word, with its value, out of those that are left."""
         word = left.pop(0)
         flag, equals, value = word.partition("=")
+        key = "config" if flag == "-c" else flag.removeprefix("--")
         if word in ("-h", "--help") or re.fullmatch(r"--[\w.]+\.help", flag):
             self.help = [flag.removeprefix("--").removesuffix("help").removesuffix(".").removeprefix("-h")]
             if self.help != [""] and (equals or (left and not left[0].startswith("-"))):
@@ -83,10 +84,10 @@ class CommandLine:
             example = example_command()
             raise UsageError(f"unexpected '{word}'; options are written --key value after the command, as in {example}")
         elif not equals and (not left or left[0].startswith("--")):
-            known = flag == "-c" or "." in flag or flag[2:] in (*TOP_LEVEL, "config") or self.command.option(flag[2:])
-            raise UsageError(f"{flag} needs a value; write {flag} VALUE" if known else self._refusal(flag[2:]))
+            known = key == "config" or self.command.option(key) or _is_configured(key)
+            raise UsageError(f"{flag} needs a value; write {flag} VALUE" if known else self._refusal(key))
         else:
-            self._set("config" if flag == "-c" else flag.removeprefix("--"), value if equals else left.pop(0))
+            self._set(key, value if equals else left.pop(0))
 
     def _set(self, key: str, value: str) -> None:
         """Keep an option of the command or a key of the configuration; anything else is a UsageError."""
@@ -96,7 +97,7 @@ class CommandLine:
         elif option:
             option.check(value)
             self.options[key] = value
-        elif takes_config and ("." in key or key.removesuffix("+") in TOP_LEVEL or not commands_with(key)):
+        elif takes_config and (_is_configured(key) or not commands_with(key)):
             self.overrides.append((key, value))
         else:
             raise UsageError(self._refusal(key))
@@ -111,3 +112,8 @@ class CommandLine:
             how = "; a training goes on with --resume auto" if self.trains and key == "ckpt_path" else ""
             return f"{what}; it belongs to {', '.join(takers)}{how}"
         return f"{what}; it takes {', '.join(f'--{name}' for name in names) or 'no options'}"
+
+
+def _is_configured(key: str) -> bool:
+    """Whether a key can only be one of a configuration."""
+    return "." in key or key.removesuffix("+") in TOP_LEVEL

@@ -62,7 +62,7 @@ def export_checkpoint(options: dict[str, str]) -> int:
     checkpoint, kind = options["ckpt_path"], options.get("format", "onnx")
     if kind == "onnx" and (lacking := [name for name in ONNX_PACKAGES if find_spec(name) is None]):
         raise UsageError(f"--format onnx needs {lacking[0]}; write pip install -e '.[onnx]'")
-    run = run_of_checkpoint(checkpoint)
+    record = run_of_checkpoint(checkpoint).read()
     with mistakes_in_one_line():
         model: Any = load_model(checkpoint)
     if not hasattr(model, "outputs"):
@@ -73,7 +73,7 @@ def export_checkpoint(options: dict[str, str]) -> int:
     torch.set_num_threads(threads_for(exported, inputs))
     path = Path(options.get("output", Path(checkpoint).with_suffix(f".{kind}")))
     path.parent.mkdir(parents=True, exist_ok=True)
-    described = _metadata(exported, data, run, inputs, _metrics_of(Path(checkpoint), run.read()))
+    described = _metadata(exported, data, record, inputs) | {"metrics": _metrics_of(Path(checkpoint), record)}
     write(exported, inputs[:2], path, kind, described)
     difference = compare(exported, inputs, path, kind)
     megabytes = path.stat().st_size / 1e6
@@ -117,9 +117,9 @@ def _metrics_of(checkpoint: Path, record: dict[str, Any]) -> dict[str, float]:
     return metrics
 
 
-def _metadata(exported: Exported, data: Any, run: Any, inputs: Tensor, metrics: dict[str, float]) -> dict[str, Any]:
+def _metadata(exported: Exported, data: Any, record: dict[str, Any], inputs: Tensor) -> dict[str, Any]:
     """Return what somebody needs to know who has the file alone."""
-    record, model, shape = run.read(), exported.module, inputs.shape[1:]
+    model, shape = exported.module, inputs.shape[1:]
     wanted: dict[str, Any] = {"dtype": str(inputs.dtype).removeprefix("torch."), "shape": ["batch", *shape]}
     if exported.any_size:
         wanted["shape"] = ["batch", shape[0], "height", "width"]
@@ -130,7 +130,6 @@ def _metadata(exported: Exported, data: Any, run: Any, inputs: Tensor, metrics: 
         "outputs": (type(model).outputs.__doc__ or "").partition("\n")[0],
         "class_names": model.class_names,
         "columns": data.columns,
-        "metrics": metrics,
         "commit": (record.get("git") or {}).get("commit"),
         "versions": {name: version(name) for name in ("torch", "torchvision")},
     }

@@ -12,7 +12,7 @@ from trainworks.cli.command_line import TOP_LEVEL, CommandLine
 from trainworks.cli.config import apply_overrides
 from trainworks.cli.defaults import merged
 from trainworks.errors import UsageError
-from trainworks.runs.class_paths import import_path
+from trainworks.runs.class_paths import BUILT_LATER, import_path
 from trainworks.runs.yaml_files import Config, flatten, load_file, short_key
 
 USUAL = (  # options of the trainer
@@ -29,7 +29,6 @@ MORE = (
     ("--config FILE --print_config", "the whole configuration, with all defaults, in place of the command"),
 )
 ARGUMENT = re.compile(r"(?m)^  (--[^\s,]+)(?: \S+)*(.*\n(?: {20,}.*\n?)*)")  # in the text that argparse writes
-LEFT_OUT = ("params", "optimizer")  # of optimizers and schedulers, which are built later
 WIDTH = 118  # characters of a line
 
 
@@ -95,15 +94,12 @@ def _stated(config: Config) -> dict[str, Any]:
 def _class_help(key: str, found: Any, config: Config, chosen: tuple[str, ...] = ()) -> str:
     """Explain a class or function under a key, and its arguments, all or those chosen, with what `config` states."""
     parser = ArgumentParser(add_help=False, usage="", formatter_class=_WideFormatter)
-    if isinstance(found, type):
-        parser.add_class_arguments(found, key, fail_untyped=False)
-    else:
-        parser.add_function_arguments(found, key, fail_untyped=False)
+    add_arguments(parser, found, key)
     rows, stated = [], _stated(config)
     for flag, text in ARGUMENT.findall(parser.format_help()):
         name = flag.removeprefix(f"--{key}.")
         if name != flag and not flag.endswith(".help") and (not chosen or name in chosen):
-            if name in LEFT_OUT and "(required" in text:
+            if name in BUILT_LATER and "(required" in text:
                 continue
             text = re.sub(r",\s+known\s+subclasses:[^)]*", "", text)  # a long list
             if (value := stated.get(flag.removeprefix("--"))) is not None:
@@ -111,6 +107,12 @@ def _class_help(key: str, found: Any, config: Config, chosen: tuple[str, ...] = 
             rows.append(_row(flag, " ".join(text.split())))
     about = (inspect.getdoc(found) or "").partition("\n\n")[0].replace("\n", " ")
     return "\n".join([f"--{key}: {found.__module__}.{found.__qualname__}", *([f"  {about}"] if about else []), *rows])
+
+
+def add_arguments(parser: ArgumentParser, found: Any, key: str) -> list[str]:
+    """Add the arguments of a class or function under a key, also those behind its **kwargs; return their names."""
+    add = parser.add_class_arguments if isinstance(found, type) else parser.add_function_arguments
+    return [name.removeprefix(f"{key}.") for name in add(found, key, fail_untyped=False)]
 
 
 class _WideFormatter(DefaultHelpFormatter):

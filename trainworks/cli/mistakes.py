@@ -13,13 +13,13 @@ from lightning.pytorch import Trainer
 
 from trainworks.cli.command import all_options
 from trainworks.cli.command_line import TOP_LEVEL
+from trainworks.cli.help import add_arguments
 from trainworks.errors import RunFailure, UsageError, did_you_mean, listed
 from trainworks.root import LIBRARY, OWN, ROOT
-from trainworks.runs.class_paths import import_path
+from trainworks.runs.class_paths import BUILT_LATER, import_path
 from trainworks.runs.yaml_files import Config, flatten, short_key
 
 LISTS = {"SequentialLR": "SequentialSchedulers", "ChainedScheduler": "ChainedSchedulers"}  # ours take factories
-FACTORIES = {"params": "OptimizerCallable", "optimizer": "LRSchedulerCallable"}  # by what the made ones need
 
 KEY = re.compile(r"Parser key \"([\w.]+)\"(?: element (\d+))?")
 CLASS = re.compile(r"(?:given class_path |class_path=)'([\w.]+)'")
@@ -65,8 +65,8 @@ def shorten(report: str, config: Config) -> str:
         before = report[: found.start()]
         index = len(CLASS.findall(before)) - (not before.endswith("callable class: "))  # a factory's is named later
         owner = classes[index] if classes else "the configuration"
-        if found[1] in FACTORIES:
-            how = f"annotate this argument as lightning.pytorch.cli.{FACTORIES[found[1]]}, and call it"
+        if found[1] in BUILT_LATER:
+            how = f"annotate this argument as lightning.pytorch.cli.{BUILT_LATER[found[1]]}, and call it"
             return f"{where}{owner} needs {found[1]}, which only your module has: {how}"
         return f"{where}{owner} needs {found[1]}; write a value for it"
     return _wrong_type(report, where)
@@ -87,15 +87,13 @@ def _unknown_option(option: str, path: str, group: str | None, owner: str | None
     parameters, known = dict[str, Parameter](), list[str]()
     with suppress(TypeError, ValueError):  # nothing stands there, or it does not say
         parameters |= signature(found := import_path(owner)).parameters
-        parser = ArgumentParser(exit_on_error=False)
-        add = parser.add_class_arguments if isinstance(found, type) else parser.add_function_arguments
-        known = [name.removeprefix("x.") for name in add(found, "x", fail_untyped=False)]  # also behind **kwargs
+        known = add_arguments(ArgumentParser(exit_on_error=False), found, "x")
     advice, typed = "", short_key(path)
     if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
         advice = f"; what it passes on to others stands under dict_kwargs: dict_kwargs: {{{option}: ...}}"
         advice += f", or --{typed}.dict_kwargs.{option} VALUE" if typed else ""
     near = did_you_mean(option, known) or advice or _elsewhere(typed, option, config, owner)
-    takes = f"; it takes {listed([name for name in known if name not in FACTORIES])}" if known and not near else ""
+    takes = f"; it takes {listed([name for name in known if name not in BUILT_LATER])}" if known and not near else ""
     return f"{f'{path}.init_args.' if path else ''}{option}: {owner} takes no '{option}'{near}{takes}"
 
 

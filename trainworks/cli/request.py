@@ -5,8 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from trainworks.cli.command_line import TOP_LEVEL, CommandLine
 from trainworks.cli.config import apply_overrides, left_to_data, merge, resolve, with_data
 from trainworks.cli.defaults import defaults, experiment_of, log_root, merged, saved_by_run
@@ -38,7 +36,7 @@ class Request:
         if line.command.config_optional and not (line.files or line.overrides):
             return cls(line, {})
         files = [(path, load_file(path)) for path in line.files]
-        _check_typed(line, files)
+        _check_keys(line, files)
         stated = [flatten(content) for path, content in files if not saved_by_run(Path(path))]
         keys = {short_key(key) for part in (*stated, dict(line.overrides)) for key in part}
         request = cls(line, {}, states_monitor=MONITOR in keys)
@@ -55,16 +53,16 @@ class Request:
         """The run to continue, if it is finished and neither a longer training nor another setting is asked for."""
         if self.run is None or not self.line.trains or not self.run.is_finished:
             return None
-        from trainworks.runs.continuing.settings import changes_length
+        from trainworks.runs.continuing.settings import changed_keys, changes_length
 
         stored = load_file(str(self.run.directory / "config.yaml"))
-        return None if changes_length(stored, self.config) or changed_keys(stored, self.line) else self.run
+        return None if changes_length(stored, self.config) or changed_keys(stored, self.line.overrides) else self.run
 
     def _begin(self, files: Files) -> None:
         """Set the configuration of a new run, or of the one that `--resume auto` finds."""
         if not files:
             raise UsageError(f"no --config given; write {example_command()}")
-        config = apply_overrides(merged(files), self.line.overrides)
+        config = _overridden(merged(files), self.line)
         config.setdefault("experiment", escape(experiment_of(*files[0])))
         root = log_root(config)
         _check_classes(config)
@@ -114,21 +112,7 @@ class Request:
         experiment = config.get("experiment")
         for path, content in files:
             config = config if escape(experiment_of(path, content)) == experiment else merge(config, content)
-        return _resolved(apply_overrides(config, self.line.overrides) | {"experiment": experiment})
-
-
-def changed_keys(stored: Config, line: CommandLine) -> list[str]:
-    """Return the typed keys whose values are others than those of a run's configuration."""
-    values = {short_key(key): value for key, value in flatten(stored).items()}
-    return [key for key, text in line.overrides if key in values and _differs(text, values[key])]
-
-
-def _differs(text: str, value: Any) -> bool:
-    """Whether what was typed is another value than one of a configuration; 1e-3 is 0.001."""
-    try:
-        return float(text) != float(value)
-    except (TypeError, ValueError):
-        return text != str(value) and yaml.safe_load(text) != value
+        return _resolved(_overridden(config, self.line) | {"experiment": experiment})
 
 
 def _resolved(config: Config) -> Config:
@@ -139,17 +123,24 @@ def _resolved(config: Config) -> Config:
     return config
 
 
-def _check_typed(line: CommandLine, files: Files) -> None:
-    """Refuse typed keys that no configuration has, and a null for a callback whose name seems misspelt."""
-    for key, text in line.overrides:
-        first, _, name = key.removesuffix("+").partition(".")
-        if first not in TOP_LEVEL:
+def _check_keys(line: CommandLine, files: Files) -> None:
+    """Refuse typed keys that no configuration has."""
+    for key, _ in line.overrides:
+        if key.removesuffix("+").partition(".")[0] not in TOP_LEVEL:
             from trainworks.cli.mistakes import unknown_key
 
             raise UsageError(unknown_key(key, merged(files), [option.name for option in line.command.options]))
-        known = (merged(files).get("callbacks") or {}) if first == "callbacks" and text == "null" else {name}
-        if name not in known and (near := did_you_mean(name, known)):
+
+
+def _overridden(config: Config, line: CommandLine) -> Config:
+    """Return a configuration with what was typed set; a null for a callback whose name is misspelt is refused."""
+    callbacks = config.get("callbacks") or {}
+    for key, text in line.overrides:
+        name = key.removeprefix("callbacks.")
+        is_callback = name != key and "." not in name and text == "null"
+        if is_callback and name not in callbacks and (near := did_you_mean(name, callbacks)):
             raise UsageError(f"--{key} null: there is no callback '{name}'{near}")
+    return apply_overrides(config, line.overrides)
 
 
 def _check_classes(config: Config) -> None:

@@ -8,6 +8,8 @@ from enum import Enum
 from typing import Any
 
 WRITABLE_TYPES = (bool, int, float, str, list, tuple, set, dict, Namespace, Enum, os.PathLike)
+# arguments that a factory in a configuration leaves out, and how a module annotates such a factory
+BUILT_LATER = {"params": "OptimizerCallable", "optimizer": "LRSchedulerCallable"}
 
 
 def import_path(path: Any) -> Any:

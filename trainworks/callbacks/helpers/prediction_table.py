@@ -47,15 +47,15 @@ class PredictionTable(ResultTable):
 
     def join(self) -> list[str]:
         """Write the table, and a COCO file where it has boxes, and say where; return its columns."""
-        columns = super().join()
+        if not (columns := super().join()):
+            return columns
         if "boxes" in columns:
             self._write_coco()
-        if columns and self.path != self.output:
+        if self.path != self.output:
             _write_parquet(self.path, self.output)
-        if columns:
-            counts = Counter(bool(row.get("error")) for _, row in self.rows())
-            unread = f", {counts[True]:,} could not be read: see the column error" if counts[True] else ""
-            print(f"predictions: {self.output}, {counts.total():,} rows{unread}")
+        counts = Counter(bool(row.get("error")) for _, row in self.rows())
+        unread = f", {counts[True]:,} could not be read: see the column error" if counts[True] else ""
+        print(f"predictions: {self.output}, {counts.total():,} rows{unread}")
         return columns
 
     def save_mask(self, name: str, result: Any) -> dict[str, str]:

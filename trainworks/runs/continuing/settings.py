@@ -2,9 +2,12 @@
 
 import re
 from pathlib import Path
+from typing import Any
+
+import yaml
 
 from trainworks.errors import UsageError
-from trainworks.runs.yaml_files import Config, flatten
+from trainworks.runs.yaml_files import Config, flatten, short_key
 
 WITHOUT_EFFECT = re.compile(  # changes that leave the training as it is
     r"data\.init_args\.(num_workers|storage|cache_dir|cache_limit_gb)$|"
@@ -21,6 +24,25 @@ def changes_length(stored: Config, wanted: Config) -> bool:
     """Whether a configuration asks for another length of the training than the one that a run has stored."""
     trainers = [config.get("trainer") or {} for config in (stored, wanted)]
     return any(len({str(trainer.get(name, usual)) for trainer in trainers}) > 1 for name, usual in LENGTHS.items())
+
+
+def changed_keys(stored: Config, typed: list[tuple[str, str]]) -> list[str]:
+    """Return the typed keys, with which a run would not be the one that it was, given its configuration.
+
+    This is known without the parser, for a run that is finished; `check_settings` compares all of a configuration.
+    """
+    harmless = (WITHOUT_EFFECT, HARDWARE, DATA_PATH)
+    flat = {key: value for key, value in flatten(stored).items() if not any(kind.match(key) for kind in harmless)}
+    values = {short_key(key): value for key, value in flat.items()}
+    return [key for key, text in typed if short_key(key) in values and _differs(text, values[short_key(key)])]
+
+
+def _differs(text: str, value: Any) -> bool:
+    """Whether what was typed is another value than one of a configuration; 1e-3 is 0.001."""
+    try:
+        return float(text) != float(value)
+    except (TypeError, ValueError):
+        return text != str(value) and yaml.safe_load(text) != value
 
 
 def check_settings(stored: Config, wanted: Config, defaults: tuple[Path, Config] = (Path(), {})) -> list[str]:

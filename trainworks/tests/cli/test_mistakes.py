@@ -21,6 +21,7 @@ MISTAKES = {
     "--config C --run_nam a": r"'run_nam' is not a key .* \(did you mean run_name\?\)",
     "check --config C --batchsize 3": r"'batchsize' is not a key .* \(did you mean data.batch_size\?\)",
     "sweep --config C --sweep x --num_trails 2": r"'num_trails' is not a key .* \(did you mean num_trials\?\)",
+    "--config C --callbacks.finite.skip null": "callbacks.init_args.skip: expected bool, got None",
     "--config C --callbacks.progres null": r"callbacks.progres null: .* 'progres' \(did you mean progress\?\)",
     "fit --config C --ckpt_path x.ckpt": "fit takes no --ckpt_path; .*; a training goes on with --resume auto",
     "--config C foo": "unexpected 'foo'",

@@ -45,6 +45,8 @@ def test_auto_begins_goes_on_and_then_has_nothing_to_do(train: Train, cut: Path)
     before = {path: path.stat().st_mtime_ns for path in cut.rglob("*")}
     again = train(*COMMAND, "--resume", "auto")
     assert (again.code, again.out) == (0, "logs/digits/a is finished; nothing is left to do\n")
+    loaded = train(*COMMAND, "--resume", "auto", "--data.num_workers", "1", "--model.optimizer.lr", "5e-3")
+    assert (loaded.code, loaded.out) == (0, "logs/digits/a is finished; nothing is left to do\n")  # as it was trained
     other = train("--config", DIGITS, "--run_name", "a", "--resume", "auto", "--model.optimizer.lr", "0.5")
     assert other.code == 2 and "model.init_args.optimizer.init_args.lr: 0.005 -> 0.5" in other.err
     assert {path: path.stat().st_mtime_ns for path in cut.rglob("*")} == before
