@@ -63,11 +63,12 @@ def _continued(session: Session, remarks: list[str]) -> list[str]:
 
 def closing(session: Session, seconds: float) -> str:
     """Return the closing lines: metrics, checkpoint, run directory, time, and what to type next."""
-    results = session.results or session.best_metrics
+    trains = session.request.line.trains
+    results = session.results or (session.best_metrics if trains else {})
     lines = [(name, f"{value:.4f}") for name, value in results.items()]
     if skipped := getattr(session.datamodule, "skipped", None):
         lines.append(("skipped images", str(len(skipped))))
-    if session.request.line.trains:
+    if trains:
         best = shown_path(session.best_path) if session.best_path else "none was kept; these are the final weights"
         lines.append(("best checkpoint", best))
     lines += [("run directory", shown_path(session.run.directory)), ("seconds", f"{seconds:.1f}")]

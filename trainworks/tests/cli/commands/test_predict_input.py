@@ -47,6 +47,7 @@ def test_a_folder_with_an_unreadable_image(trained: Train, tmp_path: Path) -> No
     (tmp_path / "new/003.jpg").write_text("no image")
     result = trained("--input", "new", "--top_k", "2", "--probabilities", "true")
     assert (result.code, result.err) == (0, ""), result.err
+    assert "val/" not in result.out  # figures of the training are none of these inputs
     assert "predictions: out.csv, 9 rows, 1 could not be read: see the column error" in result.out
     rows = rows_of()
     assert [row["input"] for row in rows] == names
