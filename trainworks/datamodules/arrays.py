@@ -1,6 +1,7 @@
 import contextlib
 from dataclasses import dataclass
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import numpy as np
@@ -24,7 +25,8 @@ class ArrayDataModule(TabularDataModule):
     `groups` (no group is in two splits) and `weights` (for weighted sampling). In a table each other column is a
     feature. Integer or text targets are classes, others are values. Whole floating-point numbers, such as 1.0 in a
     table, are classes where the configuration has an argument of classes. Classes may have any numbers, such as -1 and
-    1, or 1 to K: these become their names. Targets of shape (N, 1) are taken as (N,).
+    1, or 1 to K: these become their names. Targets of shape (N, 1) are taken as (N,). The columns of `val` and `test`
+    are taken by the names of those of `train`, and others are left out.
 
     Args:
         train: The training samples. If `val` is left out, a validation split is taken from them; if `val` and `test`
@@ -48,13 +50,16 @@ class ArrayDataModule(TabularDataModule):
         splits: dict[str, ArrayDataset] = {}
         for name, path in paths.items():
             if path is not None:
-                splits[name] = self._read(path, self.class_names or (splits["train"].classes if splits else None))
+                splits[name] = self._read(path, splits.get("train"))
         return {"all": splits["train"]} if len(splits) == 1 else splits
 
-    def _as_classes(self, path: str, targets: Tensor, classes: list[str] | None) -> tuple[list[str] | None, Tensor]:
+    def _as_classes(
+        self, path: str, targets: Tensor, classes: list[str] | None, train: ArrayDataset | None
+    ) -> tuple[list[str] | None, Tensor]:
         """Return names and targets: where classes are meant, whole numbers become integers from 0.
 
         pandas writes 1.0 for 1 in a column with gaps. Labels in columns become floats, anything else stays as it is.
+        Other samples than the training samples get no new numbers.
         """
         meant = CLASS_ARGUMENTS & self.wanted or any(getattr(self, name) is not None for name in CLASS_ARGUMENTS)
         if meant and targets.ndim == 2:
@@ -70,60 +75,73 @@ class ArrayDataModule(TabularDataModule):
             index = class_indices(path, names, classes)
             return classes, torch.tensor([index[name] for name in names])[indices]
         in_range = bool(values[0] >= 0 and values[-1] < number)
-        if in_range or classes or len(values) != number:  # a number out of range is named later
+        if in_range or classes or train or len(values) != number:  # a number out of range is named later
             return classes, targets.long()
         return names, indices
 
-    def _join(self, arrays: list[Any]) -> Tensor:
-        """Return the targets: the one array, or several of shape (N,) as columns."""
-        tensors = [torch.as_tensor(array) for array in arrays]
-        return tensors[0] if isinstance(self.targets, str) else torch.stack(tensors, dim=1).float()
-
-    def _read(self, path: str, classes: list[str] | None) -> ArrayDataset:
+    def _read(self, path: str, train: ArrayDataset | None) -> ArrayDataset:
+        """Read the samples of a file; those of validation and test get columns and classes of the training samples."""
         if not Path(path).exists():
             raise UsageError(f"{path}: {no_such_file(Path(path))}")
         names = [self.targets] if isinstance(self.targets, str) else self.targets
+        classes = self.class_names or (train.classes if train else None)
         if Path(path).suffix.lower() in (".csv", ".tsv"):
-            return self._read_table(path, names, classes)
+            return self._read_table(path, names, classes, train)
         arrays = _read_arrays(path)
         for name in (self.inputs, *names):
             if name not in arrays:
                 advice = f"write --data.{'inputs' if name == self.inputs else 'targets'} NAME"
                 near, known = did_you_mean(name, arrays), ", ".join(arrays)
                 raise UsageError(f"{path}: no array '{name}'{near}; it has {known}; {advice}")
-        inputs = torch.as_tensor(arrays[self.inputs])
-        targets = self._join([arrays[name] for name in names])
+        inputs = _to_tensor(path, self.inputs, arrays[self.inputs])
         if inputs.dtype == torch.uint8:
             from trainworks.datamodules.vision import channels_first  # a table needs none of it
 
             inputs = channels_first(inputs)
         groups, weights = (np.asarray(arrays[name]) if name in arrays else None for name in OPTIONAL_ARRAYS)
-        label_names = None if isinstance(self.targets, str) else self.targets
-        classes, targets = self._as_classes(path, _standard_dtype(targets), label_names or classes)
+        if not isinstance(self.targets, str):
+            classes, targets = names, torch.stack([_to_tensor(path, name, arrays[name]) for name in names], 1).float()
+        elif np.asarray(arrays[self.targets]).dtype.kind in "US":
+            classes, targets = self._parse_targets(path, arrays[self.targets].astype(str).tolist(), classes, train)
+        else:
+            targets = _standard_dtype(_to_tensor(path, self.targets, arrays[self.targets]))
+            classes, targets = self._as_classes(path, targets, classes, train)
         return ArrayDataset(_standard_dtype(inputs), targets, groups, weights, classes=classes)
 
-    def _read_table(self, path: str, names: list[str], classes: list[str] | None) -> ArrayDataset:
+    def _read_table(
+        self, path: str, names: list[str], classes: list[str] | None, train: ArrayDataset | None
+    ) -> ArrayDataset:
         chunks = [chunk for _, chunk in read_csv(path, names, "; write --data.targets NAME")]
         cells = {name: [cell for chunk in chunks for cell in chunk[name]] for name in (chunks[0] if chunks else ())}
-        # a column without a name holds the rows' numbers
-        self.columns = [name for name in cells if name and name not in (*names, *OPTIONAL_ARRAYS)]
-        features = [to_numbers(path, name, cells[name]) for name in self.columns]
+        if train is None:  # a column without a name holds the rows' numbers
+            self.columns = [name for name in cells if name and name not in (*names, *OPTIONAL_ARRAYS)]
+        if missing := [name for name in self.columns or () if name not in cells]:
+            near = did_you_mean(missing[0], cells)
+            raise UsageError(f"{path}: no column '{missing[0]}', which {self.train} has{near}")
+        features = [to_numbers(path, name, cells[name]) for name in self.columns or ()]
         if not features:
             raise UsageError(f"{path}: a table needs rows, and a column beside {', '.join(names)}")
         if isinstance(self.targets, str):
-            classes, targets = self._parse_targets(path, cells[self.targets], classes)
+            classes, targets = self._parse_targets(path, cells[self.targets], classes, train)
         else:
-            classes, targets = names, self._join([to_numbers(path, name, cells[name]) for name in names])
+            labels = np.stack([to_numbers(path, name, cells[name]) for name in names], axis=1)
+            classes, targets = names, torch.from_numpy(labels).float()
         groups = np.unique(cells["groups"], return_inverse=True)[1] if "groups" in cells else None
         weights = to_numbers(path, "weights", cells["weights"]) if "weights" in cells else None
         inputs = torch.from_numpy(np.stack(features, axis=1).astype(np.float32))
         return ArrayDataset(inputs, targets, groups, weights, classes=classes)
 
-    def _parse_targets(self, path: str, cells: list[str], classes: list[str] | None) -> tuple[list[str] | None, Tensor]:
+    def _parse_targets(
+        self, path: str, cells: list[str], classes: list[str] | None, train: ArrayDataset | None
+    ) -> tuple[list[str] | None, Tensor]:
         """Return class names, where there are any, and targets: whole numbers, else numbers, else classes by name."""
         for convert, dtype in ((int, torch.int64), (float, torch.float32)):
             with contextlib.suppress(ValueError):
-                return self._as_classes(path, torch.tensor([convert(cell) for cell in cells], dtype=dtype), classes)
+                targets = torch.tensor([convert(cell) for cell in cells], dtype=dtype)
+                return self._as_classes(path, targets, classes, train)
+        cells = [cell.strip() for cell in cells]
+        if train and not classes:
+            raise UsageError(f"{path}: targets such as '{cells[0]}' are texts, but those of {self.train} are numbers")
         classes = classes or sorted(set(cells))
         index = class_indices(path, cells, classes)
         return classes, torch.tensor([index[cell] for cell in cells])
@@ -140,10 +158,23 @@ def _read_arrays(path: str) -> dict[str, Any]:
         content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except Exception as error:  # the readers raise errors of many kinds
         wanted = "an .npz, .pt or .csv file, or a folder of .npy files"
-        raise UsageError(f"{path}: cannot be read; write {wanted} ({str(error).splitlines()[0][:200]})") from None
+        reason = f" ({str(error).splitlines()[0][:200]})" if Path(path).suffix in (".npz", ".pt", ".pth", "") else ""
+        reason = " (it holds more than tensors and numbers)" if isinstance(error, UnpicklingError) else reason
+        raise UsageError(f"{path}: cannot be read; write {wanted}{reason}") from None
     if not isinstance(content, dict):
         raise UsageError(f"{path}: expected a dictionary of tensors, got {type(content).__name__}")
     return content
+
+
+def _to_tensor(path: str, name: str, values: Any) -> Tensor:
+    """Convert an array of a file; anything but real numbers is a UsageError."""
+    tensor = None
+    with contextlib.suppress(TypeError, ValueError):  # texts, dates, lists of several lengths
+        tensor = torch.as_tensor(values)
+    if tensor is None or tensor.is_complex():
+        kind = getattr(values, "dtype", type(values).__name__)
+        raise UsageError(f"{path}: the array '{name}' must hold real numbers, got {kind}")
+    return tensor
 
 
 def _standard_dtype(values: Tensor) -> Tensor:

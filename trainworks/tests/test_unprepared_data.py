@@ -34,6 +34,8 @@ READ = {  # tables as they come, and the first sample
     "quotes": '"age","income","targets"\n' + rows(40, '"{age}","{income}","{target}"\n'),
     "Windows": "age,income,targets\r\n" + rows(40, "{age},{income},{target}\r\n"),
     "spaces": "age, income, targets\n" + rows(40, "{age}, {income}, {target}\n"),
+    "truth as pandas writes it": "age,income,targets\n"
+    + rows(40, "{age},{income},{target}\n").replace(",0.0,", ",False,").replace(",1.0,", ",True,"),
 }
 
 
@@ -79,6 +81,7 @@ REFUSED: dict[str, tuple[str | bytes, str]] = {
     "infinity": (HEAD + "42,inf,1\n", r"line 3, column 'income': expected a finite number, got 'inf'"),
     "too many cells": (HEAD + "42,1,1,7\n", r"line 3: 4 cells, but the header has 3: age, income, targets"),
     "another encoding": (LATIN, r"t.csv: is not UTF-8; save the table in that encoding"),
+    "a column twice": ("age,age,targets\n41,1.5,0\n", r"its header has the column 'age' twice; give each a name"),
     "no targets": ("age,income,label\n1,2,0\n", r"no column 'targets'"),
     "nothing": ("", r"no column 'targets'; its header is nothing"),
     "a header alone": ("age,targets\n", r"a table needs rows"),

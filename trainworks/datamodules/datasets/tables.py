@@ -10,6 +10,7 @@ import numpy as np
 from trainworks.errors import UsageError, did_you_mean, listed
 
 CHUNK_SIZE = 100_000  # rows that are Python objects at one time
+TRUTH = {"true": 1.0, "false": 0.0}  # as pandas writes them
 DECIMAL_COMMA = re.compile(r"^\s*([-+]?\d*),(\d+(?:[eE][-+]?\d+)?)\s*$")
 
 
@@ -27,6 +28,8 @@ def read_csv(path: str, required: Sequence[str], advice: str = "") -> Iterator[t
             separator = max(",;\t", key=first.count)
             reader = csv.reader(file, delimiter=separator)
             header = [name.strip() for name in next(reader, [])]
+            if twice := [name for number, name in enumerate(header) if name and name in header[:number]]:
+                raise UsageError(f"{path}: its header has the column '{twice[0]}' twice; give each a name of its own")
             for name in required:
                 if name not in header:
                     found = ", ".join(header) or "nothing"
@@ -80,6 +83,6 @@ def _checked(path: str, line: int, row: list[str], header: list[str]) -> list[st
 
 def _number(text: str) -> float:
     try:
-        return float(text)
+        return float(TRUTH.get(text.strip().lower(), text))
     except ValueError:
         return np.nan

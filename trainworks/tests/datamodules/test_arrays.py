@@ -236,6 +236,47 @@ def test_a_test_set_has_the_classes_of_train(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["a.npz", "a.csv"])
+def test_another_class_of_a_validation_set_gets_no_number_of_train(tmp_path: Path, name: str) -> None:
+    train, val = tmp_path / name, tmp_path / f"val_{name}"
+    save(train, {"inputs": ARRAYS["inputs"], "targets": np.where(FIRST, 0, 1)})
+    save(val, {"inputs": ARRAYS["inputs"], "targets": np.full(60, 2)})
+    data = ArrayDataModule(train=str(train), val=str(val))
+    data.wanted = {"num_classes"}
+    data.num_classes = data.facts()["num_classes"]
+    with pytest.raises(ValueError, match=r"data.num_classes is 2, but the labels go from 2 to 2"):
+        data.setup("fit")
+
+
+def test_columns_of_other_tables_are_taken_by_name(tmp_path: Path) -> None:
+    header, rows = "b,a,targets", ["1,2,0", "3,4,1"]
+    (tmp_path / "train.csv").write_text("\n".join([header, *rows]))
+    (tmp_path / "val.csv").write_text("id,targets,a,b\n9,1,7,8\n9,0,5,6")
+    train = str(tmp_path / "train.csv")
+    splits: Any = load(train, val=str(tmp_path / "val.csv")).splits
+    assert splits["val"].inputs.tolist() == [[8.0, 7.0], [6.0, 5.0]]
+    (tmp_path / "val.csv").write_text("targets,a\n1,7")
+    with pytest.raises(UsageError, match=r"val.csv: no column 'b', which .*train.csv has"):
+        load(train, val=str(tmp_path / "val.csv"))
+    (tmp_path / "val.csv").write_text("targets,a,b\nyes,7,8")
+    with pytest.raises(UsageError, match=r"val.csv: targets such as 'yes' are texts, but those of .* are numbers"):
+        load(train, val=str(tmp_path / "val.csv"))
+
+
+def test_texts_are_classes_in_arrays_too_and_spaces_around_them_count_for_nothing(tmp_path: Path) -> None:
+    texts = np.where(FIRST, "no", "yes ")
+    assert load(save(tmp_path / "a.npz", {"inputs": ARRAYS["inputs"], "targets": texts})).class_counts == {
+        "no": int(FIRST.sum()),
+        "yes": int((~FIRST).sum()),
+    }
+
+
+@pytest.mark.parametrize("values", [RANDOM.random((60, 5)) * 1j, np.arange(60).astype("datetime64[D]")])
+def test_arrays_of_no_real_numbers(tmp_path: Path, values: Any) -> None:
+    with pytest.raises(UsageError, match=r"a.npz: the array 'inputs' must hold real numbers, got (complex|datetime)"):
+        load(save(tmp_path / "a.npz", ARRAYS | {"inputs": values}))
+
+
+@pytest.mark.parametrize("name", ["a.npz", "a.csv"])
 def test_labels_in_columns(tmp_path: Path, name: str) -> None:
     labels = {"warm": FIRST.astype(float), "wet": 1.0 - FIRST}
     data = ArrayDataModule(train=save(tmp_path / name, {"inputs": ARRAYS["inputs"]} | labels), targets=["warm", "wet"])
