@@ -15,6 +15,7 @@ from trainworks.errors import UsageError, did_you_mean, no_such_file
 
 OPTIONAL_ARRAYS = ("groups", "weights")
 CLASS_ARGUMENTS = {"num_classes", "class_names", "class_weights"}  # which only a classification has
+VALUE_ARGUMENTS = {"target_mean", "target_std"}  # which only a regression has
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -23,7 +24,8 @@ class ArrayDataModule(TabularDataModule):
 
     An .npz or .pt file holds arrays by name, a folder one `<name>.npy` each: `inputs` and `targets` and, optionally,
     `groups` (no group is in two splits) and `weights` (for weighted sampling). In a table each other column is a
-    feature. Integer or text targets are classes, others are values. Whole floating-point numbers, such as 1.0 in a
+    feature. Integer or text targets are classes, others are values, and integers too where the configuration has the
+    mean or the standard deviation of the targets. Whole floating-point numbers, such as 1.0 in a
     table, are classes where the configuration has an argument of classes. Classes may have any numbers, such as -1 and
     1, or 1 to K: these become their names. Targets of shape (N, 1) are taken as (N,). The columns of `val` and `test`
     are taken by the names of those of `train`, and others are left out.
@@ -61,7 +63,10 @@ class ArrayDataModule(TabularDataModule):
         pandas writes 1.0 for 1 in a column with gaps. Labels in columns become floats, anything else stays as it is.
         Other samples than the training samples get no new numbers.
         """
-        meant = CLASS_ARGUMENTS & self.wanted or any(getattr(self, name) is not None for name in CLASS_ARGUMENTS)
+        used = {name for name in CLASS_ARGUMENTS | VALUE_ARGUMENTS if getattr(self, name) is not None} | self.wanted
+        if used & VALUE_ARGUMENTS and not used & CLASS_ARGUMENTS:
+            return classes, targets.float()
+        meant = bool(used & CLASS_ARGUMENTS)
         if meant and targets.ndim == 2:
             targets = targets[:, 0] if targets.shape[1] == 1 else targets.float()
         if not meant or targets.ndim != 1:

@@ -16,7 +16,12 @@ def sampling_weights(dataset: Dataset[Any], sampling: str) -> np.ndarray:
     if values is None:
         needed = "classes" if balanced else "weights"
         raise UsageError(f"data.sampling is {sampling}, but the data has no {needed}; write shuffle")
-    return balanced_weights(values) if balanced else values
+    if balanced:
+        return balanced_weights(values)
+    if len(wrong := values[~(np.isfinite(values) & (values >= 0))]) or not values.sum():
+        got = f"got {wrong[0]:g}" if len(wrong) else "all are 0"
+        raise UsageError(f"data.sampling is weighted, and weights must be at least 0 and not all 0; {got}")
+    return values
 
 
 def balanced_weights(targets: np.ndarray) -> np.ndarray:

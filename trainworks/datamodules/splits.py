@@ -38,6 +38,8 @@ def divide(
         raise ValueError("data.num_folds divides the training samples, but the data has a validation split of its own")
     if "val" not in stages and not isinstance(train, IterableDataset):
         rest, val = split_off(train, val_fraction, seed, num_folds, fold)
+        if not len(rest):
+            raise ValueError(f"data.val_fraction {val_fraction} leaves none of {len(val)} samples for training")
         if len(val):
             splits |= {"train": subset(train, rest), "val": subset(train, val)}
     order = sorted(splits, key=lambda name: (SPLIT_ORDER.index(name.partition("/")[0]), "/" in name))

@@ -58,6 +58,15 @@ def test_whole_numbers_stay_values_where_nobody_asks_for_classes(train: Train, t
     assert "classes" not in result.out
 
 
+def test_counts_are_values_where_the_configuration_is_for_values(train: Train, tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("age,targets\n" + "".join(f"{k},{k % 7}\n" for k in range(60)))
+    result = train(
+        "--config", DIABETES, "--data", "trainworks.datamodules.ArrayDataModule", "--data.train", "t.csv", *SHORT
+    )
+    assert (result.code, result.err, "classes" in result.out) == (0, "", False)
+    assert train("predict", "--config", DIABETES).code == 0
+
+
 def test_float_labels_of_arrays_are_classes_too(train: Train, tmp_path: Path) -> None:
     np.savez(tmp_path / "a.npz", inputs=np.random.default_rng(0).random((60, 3)), targets=np.arange(60) % 3 * 1.0)
     result = train("--config", ARRAYS, "--data.train", "a.npz", *SHORT)

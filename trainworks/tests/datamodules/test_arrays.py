@@ -57,6 +57,18 @@ def test_groups_and_weights_come_along(tmp_path: Path, name: str) -> None:
     assert set(train.weights) == {0.5, 2.0}  # type: ignore[attr-defined]
 
 
+@pytest.mark.parametrize(("first", "got"), [(-1.0, "got -1"), (np.nan, "got nan"), (0.0, "all are 0")])
+def test_weights_that_are_none(tmp_path: Path, first: float, got: str) -> None:
+    data = load(save(tmp_path / "a.npz", ARRAYS | {"weights": np.repeat([first, 0], 30)}), sampling="weighted")
+    with pytest.raises(UsageError, match=f"weights must be at least 0 and not all 0; {got}"):
+        data.train_dataloader()
+
+
+def test_a_validation_split_that_leaves_no_training_samples(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"data.val_fraction 0.999 leaves none of 60 samples for training"):
+        load(save(tmp_path / "a.npz"), val_fraction=0.999)
+
+
 def test_a_folder_is_mapped_not_read(tmp_path: Path) -> None:
     path = save(tmp_path / "folder", {"inputs": np.zeros((60, 5), np.float32), "targets": ARRAYS["targets"]})
     data = load(path)
