@@ -2,6 +2,7 @@
 
 import re
 import warnings
+from array import array
 from collections.abc import Sized
 from typing import Any
 
@@ -49,7 +50,11 @@ def divide(
 def subset(dataset: Dataset[Any], indices: np.ndarray) -> Dataset[Any]:
     """Return the samples at `indices` as a dataset of their own, without copying them."""
     own = getattr(dataset, "subset", None)
-    return own(indices) if own is not None else Subset(dataset, indices)  # type: ignore[arg-type]
+    if own is not None:
+        return own(indices)
+    return Subset(
+        dataset, array("q", indices.astype(np.int64).tobytes())
+    )  # gives Python's integers, as datasets expect
 
 
 def split_off(

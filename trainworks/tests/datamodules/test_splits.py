@@ -1,3 +1,4 @@
+import pickle
 from typing import Any
 
 import numpy as np
@@ -102,6 +103,19 @@ def test_folds_and_seeds_leave_the_test_split_alone() -> None:
         splits = divide({"all": make_dataset(np.arange(100) % 2)}, 0.25, 0.2, seed, 4, fold)
         tests.append(splits["test"].inputs.tolist())  # type: ignore[attr-defined]
     assert tests[0] == tests[1] == tests[2]
+
+
+def test_a_dataset_gets_integers_of_python_and_its_split_goes_to_workers() -> None:
+    class Strict(Dataset[int]):
+        def __len__(self) -> int:
+            return 10
+
+        def __getitem__(self, index: int) -> int:
+            return torch.Generator().manual_seed(index).initial_seed()  # takes no integers of NumPy
+
+    train: Any = divide({"train": Strict()}, 0.2, 0.0, 0, None, 0)["train"]
+    assert sorted(train[k] for k in range(8)) == sorted(train.__getitems__(list(range(8)))) == sorted(train.indices)
+    assert pickle.loads(pickle.dumps(train.indices)) == train.indices
 
 
 def test_folds_of_data_that_brings_a_validation_split_are_refused() -> None:
