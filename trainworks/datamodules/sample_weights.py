@@ -13,10 +13,16 @@ def sampling_weights(dataset: Dataset[Any], sampling: str) -> np.ndarray:
     """Return the relative frequency of each training sample, shape (N,), for `sampling` "balanced" or "weighted"."""
     balanced = sampling == "balanced"
     values = classes_of(dataset) if balanced else column(dataset, "weights")
-    if values is None:
-        needed = "classes" if balanced else "weights"
-        raise UsageError(f"data.sampling is {sampling}, but the data has no {needed}; write shuffle")
-    return balanced_weights(values) if balanced else values
+    if values is not None:
+        return balanced_weights(values) if balanced else values
+    if not balanced:
+        how = "write shuffle, or give the data an array, a column or an attribute called weights"
+        raise UsageError(f"data.sampling is weighted, but the data has no weights; {how}")
+    targets, how = column(dataset, "targets"), "write shuffle"
+    got = "the dataset has no attribute targets" if targets is None else f"got {targets.dtype} {targets.shape}"
+    if targets is not None and targets.ndim == 2:
+        how = "several labels a sample are balanced by pos_weight of the loss: write shuffle, or weighted and weights"
+    raise UsageError(f"data.sampling balanced needs one class a sample, targets of integers from 0; {got}; {how}")
 
 
 def balanced_weights(targets: np.ndarray) -> np.ndarray:

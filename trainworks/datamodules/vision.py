@@ -1,6 +1,9 @@
 import contextlib
+import errno
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -42,7 +45,27 @@ class VisionDataModule(ImageDataModule):
     def load_splits(self) -> dict[str, Dataset[Any]]:
         """Open the datasets, which may download them."""
         factories = {"train": self.train_dataset, "val": self.val_dataset, "test": self.test_dataset}
-        return {name: self._open(factory(self.root)) for name, factory in factories.items() if factory is not None}
+        return {name: self._open(self._build(name, made)) for name, made in factories.items() if made is not None}
+
+    def _build(self, split: str, factory: DatasetFactory) -> Dataset[Any]:
+        """Build a dataset; where one of torchvision's does not find its files, name the folder in which it looked."""
+        try:
+            return factory(self.root)
+        except (OSError, RuntimeError) as error:
+            parts = (factory, getattr(factory, "func", None), *getattr(factory, "args", ()))
+            kind = next((part for part in parts if getattr(part, "__module__", "").startswith("torchvision.")), None)
+            is_other = isinstance(error.__context__, ImportError) or getattr(error, "errno", None) == errno.ENOSPC
+            if kind is None or is_other:
+                raise
+            key, root, named = f"data.{split}_dataset", Path(self.root).expanduser(), getattr(error, "filename", None)
+            message = f"{key}: {kind.__name__}: {' '.join(str(error).split()).rstrip('.')}"
+            if named is not None and not Path(named).is_relative_to(root):
+                raise UsageError(message) from error
+            there = f"data.root is {root.absolute()}{'' if root.is_dir() else ', which is no folder'}"
+            stated = getattr(factory, "keywords", {}).get("download")
+            download = "download" in inspect.signature(kind).parameters and not stated
+            also = f", or --{key}.download true" if download else ""
+            raise UsageError(f"{message}; {there}; write --data.root DIR{also}") from error
 
     def _open(self, dataset: Dataset[Any]) -> Dataset[Any]:
         if isinstance(dataset, IterableDataset):
