@@ -29,7 +29,12 @@ class SegmenterModule(BaseModule):
         images, masks = inputs_and_targets(batch)
         if masks[0].numel() != masks.shape[-2:].numel():
             wanted = "a class for each pixel, shape (B, H, W) or (B, 1, H, W)"
-            raise UsageError(f"masks must hold {wanted}, got {tuple(masks.shape)}; make colours classes in the dataset")
+            how = (
+                "make colours classes in the dataset"
+                if masks.ndim > 2
+                else "one class an image is for ClassifierModule"
+            )
+            raise UsageError(f"masks must hold {wanted}, got {tuple(masks.shape)}; {how}")
         masks = masks.reshape(len(masks), *masks.shape[-2:]).long()
         outputs = self.net(images)
         if isinstance(outputs, Tensor):

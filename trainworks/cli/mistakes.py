@@ -66,7 +66,9 @@ def shorten(report: str, config: Config) -> str:
             return f"trainer.{found[2]} is not an option of Trainer{near}"
         if not owners:
             return unknown_key(found[2], config)
-        factory = re.search(r"Callable\[\[([^][]+)\], .*expects a function or a callable class: $", report[: found.start()])
+        factory = re.search(
+            r"Callable\[\[([^][]+)\], .*expects a function or a callable class: $", report[: found.start()]
+        )
         return _unknown_option(found[2], path, owners[-1], factory[1].count(",") + 1 if factory else 0, config)
     if found := re.search(r"module '([\w.]+)' has no attribute '(\w+)'", report):
         near = did_you_mean(found[2], dir(importlib.import_module(found[1])))

@@ -60,7 +60,8 @@ class ArrayDataModule(TabularDataModule):
         if meant and targets.ndim == 2:
             targets = targets[:, 0] if targets.shape[1] == 1 else targets.float()
         if not meant or targets.ndim != 1:
-            return classes, targets
+            are_values = {"target_mean", "target_std"} & self.wanted or self.target_mean is not None
+            return classes, targets.float() if are_values else targets
         if targets.is_floating_point() and not bool((targets == targets.round()).all()):
             return classes, targets
         values, indices = torch.unique(targets.long(), return_inverse=True)
