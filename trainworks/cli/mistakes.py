@@ -3,7 +3,7 @@
 import importlib
 import re
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from inspect import Parameter, signature
 from pathlib import Path
@@ -20,18 +20,6 @@ from trainworks.runs.class_paths import BUILT_LATER, import_path
 from trainworks.runs.yaml_files import Config, flatten, short_key
 
 LISTS = {"SequentialLR": "SequentialSchedulers", "ChainedScheduler": "ChainedSchedulers"}  # ours take factories
-
-HOMES = {  # where the classes that stand under a key often come from
-    "net": "torchvision.models",
-    "loss": "torch.nn",
-    "optimizer": "torch.optim",
-    "scheduler": "torch.optim.lr_scheduler",
-    "metrics": "torchmetrics.classification",
-    "dataset": "torchvision.datasets",
-    "transform": "torchvision.transforms.v2",
-    "callbacks": "lightning.pytorch.callbacks",
-    "logger": "lightning.pytorch.loggers",
-}
 
 KEY = re.compile(r"Parser key \"([\w.]+)\"(?: element (\d+))?")
 CLASS = re.compile(r"(?:given class_path |class_path=)'([\w.]+)'")
@@ -62,7 +50,9 @@ def shorten(report: str, config: Config) -> str:
         built_later = re.match(r" is not accepted\. Got value: Namespace\(class_path='([\w.]+)'", report[found.end() :])
         owners = [built_later[1]] if built_later else CLASS.findall(report[: found.start()]) or classes
         if found[1] == "trainer":
-            near = did_you_mean(found[2], signature(Trainer).parameters)
+            options = [*signature(Trainer).parameters]
+            same = [name for name in options if found[2] in name.split("_")]
+            near = did_you_mean(same[0] if same else found[2], options)
             return f"trainer.{found[2]} is not an option of Trainer{near}"
         if not owners:
             return unknown_key(found[2], config)
@@ -109,23 +99,19 @@ def _unknown_option(option: str, path: str, owner: str, num_given: int, config: 
     given = [*parameters][:num_given]
     if name in given:
         giver = short_key(path.rpartition(".init_args.")[0])
-        also = f"; write {giver}.{name}" if name not in BUILT_LATER and name in _arguments(giver, config) else ""
-        return f"{key}: {owner} gets its '{name}' from {giver}, which builds it{also or '; leave it out'}"
+        stated = name not in BUILT_LATER and f"{giver}.{name}" in map(short_key, flatten(config))
+        how = f"write {giver}.{name}" if stated else "leave it out"
+        return f"{key}: {owner} gets its '{name}' from {giver}, which builds it; {how}"
     known = [item for item in known if item not in (*given, name)]
     advice, typed = "", short_key(path)
     if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
         advice = f"; what it passes on to others stands under dict_kwargs: dict_kwargs: {{{option}: ...}}"
         advice += f", or --{typed}.dict_kwargs.{option} VALUE" if typed else ""
-    near = did_you_mean(name, known) or advice or _elsewhere(typed, option, config, owner)
+    elsewhere = _elsewhere(typed, option, config, owner)
+    exact = elsewhere if elsewhere.endswith(f".{option}?)") else ""
+    near = exact or did_you_mean(name, known) or advice or elsewhere
     takes = f"; it takes {listed(known)}" if known and not near else ""
     return f"{key}: {owner} takes no '{name}'{near}{takes}"
-
-
-def _arguments(key: str, config: Config) -> Mapping[str, Parameter]:
-    """Return the parameters of the class that a configuration names under a key as it may be typed."""
-    paths = {short_key(long): value for long, value in flatten(config).items() if not long.endswith("_args")}
-    found = import_path(paths.get(key))
-    return signature(found).parameters if found is not None else {}
 
 
 def _with_element(key: str, config: Config, owner: str = "", value: str = "") -> str:
@@ -137,7 +123,8 @@ def _with_element(key: str, config: Config, owner: str = "", value: str = "") ->
     pattern = re.compile(f"({re.escape(key).replace(re.escape('.init_args.'), element)}(?:\\.[^.]+)?)(?:\\..*)?")
     for match in filter(None, map(pattern.fullmatch, stated)):
         path = match[1].rpartition(".init_args.")[0]
-        if stated.get(f"{path}.class_path") == owner if owner else str(stated[match[0]]) == value:
+        kind = str(stated.get(f"{path}.class_path")).rpartition(".")[2]  # which may be all that was written
+        if kind == owner.rpartition(".")[2] if owner else str(stated[match[0]]) == value:
             return match[1]
     return key
 
@@ -166,38 +153,24 @@ def _wrong_type(report: str, path: str, config: Config) -> str:
     """Name the value and the types it may have; where the report has neither, keep its first lines."""
     where = f"{path}: " if path else ""
     inner = report[max((key.start() for key in KEY.finditer(report)), default=0) :]
+    word = named[1] if (named := re.search(r"Expected a dot import path string: (.*)", inner)) else None
     got = r"(.*?)(?:\. Got value: Namespace.*)?$"
-    word = re.search(r"Expected a dot import path string: (.*)", inner)
-    near = _similar_class(word[1], re.split("[._]", path)[-1]) if word else ""
-    if found := re.search(r"Given value: {'class_path': '([\w.]+)'", inner):
-        if "." not in found[1]:
-            return f"{where}'{found[1]}' is no import path{near or '; write package.module.Class'}"
+    if found := re.search(r"Given value: {'class_path': '(\w+\.[\w.]+)'", inner):
         try:
             importlib.import_module(found[1].rpartition(".")[0])
         except Exception as error:  # whatever stands in the file
             return f"{where}{found[1]} cannot be imported: {type(error).__name__}: {error}"
     for types in (r"Subtypes: \[(.*)\](?:.|\n)*?Given", r"(?:Expected an?|Not a valid subclass of) (.*?)\. Got"):
-        if found := re.search(f"{types} value: {got}", inner, re.MULTILINE):
+        if (found := re.search(f"{types} value: {got}", inner, re.MULTILINE)) and found[2] != str({"class_path": word}):
             expected, key = _readable(found[1]), _with_element(path, config, value=found[2])
             if found[2].startswith("{") and "class_path" not in found[2] and "dict" not in expected:
                 return f"{key}: no class stands here that takes {found[2][:200]}; write its class_path too"
-            return f"{key}: expected {expected}, got {found[2][:200]}{near}"
+            return f"{key}: expected {expected}, got {found[2][:200]}"
     if word:
-        return f"{where}'{word[1]}' is no import path{near or '; write package.module.Class'}"
+        return f"{where}'{word}' is no import path; write one, as package.module.Class"
     if found := re.search(r"Multiple subclasses with name .*", inner):
         return f"{where}{found[0]}"
     return "\n".join(line for line in report.splitlines() if line.strip())[:800]
-
-
-def _similar_class(word: str, kind: str) -> str:
-    """Return " (did you mean x?)" for a class like a word, from where those of a kind of argument usually come."""
-    if kind not in HOMES:
-        return ""
-    found = [name for name, value in vars(importlib.import_module(HOMES[kind])).items() if callable(value)]
-    names = {name.lower().replace("_", ""): f"{HOMES[kind]}.{name}" for name in found}
-    word = word.lower().replace("_", "")
-    longer = sorted((name for name in names if word in name), key=len)
-    return f" (did you mean {names[longer[0]]}?)" if longer else did_you_mean(word, names, names)
 
 
 def _readable(types: str) -> str:

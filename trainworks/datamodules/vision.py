@@ -1,10 +1,10 @@
 import contextlib
-import errno
-import inspect
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.error import URLError
 
 import numpy as np
 import torch
@@ -51,21 +51,15 @@ class VisionDataModule(ImageDataModule):
         """Build a dataset; where one of torchvision's does not find its files, name the folder in which it looked."""
         try:
             return factory(self.root)
-        except (OSError, RuntimeError) as error:
-            parts = (factory, getattr(factory, "func", None), *getattr(factory, "args", ()))
-            kind = next((part for part in parts if getattr(part, "__module__", "").startswith("torchvision.")), None)
-            is_other = isinstance(error.__context__, ImportError) or getattr(error, "errno", None) == errno.ENOSPC
-            if kind is None or is_other:
+        except (FileNotFoundError, URLError, RuntimeError) as error:
+            frames = traceback.extract_tb(error.__traceback__)
+            known = any({"torchvision", "datasets"} <= {*Path(frame.filename).parts} for frame in frames)
+            named = Path(getattr(error, "filename", None) or self.root)
+            if not known or isinstance(error.__context__, ImportError) or not named.is_relative_to(self.root):
                 raise
-            key, root, named = f"data.{split}_dataset", Path(self.root).expanduser(), getattr(error, "filename", None)
-            message = f"{key}: {kind.__name__}: {' '.join(str(error).split()).rstrip('.')}"
-            if named is not None and not Path(named).is_relative_to(root):
-                raise UsageError(message) from error
-            there = f"data.root is {root.absolute()}{'' if root.is_dir() else ', which is no folder'}"
-            stated = getattr(factory, "keywords", {}).get("download")
-            download = "download" in inspect.signature(kind).parameters and not stated
-            also = f", or --{key}.download true" if download else ""
-            raise UsageError(f"{message}; {there}; write --data.root DIR{also}") from error
+            key, root = f"data.{split}_dataset", Path(self.root).expanduser().absolute()
+            words = " ".join(str(error).split()).rstrip(".").replace("download=True", f"--{key}.download true")
+            raise UsageError(f"{key}: {words}; data.root is {root}; write --data.root DIR") from error
 
     def _open(self, dataset: Dataset[Any]) -> Dataset[Any]:
         if isinstance(dataset, IterableDataset):
