@@ -124,7 +124,11 @@ def _with_element(key: str, config: Config, owner: str = "", value: str = "") ->
     for match in filter(None, map(pattern.fullmatch, stated)):
         path = match[1].rpartition(".init_args.")[0]
         kind = str(stated.get(f"{path}.class_path")).rpartition(".")[2]  # which may be all that was written
-        if kind == owner.rpartition(".")[2] if owner else str(stated[match[0]]) == value:
+        if (
+            kind == owner.rpartition(".")[2]
+            if owner
+            else str(stated[match[0]]) in (value, value.replace("None", "null"))
+        ):
             return match[1]
     return key
 
@@ -165,9 +169,9 @@ def _wrong_type(report: str, path: str, config: Config) -> str:
             expected, key = _readable(found[1]), _with_element(path, config, value=found[2])
             if found[2].startswith("{") and "class_path" not in found[2] and "dict" not in expected:
                 return f"{key}: no class stands here that takes {found[2][:200]}; write its class_path too"
-            return f"{key}: expected {expected}, got {found[2][:200]}"
+            return f"{key}: expected {expected}, got {found[2][:200]}{'; write package.module.Class' if word else ''}"
     if word:
-        return f"{where}'{word}' is no import path; write one, as package.module.Class"
+        return f"{where}'{word}' is no import path; write package.module.Class"
     if found := re.search(r"Multiple subclasses with name .*", inner):
         return f"{where}{found[0]}"
     return "\n".join(line for line in report.splitlines() if line.strip())[:800]
