@@ -161,7 +161,7 @@ MISTAKES = {
     "--config C --model.optimizer Adam --model.optimizer.lr x": "optimizer.init_args.lr: expected float, Tensor, got x",
     "--config C --model.optimizer.params 3": r"AdamW gets its 'params' from model, which builds it; leave",
     "--config C --model.scheduler.optimizer 3": r"OneCycleLR gets its 'optimizer' from model, .*leave it out",
-    "--config C --model.scheduler.foo 3": r"scheduler.init_args.foo: torch[\w.]+OneCycleLR takes no 'foo'; it takes max",
+    "--config C --model.scheduler.foo 3": r"scheduler.init_args.foo: torch[\w.]+OneCycleLR takes no 'foo'; it takes",
     "--config C --data trainworks.datamodules.VisionDataModule --data.root X --data.train_dataset "
     "torchvision.datasets.MNIST --data.train_dataset.root Y": (
         r"train_dataset.init_args.root: torchvision.datasets.MNIST gets its 'root' from data, which builds "

@@ -135,13 +135,9 @@ def test_what_balanced_sampling_needs(kind: str) -> None:
 
 def test_an_iterable_dataset_cannot_be_balanced() -> None:
     data = RareClass(sampling="balanced")
-    data.splits = {"train": Stream()}
-    with pytest.raises(ValueError, match="data.sampling balanced needs a dataset with a length, this one is iterable"):
+    data.splits = {"train": Counter()}
+    with pytest.raises(ValueError, match=r"data.sampling balanced needs a dataset with a length, this one is"):
         data.train_dataloader()
-
-
-class Stream(IterableDataset[Any]):
-    """Samples without a length."""
 
 
 LABELS = {  # targets, and what is told of them
