@@ -48,17 +48,15 @@ def shorten(report: str, config: Config) -> str:
             return f"{where}{name} takes built schedulers, which YAML cannot hold; write trainworks.optim.{ours}"
     if found := re.search(r"(?:Group '([\w.]+)' does not accept option|Option) '([\w.+]+)'", report):
         built_later = re.match(r" is not accepted\. Got value: Namespace\(class_path='([\w.]+)'", report[found.end() :])
-        owners = [built_later[1]] if built_later else CLASS.findall(report[: found.start()]) or classes
+        before = report[: found.start()]
+        owners = [built_later[1]] if built_later else CLASS.findall(before) or classes
         if found[1] == "trainer":
             options = [*signature(Trainer).parameters]
-            same = [name for name in options if found[2] in name.split("_")]
-            near = did_you_mean(same[0] if same else found[2], options)
+            near = did_you_mean(next((name for name in options if found[2] in name.split("_")), found[2]), options)
             return f"trainer.{found[2]} is not an option of Trainer{near}"
         if not owners:
             return unknown_key(found[2], config)
-        factory = re.search(
-            r"Callable\[\[([^][]+)\], .*expects a function or a callable class: $", report[: found.start()]
-        )
+        factory = re.search(r"Callable\[\[([^][]+)\], .*expects a function or a callable class: $", before)
         return _unknown_option(found[2], path, owners[-1], factory[1].count(",") + 1 if factory else 0, config)
     if found := re.search(r"module '([\w.]+)' has no attribute '(\w+)'", report):
         near = did_you_mean(found[2], dir(importlib.import_module(found[1])))
@@ -108,8 +106,7 @@ def _unknown_option(option: str, path: str, owner: str, num_given: int, config: 
         advice = f"; what it passes on to others stands under dict_kwargs: dict_kwargs: {{{option}: ...}}"
         advice += f", or --{typed}.dict_kwargs.{option} VALUE" if typed else ""
     elsewhere = _elsewhere(typed, option, config, owner)
-    exact = elsewhere if elsewhere.endswith(f".{option}?)") else ""
-    near = exact or did_you_mean(name, known) or advice or elsewhere
+    near = ("" if elsewhere.endswith(f".{option}?)") else did_you_mean(name, known) or advice) or elsewhere
     takes = f"; it takes {listed(known)}" if known and not near else ""
     return f"{key}: {owner} takes no '{name}'{near}{takes}"
 
@@ -123,12 +120,8 @@ def _with_element(key: str, config: Config, owner: str = "", value: str = "") ->
     pattern = re.compile(f"({re.escape(key).replace(re.escape('.init_args.'), element)}(?:\\.[^.]+)?)(?:\\..*)?")
     for match in filter(None, map(pattern.fullmatch, stated)):
         path = match[1].rpartition(".init_args.")[0]
-        kind = str(stated.get(f"{path}.class_path")).rpartition(".")[2]  # which may be all that was written
-        if (
-            kind == owner.rpartition(".")[2]
-            if owner
-            else str(stated[match[0]]) in (value, value.replace("None", "null"))
-        ):
+        written = str(stated.get(f"{path}.class_path") if owner else stated[match[0]])
+        if written in (value, value.replace("None", "null"), owner, owner.rpartition(".")[2]):  # a class by its name
             return match[1]
     return key
 

@@ -16,8 +16,9 @@ def sampling_weights(dataset: Dataset[Any], sampling: str) -> np.ndarray:
     if values is not None:
         return balanced_weights(values) if balanced else values
     if not balanced:
-        how = "write shuffle, or give the data an array, a column or an attribute called weights"
-        raise UsageError(f"data.sampling is weighted, but the data has no weights; {how}")
+        raise UsageError(
+            "data.sampling is weighted, but the data has no weights; write shuffle, or add them to the data"
+        )
     targets, how = column(dataset, "targets"), "write shuffle"
     got = "the dataset has no attribute targets" if targets is None else f"got {targets.dtype} {targets.shape}"
     if targets is not None and targets.ndim == 2:
