@@ -16,9 +16,7 @@ def sampling_weights(dataset: Dataset[Any], sampling: str) -> np.ndarray:
     if values is not None:
         return balanced_weights(values) if balanced else values
     if not balanced:
-        raise UsageError(
-            "data.sampling is weighted, but the data has no weights; write shuffle, or add them to the data"
-        )
+        raise UsageError("data.sampling is weighted, but the data has no weights; write shuffle, or add weights")
     targets, how = column(dataset, "targets"), "write shuffle"
     got = "the dataset has no attribute targets" if targets is None else f"got {targets.dtype} {targets.shape}"
     if targets is not None and targets.ndim == 2:

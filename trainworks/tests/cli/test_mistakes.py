@@ -137,6 +137,8 @@ MISTAKES = {
     "repeat --config C --num_seeds 1": "--num_seeds must be a number of at least 2, got 1",
     "validate --config C --resume auto": "validate takes no --resume; it belongs to fit, replay",
     "check --config C --data.root x": "DigitsDataModule takes no 'root'",
+    "--config C --trainer.check_val_every_n_epoch 0": "trainer.check_val_every_n_epoch must be at least 1, got 0",
+    "--config C --trainer.val_check_interval 0": "val_check_interval must be at least 1, or a share above 0, got 0",
     "--config C --trainer.epochs 3": r"trainer.epochs is not an option of Trainer \(did you mean max_epochs\?\)",
     "--config C --trainer.auto_lr_find true": "trainer.auto_lr_find is not an option of Trainer$",
     "--config C --model.weight_decay 1": r"takes no 'weight_decay' \(did you mean model.optimizer.weight_decay\?\)",
