@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from torchmetrics.detection import MeanAveragePrecision
 
-from trainworks import BaseModule, BoxResult
+from trainworks import BaseModule, BoxResult, UsageError
 
 Detections = list[dict[str, Tensor]]
 PRECISIONS = ("map", "map_50", "map_75")  # what is logged of the many values of MeanAveragePrecision
@@ -28,6 +28,9 @@ class DetectorModule(BaseModule):
     def step(self, batch: tuple[Any, Detections]) -> tuple[Tensor, Detections, Detections]:
         """Return loss, detections (none in training without train metrics) and targets of one batch."""
         images, targets = batch
+        if not isinstance(targets, list):
+            got = f"got a {type(targets).__name__}; masks are for configs/segmentation.yaml"
+            raise UsageError(f"DetectorModule needs a dictionary of boxes and labels for each image, {got}")
         targets = [target if "boxes" in target else target | _nothing(images[0]) for target in targets]
         if self.training:
             terms = self.net(images, targets)

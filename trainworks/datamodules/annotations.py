@@ -1,5 +1,6 @@
 """What is known of a dataset's samples without reading them: classes, groups, weights, and the classes' names."""
 
+import contextlib
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,9 @@ def column(dataset: Dataset[Any], name: str) -> np.ndarray | None:
         values = column(dataset.dataset, name)
         return None if values is None else values[np.asarray(dataset.indices)]
     values = getattr(dataset, name, None)
-    return None if values is None else np.asarray(values)
+    with contextlib.suppress(ValueError):  # lists of different lengths
+        return None if values is None else np.asarray(values)
+    return None
 
 
 def classes_of(dataset: Dataset[Any]) -> np.ndarray | None:

@@ -111,7 +111,9 @@ class BaseDataModule(InputReader, LightningDataModule):
         targets, names = classes_of(train), self.class_names or class_names_of(train)
         if targets is None or not len(targets):
             labels = column(train, "targets")
-            if "num_classes" not in self.wanted or labels is None or labels.ndim != 2 or labels.dtype.kind != "f":
+            if "num_classes" not in self.wanted or labels is None or labels.ndim != 2:
+                return {}
+            if labels.dtype.kind != "f" and not np.isin(labels, (0, 1)).all():  # tokens, for example
                 return {}
             check_labels(labels, labels.shape[1])
             return {"num_classes": labels.shape[1]} | ({"class_names": names} if names else {})

@@ -109,6 +109,8 @@ def batching(data: Any, dataset: Dataset[Any], shuffle: bool) -> dict[str, Any]:
         wanted = f"a multiple of {world_size} devices"
         raise ValueError(f"data.batch_size must be {wanted}, got {data.batch_size}; use {near}")
     if isinstance(dataset, IterableDataset):
+        if shuffle and data.sampling != "shuffle":
+            raise UsageError(f"data.sampling {data.sampling} needs a dataset with a length, this one is iterable")
         return {"batch_size": batch_size}
     length: int = len(dataset)  # type: ignore[arg-type]
     weights = None

@@ -67,6 +67,6 @@ class TabularDataModule(BaseDataModule):
             facts |= {"target_mean": targets.double().mean(dim=0).tolist()}
             facts |= {"target_std": std.where(std > 0, 1.0).tolist()}
             if "num_classes" in self.wanted and train.targets.ndim == 1:
-                how = "take the template's configs/diabetes.yaml with --data trainworks.datamodules.ArrayDataModule"
+                how = "values are for a regressor, as in the template's configs/diabetes.yaml"
                 raise UsageError(f"the configuration is for classes, and the targets are values; {how}")
         return super().facts_of(train) | facts

@@ -53,6 +53,12 @@ def test_what_is_stated_wins(train: Train, folder: str) -> None:
     assert printed(train, "--config", DIGITS, "--data.num_classes", "null")["data"]["init_args"]["num_classes"] == 10
 
 
+def test_a_list_that_is_typed_keeps_what_no_file_can_hold(train: Train) -> None:
+    typed = "[{class_path: torchvision.transforms.v2.ToDtype, init_args: {dtype: torch.float32, scale: true}}]"
+    config = printed(train, "--config", DIGITS, "--data.num_classes", "null", "--data.eval_transform", typed)
+    assert config["data"]["init_args"]["eval_transform"][0]["init_args"] == {"dtype": "torch.float32", "scale": True}
+
+
 @pytest.mark.long
 def test_transforms_may_refer_to_facts_too(train: Train, folder: str, tmp_path: Path) -> None:
     mix = {

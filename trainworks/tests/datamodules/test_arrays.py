@@ -144,9 +144,21 @@ def test_values_for_a_configuration_of_classes(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("a,targets\n" + "".join(f"{i},{i}.5\n" for i in range(40)))
     data = ArrayDataModule(train=str(tmp_path / "a.csv"))
     data.wanted = {"num_classes"}
-    message = "the targets are values; take the template's configs/diabetes.yaml with --data"
+    message = "the targets are values; values are for a regressor, as in the template's configs/diabetes.yaml"
     with pytest.raises(UsageError, match=message):
         data.facts()
+
+
+def test_whole_numbers_are_values_for_a_regressor(tmp_path: Path) -> None:
+    for name in ("a.csv", "a.npz"):
+        (tmp_path / "a.csv").write_text("a,targets\n" + "".join(f"{i},{i % 5}\n" for i in range(40)))
+        np.savez(tmp_path / "a.npz", inputs=np.ones((40, 1)), targets=np.arange(40) % 5)
+        data = ArrayDataModule(train=str(tmp_path / name), val_fraction=0, test_fraction=0)
+        data.wanted = {"target_mean", "target_std"}
+        assert data.facts()["target_mean"] == [2.0]
+        data = ArrayDataModule(train=str(tmp_path / name), target_mean=[2.0])
+        data.load()
+        assert data.splits["train"].targets.dtype == torch.float32  # type: ignore[attr-defined]
 
 
 def test_a_pickle_is_refused(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from torch.utils.data import IterableDataset
 
 from trainworks.datamodules import BaseDataModule
 from trainworks.datamodules.datasets import ArrayDataset
+from trainworks.datamodules.sample_weights import sampling_weights
 from trainworks.tests.examples.digits import DigitsDataModule
 
 
@@ -112,6 +113,47 @@ def test_balanced_batches_hold_every_class_equally_often() -> None:
         weighted = RareClass(sampling="weighted")
         weighted.setup("fit")
         weighted.train_dataloader()
+
+
+UNBALANCED = {  # targets, and what the error says
+    "none": (None, "the dataset has no attribute targets; write shuffle"),
+    "values": (torch.arange(40) / 7, r"got float32 \(40,\); write shuffle"),
+    "masks": (torch.zeros(40, 2, 2).long(), r"got int64 \(40, 2, 2\); write shuffle"),
+    "negative": (torch.arange(40) - 3, r"got int64 \(40,\); write shuffle"),
+    "labels": (torch.ones(40, 3), r"got float32 \(40, 3\); several labels a sample are balanced by pos_weight of the"),
+}
+
+
+@pytest.mark.parametrize("kind", UNBALANCED)
+def test_what_balanced_sampling_needs(kind: str) -> None:
+    targets, said = UNBALANCED[kind]
+    dataset: Any = SimpleNamespace(targets=targets)
+    with pytest.raises(ValueError, match=rf"balanced needs one class a sample, targets of integers from 0; {said}"):
+        sampling_weights(dataset, "balanced")
+
+
+def test_an_iterable_dataset_cannot_be_balanced() -> None:
+    data = RareClass(sampling="balanced")
+    data.splits = {"train": Counter()}
+    with pytest.raises(ValueError, match=r"data.sampling balanced needs a dataset with a length, this one is"):
+        data.train_dataloader()
+
+
+LABELS = {  # targets, and what is told of them
+    "lists": ([[0, 1, 1], [1, 0, 1]] * 20, {"num_classes": 3}),
+    "bool": (torch.ones(40, 4).bool(), {"num_classes": 4}),
+    "floats": (torch.ones(40, 4), {"num_classes": 4}),
+    "tokens": (torch.arange(80).reshape(40, 2), {}),
+    "lists of different lengths": ([[0], [0, 1]] * 20, {}),
+}
+
+
+@pytest.mark.parametrize("kind", LABELS)
+def test_the_number_of_labels_is_known(kind: str) -> None:
+    data = RareClass()
+    data.wanted = {"num_classes"}
+    dataset: Any = SimpleNamespace(targets=LABELS[kind][0])
+    assert data.facts_of(dataset) == LABELS[kind][1]
 
 
 class RareClass(BaseDataModule):
