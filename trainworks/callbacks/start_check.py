@@ -33,6 +33,7 @@ class StartCheck(Callback):
         self.spare = spare
         self.seen: set[str] = set()  # names of the metrics that validations logged
         self.started = False  # whether a loop has begun; an error before that comes from a wrong setting
+        self._announced: set[str] = set()  # names of what validations log, unless it has no value
         self._before: dict[str, Tensor] = {}  # the metrics before the validation
         self._has_validated = False  # in this epoch
         self._validated: dict[str, float] = {}  # what the last validation logged
@@ -40,7 +41,10 @@ class StartCheck(Callback):
         self._frequencies: list[tuple[Any, int]] = []  # of the schedulers that monitor a metric
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Check that the module's steps take the index of the set if there are several."""
+        """Check that the module's steps take the index of the set if there are several, and name the data's classes."""
+        names = getattr(trainer.datamodule, "class_names", None)  # type: ignore[attr-defined]
+        if isinstance(pl_module, BaseModule) and names:
+            pl_module.class_names = list(names)
         for name, step in (("val", "validation_step"), ("test", "test_step")):
             names = set_names(trainer, name)
             if len(names) > 1 and not is_param_in_hook_signature(getattr(pl_module, step), "dataloader_idx"):
@@ -52,7 +56,8 @@ class StartCheck(Callback):
         _check_states(trainer, pl_module)
         self.started, validates, known = True, _validates(trainer), set(self.seen)
         if is_ours := isinstance(pl_module, BaseModule):
-            known.update(pl_module.metric_names("train"), pl_module.metric_names("val") if validates else ())
+            self._announced = set(pl_module.metric_names("val") if validates else ())
+            known.update(pl_module.metric_names("train"), self._announced)
         self.adopt_monitor(known)
         plateaus = [config for config in trainer.lr_scheduler_configs if config.reduce_on_plateau]
         watching = [(callback, getattr(callback, "monitor", None)) for callback in trainer.callbacks]
@@ -68,7 +73,8 @@ class StartCheck(Callback):
         """Let schedulers that monitor a validation wait in epochs without one; they step after this hook."""
         for config, frequency in self._frequencies:
             not_yet = not self.seen and config.monitor not in trainer.callback_metrics and _validates(trainer)
-            waits = not_yet or (config.monitor in self.seen and not self._has_validated)
+            left_out = config.monitor in self._announced and config.monitor not in trainer.callback_metrics
+            waits = not_yet or left_out or (config.monitor in self.seen and not self._has_validated)
             config.frequency = sys.maxsize if waits else frequency
         self._has_validated = False
 
@@ -86,7 +92,7 @@ class StartCheck(Callback):
             self._validated, self._validated_step = logged, trainer.global_step
             self.adopt_monitor(self.seen)
             self._has_validated, monitor = True, getattr(self.spare, "monitor", None)
-            if monitor is not None and monitor not in trainer.callback_metrics:
+            if monitor is not None and monitor not in self._announced | trainer.callback_metrics.keys():
                 self._refuse(trainer, pl_module, self.spare, monitor, self.seen)
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:

@@ -18,6 +18,7 @@ from torchmetrics import Metric, MetricCollection
 
 from trainworks.models.checks import MissingPart, check_names, check_step, set_names, trainer_of
 from trainworks.models.late_updates import LateUpdates
+from trainworks.models.left_out import LeftOut
 from trainworks.models.running_mean import RunningMean
 from trainworks.optim.parameters import Factories, build_optimizer
 
@@ -40,7 +41,8 @@ class BaseModule(LightningModule):
         scheduler_interval: When the scheduler steps. If left out: after each batch for CyclicLR and schedulers with
             total steps (OneCycleLR, WarmupCosine), after each epoch for all others.
         scheduler_monitor: Metric that ReduceLROnPlateau watches.
-        metrics: torchmetrics by name, logged as train/<name>, val/<name> and test/<name>; no dots, and not "loss".
+        metrics: torchmetrics by name, logged as train/<name>, val/<name> and test/<name>; no dots, and not "loss". Of one
+            with a value for each class, each is logged as val/<name>/<class>.
         train_metrics: Whether `metrics` are also computed over the training batches.
         decay_norm_and_bias: Whether weight decay also acts on norm layers and biases.
         layer_decay: Factor from the learning rate of a layer to that of the layer before it, in (0, 1]; 0.65 to 0.9
@@ -49,7 +51,7 @@ class BaseModule(LightningModule):
 
     net: nn.Module
     loss: nn.Module
-    class_names: list[str] | None = None  # of the data, in the order of their numbers, where somebody predicts or tests
+    class_names: list[str] | None = None  # of the data, in the order of their numbers
 
     def __init__(
         self,
@@ -79,6 +81,7 @@ class BaseModule(LightningModule):
         self.val_metrics = collection.clone(prefix="val/")
         self.test_metrics = collection.clone(prefix="test/")
         self._late_updates: dict[str, LateUpdates] = {}  # of the metrics, by set
+        self._left_out = LeftOut()
         self._mean_losses: defaultdict[str, RunningMean] = defaultdict(RunningMean)  # by set
         self._group_options = decay_norm_and_bias, layer_decay  # for the parameter groups of the optimizer
 
@@ -115,11 +118,12 @@ class BaseModule(LightningModule):
 
     def logged_names(self, name: str) -> list[str]:
         """Return the full names of what is logged of one set, such as "train", "val" or "val/noisy"."""
-        return [f"{name}/loss", *map(str, self._updates(name).metrics.keys())]
+        return [f"{name}/loss", *self._updates(name).names(self.class_names)]
 
     def epoch_results(self, name: str) -> dict[str, Tensor]:
-        """Return the values of the metrics of one set at the end of an epoch, by full name."""
-        return self._updates(name).compute()
+        """Return the values of the metrics of one set at the end of an epoch, by full name; NaN is not logged."""
+        updates = self._updates(name)
+        return updates.named(updates.compute(), self.class_names)
 
     def metrics_of(self, name: str) -> MetricCollection:
         """Return the metrics of one set."""
@@ -241,10 +245,11 @@ class BaseModule(LightningModule):
 
     def _log_epoch(self, sets: list[str]) -> None:
         """Log the means over all samples of all ranks, and reset the metrics."""
-        values: dict[str, Tensor] = {}
+        values: dict[str, Any] = {}
         for name in sets:
-            loss = self._mean_losses[name].compute(self.trainer.strategy.reduce)
-            values |= {f"{name}/loss": loss, **self.epoch_results(name)}
+            values |= dict.fromkeys(self.logged_names(name), math.nan) | self.epoch_results(name)
+            values[f"{name}/loss"] = self._mean_losses[name].compute(self.trainer.strategy.reduce)
             self._mean_losses[name].reset()
             self._updates(name).reset()
+        values = self._left_out.without(self.trainer, values)
         self.log_dict(values, sync_dist=isinstance(self.trainer.strategy, ParallelStrategy))

@@ -1,0 +1,58 @@
+"""The value of a metric where it had something to count: without that torchmetrics gives 0, 1 or -1, no results."""
+
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+from torchmetrics import Metric
+from torchmetrics.classification import (
+    BinaryPrecisionRecallCurve,
+    MulticlassPrecisionRecallCurve,
+    MultilabelPrecisionRecallCurve,
+)
+
+CURVES = BinaryPrecisionRecallCurve, MulticlassPrecisionRecallCurve, MultilabelPrecisionRecallCurve  # AUROC and others
+
+
+def counted_value(metric: Metric) -> Any:
+    """Return the value of a metric, NaN for classes that never occurred; None if nothing was counted at all."""
+    counts = _num_counted(metric)
+    if counts is None:
+        value = metric.compute()
+        if type(metric).__name__ == "MeanAveragePrecision":  # gives -1 without boxes
+            return {k: torch.where(v == -1, torch.nan, v) if v.is_floating_point() else v for k, v in value.items()}
+        return value
+    if dist.is_available() and dist.is_initialized():  # all processes must decide alike
+        dist.all_reduce(counts)
+    known = (counts > 0).all(dim=0)
+    if not known.any():
+        return None
+    value = metric.compute()
+    return value.where(known, torch.nan) if isinstance(value, Tensor) and value.shape == known.shape else value
+
+
+def _num_counted(metric: Metric) -> Tensor | None:
+    """Return numbers of samples of each class that must all be above 0, shape (M, K); None where they are not known."""
+    states, is_multiclass = metric.metric_state, hasattr(metric, "num_classes")
+    if isinstance(metric, CURVES):  # they compare samples of a class with others
+        return _positives_and_negatives(metric, states, is_multiclass)
+    if {"tp", "fp", "tn", "fn"} <= states.keys() and isinstance(states["tp"], Tensor):
+        names = ("tp", "fp", "fn") if is_multiclass else ("tp", "fp", "fn", "tn")
+        return torch.stack([states[name].reshape(-1) for name in names]).sum(dim=0, keepdim=True)
+    if isinstance(states.get("confmat"), Tensor):
+        matrix = states["confmat"]
+        return (matrix.sum(0) + matrix.sum(1) if is_multiclass else matrix.sum((-2, -1))).reshape(1, -1)
+    return None
+
+
+def _positives_and_negatives(metric: Any, states: Any, is_multiclass: bool) -> Tensor:
+    """Return how many samples of each class there are, and how many of others, shape (2, K)."""
+    if metric.thresholds is not None:  # (thresholds, K, actual, predicted)
+        return states["confmat"][0].sum(dim=-1).reshape(-1, 2).T.contiguous()
+    targets = torch.cat([torch.zeros(0, dtype=torch.long, device=metric.device), *map(torch.flatten, states["target"])])
+    if is_multiclass:
+        positive = torch.bincount(targets[targets >= 0], minlength=metric.num_classes)
+        return torch.stack([positive, positive.sum() - positive])
+    targets = targets.reshape(-1, getattr(metric, "num_labels", 1))
+    return torch.stack([(targets == 1).sum(dim=0), (targets == 0).sum(dim=0)])
