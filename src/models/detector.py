@@ -21,8 +21,7 @@ class DetectorModule(BaseModule):
 
     So that val/loss exists as everywhere, validation and test batches go through the network twice; norm and dropout
     layers stay in eval mode. In training `metrics` take such a second pass too: set `train_metrics: false` to save it.
-    Of a metric with several values the one that is called like the metric is logged, and of MeanAveragePrecision
-    (torchmetrics.detection) map, map_50 and map_75.
+    Of MeanAveragePrecision (torchmetrics.detection) map, map_50 and map_75 are logged.
     """
 
     def step(self, batch: tuple[Any, Detections]) -> tuple[Tensor, Detections, Detections]:
@@ -58,11 +57,12 @@ class DetectorModule(BaseModule):
         """Announce those values of MeanAveragePrecision that are logged."""
         names = super().logged_names(name)
         if any(isinstance(metric, MeanAveragePrecision) for metric in self.metrics_of(name).values()):
-            names += [f"{name}/{value}" for value in PRECISIONS if f"{name}/{value}" not in names]
+            left_out = ("map_", "mar_", "classes")
+            names = [item for item in names if item.endswith(PRECISIONS) or not item.split("/")[-1].startswith(left_out)]
         return names
 
     def epoch_results(self, name: str) -> dict[str, Tensor]:
-        """Leave out what is not announced, such as results by class, and -1 for sizes that do not occur."""
+        """Leave out what is not announced, such as precisions by size."""
         results, names = super().epoch_results(name), self.logged_names(name)
         return {name: value.to(self.device) for name, value in results.items() if name in names}
 

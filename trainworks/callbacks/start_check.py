@@ -11,7 +11,7 @@ from trainworks.errors import RunFailure, UsageError, did_you_mean
 from trainworks.models.base import BaseModule
 from trainworks.models.checks import set_names
 from trainworks.runs.checkpoint_io import METRICS, check_plain
-from trainworks.runtime.logged_metrics import logged_since
+from trainworks.runtime.logged_metrics import logged_since, without_classes
 
 
 class StartCheck(Callback):
@@ -115,7 +115,7 @@ class StartCheck(Callback):
 
     def _refuse(self, trainer: Trainer, module: LightningModule, owner: Any, monitor: str, known: set[str]) -> None:
         """Raise an error, or switch the spare checkpoint off."""
-        names = ", ".join(sorted(known)) or "nothing"
+        names = ", ".join(sorted(without_classes(dict.fromkeys(known), 3))) or "nothing"
         what = f"'{monitor}', which {type(module).__name__} does not log"
         if owner is not self.spare:
             hint = did_you_mean(monitor, known)

@@ -41,8 +41,8 @@ class BaseModule(LightningModule):
         scheduler_interval: When the scheduler steps. If left out: after each batch for CyclicLR and schedulers with
             total steps (OneCycleLR, WarmupCosine), after each epoch for all others.
         scheduler_monitor: Metric that ReduceLROnPlateau watches.
-        metrics: torchmetrics by name, logged as train/<name>, val/<name> and test/<name>; no dots, and not "loss". Of one
-            with a value for each class, each is logged as val/<name>/<class>.
+        metrics: torchmetrics by name, logged as train/<name>, val/<name> and test/<name>, those with a value for each
+            class as val/<name>/<class>; no dots, and not "loss".
         train_metrics: Whether `metrics` are also computed over the training batches.
         decay_norm_and_bias: Whether weight decay also acts on norm layers and biases.
         layer_decay: Factor from the learning rate of a layer to that of the layer before it, in (0, 1]; 0.65 to 0.9
