@@ -26,9 +26,9 @@ class ClassifierModule(BaseModule):
     def step(self, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
         """Return loss, logits and classes of one batch."""
         images, targets = inputs_and_targets(batch)
-        logits = self.net(images)
+        logits = self._calibrated(self.net(images))
         classes = targets.argmax(dim=1) if targets.ndim == 2 else targets
-        return self.loss(logits, targets), self._calibrated(logits), classes
+        return self.loss(logits, targets), logits, classes
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Return the logits of images, divided by the temperature, shape (B, K)."""
