@@ -84,6 +84,20 @@ class StartCheck(Callback):
 
     on_test_start = on_predict_start = on_validation_start
 
+    def on_validation_batch_end(
+        self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
+        """Say before the training if the network has more outputs than the data has classes."""
+        if not trainer.sanity_checking or batch_idx or dataloader_idx or not isinstance(outputs, dict):
+            return
+        found, targets, data = outputs.get("predictions"), outputs.get("targets"), trainer.datamodule
+        count = getattr(data, "num_classes", None) or len(getattr(data, "class_names", None) or ())
+        if not isinstance(found, Tensor) or not isinstance(targets, Tensor) or targets.is_floating_point():
+            return
+        if found.ndim == targets.ndim + 1 and 0 < count < found.shape[1] and trainer.is_global_zero:
+            how = 'state it among the arguments of the network, such as num_classes: "${data.init_args.num_classes}"'
+            print(f"the network has {found.shape[1]:,} outputs for {count:,} classes of the data; {how}")
+
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Note what the validation logged, and check the metric of the spare checkpoint."""
         logged = logged_since(self._before, trainer.callback_metrics)

@@ -247,7 +247,8 @@ class BaseModule(LightningModule):
         """Log the means over all samples of all ranks, and reset the metrics."""
         values: dict[str, Any] = {}
         for name in sets:
-            values |= dict.fromkeys(self.logged_names(name), math.nan) | self.epoch_results(name)
+            results = self.epoch_results(name)
+            values |= dict.fromkeys(self.logged_names(name), math.nan) | results
             values[f"{name}/loss"] = self._mean_losses[name].compute(self.trainer.strategy.reduce)
             self._mean_losses[name].reset()
             self._updates(name).reset()

@@ -19,10 +19,7 @@ def counted_value(metric: Metric) -> Any:
     """Return the value of a metric, NaN for classes that never occurred; None if nothing was counted at all."""
     counts = _num_counted(metric)
     if counts is None:
-        value = metric.compute()
-        if type(metric).__name__ == "MeanAveragePrecision":  # gives -1 without boxes
-            return {k: torch.where(v == -1, torch.nan, v) if v.is_floating_point() else v for k, v in value.items()}
-        return value
+        return _precisions(metric) if type(metric).__name__ == "MeanAveragePrecision" else metric.compute()
     if dist.is_available() and dist.is_initialized():  # all processes must decide alike
         dist.all_reduce(counts)
     known = (counts > 0).all(dim=0)
@@ -32,9 +29,24 @@ def counted_value(metric: Metric) -> Any:
     return value.where(known, torch.nan) if isinstance(value, Tensor) and value.shape == known.shape else value
 
 
+def _precisions(metric: Any) -> dict[str, Any]:
+    """Return the values of MeanAveragePrecision, whose -1 means that there were no boxes."""
+    found = {key: value.float().where(value != -1, torch.nan).reshape(-1) for key, value in metric.compute().items()}
+    values, classes = (
+        {key: value[0] for key, value in found.items() if len(value) == 1},
+        found["classes"].int().tolist(),
+    )
+    for key in [key for key in found if key == "classes" or key.endswith("_per_class")]:
+        values.pop(key, None)
+        if metric.class_metrics and key != "classes":
+            values |= {f"{key}/{number}": value for number, value in zip(classes, found[key], strict=False)}
+    return values
+
+
 def _num_counted(metric: Metric) -> Tensor | None:
     """Return numbers of samples of each class that must all be above 0, shape (M, K); None where they are not known."""
-    states, is_multiclass = metric.metric_state, hasattr(metric, "num_classes")
+    states: Any = metric.metric_state
+    is_multiclass = hasattr(metric, "num_classes")
     if isinstance(metric, CURVES):  # they compare samples of a class with others
         return _positives_and_negatives(metric, states, is_multiclass)
     if {"tp", "fp", "tn", "fn"} <= states.keys() and isinstance(states["tp"], Tensor):

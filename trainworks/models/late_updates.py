@@ -56,18 +56,19 @@ class LateUpdates:
         with warnings.catch_warnings():  # a metric that shares another's state had no update of its own
             warnings.filterwarnings("ignore", message=".*called before the ``update`` method")
             values = self._run(lambda: {n: counted_value(m) for n, m in metrics.items()}, self._example, counted_value)
-        return {name: value for name, value in values.items() if value is not None}
+        counted = {name: value for name, value in values.items() if value is not None}
+        self._examples |= counted
+        return counted
 
     def named(self, values: dict[str, Any], class_names: Sequence[str] | None) -> dict[str, Any]:
         """Return the numbers in what `compute` returned, by full name."""
-        parts = {name: named_values(name, self.metrics[name], value, class_names) for name, value in values.items()}
-        keys = [key for part in parts.values() for key in part]
-        if len(set(keys)) < len(keys):  # two that return dictionaries, whose keys then follow their names
-            parts = {
-                name: {k if k.startswith(name) else f"{name}_{k.partition('/')[2]}": item for k, item in part.items()}
-                for name, part in parts.items()
-            }
-        return {key: item for part in parts.values() for key, item in part.items()}
+        found: dict[str, Any] = {}
+        for name, value in values.items():
+            part = named_values(name, self.metrics[name], value, class_names)
+            if not found.keys().isdisjoint(part):  # two that return dictionaries
+                part = {f"{name}_{key.partition('/')[2]}": item for key, item in part.items()}
+            found |= part
+        return found
 
     def names(self, class_names: Sequence[str] | None) -> list[str]:
         """Return the names of all numbers that will be among the values."""
@@ -75,6 +76,7 @@ class LateUpdates:
 
     @cached_property
     def _examples(self) -> dict[str, Any]:
+        """Values of the form that each metric has."""
         return {name: example_value(metric) for name, metric in self.metrics.items(copy_state=False)}
 
     def reset(self) -> None:

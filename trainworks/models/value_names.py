@@ -22,8 +22,10 @@ def named_values(name: str, metric: Metric, value: Any, class_names: Sequence[st
         UsageError: If the value is neither numbers by name nor a number, or one for each class.
     """
     if isinstance(value, dict):
-        stage = name.rpartition("/")[0]
-        return {f"{stage}/{key}": item for key, item in value.items() if torch.as_tensor(item).ndim == 0}
+        known = {str(k): label for k, label in enumerate(class_names or ())}  # such as that of map_per_class/3
+        keys = {key: key.rpartition("/") for key, item in value.items() if torch.as_tensor(item).ndim == 0}
+        parts = {key: f"{head}/{known.get(last, last)}" if head else last for key, (head, _, last) in keys.items()}
+        return {f"{name.rpartition('/')[0]}/{part}": value[key] for key, part in parts.items()}
     if isinstance(value, int | float) or (isinstance(value, Tensor) and value.ndim == 0):
         return {name: value}
     kind = type(unwrapped(metric)).__name__
