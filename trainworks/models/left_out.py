@@ -31,7 +31,7 @@ class LeftOut:
         new = [name for name in missing if name not in self._said]
         if new and trainer.is_global_zero and not trainer.sanity_checking:
             when = f" in epoch {trainer.current_epoch + 1}" if trainer.state.fn == "fit" else ""
-            effect = f"; {' and '.join(monitored)} pass over such an epoch" if monitored else ""
+            effect = f"; such an epoch does not count for {', '.join(monitored)}" if monitored else ""
             print(f"nothing to count{when}, or NaN, and left out: {listed(new)}{effect}")
             self._said.update(new)
         return {name: value for name, value in values.items() if name not in missing}
