@@ -20,6 +20,7 @@ from trainworks.models.checks import MissingPart, check_names, check_step, set_n
 from trainworks.models.late_updates import LateUpdates
 from trainworks.models.left_out import LeftOut
 from trainworks.models.running_mean import RunningMean
+from trainworks.optim.optimizer_by_name import switch_weights
 from trainworks.optim.parameters import Factories, build_optimizer
 
 # lets a configuration write a tensor as a list, such as the weight of CrossEntropyLoss
@@ -122,8 +123,7 @@ class BaseModule(LightningModule):
 
     def epoch_results(self, name: str) -> dict[str, Tensor]:
         """Return the values of the metrics of one set at the end of an epoch, by full name; NaN is not logged."""
-        updates = self._updates(name)
-        return updates.named(updates.compute(), self.class_names)
+        return self._updates(name).named_results(self.class_names)
 
     def metrics_of(self, name: str) -> MetricCollection:
         """Return the metrics of one set."""
@@ -162,18 +162,18 @@ class BaseModule(LightningModule):
                 logger.log_metrics({"train/loss_step": loss, "lr": float(rate)}, step=step)
 
     def on_train_start(self) -> None:
-        """Train on the weights that are trained, where the optimizer averages them; see `_switch_weights`."""
-        self._switch_weights("train")
+        """Train on the weights that are trained, where the optimizer averages them; see `switch_weights`."""
+        switch_weights(self.trainer.optimizers, "train")
 
     on_train_epoch_start = on_validation_end = on_train_start
 
     def on_validation_start(self) -> None:
         """Evaluate the average, which the best checkpoint then holds."""
-        self._switch_weights("eval")
+        switch_weights(self.trainer.optimizers, "eval")
 
     def on_train_epoch_end(self) -> None:
         """Log the epoch's training metrics; checkpoints that are saved now hold the average of the weights."""
-        self._switch_weights("eval")
+        switch_weights(self.trainer.optimizers, "eval")
         self._log_epoch(["train"])
 
     def on_validation_epoch_end(self) -> None:
@@ -218,12 +218,6 @@ class BaseModule(LightningModule):
         """Continue from what `metric_state` returned."""
         self._mean_losses["train"].load(state["loss"], self.device)
         self._updates("train").load(state, self.device)
-
-    def _switch_weights(self, mode: str) -> None:
-        """Switch optimizers that have a `train` and an `eval`, as those of the package schedulefree, to one of them."""
-        for optimizer in self.trainer.optimizers:
-            for part in getattr(optimizer, "optimizers", [optimizer]):  # of an OptimizerByName
-                getattr(part, mode, lambda: None)()
 
     def _shared_step(self, batch: Any, name: str) -> dict[str, Any]:
         loss, predictions, targets = check_step(self, self.step(batch))

@@ -32,10 +32,8 @@ def counted_value(metric: Metric) -> Any:
 def _precisions(metric: Any) -> dict[str, Any]:
     """Return the values of MeanAveragePrecision, whose -1 means that there were no boxes."""
     found = {key: value.float().where(value != -1, torch.nan).reshape(-1) for key, value in metric.compute().items()}
-    values, classes = (
-        {key: value[0] for key, value in found.items() if len(value) == 1},
-        found["classes"].int().tolist(),
-    )
+    classes = found["classes"].int().tolist()
+    values = {key: value[0] for key, value in found.items() if len(value) == 1}
     for key in [key for key in found if key == "classes" or key.endswith("_per_class")]:
         values.pop(key, None)
         if metric.class_metrics and key != "classes":
@@ -62,7 +60,8 @@ def _positives_and_negatives(metric: Any, states: Any, is_multiclass: bool) -> T
     """Return how many samples of each class there are, and how many of others, shape (2, K)."""
     if metric.thresholds is not None:  # (thresholds, K, actual, predicted)
         return states["confmat"][0].sum(dim=-1).reshape(-1, 2).T.contiguous()
-    targets = torch.cat([torch.zeros(0, dtype=torch.long, device=metric.device), *map(torch.flatten, states["target"])])
+    found = [torch.zeros(0, dtype=torch.long), *states["target"]]
+    targets = torch.cat([part.flatten().to(metric.device) for part in found])
     if is_multiclass:
         positive = torch.bincount(targets[targets >= 0], minlength=metric.num_classes)
         return torch.stack([positive, positive.sum() - positive])

@@ -60,8 +60,11 @@ class LateUpdates:
         self._examples |= counted
         return counted
 
-    def named(self, values: dict[str, Any], class_names: Sequence[str] | None) -> dict[str, Any]:
-        """Return the numbers in what `compute` returned, by full name."""
+    def named_results(self, class_names: Sequence[str] | None) -> dict[str, Any]:
+        """Return the numbers in what `compute` returns, by full name."""
+        return self._named(self.compute(), class_names)
+
+    def _named(self, values: dict[str, Any], class_names: Sequence[str] | None) -> dict[str, Any]:
         found: dict[str, Any] = {}
         for name, value in values.items():
             part = named_values(name, self.metrics[name], value, class_names)
@@ -72,7 +75,7 @@ class LateUpdates:
 
     def names(self, class_names: Sequence[str] | None) -> list[str]:
         """Return the names of all numbers that will be among the values."""
-        return list(self.named(self._examples, class_names))
+        return list(self._named(self._examples, class_names))
 
     @cached_property
     def _examples(self) -> dict[str, Any]:

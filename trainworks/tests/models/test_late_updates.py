@@ -167,7 +167,7 @@ def test_a_value_for_each_class_goes_by_its_name(metric: Metric) -> None:
     assert late.names(names) == ["val/f/a_b", "val/f/dog", "val/f/zebra"]
     logits = torch.eye(3)[[0, 1, 0, 1]] * 9
     late.update(logits, torch.tensor([0, 1, 0, 1]))  # no zebra
-    found = late.named(late.compute(), names)
+    found = late.named_results(names)
     assert list(found) == late.names(names)
     assert [round(float(value), 4) for value in found.values()] == pytest.approx([1, 1, math.nan], nan_ok=True)
     assert late.names(["too", "few"]) == ["val/f/0", "val/f/1", "val/f/2"]
@@ -197,9 +197,9 @@ def test_precisions_of_boxes() -> None:
     late = LateUpdates(MetricCollection({"map": MeanAveragePrecision(class_metrics=True)}).clone(prefix="val/"))
     box = {"boxes": torch.tensor([[0.0, 0, 9, 9]]), "labels": torch.tensor([2])}
     late.update([box | {"scores": torch.ones(1)}], [box])
-    found = late.named(late.compute(), ["background", "cat", "dog"])
+    found = late.named_results(["background", "cat", "dog"])
     assert found["val/map"] == found["val/map_per_class/dog"] == 1
     assert math.isnan(found["val/map_large"]) and "val/map_per_class/cat" not in found
     late.reset()
     late.update([box | {"scores": torch.ones(1)}], [{"boxes": torch.zeros(0, 4), "labels": torch.zeros(0).long()}])
-    assert all(math.isnan(value) for value in late.named(late.compute(), None).values())
+    assert all(math.isnan(value) for value in late.named_results(None).values())
