@@ -20,8 +20,7 @@ from trainworks.models.checks import MissingPart, check_names, check_step, set_n
 from trainworks.models.late_updates import LateUpdates
 from trainworks.models.left_out import LeftOut
 from trainworks.models.running_mean import RunningMean
-from trainworks.optim.optimizer_by_name import switch_weights
-from trainworks.optim.parameters import Factories, build_optimizer
+from trainworks.optim.parameters import Factories, build_optimizer, switch_weights
 
 # lets a configuration write a tensor as a list, such as the weight of CrossEntropyLoss
 register_type(Tensor, serializer=Tensor.tolist, deserializer=partial(torch.tensor, dtype=torch.float32))

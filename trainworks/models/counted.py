@@ -6,13 +6,11 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 from torchmetrics import Metric
-from torchmetrics.classification import (
-    BinaryPrecisionRecallCurve,
-    MulticlassPrecisionRecallCurve,
-    MultilabelPrecisionRecallCurve,
-)
+from torchmetrics import classification as kinds
 
-CURVES = BinaryPrecisionRecallCurve, MulticlassPrecisionRecallCurve, MultilabelPrecisionRecallCurve  # AUROC and others
+CURVES = (  # AUROC and others are kinds of them
+    kinds.BinaryPrecisionRecallCurve | kinds.MulticlassPrecisionRecallCurve | kinds.MultilabelPrecisionRecallCurve
+)
 
 
 def counted_value(metric: Metric) -> Any:
@@ -47,11 +45,9 @@ def _num_counted(metric: Metric) -> Tensor | None:
     is_multiclass = hasattr(metric, "num_classes")
     if isinstance(metric, CURVES):  # they compare samples of a class with others
         return _positives_and_negatives(metric, states, is_multiclass)
-    if {"tp", "fp", "tn", "fn"} <= states.keys() and isinstance(states["tp"], Tensor):
-        names = ("tp", "fp", "fn") if is_multiclass else ("tp", "fp", "fn", "tn")
-        return torch.stack([states[name].reshape(-1) for name in names]).sum(dim=0, keepdim=True)
-    if isinstance(states.get("confmat"), Tensor):
-        matrix = states["confmat"]
+    if isinstance(states.get("tp"), Tensor) and {"fp", "tn", "fn"} <= states.keys():
+        return (states["tp"] + states["fp"] + states["fn"] + (0 if is_multiclass else states["tn"])).reshape(1, -1)
+    if isinstance(matrix := states.get("confmat"), Tensor):
         return (matrix.sum(0) + matrix.sum(1) if is_multiclass else matrix.sum((-2, -1))).reshape(1, -1)
     return None
 

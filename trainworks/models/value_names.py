@@ -35,13 +35,11 @@ def named_values(name: str, metric: Metric, value: Any, class_names: Sequence[st
         how = "choose another, or let figure_metrics of your module return it, which draws it"
         wanted = "a metric must give one number, or one for each class"
         raise UsageError(f"model.metrics.{name.partition('/')[2]}: {kind} gives {got}, but {wanted}; {how}")
-    start, end, stated = f"{name}/", "", class_names
-    if isinstance(metric, ClasswiseWrapper):
-        start, end, stated = f"{start}{metric._prefix or ''}", metric._postfix or "", metric.labels or class_names
-    labels = [str(label).replace("/", "_") for label in stated or ()]
+    stated = metric.labels if isinstance(metric, ClasswiseWrapper) else None
+    labels = [str(label).replace("/", "_") for label in stated or class_names or ()]
     if len(set(labels)) != len(value):
         labels = [str(k) for k in range(len(value))]
-    return {f"{start}{label}{end}": item for label, item in zip(labels, value, strict=True)}
+    return {f"{name}/{label}": item for label, item in zip(labels, value, strict=True)}
 
 
 def example_value(metric: Metric) -> Any:

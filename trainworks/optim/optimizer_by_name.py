@@ -99,10 +99,3 @@ class OptimizerByName(Optimizer):
             optimizer.__setstate__({"state": own, "param_groups": groups})  # also updates states of older versions
             optimizer.state = self.state
             first = last
-
-
-def switch_weights(optimizers: list[Optimizer], mode: str) -> None:
-    """Switch optimizers that have a `train` and an `eval`, as those of the package schedulefree, to one of them."""
-    for optimizer in optimizers:
-        for part in getattr(optimizer, "optimizers", [optimizer]):
-            getattr(part, mode, lambda: None)()

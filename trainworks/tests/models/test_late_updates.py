@@ -176,7 +176,7 @@ def test_a_value_for_each_class_goes_by_its_name(metric: Metric) -> None:
 def test_of_a_wrapper_what_it_states_counts() -> None:
     metric = ClasswiseWrapper(MulticlassRecall(**CLASSWISE), labels=["x", "y", "z"], prefix="recall-")
     names = LateUpdates(MetricCollection({"r": metric}).clone(prefix="val/noisy/")).names(["a", "b", "c"])
-    assert names == ["val/noisy/r/recall-x", "val/noisy/r/recall-y", "val/noisy/r/recall-z"]
+    assert names == ["val/noisy/r/x", "val/noisy/r/y", "val/noisy/r/z"]
 
 
 @pytest.mark.parametrize(
