@@ -29,9 +29,9 @@ class ClassifierModule(BaseModule):
         images, targets = inputs_and_targets(batch)
         if not self._targets_checked:
             self._check(targets)
-        logits = self.net(images)
+        logits = self._calibrated(self.net(images))
         classes = targets.argmax(dim=1) if targets.ndim == 2 else targets
-        return self.loss(logits, targets), self._calibrated(logits), classes
+        return self.loss(logits, targets), logits, classes
 
     def _check(self, targets: Tensor) -> None:
         """Refuse targets that are not one class a sample; only once, since it waits for the device."""

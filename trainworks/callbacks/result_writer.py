@@ -40,12 +40,6 @@ class ResultWriter(BasePredictionWriter):
         self.top_k, self.probabilities, self.draw = top_k, probabilities, draw
         self._tables: dict[str, Any] = {}  # a ResultTable by the name of its set
 
-    def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:
-        """Tell a module of this library what the classes of the data are called; another may keep its own names."""
-        super().setup(trainer, pl_module, stage)
-        if isinstance(pl_module, BaseModule) and (names := getattr(trainer.datamodule, "class_names", None)):
-            pl_module.class_names = list(names)
-
     def open_predictions(self, trainer: Trainer, data: Any) -> "PredictionTable":
         """Return the table of the command predict, which is yet to begin."""
         from trainworks.callbacks.helpers.prediction_table import PredictionTable
