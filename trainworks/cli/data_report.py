@@ -43,7 +43,7 @@ def report_data(config: Config) -> int:
         else:
             _check_samples(name, dataset, report, targets)
     targets.finish(report)
-    report["notes"] += [left_out] if (left_out := getattr(datamodule, "left_out", "")) else []
+    report["notes"] += getattr(datamodule, "left_out", "").splitlines()
     for title, lines in report.items():
         if lines:
             title = title if len(lines) > 1 else title.removesuffix("s")

@@ -14,10 +14,6 @@ from trainworks.runs.yaml_files import Config, flatten
 
 CLASS_ARGUMENTS = {"num_classes", "class_names", "class_weights"}  # to which only a configuration for classes refers
 MAX_GUESSED = 100  # classes; larger numbers are values, unless the configuration is for classes
-EMPTY = {
-    "class": "class {} is empty", "label": "label {} never occurs",
-    "pixels of class": "class {} has no pixel", "boxes of class": "class {} has no box",
-}  # fmt: skip
 NUMBERS = int | float | np.ndarray | np.generic | torch.Tensor
 
 
@@ -28,9 +24,10 @@ class TargetReport:
         self.names, self.num_classes = names, datamodule.num_classes or len(names) or None
         self.classifies = self.num_classes is not None or bool(CLASS_ARGUMENTS & datamodule.wanted)
         stated = [str(value) for key, value in flatten(config.get("model")).items() if key.endswith("ignore_index")]
-        usual = [str(IGNORED)] if (self.num_classes or 0) <= IGNORED else []
-        self.ignored = {int(value) for value in stated or usual if re.fullmatch(r"-?\d+", value)}
-        self.unit = "class"  # what is counted, samples if it is no other
+        self.ignored = {int(value) for value in stated if re.fullmatch(r"-?\d+", value)}
+        if not self.ignored and (self.num_classes or 0) <= IGNORED:
+            self.ignored = {IGNORED}
+        self.unit = "class"  # what is counted; samples, if this says no other
         self.counts: dict[str, Counter[float]] = defaultdict(Counter)  # of each class, by split
         self.num_samples: Counter[str] = Counter()
         self.values: dict[str, set[tuple[float, ...]]] = defaultdict(set)  # two that differ are enough
@@ -50,7 +47,7 @@ class TargetReport:
         elif numbers.ndim == 1 and self.classifies and (numbers.dtype.kind == "f" or len(numbers) == self.num_classes):
             self.unit = "label"
             self.counts[split].update(dict(enumerate((numbers > 0.5).tolist())))
-            if len(wrong := numbers[~((numbers >= 0) & (numbers <= 1))]):
+            if len(wrong := numbers[(numbers < 0) | (numbers > 1)]):
                 self.faults[f"{split}: labels that are not between 0 and 1"].append(f"{where}: {wrong[0]:g}")
         elif numbers.ndim == 0 and (self.classifies or numbers.dtype.kind in "iub"):
             self._count(split, where, "classes", {numbers.item(): 1})
@@ -60,20 +57,22 @@ class TargetReport:
     def _count(self, split: str, where: str, what: str, counts: dict[Any, int], first: int = 0) -> None:
         """Count classes, and look for numbers that are none."""
         self.counts[split].update(counts)
-        last = self.num_classes - 1 if self.num_classes else np.inf
+        wanted, last = f"whole numbers from {first}", np.inf
+        if self.num_classes:
+            last = self.num_classes - 1
+            wanted += f" to {last} (num_classes is {self.num_classes})"
         if wrong := [f"{value:g}" for value in counts if not first <= value <= last or value % 1]:
-            wanted = f"whole numbers from {first}" + (f" to {last}" if self.num_classes else "")
             self.faults[f"{split}: {what} that are no {wanted}"].append(f"{where}: {listed(wrong, 3)}")
 
     def _look_at_mask(self, split: str, where: str, image: Any, mask: np.ndarray) -> None:
         self.unit = "pixels of class"
         if mask.ndim == 3:
-            advice = "make a class of each in the dataset, shape (H, W)"
-            self.faults[f"{split}: masks are colours; {advice}"].append(f"{where}: shape {mask.shape}")
+            fault = "masks are colours; make a class of each in the dataset, shape (H, W)"
+            self.faults[f"{split}: {fault}"].append(f"{where}: shape {mask.shape}")
             return
         if mask.shape != image.shape[-2:]:
-            sizes = " beside ".join("x".join(map(str, shape)) for shape in (mask.shape, image.shape[-2:]))
-            self.faults[f"{split}: masks of another size than their images"].append(f"{where}: {sizes}")
+            fault, size = "masks of another size than their images", "x".join(map(str, mask.shape))
+            self.faults[f"{split}: {fault}"].append(f"{where}: {size}, not {'x'.join(map(str, image.shape[-2:]))}")
         counts = pixels_by_value(mask)
         self.counts[split].update({value: counts.pop(value) for value in self.ignored & counts.keys()})
         self._count(split, where, "values of masks", counts)
@@ -81,25 +80,26 @@ class TargetReport:
     def _look_at_boxes(self, split: str, where: str, image: Any, target: dict[str, Any]) -> None:
         self.unit = "boxes of class"
         boxes, labels = (torch.as_tensor(target.get(name, [])) for name in ("boxes", "labels"))
+        if not len(boxes):
+            self.faults[f"{split}: images without boxes"].append(where)
         self._count(split, where, "labels of boxes (0 is the background)", Counter(labels.tolist()), first=1)
         x1, y1, x2, y2 = boxes.reshape(-1, 4).unbind(1)
         height, width = image.shape[-2:]
         for fault, wrong in {
-            "boxes with NaN or infinite corners": ~boxes.reshape(-1, 4).isfinite().all(1),
-            "boxes without width or height (corners must be x1, y1, x2, y2; x1 < x2, y1 < y2)": (x1 >= x2) | (y1 >= y2),
+            "boxes without width or height (a box is x1, y1, x2, y2 with x1 < x2, y1 < y2)": (x1 >= x2) | (y1 >= y2),
             "boxes that reach out of their image": (x1 < 0) | (y1 < 0) | (x2 > width) | (y2 > height),
+            "boxes with NaN or infinite corners": ~(x1 + y1 + x2 + y2).isfinite(),
         }.items():
             if wrong.any():
                 corners = ", ".join(f"{corner:g}" for corner in boxes[wrong][0].tolist())
                 self.faults[f"{split}: {fault}"].append(f"{where}: {corners} in {width}x{height}")
-        if not len(boxes):
-            self.faults[f"{split}: images without boxes"].append(where)
 
     def finish(self, report: dict[str, list[str]]) -> None:
         """Print how often each class occurs in each split, and add to the report what is wrong."""
         for fault, places in self.faults.items():
-            kind = "notes" if fault.endswith("without boxes") else "problems"
-            report[kind].append(f"{fault}: {len(places):,} ({listed(places, 5)})")
+            kind = "notes" if fault.endswith("images without boxes") else "problems"
+            count = f"{len(places):,} of {self.num_samples[fault.partition(':')[0]]:,}"
+            report[kind].append(f"{fault}: {listed(places, 3)} ({count} samples)")
         if len(values := self.values["train"]) == 1 and self.num_samples["train"] > 1:
             report["problems"].append(f"train: every target is {listed([f'{value:g}' for value in values.pop()])}")
         known = [value for counts in self.counts.values() for value in counts.keys() - self.ignored]
@@ -109,30 +109,37 @@ class TargetReport:
 
     def _print(self, names: list[str], report: dict[str, list[str]]) -> None:
         """Print the table of classes; a class that never occurs in training is a problem."""
-        masks, boxes = self.unit.startswith("pixels"), self.unit.startswith("boxes")
-        totals = self.num_samples if self.unit == "label" else {name: self.counts[name].total() for name in self.counts}
-        rows = [(name, [counts[k] for counts in self.counts.values()]) for k, name in enumerate(names)][boxes:]
-        report["problems" if self.classifies else "notes"] += [
-            f"train: {EMPTY[self.unit].format(name)}" for name, (count, *_) in rows if count == 0
-        ]
-        if masks:
-            left_out = [sum(counts[value] for value in self.ignored) for counts in self.counts.values()]
-            rows.append(("left out", left_out))
-            for split, count in zip(self.counts, left_out, strict=True):
-                if count > MAX_IGNORED_SHARE * totals[split]:
-                    share = f"{count / totals[split]:.1%} of the pixels are left out"
-                    report["problems"].append(f"{split}: {share} (ignore_index {listed([*map(str, self.ignored)])})")
-            if set().union(*self.counts.values()) == {0, IGNORED} and IGNORED in self.ignored:
-                what = f"{IGNORED} counts for nothing (ignore_index), so all objects are left out"
-                report["problems"].append(f"masks hold 0 and {IGNORED} alone; {what}: make them 0 and 1 in the dataset")
-        width, column = max(map(len, [self.unit, *(name for name, _ in rows)])), max(10, *(len(k) + 2 for k in totals))
-        print(
-            f"\n{self.unit:<{width}}"
-            + "".join(f"{k:>{column}}" for k in self.counts)
-            + "     share of train" * (not masks)
+        masks, what = self.unit.startswith("pixels"), self.unit.partition(" ")[0]
+        all_counts = list(self.counts.values())
+        rows = [(name, [counts[k] for counts in all_counts]) for k, name in enumerate(names)]
+        rows = rows[self.unit.startswith("boxes") :]  # there are none of the background
+        missing = {"class": "class {} is empty", "label": "label {} never occurs"}.get(
+            what, f"class {{}} has no {what}"
         )
+        empty = [f"train: {missing.format(name)}" for name, (count, *_) in rows if count == 0]
+        report["problems" if self.classifies else "notes"] += empty
+        totals = [self.num_samples[k] if what == "label" else counts.total() for k, counts in self.counts.items()]
+        if masks:
+            rows.append(("left out", [sum(counts[value] for value in self.ignored) for counts in all_counts]))
+            self._check_ignored(rows[-1][1], totals, report)
+        width = max(map(len, [self.unit, *(name for name, _ in rows)]))
+        column = max(10, *(len(split) + 2 for split in self.counts))
+        last = "" if masks else "     share of train"
+        print(f"\n{self.unit:<{width}}" + "".join(f"{split:>{column}}" for split in self.counts) + last)
         for name, found in rows:
-            shares = [count / max(total, 1) for count, total in zip(found, totals.values(), strict=True)]
-            cells = [f"{share:.1%}" for share in shares] if masks else [f"{count:,}" for count in found]
+            shares = [count / max(total, 1) for count, total in zip(found, totals, strict=True)]
+            cells = [f"{share:.2%}" for share in shares] if masks else [f"{count:,}" for count in found]
             last = "" if masks else f"{shares[0]:>19.1%}"
             print(f"{name:<{width}}" + "".join(f"{cell:>{column}}" for cell in cells) + last)
+
+    def _check_ignored(self, left_out: list[int], totals: list[int], report: dict[str, list[str]]) -> None:
+        """Look for masks of which too little counts; both arguments are of the splits."""
+        values = listed([*map(str, sorted(self.ignored))])
+        for split, count, total in zip(self.counts, left_out, totals, strict=True):
+            if count > MAX_IGNORED_SHARE * total:
+                report["problems"].append(
+                    f"{split}: {count / total:.1%} of the pixels are left out (they are {values})"
+                )
+        if set().union(*self.counts.values()) == {0, IGNORED} and IGNORED in self.ignored:
+            fault = f"masks hold 0 and {IGNORED} alone, and {IGNORED} is left out (ignore_index): objects do not count"
+            report["problems"].append(f"{fault}; make them 0 and 1 in the dataset")
