@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 import torch
 
+from trainworks.datamodules.arrays import CLASS_ARGUMENTS
 from trainworks.datamodules.base import BaseDataModule
 from trainworks.datamodules.masks import IGNORED, MAX_IGNORED_SHARE, mask_of, pixels_by_value
 from trainworks.errors import listed
 from trainworks.runs.yaml_files import Config, flatten
 
-CLASS_ARGUMENTS = {"num_classes", "class_names", "class_weights"}  # to which only a configuration for classes refers
 MAX_GUESSED = 100  # classes; larger numbers are values, unless the configuration is for classes
 NUMBERS = int | float | np.ndarray | np.generic | torch.Tensor
 

@@ -100,6 +100,8 @@ class ImageFolderDataModule(ImageDataModule):
                 inside += " (folders of splits are called train, val and test)" if found else ""
                 raise UsageError(f"data.root {root}: neither a folder train nor a folder for each class; {inside}")
             splits = {"all": index_folders(self.root, "", self._classes(root), self._other_files)}
+            if odd := [name for name in found if name.lower() in NO_CLASSES]:
+                self._remarks.append(f"taken for classes, since there is no folder train: {listed(odd)}")
             self._look_below(splits["all"])
             return splits
         classes = self._classes(root / "train")
