@@ -103,6 +103,8 @@ def _check_samples(split: str, dataset: Dataset[Any], report: Report, targets: T
     """Read every sample, and look for numbers that are none."""
     length: int = len(dataset)  # type: ignore[arg-type]
     shapes: Counter[str] = Counter()
+    if isinstance(dataset, PairedImages):
+        dataset = PairedImages(dataset.dataset, None)  # resizing hides masks of another size and boxes that reach out
     for item in tqdm(range(length), split, **BAR):
         where = _place(dataset, item)
         try:

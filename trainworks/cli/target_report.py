@@ -109,15 +109,16 @@ class TargetReport:
 
     def _print(self, names: list[str], report: dict[str, list[str]]) -> None:
         """Print the table of classes; a class that never occurs in training is a problem."""
-        masks, what = self.unit.startswith("pixels"), self.unit.partition(" ")[0]
-        all_counts = list(self.counts.values())
-        rows = [(name, [counts[k] for counts in all_counts]) for k, name in enumerate(names)]
-        rows = rows[self.unit.startswith("boxes") :]  # there are none of the background
+        what, all_counts = self.unit.partition(" ")[0], list(self.counts.values())
+        masks, boxes = what == "pixels", what == "boxes"
+        rows = [(name, [counts[k] for counts in all_counts]) for k, name in enumerate(names)][boxes:]  # no background
         missing = {"class": "class {} is empty", "label": "label {} never occurs"}.get(
             what, f"class {{}} has no {what}"
         )
-        empty = [f"train: {missing.format(name)}" for name, (count, *_) in rows if count == 0]
-        report["problems" if self.classifies else "notes"] += empty
+        for name, found in rows:
+            if found[0] == 0:  # the numbers of boxes may have gaps, as COCO's have
+                is_problem = self.classifies and (any(found) or not boxes)
+                report["problems" if is_problem else "notes"].append(f"train: {missing.format(name)}")
         totals = [self.num_samples[k] if what == "label" else counts.total() for k, counts in self.counts.items()]
         if masks:
             rows.append(("left out", [sum(counts[value] for value in self.ignored) for counts in all_counts]))

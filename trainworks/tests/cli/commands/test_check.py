@@ -6,6 +6,7 @@ import pytest
 import torch
 from PIL import Image
 from torch.utils.data import Dataset
+from torchvision import tv_tensors
 
 from trainworks.tests.conftest import CONFIGS, DIGITS, Train, write_images
 
@@ -255,11 +256,32 @@ def test_boxes(train: Train) -> None:
         "train: boxes with NaN or infinite corners: sample 3: nan, 1, 2, 3 in 20x10 (1 of 8 samples)",
         "train: labels of boxes (0 is the background) that are no whole numbers from 1 to 3 (num_classes is 4): "
         "sample 4: 0, sample 5: 4 (2 of 8 samples)",
-        "train: class 3 has no boxes",
     ):
         assert f"  {problem}\n" in result.out, result.out
-    assert "5 problems" in result.out
-    assert "1 note:\n  train: images without boxes: sample 7 (1 of 8 samples)\n" in result.out
+    assert "4 problems" in result.out
+    notes = "  train: images without boxes: sample 7 (1 of 8 samples)\n  train: class 3 has no boxes\n"
+    assert f"2 notes:\n{notes}" in result.out
+
+
+class Halves(Dataset[Any]):
+    """Images of 20x10 pixels with masks of 10x10."""
+
+    def __init__(self, root: str) -> None:
+        self.mask = tv_tensors.Mask(torch.arange(2).repeat(10, 5))
+
+    def __len__(self) -> int:
+        return 3
+
+    def __getitem__(self, item: int) -> Any:
+        return Image.new("RGB", (20, 10)), self.mask
+
+
+def test_sizes_are_those_before_images_and_masks_are_resized(train: Train) -> None:
+    data = ("--data", "trainworks.datamodules.VisionDataModule", "--data.root", ".", "--data.num_classes", "2")
+    data += ("--data.train_dataset", "trainworks.tests.cli.commands.test_check.Halves", "--data.image_size", "16")
+    result = train("check", "--config", str(CONFIGS / "segmentation.yaml"), *data, "--data.val_fraction", "0")
+    assert "train: 3 samples, 3 of shape 3x10x20\n" in result.out
+    assert "1 problem:\n  train: masks of another size than their images: sample 0: 10x10, not 10x20, " in result.out
 
 
 def test_mistakes(train: Train) -> None:
