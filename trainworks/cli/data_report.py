@@ -79,13 +79,12 @@ def _check_images(
                 continue
             info, digest = found
             infos.append(info)
-            name, label = f"{split}: {images.name(item)}", None if classes is None else int(classes[item])
-            if label is not None:
-                targets.look(split, _place(images, item), None, label)
-            first, *known = seen.setdefault(digest, (name, stage, label)) if digest else (name, stage, label)
-            if known != [stage, label]:
-                other = "" if known[1] == label else ", of another class"
-                copies.append(f"{name} is the same file as {first}{other}")
+            label = None if classes is None else int(classes[item])
+            targets.look(split, _place(images, item), None, label)
+            own = (f"{split}: {images.name(item)}", stage, label)
+            first = seen.setdefault(digest, own) if digest else own
+            if first[1:] != own[1:]:
+                copies.append(f"{own[0]} is the same file as {first[0]}" + ", of another class" * (first[2] != label))
     if infos:
         widths, heights = np.array([(info.width, info.height) for info in infos]).T
         ranges = [f"{sides.min()} to {sides.max()} (median {int(np.median(sides))})" for sides in (widths, heights)]
@@ -109,16 +108,15 @@ def _check_samples(split: str, dataset: Dataset[Any], report: Report, targets: T
         where = _place(dataset, item)
         try:
             sample: Any = dataset[item]
+            parts = sample if isinstance(sample, tuple | list) else (sample,)
+            tensors = [torch.as_tensor(part) for part in parts if isinstance(part, torch.Tensor | np.ndarray | float)]
+            shapes["x".join(map(str, tensors[0].shape)) if tensors else type(sample).__name__] += 1
+            if any(part.is_floating_point() and not torch.isfinite(part).all() for part in tensors):
+                report["problems"].append(f"{split}: {where} holds NaN or infinite values")
+            elif len(parts) == 2:
+                targets.look(split, where, *parts)
         except Exception as error:  # whatever the data set raises is a finding
             report["problems"].append(f"{split}: {where} cannot be read: {error}")
-            continue
-        parts = sample if isinstance(sample, tuple | list) else (sample,)
-        tensors = [torch.as_tensor(part) for part in parts if isinstance(part, torch.Tensor | np.ndarray | float)]
-        shapes["x".join(map(str, tensors[0].shape)) if tensors else type(sample).__name__] += 1
-        if any(part.is_floating_point() and not torch.isfinite(part).all() for part in tensors):
-            report["problems"].append(f"{split}: {where} holds NaN or infinite values")
-        elif len(parts) == 2:
-            targets.look(split, where, *parts)
     print(f"{split}: {length:,} samples, " + ", ".join(f"{count:,} of shape {s}" for s, count in shapes.most_common(3)))
 
 

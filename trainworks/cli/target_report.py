@@ -67,8 +67,9 @@ class TargetReport:
     def _look_at_mask(self, split: str, where: str, image: Any, mask: np.ndarray) -> None:
         self.unit = "pixels of class"
         if mask.ndim == 3:
-            fault = "masks are colours; make a class of each in the dataset, shape (H, W)"
-            self.faults[f"{split}: {fault}"].append(f"{where}: shape {mask.shape}")
+            if len(mask) != self.num_classes or mask.max() > 1:  # else one mask for each class
+                fault = "masks must have the shape (H, W) or (1, H, W); make a class of each colour in the dataset"
+                self.faults[f"{split}: {fault}"].append(f"{where}: {mask.shape}")
             return
         if mask.shape != image.shape[-2:]:
             fault, size = "masks of another size than their images", "x".join(map(str, mask.shape))
@@ -80,9 +81,11 @@ class TargetReport:
     def _look_at_boxes(self, split: str, where: str, image: Any, target: dict[str, Any]) -> None:
         self.unit = "boxes of class"
         boxes, labels = (torch.as_tensor(target.get(name, [])) for name in ("boxes", "labels"))
+        if len(boxes) != len(labels):
+            raise ValueError(f"{len(boxes)} boxes, but {len(labels)} labels")
         if not len(boxes):
             self.faults[f"{split}: images without boxes"].append(where)
-        self._count(split, where, "labels of boxes (0 is the background)", Counter(labels.tolist()), first=1)
+        self._count(split, where, "labels of boxes (0 is the background)", Counter(labels.flatten().tolist()), first=1)
         x1, y1, x2, y2 = boxes.reshape(-1, 4).unbind(1)
         height, width = image.shape[-2:]
         for fault, wrong in {
@@ -97,9 +100,9 @@ class TargetReport:
     def finish(self, report: dict[str, list[str]]) -> None:
         """Print how often each class occurs in each split, and add to the report what is wrong."""
         for fault, places in self.faults.items():
+            count = f"{len(places):,} of {self.num_samples[fault.partition(':')[0]]:,} samples"
             kind = "notes" if fault.endswith("images without boxes") else "problems"
-            count = f"{len(places):,} of {self.num_samples[fault.partition(':')[0]]:,}"
-            report[kind].append(f"{fault}: {listed(places, 3)} ({count} samples)")
+            report[kind].append(f"{fault}: {listed(places, 3)} ({count})")
         if len(values := self.values["train"]) == 1 and self.num_samples["train"] > 1:
             report["problems"].append(f"train: every target is {listed([f'{value:g}' for value in values.pop()])}")
         known = [value for counts in self.counts.values() for value in counts.keys() - self.ignored]

@@ -1,6 +1,7 @@
 import re
 from collections import Counter
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -117,20 +118,22 @@ class ImageFolderDataModule(ImageDataModule):
 
     def _look_below(self, index: ArrayDataset) -> None:
         """Remark on it if no class has images of its own, but all have folders of the same names."""
-        first = np.searchsorted(index.targets, np.unique(index.targets))
-        ends = zip(first, [*first[1:] - 1, len(index) - 1], strict=True)  # in a class its own images come first
-        folders = [tuple(Path(str(index.name(int(item)))).parent.name for item in pair) for pair in ends]
-        if len(folders) > 1 and len(set(folders)) == 1 and folders[0][0] != folders[0][1]:
-            below = "all class folders hold only folders, of the same names"
-            self._remarks.append(f"{below} ({', '.join(folders[0])}): are these the classes, or splits?")
+        ends = np.flatnonzero(np.diff(index.targets, prepend=-1, append=-1))  # where classes begin, and the end
+        folders = {
+            tuple(Path(str(index.name(int(item)))).parent.name for item in (first, last - 1))  # its own come first
+            for first, last in pairwise(ends)
+        }
+        if len(ends) > 2 and len(folders) == 1 and len(names := set(folders.pop())) == 2:
+            below = f"all class folders hold only folders, of the same names ({', '.join(sorted(names))})"
+            self._remarks.append(f"{below}: are these the classes, or splits?")
 
     def _classes(self, folder: Path) -> list[str]:
         classes = self.class_names or class_folders(folder)
         if len(classes) < 2:
             there = f"only '{classes[0]}'" if classes else "none"
             if classes and (below := class_folders(folder / classes[0])):
-                there += f", which holds {listed(below)}"
-                there += f"; write --data.root {folder / classes[0]}" if folder == Path(self.root) else ""
+                advice = f"; write --data.root {folder / classes[0]}" if folder == Path(self.root) else ""
+                there += f", which holds {listed(below)}{advice}"
             raise UsageError(f"{folder}: at least two class folders are needed, there is {there}")
         return classes
 

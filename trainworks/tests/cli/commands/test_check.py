@@ -147,8 +147,8 @@ MASKS: dict[str, tuple[np.ndarray, list[str]]] = {  # and the problems that are 
     "colours": (
         np.stack([masks(), masks(0), masks(0)], axis=1),
         [
-            "train: masks are colours; make a class of each in the dataset, shape (H, W): sample 0: shape (3, 8, 8), "
-            "sample 1: shape (3, 8, 8), sample 2: shape (3, 8, 8) and 37 more (40 of 40 samples)"
+            "train: masks must have the shape (H, W) or (1, H, W); make a class of each colour in the dataset: "
+            "sample 0: (3, 8, 8), sample 1: (3, 8, 8), sample 2: (3, 8, 8) and 37 more (40 of 40 samples)"
         ],
     ),
 }
@@ -235,14 +235,21 @@ class Boxes(Dataset[Any]):
         return len(self.boxes) + 1
 
     def __getitem__(self, item: int) -> Any:
-        target = {"image_id": item}
+        target: dict[str, Any] = {"image_id": item}
         if item < len(self.boxes):
             target |= {"boxes": self.boxes[item], "labels": torch.tensor([1, {4: 0, 5: 4}.get(item, 2)])}
         return torch.zeros(3, 10, 20), target
 
 
 def test_boxes(train: Train) -> None:
-    data = ("--data", "trainworks.datamodules.VisionDataModule", "--data.root", ".", "--data.num_classes", "4")
+    data: tuple[str, ...] = (
+        "--data",
+        "trainworks.datamodules.VisionDataModule",
+        "--data.root",
+        ".",
+        "--data.num_classes",
+        "4",
+    )
     data += ("--data.train_dataset", "trainworks.tests.cli.commands.test_check.Boxes", "--data.val_fraction", "0")
     sizes = ("--model.net.min_size", "20", "--model.net.max_size", "20")
     result = train("check", "--config", str(CONFIGS / "detection.yaml"), *data, *sizes)
@@ -277,7 +284,14 @@ class Halves(Dataset[Any]):
 
 
 def test_sizes_are_those_before_images_and_masks_are_resized(train: Train) -> None:
-    data = ("--data", "trainworks.datamodules.VisionDataModule", "--data.root", ".", "--data.num_classes", "2")
+    data: tuple[str, ...] = (
+        "--data",
+        "trainworks.datamodules.VisionDataModule",
+        "--data.root",
+        ".",
+        "--data.num_classes",
+        "2",
+    )
     data += ("--data.train_dataset", "trainworks.tests.cli.commands.test_check.Halves", "--data.image_size", "16")
     result = train("check", "--config", str(CONFIGS / "segmentation.yaml"), *data, "--data.val_fraction", "0")
     assert "train: 3 samples, 3 of shape 3x10x20\n" in result.out
