@@ -22,7 +22,7 @@ class TargetReport:
 
     def __init__(self, datamodule: BaseDataModule, config: Config, names: list[str]) -> None:
         self.names, self.num_classes = names, datamodule.num_classes or len(names) or None
-        self.classifies = self.num_classes is not None or bool(CLASS_ARGUMENTS & datamodule.wanted)
+        self.classifies = datamodule.num_classes is not None or bool(CLASS_ARGUMENTS & datamodule.wanted)
         stated = [str(value) for key, value in flatten(config.get("model")).items() if key.endswith("ignore_index")]
         self.ignored = {int(value) for value in stated if re.fullmatch(r"-?\d+", value)}
         if not self.ignored and (self.num_classes or 0) <= IGNORED:
@@ -120,7 +120,7 @@ class TargetReport:
         )
         for name, found in rows:
             if found[0] == 0:  # the numbers of boxes may have gaps, as COCO's have
-                is_problem = self.classifies and (any(found) or not boxes)
+                is_problem = (self.classifies or self.names) and (any(found) or not boxes)
                 report["problems" if is_problem else "notes"].append(f"train: {missing.format(name)}")
         totals = [self.num_samples[k] if what == "label" else counts.total() for k, counts in self.counts.items()]
         if masks:

@@ -53,4 +53,7 @@ def describe_masks(train: Dataset[Any], num_classes: int, seed: int) -> str:
         return ""
     found = listed([f"{value:g} ({count / pixels.total():.1%})" for value, count in pixels.most_common()], 5)
     seen = f"{number:,} training masks" if number == length else f"the first {number:,} of {length:,} training masks"
-    return f"masks: {seen} hold {found}" + (f", and no pixel of class {listed(empty)}" if empty else "")
+    found += f", and no pixel of class {listed(empty)}" if empty else ""
+    return f"masks: {seen} hold {found}" + f"; {IGNORED} usually counts for nothing (ignore_index)" * (
+        IGNORED in pixels
+    )

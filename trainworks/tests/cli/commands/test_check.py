@@ -216,6 +216,13 @@ def test_targets_that_cannot_be_learned(train: Train, tmp_path: Path, kind: str)
     assert problem in result.out, result.out
 
 
+def test_several_values_are_no_labels(train: Train, tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("a,b,c\n" + "".join(f"{k},{k * 0.5},{k * 7}\n" for k in range(40)))
+    data = ("--data", "trainworks.datamodules.ArrayDataModule", "--data.train", "t.csv", "--data.targets", "[b,c]")
+    result = train("check", "--config", str(CONFIGS / "diabetes.yaml"), *data, *ONLY_TRAIN)
+    assert (result.code, result.out.split()) == (0, "train: 40 samples, 40 of shape 1 no problems".split())
+
+
 class Boxes(Dataset[Any]):
     """Images of 20x10 pixels, each with one fault in its boxes but the last two."""
 
