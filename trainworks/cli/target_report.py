@@ -57,10 +57,8 @@ class TargetReport:
     def _count(self, split: str, where: str, what: str, counts: dict[Any, int], first: int = 0) -> None:
         """Count classes, and look for numbers that are none."""
         self.counts[split].update(counts)
-        wanted, last = f"whole numbers from {first}", np.inf
-        if self.num_classes:
-            last = self.num_classes - 1
-            wanted += f" to {last} (num_classes is {self.num_classes})"
+        last, wanted = (self.num_classes or np.inf) - 1, f"whole numbers from {first}"
+        wanted += f" to {last} (num_classes is {self.num_classes})" if self.num_classes else ""
         if wrong := [f"{value:g}" for value in counts if not first <= value <= last or value % 1]:
             self.faults[f"{split}: {what} that are no {wanted}"].append(f"{where}: {listed(wrong, 3)}")
 
@@ -115,13 +113,11 @@ class TargetReport:
         what, all_counts = self.unit.partition(" ")[0], list(self.counts.values())
         masks, boxes = what == "pixels", what == "boxes"
         rows = [(name, [counts[k] for counts in all_counts]) for k, name in enumerate(names)][boxes:]  # no background
-        missing = {"class": "class {} is empty", "label": "label {} never occurs"}.get(
-            what, f"class {{}} has no {what}"
-        )
+        missing = {"class": "class {} is empty", "label": "label {} never occurs"}.get(what, "class {} has no " + what)
         for name, found in rows:
             if found[0] == 0:  # the numbers of boxes may have gaps, as COCO's have
                 is_problem = (self.classifies or self.names) and (any(found) or not boxes)
-                report["problems" if is_problem else "notes"].append(f"train: {missing.format(name)}")
+                report["problems" if is_problem else "notes"].append("train: " + missing.format(name))
         totals = [self.num_samples[k] if what == "label" else counts.total() for k, counts in self.counts.items()]
         if masks:
             rows.append(("left out", [sum(counts[value] for value in self.ignored) for counts in all_counts]))
@@ -141,9 +137,8 @@ class TargetReport:
         values = listed([*map(str, sorted(self.ignored))])
         for split, count, total in zip(self.counts, left_out, totals, strict=True):
             if count > MAX_IGNORED_SHARE * total:
-                report["problems"].append(
-                    f"{split}: {count / total:.1%} of the pixels are left out (they are {values})"
-                )
+                share = f"{count / total:.1%} of the pixels"
+                report["problems"].append(f"{split}: {share} are left out (they are {values})")
         if set().union(*self.counts.values()) == {0, IGNORED} and IGNORED in self.ignored:
             fault = f"masks hold 0 and {IGNORED} alone, and {IGNORED} is left out (ignore_index): objects do not count"
             report["problems"].append(f"{fault}; make them 0 and 1 in the dataset")

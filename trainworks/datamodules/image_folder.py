@@ -119,10 +119,8 @@ class ImageFolderDataModule(ImageDataModule):
     def _look_below(self, index: ArrayDataset) -> None:
         """Remark on it if no class has images of its own, but all have folders of the same names."""
         ends = np.flatnonzero(np.diff(index.targets, prepend=-1, append=-1))  # where classes begin, and the end
-        folders = {
-            tuple(Path(str(index.name(int(item)))).parent.name for item in (first, last - 1))  # its own come first
-            for first, last in pairwise(ends)
-        }
+        outer = [(str(index.name(int(k))), str(index.name(int(end) - 1))) for k, end in pairwise(ends)]
+        folders = {tuple(Path(name).parent.name for name in pair) for pair in outer}  # a class's own images come first
         if len(ends) > 2 and len(folders) == 1 and len(names := set(folders.pop())) == 2:
             below = f"all class folders hold only folders, of the same names ({', '.join(sorted(names))})"
             self._remarks.append(f"{below}: are these the classes, or splits?")

@@ -41,19 +41,17 @@ def describe_masks(train: Dataset[Any], num_classes: int, seed: int) -> str:
             try:
                 mask = mask_of(*train[number])
             except Exception:  # what cannot be read is explained where it is trained on
-                return ""
+                mask = None
             if mask is None or mask.ndim == 3:
                 return ""
             pixels += pixels_by_value(mask)
             number += 1
     empty = [str(k) for k in range(num_classes) if not pixels[k]]
-    if number < length and len(empty) < num_classes - 1:  # the rest may hold them
-        empty = []
+    empty = empty if number == length or len(empty) >= num_classes - 1 else []  # the rest may hold them
     if not empty and pixels[IGNORED] <= MAX_IGNORED_SHARE * pixels.total():
         return ""
     found = listed([f"{value:g} ({count / pixels.total():.1%})" for value, count in pixels.most_common()], 5)
     seen = f"{number:,} training masks" if number == length else f"the first {number:,} of {length:,} training masks"
     found += f", and no pixel of class {listed(empty)}" if empty else ""
-    return f"masks: {seen} hold {found}" + f"; {IGNORED} usually counts for nothing (ignore_index)" * (
-        IGNORED in pixels
-    )
+    found += f"; {IGNORED} usually counts for nothing (ignore_index)" if IGNORED in pixels else ""
+    return f"masks: {seen} hold {found}"
