@@ -25,8 +25,8 @@ class TargetReport:
         self.classifies = datamodule.num_classes is not None or bool(CLASS_ARGUMENTS & datamodule.wanted)
         stated = [str(value) for key, value in flatten(config.get("model")).items() if key.endswith("ignore_index")]
         self.ignored = {int(value) for value in stated if re.fullmatch(r"-?\d+", value)}
-        if not self.ignored and (self.num_classes or 0) <= IGNORED:
-            self.ignored = {IGNORED}
+        if not self.ignored:
+            self.ignored = {-100, IGNORED} if (self.num_classes or 0) <= IGNORED else {-100}  # -100 is torch's default
         self.unit = "class"  # what is counted; samples, if this says no other
         self.counts: dict[str, Counter[float]] = defaultdict(Counter)  # of each class, by split
         self.num_samples: Counter[str] = Counter()
@@ -134,7 +134,9 @@ class TargetReport:
 
     def _check_ignored(self, left_out: list[int], totals: list[int], report: dict[str, list[str]]) -> None:
         """Look for masks of which too little counts; both arguments are of the splits."""
-        values = listed([*map(str, sorted(self.ignored))])
+        values = listed(
+            [str(value) for value in self.ignored if any(value in counts for counts in self.counts.values())]
+        )
         for split, count, total in zip(self.counts, left_out, totals, strict=True):
             if count > MAX_IGNORED_SHARE * total:
                 share = f"{count / total:.1%} of the pixels"
