@@ -119,5 +119,4 @@ def check_labels(targets: np.ndarray, num_classes: int) -> None:
         return
     low, high = int(targets.min()), int(targets.max())
     if low < 0 or high >= num_classes:
-        advice = "number them from 0" if low < 0 else f"write {high + 1}"
-        raise ValueError(f"data.num_classes is {num_classes}, but the labels go from {low} to {high}; {advice}")
+        raise ValueError(f"data.num_classes is {num_classes}, but the labels go from {low} to {high}; write {high + 1}")
