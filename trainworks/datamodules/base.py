@@ -138,17 +138,25 @@ class BaseDataModule(InputReader, LightningDataModule):
             print(self.describe())
 
     def describe(self) -> str:
-        """Say how many samples each split has, and how many training samples each class."""
+        """Say how many samples each split has, and how many training samples each class; of masks what is wrong."""
         lengths = [f"{len(split):,}" if isinstance(split, Sized) else "(no length)" for split in self.splits.values()]
         sizes = ", ".join(f"{name} {length}" for name, length in zip(self.splits, lengths, strict=True))
-        counts = self.class_counts
-        if not counts:
-            return f"data: {sizes}"
-        shown = ", ".join(f"{name} {count:,}" for name, count in counts.items())
+        line, counts = f"data: {sizes}", self.class_counts
+        quoted = {name: repr(name) if name[-1:].isdigit() else name for name in counts}  # "10 classes: 0 128" misleads
+        shown = ", ".join(f"{quoted[name]} {count:,}" for name, count in counts.items())
         if len(counts) > MAX_CLASSES_SHOWN:
             ordered = sorted(counts.values())
             shown = f"{ordered[0]:,} to {ordered[-1]:,} training samples each, median {ordered[len(ordered) // 2]:,}"
-        return f"data: {sizes}; {len(counts)} classes: {shown}"
+        line += f"; {len(counts)} classes: {shown}" if counts else ""
+        return "\n".join(filter(None, (line, self._describe_masks())))
+
+    def _describe_masks(self) -> str:
+        train = self.splits.get("train")
+        if self.num_classes is None or not isinstance(train, Sized) or classes_of(train) is not None:
+            return ""
+        from trainworks.datamodules.masks import describe_masks
+
+        return describe_masks(train, self.num_classes, self.run_seed)
 
     @property
     def class_counts(self) -> dict[str, int]:

@@ -1,6 +1,7 @@
 import re
 from collections import Counter
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from trainworks.datamodules.image_base import ImageDataModule
 from trainworks.errors import UsageError, did_you_mean, listed
 
 SPLIT_FOLDERS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}  # and their split
+NO_CLASSES = {*SPLIT_FOLDERS, "training", "testing", "dev", "eval"}  # in small letters: folders of splits
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -50,6 +52,7 @@ class ImageFolderDataModule(ImageDataModule):
     def load_splits(self) -> dict[str, Dataset[Any]]:
         """List the files."""
         self._other_files: Counter[str] = Counter()  # numbers of files that are no images, by extension
+        self._remarks: list[str] = []  # on folders
         if self.form is None:
             raise UsageError("data.image_size must be a number of pixels, got null")
         if self.predict_root is not None:
@@ -85,28 +88,50 @@ class ImageFolderDataModule(ImageDataModule):
 
     @property
     def left_out(self) -> str:
-        """Say how many files of which extension are no images that can be read; empty if there are none."""
+        """Say how many files of which extension are no images, and which folders are not read or may be misplaced."""
         counts = ", ".join(f"{count:,} {ending}" for ending, count in self._other_files.most_common(10))
-        return f"left out, since they are none of {', '.join(EXTENSIONS)}: {counts}" if counts else ""
+        files = [f"left out, since they are none of {', '.join(EXTENSIONS)}: {counts}"] if counts else []
+        return "\n".join(files + self._remarks)
 
     def _index_folders(self, root: Path) -> dict[str, ArrayDataset]:
         found = class_folders(root)
         if "train" not in found:
-            if set(found) <= SPLIT_FOLDERS.keys():
+            if {name.lower() for name in found} <= NO_CLASSES:
                 inside = "it has " + (", ".join(found) or f"{sum(1 for _ in root.iterdir()):,} files but no folder")
+                inside += " (folders of splits are called train, val and test)" if found else ""
                 raise UsageError(f"data.root {root}: neither a folder train nor a folder for each class; {inside}")
-            return {"all": index_folders(self.root, "", self._classes(root), self._other_files)}
+            splits = {"all": index_folders(self.root, "", self._classes(root), self._other_files)}
+            if odd := [name for name in found if name.lower() in NO_CLASSES]:
+                self._remarks.append(f"taken for classes, since there is no folder train: {listed(odd)}")
+            self._look_below(splits["all"])
+            return splits
         classes = self._classes(root / "train")
-        splits: dict[str, ArrayDataset] = {}
+        splits = {}
         for folder, split in SPLIT_FOLDERS.items():
             if folder in found and split not in splits and class_folders(root / folder):
                 splits[split] = index_folders(self.root, folder, classes, self._other_files)
+                found.remove(folder)
+        if found:
+            self._remarks.append(f"folders beside {', '.join(splits)} that are not read: {listed(found)}")
+        self._look_below(splits["train"])
         return splits
+
+    def _look_below(self, index: ArrayDataset) -> None:
+        """Remark on it if no class has images of its own, but all have folders of the same names."""
+        ends = np.flatnonzero(np.diff(index.targets, prepend=-1, append=-1))  # where classes begin, and the end
+        outer = [(str(index.name(int(k))), str(index.name(int(end) - 1))) for k, end in pairwise(ends)]
+        folders = {tuple(Path(name).parent.name for name in pair) for pair in outer}  # a class's own images come first
+        if len(ends) > 2 and len(folders) == 1 and len(names := set(folders.pop())) == 2:
+            below = f"all class folders hold only folders, of the same names ({', '.join(sorted(names))})"
+            self._remarks.append(f"{below}: are these the classes, or splits?")
 
     def _classes(self, folder: Path) -> list[str]:
         classes = self.class_names or class_folders(folder)
         if len(classes) < 2:
             there = f"only '{classes[0]}'" if classes else "none"
+            if classes and (below := class_folders(folder / classes[0])):
+                advice = f"; write --data.root {folder / classes[0]}" if folder == Path(self.root) else ""
+                there += f", which holds {listed(below)}{advice}"
             raise UsageError(f"{folder}: at least two class folders are needed, there is {there}")
         return classes
 

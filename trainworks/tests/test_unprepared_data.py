@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
-from torch.utils.data import IterableDataset
+from torch.utils.data import Dataset, IterableDataset
 
 from trainworks.datamodules import VisionDataModule
 from trainworks.tests.conftest import CONFIGS, DIGITS, QUICK, Train, write_images
@@ -44,7 +44,7 @@ def test_tables_that_are_read(train: Train, tmp_path: Path, kind: str) -> None:
     (tmp_path / "t.csv").write_text(READ[kind], encoding="utf-8", newline="")
     result = train("--config", ARRAYS, "--data.train", "t.csv", *SHORT)
     assert (result.code, result.err) == (0, "")
-    assert "data: train 32, val 4, test 4; 2 classes: 0 16, 1 16" in result.out
+    assert "data: train 32, val 4, test 4; 2 classes: '0' 16, '1' 16" in result.out
     module = torch.load("logs/arrays/a/checkpoints/last.ckpt", weights_only=True)["module"]
     assert module["init_args"]["net"]["init_args"]["in_features"] == 2
     assert train("predict", "--config", ARRAYS).code == 0
@@ -71,7 +71,7 @@ def test_float_labels_of_arrays_are_classes_too(train: Train, tmp_path: Path) ->
     np.savez(tmp_path / "a.npz", inputs=np.random.default_rng(0).random((60, 3)), targets=np.arange(60) % 3 * 1.0)
     result = train("--config", ARRAYS, "--data.train", "a.npz", *SHORT)
     assert (result.code, result.err) == (0, "")
-    assert "data: train 49, val 5, test 6; 3 classes: 0 16, 1 16, 2 17" in result.out
+    assert "data: train 49, val 5, test 6; 3 classes: '0' 16, '1' 16, '2' 17" in result.out
 
 
 HEAD = "age,income,targets\n41,1.5,0\n"
@@ -122,6 +122,58 @@ def test_files_that_are_no_images_are_counted(train: Train, tmp_path: Path) -> N
     assert line.endswith(": 2 .gif, 1 .heic, 1 .txt, 1 without an ending")
     checked = train("check", *words)
     assert (checked.code, line in checked.out) == (0, True)
+
+
+def test_masks_of_which_nothing_counts_are_said_before_the_training(train: Train, tmp_path: Path) -> None:
+    masks = np.zeros((40, 16, 16), dtype=np.uint8)
+    masks[:, 4:8, 4:8] = 255
+    np.savez(tmp_path / "a.npz", inputs=np.zeros((40, 3, 16, 16), dtype=np.float32), targets=masks)
+    data = ("--data", "trainworks.datamodules.ArrayDataModule", "--data.train", "a.npz", "--data.num_classes", "2")
+    ignored = ("--model.loss.ignore_index", "255", "--model.metrics.miou.ignore_index", "255")
+    result = train("fit", "--config", str(CONFIGS / "segmentation.yaml"), *data, *ignored, *SHORT)
+    assert (result.code, result.err) == (0, "")
+    line = (
+        "masks: 32 training masks hold 0 (93.8%), 255 (6.2%), and no pixel of class 1; 255 usually counts for nothing"
+    )
+    assert f"data: train 32, val 4, test 4\n{line} (ignore_index)\n" in result.out
+
+
+class Drawn(Dataset[Any]):
+    """Images and masks; each is drawn anew."""
+
+    def __init__(self, number: int, values: list[int]) -> None:
+        self.number, self.values = number, values
+
+    def __len__(self) -> int:
+        return self.number
+
+    def __getitem__(self, item: int) -> tuple[Tensor, Tensor]:
+        return torch.rand(3, 4, 4), torch.tensor(self.values)[torch.randint(len(self.values), (1, 4, 4))]
+
+
+@pytest.mark.parametrize(
+    ("number", "values", "said"),
+    [
+        (9, [0, 1, 2], ""),
+        (9, [0, 2, 2], r"masks: 9 training masks hold 2 \(.*, 0 \(.*, and no pixel of class 1"),
+        (10_000, [0, 2, 2], ""),  # the rest may have it
+        (10_000, [2], r"masks: the first \d+ of 10,000 training masks hold 2 \(100.0%\), and no pixel of class 0, 1"),
+        (
+            10_000,
+            [0, 1, 2] + [255] * 60,
+            r"masks: the first \d+ of 10,000 training masks hold 255 \(9\d.\d%\), .*; 255 usu",
+        ),
+    ],
+)
+def test_the_first_masks_tell_only_what_they_can(number: int, values: list[int], said: str) -> None:
+    torch.manual_seed(0)
+    data = VisionDataModule(root=".", train_dataset=lambda _: Drawn(number, values), num_classes=3, val_fraction=0)
+    data.load()
+    state = torch.get_rng_state()
+    lines = data.describe().splitlines()
+    assert torch.equal(torch.get_rng_state(), state)
+    assert len(lines) == 1 + bool(said)
+    assert re.match(said, lines[-1] if said else ""), lines
 
 
 class Endless(IterableDataset[tuple[Tensor, int]]):

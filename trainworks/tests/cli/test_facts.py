@@ -173,4 +173,4 @@ def test_sequences_are_padded_by_a_collate_named_in_a_config(train: Train, tmp_p
     (tmp_path / "words.yaml").write_text(yaml.safe_dump({"model": model, "data": data}))
     result = train("--config", "words.yaml", "--trainer.max_epochs", "1")
     assert (result.code, result.err) == (0, "")
-    assert "data: train 4, val 2; 2 classes: 0 2, 1 2" in result.out
+    assert "data: train 4, val 2; 2 classes: '0' 2, '1' 2" in result.out

@@ -174,7 +174,7 @@ def test_what_is_missing_is_not_loaded_but_said() -> None:
 def test_what_the_data_is_is_said_and_saved() -> None:
     data = RareClass(class_names=["a", "b"], num_classes=4)
     data.setup("fit")
-    assert data.describe() == "data: train 900, val 100; 4 classes: a 810, b 81, 2 9, 3 0"
+    assert data.describe() == "data: train 900, val 100; 4 classes: a 810, b 81, '2' 9, '3' 0"
     counts = {"a": 810, "b": 81, "2": 9, "3": 0}
     kept = {"class_counts": counts, "class_names": ["a", "b"], "input_shape": [1], "columns": None}
     assert data.state_dict() == kept

@@ -198,6 +198,9 @@ def build(tmp_path: Path, folders: list[str]) -> Path:
         ([], r"data: no such folder"),
         (["."], r"neither a folder train nor a folder for each class; it has 1 files but no folder"),
         (["val/a", "test/a"], r"neither a folder train nor a folder for each class; it has test, val"),
+        (["Train/a", "Testing/a"], r"it has Testing, Train \(folders of splits are called train, val and test\)"),
+        (["p/train/a", "p/val/b"], r"there is only 'p', which holds train, val; write --data.root .*data/p$"),
+        (["train/p/a", "train/p/b"], r"train: at least two .* there is only 'p', which holds a, b$"),
         (["a"], r"at least two class folders are needed, there is only 'a'"),
         (["train"], r"train: at least two class folders are needed, there is none"),
         (["train/a", "train/b", "test/c"], r"test/c: no class of that name; there are 2 classes: a, b"),
@@ -206,6 +209,32 @@ def build(tmp_path: Path, folders: list[str]) -> Path:
 def test_folders_that_make_no_sense(tmp_path: Path, folders: list[str], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         load(build(tmp_path, folders))
+
+
+@pytest.mark.parametrize(
+    ("folders", "remark"),
+    [
+        (["a", "b/c", "b/d"], ""),
+        (["a/2023", "b/2024", "b/2025"], ""),
+        (
+            ["train/a", "train/b", "val/a", "valid/a", "Test/a"],
+            "folders beside train, val that are not read: Test, valid",
+        ),
+        (["a", "b", "val"], "taken for classes, since there is no folder train: val"),
+        (
+            ["p1/a", "p1/b", "p2/a", "p2/b"],
+            "all class folders hold only folders, of the same names (a, b): are these the classes, or splits?",
+        ),
+        (
+            ["train/p1/a", "train/p1/b", "train/p2/a", "train/p2/b"],
+            "all class folders hold only folders, of the same names (a, b): are these the classes, or splits?",
+        ),
+    ],
+)
+def test_folders_that_may_not_be_what_they_are_taken_for(tmp_path: Path, folders: list[str], remark: str) -> None:
+    data = load(build(tmp_path, folders), val_fraction=0.0, test_fraction=0.0)
+    assert data.left_out == remark
+    assert data.describe().endswith(remark)
 
 
 def test_an_empty_class_is_named(tmp_path: Path) -> None:
