@@ -1,12 +1,15 @@
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torchvision.transforms.v2 import functional
+from torch.utils._pytree import tree_map_only
+from torch.utils.data import IterableDataset, default_collate
 
+from trainworks.datamodules.randomness import kept_generators
 from trainworks.datamodules.transforms.apply import apply_transforms
 from trainworks.errors import UsageError, no_such_file
 
@@ -14,83 +17,178 @@ from trainworks.errors import UsageError, no_such_file
 class InputReader:
     """Read inputs from outside the data, in the way in which those were read that a network was trained on.
 
-    A subclass may read other things. A checkpoint keeps what is needed for it of the data.
+    A checkpoint keeps what is needed for it of the data. A subclass of which an input is read in another way defines
+    `read`, and `suffixes` or `sources` where several stand in a folder or a file.
     """
 
-    input_shape: list[int] | None = None  # of one input before the transforms; None where they differ
+    input_shape: list[int | None] | None = None  # of one input before the transforms; None for a size that differs
+    input_dtype: str | None = None  # of its numbers, such as "float32"; of anything else its type, such as "tuple"
+    suffixes: tuple[str, ...] = ()  # of the files of a folder that are inputs; if empty, those of images or of arrays
     columns: list[str] | None = None  # of a table's features, in their order
     class_names: list[str] | None = None
     form: Any = None  # what images are made into, see ImageFormat
     any_size = False  # whether the network takes images as they are, though all were of one size in training
+    collate: Any
     eval_transform: list[nn.Module]
 
-    def sources(self, given: Any) -> list[Any]:
-        """Return inputs for `read` one by one: the images of a folder, the arrays of a batch, the items of a list."""
-        if isinstance(given, str | Path) and Path(given).is_dir():
-            from trainworks.datamodules.datasets.file_index import find_images
+    @property
+    def reads_images(self) -> bool:
+        """Whether an input is an image: uint8 of shape (C, H, W), or of a format; also where nothing is known."""
+        is_image = self.input_shape is None or (len(self.input_shape) == 3 and self.input_shape[0] in (1, 3))
+        return self.form is not None or (is_image and self.input_dtype in (None, "uint8"))
 
-            found = [str(Path(given, name)) for name in find_images(str(given))]
-            if not found:
-                raise UsageError(f"{given}: no images in this folder")
-            return found
-        several = isinstance(given, list | tuple) or (isinstance(given, np.ndarray | Tensor) and given.ndim == 4)
-        return list(given) if several else [given]
+    def sources(self, given: Any) -> Sequence[Any]:
+        """Return inputs for `read` one by one: files of a folder, items of a list, a batch or a file of arrays."""
+        if isinstance(given, str | Path):
+            from trainworks.datamodules.datasets.array_files import ARRAY_FILES, read_array
+            from trainworks.datamodules.datasets.file_index import EXTENSIONS, PackedNames, find_images, pack_names
+
+            path, name = Path(given), getattr(self, "inputs", "inputs")
+            if path.is_dir() and (self.reads_images or not (path / f"{name}.npy").is_file()):
+                suffixes = self.suffixes or (EXTENSIONS if self.reads_images else ARRAY_FILES)
+                names = pack_names(str(path / name) for name in find_images(str(given), suffixes=suffixes))
+                if not len(names):
+                    kind = "images" if suffixes == EXTENSIONS else ", ".join(suffixes)
+                    raise UsageError(f"{given}: no {kind} in this folder")
+                return PackedNames(names)
+            if not path.is_dir() and (path.suffix.lower() not in ARRAY_FILES or not path.is_file()):
+                return [given]
+            array: Any = read_array(str(given), name)
+            array = self._images(array) if self.reads_images else array
+            return array if self._is_several(array) else [given]
+        return given if self._is_several(given) else [given]
 
     def read(self, source: Any) -> Any:
-        """Return an input as the datasets hold it, before the transforms.
+        """Return an input as the datasets hold it, before the transforms; raise a ValueError where that is impossible.
 
         Args:
             source: An image (a path, a Pillow image, an array (H, W, C) or a tensor (C, H, W) of uint8), or else
-                numbers in the shape of those that were trained on.
+                numbers in the shape of those that were trained on, or the path of an .npy file of them.
         """
-        shape = self.input_shape
-        if self.form is None and shape is not None and not (len(shape) == 3 and shape[0] in (1, 3)):
-            numbers = torch.as_tensor(source)
-            if list(numbers.shape) != shape:
-                raise UsageError(f"an input must have the shape {tuple(shape)}, got {tuple(numbers.shape)}")
-            return numbers.float() if numbers.is_floating_point() else numbers
-        from trainworks.datamodules.datasets.decode import fit_image, read_image  # a training of arrays needs neither
+        if isinstance(source, str | Path):
+            source = self._content(Path(source))
+        if not self.reads_images:
+            return self._numbers(source)
+        from torchvision.transforms.v2 import functional  # a training of arrays needs neither
 
-        if isinstance(source, str | Path) and not Path(source).is_file():
-            raise UsageError(f"{source}: {no_such_file(Path(source))}")
+        from trainworks.datamodules.datasets.decode import fit_image, read_image
+
         if self.form is not None:
             image, info = read_image(source, self.form.num_channels, self.form.size)
             return fit_image(image, self.form.size, self.form.fit == "crop", info)
-        image, _ = read_image(source, shape[0] if shape else 3)
-        if not shape or self.any_size or list(image.shape) == shape:
+        shape = self.input_shape
+        image, _ = read_image(source, (shape[0] if shape else None) or 3)
+        if not shape or self.any_size or None in shape or list(image.shape) == shape:
             return image
         return functional.resize(image, shape[1:], antialias=True)
 
-    def batch_of(self, sources: list[Any], device: torch.device | str) -> Any:
+    def batch_of(self, sources: Sequence[Any], device: torch.device | str) -> Any:
         """Return inputs as a batch on a device, ready for the network; a list where their sizes differ."""
-        return self.transformed(joined([self.read(source).to(device) for source in sources]))
+        batch = self.join([self.read(source) for source in sources])
+        return self.transformed(tree_map_only(Tensor, lambda part: part.to(device), batch))
 
     def batch_for(self, module: Any, inputs: Any) -> Any:
         """Return inputs, ready for the network, as the batch that a module's `predict_step` takes."""
         dtype = next((weight.dtype for weight in module.parameters() if weight.is_floating_point()), torch.float32)
-        if isinstance(inputs, Tensor):
-            return inputs.to(dtype) if inputs.is_floating_point() else inputs
-        return (inputs,) if hasattr(module, "results") else inputs  # a BaseModule's batch begins with its inputs
+        inputs = tree_map_only(Tensor, lambda part: part.to(dtype) if part.is_floating_point() else part, inputs)
+        is_pair = not isinstance(inputs, Tensor) and hasattr(module, "results")
+        return (inputs,) if is_pair else inputs  # a BaseModule's batch begins with its inputs
+
+    def join(self, inputs: list[Any]) -> Any:
+        """Return inputs as a batch: joined as `collate` joins those of samples, or stacked if they have one size."""
+        if hasattr(self.collate, "join"):
+            return self.collate.join(inputs)
+        if not all(isinstance(item, Tensor) for item in inputs):
+            batch = default_collate(inputs)
+            return tuple(batch) if isinstance(batch, list) else batch
+        return torch.stack(inputs) if len({item.shape for item in inputs}) == 1 else inputs
 
     def transformed(self, inputs: Any) -> Any:
         """Apply the transforms of evaluation to a batch, or to each of a list."""
+        if isinstance(inputs, list):
+            return [self.transformed(item[None])[0] for item in inputs]
         if isinstance(inputs, Tensor):
             return apply_transforms(self.eval_transform, inputs)
-        return [apply_transforms(self.eval_transform, item[None])[0] for item in inputs]
+        return apply_transforms(self.eval_transform, (inputs, torch.zeros(1)))[0]  # beside targets, as in the training
 
     def input_state(self, train: Any) -> dict[str, Any]:
-        """Return what a checkpoint keeps, found out from the training samples where they are all alike."""
-        if getattr(train, "serves_batches", False) and len(train):
-            self.input_shape = list(train[0][0].shape)
-        return {"input_shape": self.input_shape, "columns": self.columns}
+        """Return what a checkpoint keeps, found out from the first training sample."""
+        served = getattr(train, "serves_batches", False)
+        known = self.input_dtype is not None or isinstance(train, IterableDataset) or (self.form and not served)
+        with suppress(Exception), kept_generators():  # whatever a dataset does, it is not worth a training
+            if not known and train is not None:
+                sample = train[0]
+                sample = sample[0] if isinstance(sample, tuple | list) else sample
+                self.input_dtype = type(sample).__name__
+                if isinstance(sample, np.ndarray | Tensor | float | int):
+                    numbers = torch.as_tensor(sample)
+                    self.input_dtype = str(numbers.dtype).removeprefix("torch.")
+                    num_free = 0 if served or self.collate is None else getattr(self.collate, "num_free", numbers.ndim)
+                    self.input_shape = [None] * num_free + list(numbers.shape[num_free:])
+        return {"input_shape": self.input_shape, "input_dtype": self.input_dtype, "columns": self.columns}
 
     def load_input_state(self, states: Mapping[str, Any]) -> None:
         """Take over what a checkpoint keeps, by the name of the datamodule's class, so that no data need be loaded."""
         state = states.get(type(self).__qualname__, {})
-        self.input_shape, self.columns = state.get("input_shape"), state.get("columns")
+        self.input_shape, self.input_dtype = state.get("input_shape"), state.get("input_dtype")
+        self.columns = state.get("columns")
         self.class_names = self.class_names or state.get("class_names") or list(state.get("class_counts", ())) or None
 
+    def _is_several(self, given: Any) -> bool:
+        """Whether what was given is not one input, but a list or a batch of them."""
+        if not isinstance(given, list | tuple | np.ndarray | Tensor) or type(given).__name__ == self.input_dtype:
+            return False
+        if self.reads_images:
+            return isinstance(given, list | tuple) or given.ndim == 4
+        return _depth(given) > (1 if self.input_shape is None else len(self.input_shape))
 
-def joined(inputs: list[Tensor]) -> Any:
-    """Return inputs as one batch, a list of them where their sizes differ."""
-    return torch.stack(inputs) if len({item.shape for item in inputs}) == 1 else inputs
+    def _content(self, path: Path) -> Any:
+        """Return the array in a file of one input; the path itself if the file is of another kind."""
+        from trainworks.datamodules.datasets.array_files import ARRAY_FILES, read_array
+
+        if not path.is_file():
+            raise UsageError(f"{path}: {no_such_file(path)}")
+        if path.suffix.lower() not in ARRAY_FILES:
+            return str(path)
+        array = read_array(str(path), getattr(self, "inputs", "inputs"))
+        return self._images(array) if self.reads_images else array
+
+    def _images(self, array: Any) -> Tensor:
+        """Return an image of any layout as (H, W) or (C, H, W), several as (N, C, H, W)."""
+        from trainworks.datamodules.vision import channels_first
+
+        array = torch.as_tensor(array)
+        num_channels = self.form.num_channels if self.form else (self.input_shape or [3])[0]
+        if array.ndim == 3 and array.shape[0] != num_channels and array.shape[-1] in (1, 3):
+            return array.movedim(-1, 0)
+        return channels_first(array) if array.ndim > 3 or (array.ndim == 3 and len(array) != num_channels) else array
+
+    def _numbers(self, source: Any) -> Tensor:
+        """Return numbers of the type and shape of those that were trained on."""
+        dtype = getattr(torch, self.input_dtype or "float32", None)
+        if not isinstance(dtype, torch.dtype):
+            kind = f"an input of this data is a {self.input_dtype}, and {type(self).__name__} does not say how one is read"
+            raise UsageError(f"{kind}: define read(source) there, see docs/tasks.md")
+        shape = self.input_shape if self.input_shape is not None else [getattr(self, "num_features", None)]
+        sizes = ", ".join("any" if size is None else str(size) for size in shape)
+        wanted = f"an input must be {dtype} of shape ({sizes}{',' * (len(shape) == 1)})".replace("torch.", "")
+        try:
+            numbers = source if isinstance(source, Tensor) else torch.tensor(np.asarray(source))
+        except (TypeError, ValueError):
+            raise UsageError(f"{wanted}; write the numbers or the path of an .npy file, got {source!r:.80}") from None
+        fits = len(numbers.shape) == len(shape) and all(
+            size in (None, own) for size, own in zip(shape, numbers.shape, strict=True)
+        )
+        exact = numbers.dtype == dtype or (numbers.is_floating_point() and dtype.is_floating_point)
+        if not exact and torch.uint8 not in (numbers.dtype, dtype):  # whose values may have another scale
+            exact = torch.equal(numbers.to(dtype).to(numbers.dtype), numbers)
+        if not fits or not exact:
+            raise UsageError(f"{wanted}, got {numbers.dtype} of shape {tuple(numbers.shape)}".replace("torch.", ""))
+        return numbers.to(dtype)
+
+
+def _depth(given: Any) -> float:
+    """Return the number of dimensions of an array or of nested lists of numbers; infinity for lists of other things."""
+    if isinstance(given, list | tuple):
+        return 1 + (_depth(given[0]) if given else 0)
+    return getattr(given, "ndim", 0 if isinstance(given, int | float | complex) else np.inf)
