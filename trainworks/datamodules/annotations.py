@@ -34,6 +34,14 @@ def class_names_of(dataset: Dataset[Any]) -> list[str] | None:
     return [str(name) for name in names] if names else None
 
 
+def name_of(dataset: Any, index: int) -> str | int:
+    """Return the name of a sample, such as its file, else its number in the dataset that a split was made from."""
+    if isinstance(dataset, Subset):
+        return name_of(dataset.dataset, int(dataset.indices[index]))
+    known = (getattr(dataset, kind)(index) for kind in ("name", "number") if callable(getattr(dataset, kind, None)))
+    return next((found for found in known if found is not None), index)
+
+
 def shuffled_by_class(dataset: Dataset[Any], seed: int) -> np.ndarray:
     """Return all indices in random order, those of one class beside each other."""
     shuffled = np.random.default_rng(seed).permutation(len(dataset))  # type: ignore[arg-type]

@@ -167,7 +167,9 @@ class InputReader:
         """Return numbers of the type and shape of those that were trained on."""
         dtype = getattr(torch, self.input_dtype or "float32", None)
         if not isinstance(dtype, torch.dtype):
-            kind = f"an input of this data is a {self.input_dtype}, and {type(self).__name__} does not say how one is read"
+            kind = (
+                f"an input of this data is a {self.input_dtype}, and {type(self).__name__} does not say how one is read"
+            )
             raise UsageError(f"{kind}: define read(source) there, see docs/tasks.md")
         shape = self.input_shape if self.input_shape is not None else [getattr(self, "num_features", None)]
         sizes = ", ".join("any" if size is None else str(size) for size in shape)

@@ -56,6 +56,10 @@ class ArrayDataset(Dataset[Any]):
         names = self._columns["names"]
         return None if names is None else unpack_name(names[self._row(index)])
 
+    def number(self, index: int) -> int:
+        """Return the number of a sample in what this is a subset of."""
+        return int(self._row(index))
+
     def subset(self, indices: np.ndarray) -> Self:
         """Return the samples at `indices`; only the indices are copied."""
         chosen = copy.copy(self)

@@ -49,4 +49,4 @@ class KeepLists:
         images, targets = zip(*batch, strict=True)
         return list(images), list(targets)
 
-    join = staticmethod(list)
+    join = staticmethod(list[Any])
