@@ -167,10 +167,8 @@ class InputReader:
         """Return numbers of the type and shape of those that were trained on."""
         dtype = getattr(torch, self.input_dtype or "float32", None)
         if not isinstance(dtype, torch.dtype):
-            kind = (
-                f"an input of this data is a {self.input_dtype}, and {type(self).__name__} does not say how one is read"
-            )
-            raise UsageError(f"{kind}: define read(source) there, see docs/tasks.md")
+            how = f"{type(self).__name__} must say how one is read, by a method read(source)"
+            raise UsageError(f"an input of this data is a {self.input_dtype}; {how}")
         shape = self.input_shape if self.input_shape is not None else [getattr(self, "num_features", None)]
         sizes = ", ".join("any" if size is None else str(size) for size in shape)
         wanted = f"an input must be {dtype} of shape ({sizes}{',' * (len(shape) == 1)})".replace("torch.", "")
@@ -181,9 +179,9 @@ class InputReader:
         fits = len(numbers.shape) == len(shape) and all(
             size in (None, own) for size, own in zip(shape, numbers.shape, strict=True)
         )
-        exact = numbers.dtype == dtype or (numbers.is_floating_point() and dtype.is_floating_point)
+        exact = numbers.dtype == dtype
         if not exact and torch.uint8 not in (numbers.dtype, dtype):  # whose values may have another scale
-            exact = torch.equal(numbers.to(dtype).to(numbers.dtype), numbers)
+            exact = torch.can_cast(numbers.dtype, dtype) or torch.equal(numbers.to(dtype).to(numbers.dtype), numbers)
         if not fits or not exact:
             raise UsageError(f"{wanted}, got {numbers.dtype} of shape {tuple(numbers.shape)}".replace("torch.", ""))
         return numbers.to(dtype)

@@ -42,7 +42,10 @@ class TabularDataModule(BaseDataModule):
                 raise UsageError("this data has no column names; give the numbers of a row in their order")
             if missing := [name for name in self.columns if name not in source]:
                 raise UsageError(f"a row needs the columns {', '.join(self.columns)}; missing: {', '.join(missing)}")
-            source = [float(source[name]) for name in self.columns]
+            try:
+                source = [float(source[name]) for name in self.columns]
+            except (TypeError, ValueError) as error:
+                raise UsageError(f"a row must have a number for each column, got {source!r:.200} ({error})") from None
         return super().read(source)
 
     def facts_of(self, train: Any) -> dict[str, Any]:

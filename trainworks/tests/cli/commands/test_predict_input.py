@@ -230,7 +230,7 @@ def test_a_module_without_answers_of_its_own_gives_the_rows_of_its_predict_step(
 
 MISTAKES = {
     "--input nope": "--input nope: no such file",
-    "--input empty": "--input empty: nothing in it",
+    "--input empty": "empty: no images in this folder",
     "--input new --output out.txt": "--output must end in .csv or .parquet, got out.txt",
     "--input new --top_k 0": "--top_k must be a number of at least 1, got 0",
     "--input new --draw yes": "--draw must be true or false, got yes",
