@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from trainworks.datamodules.base import BaseDataModule
-from trainworks.datamodules.datasets.file_index import PackedNames
+from trainworks.datamodules.datasets.tables import TableRows
 from trainworks.errors import UsageError
 
 
@@ -61,7 +61,8 @@ class NewInputsDataset(Dataset[Any]):
 
     def name(self, index: int) -> str | None:
         """Return the path or the text of an input; None for the row of a table or an array."""
-        return self.inputs[index] if isinstance(self.inputs, PackedNames) else None
+        source = None if isinstance(self.inputs, TableRows) else self.inputs[index]
+        return source if isinstance(source, str) else None
 
     def collate(self, samples: list[tuple[Any, str]]) -> tuple[Any, list[str]]:
         """Join the inputs that could be read; keep the reasons of all."""

@@ -125,7 +125,7 @@ def test_rows_of_a_table(train: Train, tmp_path: Path) -> None:
         model.predict({"width": 1, "height": 2})
     with pytest.raises(ValueError, match=r"an input must be float32 of shape \(3,\), got float64 of shape \(2,\)"):
         model.predict([1.0, 2.0])
-    with pytest.raises(ValueError, match="a row must have a number for each column, got .*'big'.*could not convert"):
+    with pytest.raises(ValueError, match=r"a row must have a number for each column, got .*'big'.*could not convert"):
         model.predict({"width": 1, "height": "big", "depth": 2})
     (tmp_path / "README.md").touch()
     with pytest.raises(ValueError, match=r"shape \(3,\); write the numbers or the path of .*, got 'README\.md'"):

@@ -19,7 +19,9 @@ def test_a_batch_stays_and_samples_are_stacked() -> None:
     assert (inputs.tolist(), targets.tolist()) == ([[0, 0, 0], [1, 1, 1]], [1, 2])
 
 
-PADDED = r"samples of one batch differ in size: \(1,\) and \(3,\); write data.collate: \S+\.PadSequences, which pads them"
+PADDED = (
+    r"samples of one batch differ in size: \(1,\) and \(3,\); write data.collate: \S+\.PadSequences, which pads them"
+)
 
 
 @pytest.mark.parametrize("order", [1, -1])
@@ -32,7 +34,9 @@ def test_samples_of_different_size_name_the_way_out(order: int, num_workers: int
 
 def test_what_differs_in_more_than_its_length_is_kept_in_lists() -> None:
     images = [(torch.zeros(3, 8, size), 0) for size in (9, 5, 7)]
-    with pytest.raises(ValueError, match=r"in size: \(3, 8, 5\) and \(3, 8, 9\); write data.collate: \S+\.KeepLists, which"):
+    with pytest.raises(
+        ValueError, match=r"in size: \(3, 8, 5\) and \(3, 8, 9\); write data.collate: \S+\.KeepLists, which"
+    ):
         collate(images)
     with pytest.raises(ValueError, match=r"; write data.image_size or data.collate: \S+\.KeepLists, which keeps them"):
         collate(images, resizes=True)
