@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 class ResultWriter(BasePredictionWriter):
     """Write a table of what a module predicts, a row for each input: of the command predict, and of every test.
 
-    The columns are `input` (the sample's name, such as its file, else its number in the dataset that the split was
-    made from), `target` where the data has one, those of the module's result, and `error` where an input may be unreadable. Rows are written as they come, and those
-    of several processes are joined in the order of the data.
+    The columns are `input` (the sample's name, such as its file, else its number in what the split was made from),
+    `target` where the data has one, those of the module's result, and `error` where an input may be unreadable. Rows
+    are written as they come, and those of several processes are joined in the order of the data.
 
     `predict` writes predictions.csv, or what `--output` names; a mask becomes a picture beside it, and boxes also a
     COCO file. A test writes test_predictions.csv, that of a further set "test/clinic" test_clinic_predictions.csv, from

@@ -106,11 +106,9 @@ def _samples(data: Any) -> tuple[Tensor, str]:
 def _made_up(data: Any) -> Any:
     """Return random inputs of the type and shape of those that were trained on."""
     shape = data.input_shape or [getattr(data.form, "num_channels", 3), *[getattr(data.form, "size", 224)] * 2]
-    generator, dtype = torch.Generator().manual_seed(0), data.input_dtype or ("uint8" if len(shape) == 3 else "float32")
-    sizes = (SAMPLES, *(size or 8 for size in shape))
-    if dtype not in ("uint8", "int64"):
-        return torch.randn(sizes, generator=generator, dtype=getattr(torch, dtype, None))
-    return torch.randint(256 if dtype == "uint8" else 2, sizes, dtype=getattr(torch, dtype), generator=generator)
+    dtype = getattr(torch, data.input_dtype or ("uint8" if len(shape) == 3 else "float32"), torch.float32)
+    numbers = torch.rand((SAMPLES, *(size or 8 for size in shape)), generator=torch.Generator().manual_seed(0))
+    return (numbers * {torch.uint8: 256, torch.int64: 2}.get(dtype, 1)).to(dtype)
 
 
 def _metrics_of(checkpoint: Path, record: dict[str, Any]) -> dict[str, float]:

@@ -38,8 +38,8 @@ def name_of(dataset: Any, index: int) -> str | int:
     """Return the name of a sample, such as its file, else its number in the dataset that a split was made from."""
     if isinstance(dataset, Subset):
         return name_of(dataset.dataset, int(dataset.indices[index]))
-    known = (getattr(dataset, kind)(index) for kind in ("name", "number") if callable(getattr(dataset, kind, None)))
-    return next((found for found in known if found is not None), index)
+    name = dataset.name(index) if callable(getattr(dataset, "name", None)) else None
+    return index if name is None else name
 
 
 def shuffled_by_class(dataset: Dataset[Any], seed: int) -> np.ndarray:

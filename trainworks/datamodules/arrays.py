@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from trainworks.datamodules.datasets.array_dataset import ArrayDataset
-from trainworks.datamodules.datasets.array_files import read_arrays
 from trainworks.datamodules.datasets.tables import class_indices, read_csv, to_numbers
 from trainworks.datamodules.tabular import TabularDataModule
 from trainworks.errors import UsageError, did_you_mean, no_such_file
@@ -86,7 +85,7 @@ class ArrayDataModule(TabularDataModule):
         names = [self.targets] if isinstance(self.targets, str) else self.targets
         if Path(path).suffix.lower() in (".csv", ".tsv"):
             return self._read_table(path, names, classes)
-        arrays = read_arrays(path)
+        arrays = _read_arrays(path)
         for name in (self.inputs, *names):
             if name not in arrays:
                 advice = f"write --data.{'inputs' if name == self.inputs else 'targets'} NAME"
@@ -104,20 +103,19 @@ class ArrayDataModule(TabularDataModule):
         return ArrayDataset(_standard_dtype(inputs), targets, groups, weights, classes=classes)
 
     def _read_table(self, path: str, names: list[str], classes: list[str] | None) -> ArrayDataset:
-        numbered = list(read_csv(path, names, "; write --data.targets NAME"))
-        chunks, lines = [chunk for _, chunk in numbered], [line for lines, _ in numbered for line in lines]
+        chunks = [chunk for _, chunk in read_csv(path, names, "; write --data.targets NAME")]
         cells = {name: [cell for chunk in chunks for cell in chunk[name]] for name in (chunks[0] if chunks else ())}
         # a column without a name holds the rows' numbers
         self.columns = [name for name in cells if name and name not in (*names, *OPTIONAL_ARRAYS)]
-        features = [to_numbers(path, name, cells[name], lines) for name in self.columns]
+        features = [to_numbers(path, name, cells[name]) for name in self.columns]
         if not features:
             raise UsageError(f"{path}: a table needs rows, and a column beside {', '.join(names)}")
         if isinstance(self.targets, str):
             classes, targets = self._parse_targets(path, cells[self.targets], classes)
         else:
-            classes, targets = names, self._join([to_numbers(path, name, cells[name], lines) for name in names])
+            classes, targets = names, self._join([to_numbers(path, name, cells[name]) for name in names])
         groups = np.unique(cells["groups"], return_inverse=True)[1] if "groups" in cells else None
-        weights = to_numbers(path, "weights", cells["weights"], lines) if "weights" in cells else None
+        weights = to_numbers(path, "weights", cells["weights"]) if "weights" in cells else None
         inputs = torch.from_numpy(np.stack(features, axis=1).astype(np.float32))
         return ArrayDataset(inputs, targets, groups, weights, classes=classes)
 
@@ -131,8 +129,25 @@ class ArrayDataModule(TabularDataModule):
         return classes, torch.tensor([index[cell] for cell in cells])
 
 
+def _read_arrays(path: str) -> dict[str, Any]:
+    """Return the arrays of a file by name."""
+    try:
+        if Path(path).is_dir():
+            return {file.stem: np.load(file, mmap_mode="c") for file in sorted(Path(path).glob("*.npy"))}
+        if Path(path).suffix == ".npz":
+            with np.load(path) as file:
+                return dict(file)
+        content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except Exception as error:  # the readers raise errors of many kinds
+        wanted = "an .npz, .pt or .csv file, or a folder of .npy files"
+        raise UsageError(f"{path}: cannot be read; write {wanted} ({str(error).splitlines()[0][:200]})") from None
+    if not isinstance(content, dict):
+        raise UsageError(f"{path}: expected a dictionary of tensors, got {type(content).__name__}")
+    return content
+
+
 def _standard_dtype(values: Tensor) -> Tensor:
-    """Convert numbers to the types that networks and losses take: float32, int64, complex64; uint8 inputs stay."""
-    if values.is_floating_point() or values.is_complex():
-        return values.to(torch.complex64 if values.is_complex() else torch.float32)
+    """Convert numbers to the types that networks and losses take: float32 and int64; uint8 inputs stay as they are."""
+    if values.is_floating_point():
+        return values.float()
     return values if values.dtype == torch.uint8 and values.ndim > 1 else values.long()

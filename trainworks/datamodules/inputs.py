@@ -1,5 +1,6 @@
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -7,11 +8,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map_only
-from torch.utils.data import IterableDataset, default_collate
+from torch.utils.data import default_collate
 
 from trainworks.datamodules.randomness import kept_generators
 from trainworks.datamodules.transforms.apply import apply_transforms
 from trainworks.errors import UsageError, no_such_file
+
+ARRAY_FILES = (".npy", ".npz")
 
 
 class InputReader:
@@ -39,24 +42,17 @@ class InputReader:
 
     def sources(self, given: Any) -> Sequence[Any]:
         """Return inputs for `read` one by one: files of a folder, items of a list, a batch or a file of arrays."""
-        if isinstance(given, str | Path):
-            from trainworks.datamodules.datasets.array_files import ARRAY_FILES, read_array
+        if isinstance(given, str | Path) and Path(given).is_dir():
             from trainworks.datamodules.datasets.file_index import EXTENSIONS, PackedNames, find_images, pack_names
 
-            path, name = Path(given), getattr(self, "inputs", "inputs")
-            if path.is_dir() and (self.reads_images or not (path / f"{name}.npy").is_file()):
-                suffixes = self.suffixes or (EXTENSIONS if self.reads_images else ARRAY_FILES)
-                names = pack_names(str(path / name) for name in find_images(str(given), suffixes=suffixes))
-                if not len(names):
-                    kind = "images" if suffixes == EXTENSIONS else ", ".join(suffixes)
-                    raise UsageError(f"{given}: no {kind} in this folder")
-                return PackedNames(names)
-            if not path.is_dir() and (path.suffix.lower() not in ARRAY_FILES or not path.is_file()):
-                return [given]
-            array: Any = read_array(str(given), name)
-            array = self._images(array) if self.reads_images else array
-            return array if self._is_several(array) else [given]
-        return given if self._is_several(given) else [given]
+            suffixes = self.suffixes or (EXTENSIONS if self.reads_images else ARRAY_FILES)
+            names = pack_names(str(Path(given, name)) for name in find_images(str(given), suffixes=suffixes))
+            if not len(names):
+                kind = "images" if suffixes == EXTENSIONS else f"files {', '.join(suffixes)}"
+                raise UsageError(f"{given}: no {kind} in this folder")
+            return PackedNames(names)
+        items = self._content(given) if isinstance(given, str | Path) else given
+        return items if self._is_several(items) else [given]
 
     def read(self, source: Any) -> Any:
         """Return an input as the datasets hold it, before the transforms; raise a ValueError where that is impossible.
@@ -65,8 +61,9 @@ class InputReader:
             source: An image (a path, a Pillow image, an array (H, W, C) or a tensor (C, H, W) of uint8), or else
                 numbers in the shape of those that were trained on, or the path of an .npy file of them.
         """
-        if isinstance(source, str | Path):
-            source = self._content(Path(source))
+        if isinstance(source, str | Path) and not Path(source).is_file():
+            raise UsageError(f"{source}: {no_such_file(Path(source))}")
+        source = self._content(source)
         if not self.reads_images:
             return self._numbers(source)
         from torchvision.transforms.v2 import functional  # a training of arrays needs neither
@@ -107,16 +104,13 @@ class InputReader:
         """Apply the transforms of evaluation to a batch, or to each of a list."""
         if isinstance(inputs, list):
             return [self.transformed(item[None])[0] for item in inputs]
-        if isinstance(inputs, Tensor):
-            return apply_transforms(self.eval_transform, inputs)
         return apply_transforms(self.eval_transform, (inputs, torch.zeros(1)))[0]  # beside targets, as in the training
 
     def input_state(self, train: Any) -> dict[str, Any]:
         """Return what a checkpoint keeps, found out from the first training sample."""
         served = getattr(train, "serves_batches", False)
-        known = self.input_dtype is not None or isinstance(train, IterableDataset) or (self.form and not served)
         with suppress(Exception), kept_generators():  # whatever a dataset does, it is not worth a training
-            if not known and train is not None:
+            if self.input_dtype is None and (served or not self.form):
                 sample = train[0]
                 sample = sample[0] if isinstance(sample, tuple | list) else sample
                 self.input_dtype = type(sample).__name__
@@ -142,15 +136,21 @@ class InputReader:
             return isinstance(given, list | tuple) or given.ndim == 4
         return _depth(given) > (1 if self.input_shape is None else len(self.input_shape))
 
-    def _content(self, path: Path) -> Any:
-        """Return the array in a file of one input; the path itself if the file is of another kind."""
-        from trainworks.datamodules.datasets.array_files import ARRAY_FILES, read_array
-
-        if not path.is_file():
-            raise UsageError(f"{path}: {no_such_file(path)}")
-        if path.suffix.lower() not in ARRAY_FILES:
-            return str(path)
-        array = read_array(str(path), getattr(self, "inputs", "inputs"))
+    def _content(self, given: Any) -> Any:
+        """Return the array of which an existing file is given, that of the name `inputs` in an .npz; else `given`."""
+        if (
+            not isinstance(given, str | Path)
+            or Path(given).suffix.lower() not in ARRAY_FILES
+            or not Path(given).is_file()
+        ):
+            return given
+        try:
+            array = np.load(given, mmap_mode="c")
+            if isinstance(array, Mapping):
+                with array as arrays:
+                    array = arrays[getattr(self, "inputs", "inputs") if len(arrays) > 1 else next(iter(arrays))]
+        except Exception as error:  # numpy raises errors of many kinds
+            raise UsageError(f"{given}: cannot be read as an array: {str(error).splitlines()[0][:200]}") from None
         return self._images(array) if self.reads_images else array
 
     def _images(self, array: Any) -> Tensor:
@@ -159,9 +159,9 @@ class InputReader:
 
         array = torch.as_tensor(array)
         num_channels = self.form.num_channels if self.form else (self.input_shape or [3])[0]
-        if array.ndim == 3 and array.shape[0] != num_channels and array.shape[-1] in (1, 3):
-            return array.movedim(-1, 0)
-        return channels_first(array) if array.ndim > 3 or (array.ndim == 3 and len(array) != num_channels) else array
+        if array.ndim == 3 and len(array) == num_channels:
+            return array
+        return array.movedim(-1, 0) if array.ndim == 3 and array.shape[-1] in (1, 3) else channels_first(array)
 
     def _numbers(self, source: Any) -> Tensor:
         """Return numbers of the type and shape of those that were trained on."""
@@ -170,19 +170,16 @@ class InputReader:
             how = f"{type(self).__name__} must say how one is read, by a method read(source)"
             raise UsageError(f"an input of this data is a {self.input_dtype}; {how}")
         shape = self.input_shape if self.input_shape is not None else [getattr(self, "num_features", None)]
-        sizes = ", ".join("any" if size is None else str(size) for size in shape)
-        wanted = f"an input must be {dtype} of shape ({sizes}{',' * (len(shape) == 1)})".replace("torch.", "")
+        wanted = f"an input must be {dtype} of shape {tuple(shape)}".replace("torch.", "").replace("None", "any")
         try:
             numbers = source if isinstance(source, Tensor) else torch.tensor(np.asarray(source))
         except (TypeError, ValueError):
             raise UsageError(f"{wanted}; write the numbers or the path of an .npy file, got {source!r:.80}") from None
-        fits = len(numbers.shape) == len(shape) and all(
-            size in (None, own) for size, own in zip(shape, numbers.shape, strict=True)
-        )
+        sizes = [own if size is None else size for size, own in zip_longest(shape, numbers.shape, fillvalue=-1)]
         exact = numbers.dtype == dtype
         if not exact and torch.uint8 not in (numbers.dtype, dtype):  # whose values may have another scale
             exact = torch.can_cast(numbers.dtype, dtype) or torch.equal(numbers.to(dtype).to(numbers.dtype), numbers)
-        if not fits or not exact:
+        if sizes != list(numbers.shape) or not exact:
             raise UsageError(f"{wanted}, got {numbers.dtype} of shape {tuple(numbers.shape)}".replace("torch.", ""))
         return numbers.to(dtype)
 

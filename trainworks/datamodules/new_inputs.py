@@ -35,8 +35,6 @@ class NewInputsDataModule(BaseDataModule):
         inputs, self.errors = batch
         if isinstance(inputs, list):
             inputs = self.transformed(inputs)
-        elif isinstance(inputs, Tensor):
-            inputs = super().on_after_batch_transfer(inputs, dataloader_idx)
         else:  # beside targets, as in the training
             inputs = super().on_after_batch_transfer((inputs, torch.zeros(1)), dataloader_idx)[0]
         return self.batch_for(self.trainer.lightning_module, inputs)  # type: ignore[union-attr]

@@ -2,6 +2,7 @@
 
 import csv
 import re
+import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
@@ -81,7 +82,7 @@ def read_rows(path: str, names: Sequence[str]) -> TableRows:
     return TableRows(np.concatenate(parts[1:] or parts), errors)
 
 
-def to_numbers(path: str, name: str, values: Sequence[str], lines: Sequence[int]) -> np.ndarray:
+def to_numbers(path: str, name: str, values: Sequence[str], lines: Sequence[int] = range(2, sys.maxsize)) -> np.ndarray:
     """Convert the cells of the column `name` to float64; `lines` are their lines in the table."""
     numbers = _numbers(values)
     if len(wrong := np.flatnonzero(~np.isfinite(numbers))):
@@ -119,12 +120,12 @@ def _no_number(path: str, line: int, name: str, cell: str) -> str:
     return f"{where}: expected a finite number, got '{cell}'; {advice}"
 
 
-def _numbers(values: Sequence[str]) -> np.ndarray:
+def _numbers(cells: Sequence[str]) -> np.ndarray:
     """Convert cells to float64, NaN for what is no number."""
     try:
-        return np.array(values, dtype=np.float64)
+        return np.array(cells, dtype=np.float64)
     except ValueError:
-        return np.array([_number(value) for value in values])
+        return np.array([_number(cell) for cell in cells])
 
 
 def _number(text: str) -> float:
