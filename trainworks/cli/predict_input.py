@@ -71,8 +71,7 @@ def sources_of(given: str, data: Any) -> Sequence[Any]:
         from trainworks.datamodules.datasets.tables import read_csv
 
         return PackedNames(pack_names(name for _, chunk in read_csv(given, ["path"]) for name in chunk["path"]))
-    found: Sequence[Any] = data.sources(given)
-    return PackedNames(pack_names([given])) if len(found) == 1 and found[0] is given else found
+    return data.sources(given)
 
 
 def _mean_with_mirrored(net: nn.Module, inputs: tuple[Any, ...], outputs: Any) -> Any:

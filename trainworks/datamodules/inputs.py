@@ -145,8 +145,8 @@ class InputReader:
         ):
             return given
         try:
-            array = np.load(given, mmap_mode="c")
-            if isinstance(array, Mapping):
+            array: Any = np.load(given, mmap_mode="c")
+            if not isinstance(array, np.ndarray):
                 with array as arrays:
                     array = arrays[getattr(self, "inputs", "inputs") if len(arrays) > 1 else next(iter(arrays))]
         except Exception as error:  # numpy raises errors of many kinds
@@ -170,18 +170,23 @@ class InputReader:
             how = f"{type(self).__name__} must say how one is read, by a method read(source)"
             raise UsageError(f"an input of this data is a {self.input_dtype}; {how}")
         shape = self.input_shape if self.input_shape is not None else [getattr(self, "num_features", None)]
-        wanted = f"an input must be {dtype} of shape {tuple(shape)}".replace("torch.", "").replace("None", "any")
         try:
             numbers = source if isinstance(source, Tensor) else torch.tensor(np.asarray(source))
         except (TypeError, ValueError):
-            raise UsageError(f"{wanted}; write the numbers or the path of an .npy file, got {source!r:.80}") from None
+            how = f"write the numbers or the path of an .npy file, got {source!r:.80}"
+            raise UsageError(f"{_wanted(dtype, shape)}; {how}") from None
         sizes = [own if size is None else size for size, own in zip_longest(shape, numbers.shape, fillvalue=-1)]
         exact = numbers.dtype == dtype
         if not exact and torch.uint8 not in (numbers.dtype, dtype):  # whose values may have another scale
             exact = torch.can_cast(numbers.dtype, dtype) or torch.equal(numbers.to(dtype).to(numbers.dtype), numbers)
         if sizes != list(numbers.shape) or not exact:
-            raise UsageError(f"{wanted}, got {numbers.dtype} of shape {tuple(numbers.shape)}".replace("torch.", ""))
+            got = f"{numbers.dtype} of shape {tuple(numbers.shape)}".removeprefix("torch.")
+            raise UsageError(f"{_wanted(dtype, shape)}, got {got}")
         return numbers.to(dtype)
+
+
+def _wanted(dtype: torch.dtype, shape: Sequence[int | None]) -> str:
+    return f"an input must be {dtype} of shape {tuple(shape)}".replace("torch.", "").replace("None", "any")
 
 
 def _depth(given: Any) -> float:

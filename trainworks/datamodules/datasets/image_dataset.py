@@ -12,7 +12,6 @@ from torch.utils.data import Dataset, Subset
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
-from trainworks.datamodules.annotations import name_of
 from trainworks.datamodules.datasets.array_dataset import ArrayDataset
 from trainworks.datamodules.datasets.decode import ImageInfo, decode_image, fit_image, from_pillow, read_image, readable
 
@@ -154,10 +153,6 @@ class PairedImages(Dataset[Any]):
         for transform in [*self.transform, *self._resize]:
             sample = transform(*sample)
         return sample
-
-    def name(self, index: int) -> Any:
-        """Return the number of a sample in what this is a subset of."""
-        return name_of(self.dataset, index)
 
     def subset(self, indices: np.ndarray) -> "PairedImages":
         """Return the samples at `indices`."""
