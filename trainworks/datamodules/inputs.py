@@ -1,6 +1,5 @@
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -51,8 +50,10 @@ class InputReader:
                 kind = "images" if suffixes == EXTENSIONS else f"files {', '.join(suffixes)}"
                 raise UsageError(f"{given}: no {kind} in this folder")
             return PackedNames(names)
-        items = self._content(given) if isinstance(given, str | Path) else given
-        return items if self._is_several(items) else [given]
+        from trainworks.datamodules.array_inputs import content_of, is_several  # which a training needs not
+
+        items = content_of(self, given)
+        return items if is_several(self, items) else [given]
 
     def read(self, source: Any) -> Any:
         """Return an input as the datasets hold it, before the transforms; raise a ValueError where that is impossible.
@@ -63,9 +64,11 @@ class InputReader:
         """
         if isinstance(source, str | Path) and not Path(source).is_file():
             raise UsageError(f"{source}: {no_such_file(Path(source))}")
-        source = self._content(source)
+        from trainworks.datamodules.array_inputs import content_of, to_numbers
+
+        source = content_of(self, source)
         if not self.reads_images:
-            return self._numbers(source)
+            return to_numbers(self, source)
         from torchvision.transforms.v2 import functional  # a training of arrays needs neither
 
         from trainworks.datamodules.datasets.decode import fit_image, read_image
@@ -127,70 +130,3 @@ class InputReader:
         self.input_shape, self.input_dtype = state.get("input_shape"), state.get("input_dtype")
         self.columns = state.get("columns")
         self.class_names = self.class_names or state.get("class_names") or list(state.get("class_counts", ())) or None
-
-    def _is_several(self, given: Any) -> bool:
-        """Whether what was given is not one input, but a list or a batch of them."""
-        if not isinstance(given, list | tuple | np.ndarray | Tensor) or type(given).__name__ == self.input_dtype:
-            return False
-        if self.reads_images:
-            return isinstance(given, list | tuple) or given.ndim == 4
-        return _depth(given) > (1 if self.input_shape is None else len(self.input_shape))
-
-    def _content(self, given: Any) -> Any:
-        """Return the array of which an existing file is given, that of the name `inputs` in an .npz; else `given`."""
-        if (
-            not isinstance(given, str | Path)
-            or Path(given).suffix.lower() not in ARRAY_FILES
-            or not Path(given).is_file()
-        ):
-            return given
-        try:
-            array: Any = np.load(given, mmap_mode="c")
-            if not isinstance(array, np.ndarray):
-                with array as arrays:
-                    array = arrays[getattr(self, "inputs", "inputs") if len(arrays) > 1 else next(iter(arrays))]
-        except Exception as error:  # numpy raises errors of many kinds
-            raise UsageError(f"{given}: cannot be read as an array: {str(error).splitlines()[0][:200]}") from None
-        return self._images(array) if self.reads_images else array
-
-    def _images(self, array: Any) -> Tensor:
-        """Return an image of any layout as (H, W) or (C, H, W), several as (N, C, H, W)."""
-        from trainworks.datamodules.vision import channels_first
-
-        array = torch.as_tensor(array)
-        num_channels = self.form.num_channels if self.form else (self.input_shape or [3])[0]
-        if array.ndim == 3 and len(array) == num_channels:
-            return array
-        return array.movedim(-1, 0) if array.ndim == 3 and array.shape[-1] in (1, 3) else channels_first(array)
-
-    def _numbers(self, source: Any) -> Tensor:
-        """Return numbers of the type and shape of those that were trained on."""
-        dtype = getattr(torch, self.input_dtype or "float32", None)
-        if not isinstance(dtype, torch.dtype):
-            how = f"{type(self).__name__} must say how one is read, by a method read(source)"
-            raise UsageError(f"an input of this data is a {self.input_dtype}; {how}")
-        shape = self.input_shape if self.input_shape is not None else [getattr(self, "num_features", None)]
-        try:
-            numbers = source if isinstance(source, Tensor) else torch.tensor(np.asarray(source))
-        except (TypeError, ValueError):
-            how = f"write the numbers or the path of an .npy file, got {source!r:.80}"
-            raise UsageError(f"{_wanted(dtype, shape)}; {how}") from None
-        sizes = [own if size is None else size for size, own in zip_longest(shape, numbers.shape, fillvalue=-1)]
-        exact = numbers.dtype == dtype
-        if not exact and torch.uint8 not in (numbers.dtype, dtype):  # whose values may have another scale
-            exact = torch.can_cast(numbers.dtype, dtype) or torch.equal(numbers.to(dtype).to(numbers.dtype), numbers)
-        if sizes != list(numbers.shape) or not exact:
-            got = f"{numbers.dtype} of shape {tuple(numbers.shape)}".removeprefix("torch.")
-            raise UsageError(f"{_wanted(dtype, shape)}, got {got}")
-        return numbers.to(dtype)
-
-
-def _wanted(dtype: torch.dtype, shape: Sequence[int | None]) -> str:
-    return f"an input must be {dtype} of shape {tuple(shape)}".replace("torch.", "").replace("None", "any")
-
-
-def _depth(given: Any) -> float:
-    """Return the number of dimensions of an array or of nested lists of numbers; infinity for lists of other things."""
-    if isinstance(given, list | tuple):
-        return 1 + (_depth(given[0]) if given else 0)
-    return getattr(given, "ndim", 0 if isinstance(given, int | float | complex) else np.inf)
