@@ -8,14 +8,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.data import Dataset, IterableDataset, Subset
+from torch.utils.data import Dataset, IterableDataset
 from tqdm import tqdm
 
 from trainworks.cli.facts import build_data
 from trainworks.cli.target_report import TargetReport
-from trainworks.datamodules.annotations import class_names_of
+from trainworks.datamodules.annotations import class_names_of, name_of
 from trainworks.datamodules.base import BaseDataModule
-from trainworks.datamodules.datasets.array_dataset import ArrayDataset
 from trainworks.datamodules.datasets.decode import ImageInfo, UnreadableImage
 from trainworks.datamodules.datasets.image_cache import chunks
 from trainworks.datamodules.datasets.image_dataset import ImageDataset, ImageFiles, PairedImages
@@ -122,9 +121,5 @@ def _check_samples(split: str, dataset: Dataset[Any], report: Report, targets: T
 
 def _place(dataset: Any, item: int) -> str:
     """Return the name of a sample, or its number in what was loaded, before the splits were made."""
-    while isinstance(dataset, Subset | PairedImages):
-        item = dataset.indices[item] if isinstance(dataset, Subset) else item
-        dataset = dataset.dataset
-    if isinstance(dataset, ArrayDataset):
-        return dataset.name(item) or f"sample {int(dataset._row(item))}"
-    return f"sample {item}"
+    name = name_of(dataset, item)
+    return name if isinstance(name, str) else f"sample {name}"

@@ -45,6 +45,7 @@ class Exported(nn.Module):
     def __init__(self, module: Any, data: Any, inputs: Tensor) -> None:
         super().__init__()
         self.module, self.transforms = module, nn.ModuleList(data.eval_transform)
+        self.any_length = data.input_shape is not None and data.input_shape[:1] == [None]
         self.any_size = inputs.ndim == 4 and inputs.dtype == torch.uint8 and inputs.shape[1] in (1, 3)
         if self.any_size:
             crop = getattr(data.form, "fit", "stretch") == "crop"
@@ -90,16 +91,24 @@ def _samples(data: Any) -> tuple[Tensor, str]:
     """Return inputs before the transforms, the first of the validation split, else random ones; and what they are."""
     try:
         splits = data.divide(data.load_splits())  # nothing is decoded beforehand
-        split = splits.get("val", splits["train"])
+        what, split = ("validation", splits["val"]) if "val" in splits else ("training", splits["train"])
         found = [split[index] for index in range(min(SAMPLES, len(split)))]
-        inputs = torch.stack([item[0] if isinstance(item, tuple) else item for item in found])
-        return inputs.as_subclass(Tensor), "validation samples" if "val" in splits else "training samples"
+        inputs = data.join([item[0] if isinstance(item, tuple) else item for item in found])
+        what = f"{what} samples"
     except (OSError, ValueError, KeyError, TypeError, RuntimeError):
-        shape = (SAMPLES, *(data.input_shape or [3, *[getattr(data.form, "size", 224)] * 2]))
-        generator, made_up = torch.Generator().manual_seed(0), "random inputs, since the data is not here"
-        if len(shape) == 4:
-            return torch.randint(256, shape, dtype=torch.uint8, generator=generator), made_up
-        return torch.randn(shape, generator=generator), made_up
+        inputs, what = _made_up(data), "random inputs, since the data is not here"
+    if not isinstance(inputs, Tensor):
+        kind = "inputs of different size" if isinstance(inputs, list) else "more than one tensor as inputs"
+        raise UsageError(f"the network takes {kind}, and an exported file takes one tensor: it stays here")
+    return inputs.as_subclass(Tensor), what
+
+
+def _made_up(data: Any) -> Any:
+    """Return random inputs of the type and shape of those that were trained on."""
+    shape = data.input_shape or [getattr(data.form, "num_channels", 3), *[getattr(data.form, "size", 224)] * 2]
+    dtype = getattr(torch, data.input_dtype or ("uint8" if len(shape) == 3 else "float32"), torch.float32)
+    numbers = torch.rand((SAMPLES, *(size or 8 for size in shape)), generator=torch.Generator().manual_seed(0))
+    return (numbers * {torch.uint8: 256, torch.int64: 2}.get(dtype, 1)).to(dtype)
 
 
 def _metrics_of(checkpoint: Path, record: dict[str, Any]) -> dict[str, float]:
@@ -121,6 +130,8 @@ def _metadata(exported: Exported, data: Any, record: dict[str, Any], inputs: Ten
     """Return what somebody needs to know who has the file alone."""
     model, shape = exported.module, inputs.shape[1:]
     wanted: dict[str, Any] = {"dtype": str(inputs.dtype).removeprefix("torch."), "shape": ["batch", *shape]}
+    if exported.any_length:
+        wanted["shape"][1] = "length"
     if exported.any_size:
         wanted["shape"] = ["batch", shape[0], "height", "width"]
         size = f"any size; the file makes them {shape[1]} x {shape[2]}"
@@ -141,7 +152,8 @@ def write(exported: Exported, inputs: Tensor, path: Path, kind: str, described: 
     if kind == "onnx" and num_bytes > ONNX_BYTES:
         wide = f"{num_bytes / 1e9:.2f} GB of weights, and an .onnx file holds at most {ONNX_BYTES / 1e9:.2f}"
         raise RunFailure(f"{type(exported.module).__name__} has {wide}; write --format pt2")
-    sizes = {2: torch.export.Dim("height"), 3: torch.export.Dim("width")} if exported.any_size else {}
+    sizes = {1: torch.export.Dim("length")} if exported.any_length else {}
+    sizes = {2: torch.export.Dim("height"), 3: torch.export.Dim("width")} if exported.any_size else sizes
     shapes = ({0: torch.export.Dim("batch"), **sizes},)
     if exported.any_size:  # the size of the samples may be that of the network, which would be taken for the only one
         inputs = inputs.new_zeros(2, inputs.shape[1], inputs.shape[2] + 5, inputs.shape[3] + 2)

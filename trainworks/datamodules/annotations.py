@@ -37,6 +37,14 @@ def class_names_of(dataset: Dataset[Any]) -> list[str] | None:
     return [str(name) for name in names] if names else None
 
 
+def name_of(dataset: Any, index: int) -> str | int:
+    """Return the name of a sample, such as its file, else its number in the dataset that a split was made from."""
+    if isinstance(dataset, Subset):
+        return name_of(dataset.dataset, int(dataset.indices[index]))
+    name = dataset.name(index) if callable(getattr(dataset, "name", None)) else None
+    return index if name is None else name
+
+
 def shuffled_by_class(dataset: Dataset[Any], seed: int) -> np.ndarray:
     """Return all indices in random order, those of one class beside each other."""
     shuffled = np.random.default_rng(seed).permutation(len(dataset))  # type: ignore[arg-type]

@@ -1,6 +1,7 @@
 import os
 from collections.abc import Callable, Sized
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -240,7 +241,7 @@ class BaseDataModule(InputReader, LightningDataModule):
             dataset if isinstance(dataset, IterableDataset) else KeyedDataset(dataset, self.run_seed),
             **batching(self, dataset, shuffle=split == "train"),
             num_workers=num_workers,
-            collate_fn=self.collate or collate,
+            collate_fn=self.collate or partial(collate, resizes=hasattr(self, "image_size")),
             worker_init_fn=outlast_signals,
             pin_memory=trainer is not None and trainer.strategy.root_device.type == "cuda",
             persistent_workers=num_workers > 0,

@@ -2,15 +2,16 @@
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from trainworks.datamodules.datasets.array_dataset import ArrayDataset
+from trainworks.datamodules.datasets.array_dataset import ArrayDataset, unpack_name
 from trainworks.datamodules.datasets.tables import class_indices, read_csv, to_numbers
 from trainworks.errors import UsageError, did_you_mean, listed
 
@@ -20,8 +21,10 @@ TABLE_COLUMNS = ("path", "label", "split", "group", "weight")
 NAMES_AT_ONCE = 100_000  # names that are Python objects at one time while they are packed
 
 
-def find_images(root: str, folder: str = "", others: Counter[str] | None = None) -> Iterator[str]:
-    """Yield the path of every image below a folder of `root`, relative to `root`, sorted by name.
+def find_images(
+    root: str, folder: str = "", others: Counter[str] | None = None, suffixes: tuple[str, ...] = EXTENSIONS
+) -> Iterator[str]:
+    """Yield the path of every image, or file of other `suffixes`, below a folder of `root`, relative to `root`, sorted.
 
     Hidden files and folders are skipped. Files of other kinds are counted in `others` by their extension.
     """
@@ -31,7 +34,7 @@ def find_images(root: str, folder: str = "", others: Counter[str] | None = None)
         for name in sorted(files):
             if name.startswith(".") or name in SYSTEM_FILES:
                 continue
-            if name.lower().endswith(EXTENSIONS):
+            if name.lower().endswith(suffixes):
                 yield name if prefix == "." else f"{prefix}/{name}"
             elif others is not None:
                 others[os.path.splitext(name)[1].lower() or "without an ending"] += 1
@@ -46,6 +49,19 @@ def pack_names(names: Iterable[str]) -> Tensor:
     while chunk := [os.fsencode(name) for name in islice(names, NAMES_AT_ONCE)]:
         parts.append(np.array(chunk))
     return join_names(parts)
+
+
+class PackedNames(Sequence[str]):
+    """Names as `pack_names` returns them: a million of them are no Python objects."""
+
+    def __init__(self, packed: Tensor) -> None:
+        self.packed = packed
+
+    def __len__(self) -> int:
+        return len(self.packed)
+
+    def __getitem__(self, index: Any) -> Any:
+        return PackedNames(self.packed[index]) if isinstance(index, slice) else unpack_name(self.packed[index])
 
 
 def join_names(parts: list[np.ndarray]) -> Tensor:
@@ -82,10 +98,10 @@ def read_table(path: str, classes: list[str] | None) -> dict[str, ArrayDataset]:
     """
     codes: dict[str, dict[str, int]] = {name: {} for name in ("label", "split", "group")}
     parts: dict[str, list[np.ndarray]] = {name: [] for name in TABLE_COLUMNS}
-    for line, chunk in read_csv(path, required=TABLE_COLUMNS[:2]):
+    for lines, chunk in read_csv(path, required=TABLE_COLUMNS[:2]):
         parts["path"].append(np.array([os.fsencode(value) for value in chunk["path"]]))
         if "weight" in chunk:
-            parts["weight"].append(to_numbers(path, "weight", chunk["weight"], line))
+            parts["weight"].append(to_numbers(path, "weight", chunk["weight"], lines))
         for name in codes.keys() & chunk.keys():
             known = codes[name]
             parts[name].append(np.array([known.setdefault(value, len(known)) for value in chunk[name]]))

@@ -2,8 +2,10 @@
 
 import csv
 import re
-from collections.abc import Iterable, Iterator, Sequence
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
+from typing import Any
 
 import numpy as np
 
@@ -14,12 +16,33 @@ TRUTH = {"true": 1.0, "false": 0.0}  # as pandas writes them
 DECIMAL_COMMA = re.compile(r"^\s*([-+]?\d*),(\d+(?:[eE][-+]?\d+)?)\s*$")
 
 
-def read_csv(path: str, required: Sequence[str], advice: str = "") -> Iterator[tuple[int, dict[str, tuple[str, ...]]]]:
-    """Yield some rows of a table with a header at a time: the line of the first, and the columns.
+class TableRows(Sequence[Any]):
+    """Rows of numbers as one array, shape (N, K), and by their index why others cannot be read: a UsageError."""
+
+    def __init__(self, numbers: np.ndarray, errors: Mapping[int, str]) -> None:
+        self.numbers, self.errors = numbers, errors
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            errors = {new: self.errors[row] for new, row in enumerate(range(len(self))[index]) if row in self.errors}
+            return TableRows(self.numbers[index], errors)
+        if index in self.errors:
+            raise UsageError(self.errors[index])
+        return self.numbers[index]
+
+
+def read_csv(
+    path: str, required: Sequence[str], advice: str = "", broken: dict[int, str] | None = None
+) -> Iterator[tuple[Sequence[int], dict[str, tuple[str, ...]]]]:
+    """Yield some rows of a table with a header at a time: their lines, and the columns.
 
     The separator is a comma, a semicolon or a tab, whichever the header has most of. Where it is no comma, numbers may
     have a decimal comma. Empty lines are skipped. The file must be UTF-8 and have the columns `required`; `advice` ends
-    the message if not.
+    the message if not. A row with an empty cell, or too few or too many, is an error. Where `broken` is given, empty
+    cells stay, and a row of the wrong length becomes one of them; `broken` gets the reason by its line.
     """
     try:
         with open(path, newline="", encoding="utf-8-sig") as file:
@@ -35,29 +58,38 @@ def read_csv(path: str, required: Sequence[str], advice: str = "") -> Iterator[t
                     found = ", ".join(header) or "nothing"
                     near = did_you_mean(name, header)
                     raise UsageError(f"{path}: no column '{name}'{near}; its header is {found}{advice}")
-            whole = (_checked(path, reader.line_num, row, header) for row in reader if row)
-            line = reader.line_num + 1
-            while rows := list(islice(whole, CHUNK_SIZE)):
+            whole = ((reader.line_num, _checked(path, reader.line_num, row, header, broken)) for row in reader if row)
+            while numbered := list(islice(whole, CHUNK_SIZE)):
+                lines, rows = zip(*numbered, strict=True)
                 if separator != ",":
-                    rows = [[DECIMAL_COMMA.sub(r"\1.\2", cell) for cell in row] for row in rows]
-                yield line, dict(zip(header, zip(*rows, strict=True), strict=True))
-                line = reader.line_num + 1
+                    rows = tuple([DECIMAL_COMMA.sub(r"\1.\2", cell) for cell in row] for row in rows)
+                yield lines, dict(zip(header, zip(*rows, strict=True), strict=True))
     except UnicodeDecodeError:
         raise UsageError(f"{path}: is not UTF-8; save the table in that encoding") from None
     except (OSError, csv.Error) as error:
         raise UsageError(f"{path}: cannot be read as a table: {error}") from None
 
 
-def to_numbers(path: str, name: str, values: Sequence[str], line: int = 2) -> np.ndarray:
-    """Convert the cells of the column `name` to float64; `line` is the line of the first of them in the table."""
-    try:
-        numbers = np.array(values, dtype=np.float64)
-    except ValueError:
-        numbers = np.array([_number(value) for value in values])
+def read_rows(path: str, names: Sequence[str]) -> TableRows:
+    """Read columns of a table as numbers, all of them if `names` is empty; a row of anything else has its reason."""
+    parts, errors, broken, start = [np.empty((0, len(names)))], dict[int, str](), dict[int, str](), 0
+    for lines, chunk in read_csv(path, names, broken=broken):
+        cells = {name: chunk[name] for name in names or chunk}
+        numbers = np.stack([_numbers(values) for values in cells.values()], axis=1)
+        for row, column in zip(*np.nonzero(~np.isfinite(numbers)), strict=True):
+            name = list(cells)[column]
+            reason = broken.get(lines[row]) or _no_number(path, lines[row], name, cells[name][row])
+            errors.setdefault(start + int(row), reason)
+        start += len(numbers)
+        parts.append(numbers)
+    return TableRows(np.concatenate(parts[1:] or parts), errors)
+
+
+def to_numbers(path: str, name: str, values: Sequence[str], lines: Sequence[int] = range(2, sys.maxsize)) -> np.ndarray:
+    """Convert the cells of the column `name` to float64; `lines` are their lines in the table."""
+    numbers = _numbers(values)
     if len(wrong := np.flatnonzero(~np.isfinite(numbers))):
-        where = f"{path}, line {line + int(wrong[0])}, column '{name}'"
-        advice = "write texts and dates as numbers, or leave the column (or the row) out"
-        raise UsageError(f"{where}: expected a finite number, got '{values[int(wrong[0])]}'; {advice}")
+        raise UsageError(_no_number(path, lines[wrong[0]], name, values[wrong[0]]))
     return numbers
 
 
@@ -70,15 +102,33 @@ def class_indices(path: str, labels: Iterable[str], classes: list[str]) -> dict[
     return index
 
 
-def _checked(path: str, line: int, row: list[str], header: list[str]) -> list[str]:
+def _checked(path: str, line: int, row: list[str], header: list[str], broken: dict[int, str] | None) -> list[str]:
     if len(row) != len(header):
-        raise UsageError(
-            f"{path}, line {line}: {len(row)} cells, but the header has {len(header)}: {', '.join(header)}"
-        )
-    if not all(row):
-        column = header[row.index("")]
-        raise UsageError(f"{path}, line {line}, column '{column}': the cell is empty; fill it in, or leave the row out")
+        reason = f"{path}, line {line}: {len(row)} cells, but the header has {len(header)}: {', '.join(header)}"
+        if broken is None:
+            raise UsageError(reason)
+        broken[line] = reason
+        return [""] * len(header)
+    if broken is None and not all(row):
+        raise UsageError(_no_number(path, line, header[row.index("")], ""))
     return row
+
+
+def _no_number(path: str, line: int, name: str, cell: str) -> str:
+    """Say that a cell is empty or no number."""
+    where = f"{path}, line {line}, column '{name}'"
+    if not cell:
+        return f"{where}: the cell is empty; fill it in, or leave the row out"
+    advice = "write texts and dates as numbers, or leave the column (or the row) out"
+    return f"{where}: expected a finite number, got '{cell}'; {advice}"
+
+
+def _numbers(cells: Sequence[str]) -> np.ndarray:
+    """Convert cells to float64, NaN for what is no number."""
+    try:
+        return np.array(cells, dtype=np.float64)
+    except ValueError:
+        return np.array([_number(cell) for cell in cells])
 
 
 def _number(text: str) -> float:

@@ -212,11 +212,19 @@ def test_a_row_is_one_input_and_a_list_of_them_several(row: Any) -> None:
 
 def test_a_bad_cell_far_down_is_named_by_its_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("trainworks.datamodules.datasets.tables.CHUNK_SIZE", 2)
-    (tmp_path / "t.csv").write_text("a,b\n1,2\n3,4\n5,6\n7,x\n")
-    with pytest.raises(UsageError, match=r"t.csv, line 5, column 'b': expected a finite number, got 'x'"):
-        ArrayDataModule(train="unused.csv").sources(str(tmp_path / "t.csv"))
-    (tmp_path / "t.csv").write_text("a,b\n1,2\n3,4\n5,6\n7,8\n")
-    assert np.asarray(ArrayDataModule(train="unused.csv").sources(tmp_path / "t.csv")).tolist()[3] == [7, 8]
+    (tmp_path / "t.csv").write_text("a,b\n1,2\n\n3,4\n5,6\n7,x\n8\n9,\n1,2\n")
+    rows = ArrayDataModule(train="unused.csv").sources(str(tmp_path / "t.csv"))
+    assert len(rows) == 7 and [rows[k].tolist() for k in (0, 2, 6)] == [[1, 2], [5, 6], [1, 2]]
+    reasons = {
+        3: "line 6, column 'b': expected a finite number, got 'x'",
+        4: "line 7: 1 cells, but the header has 2: a, b",
+    }
+    reasons[5] = "line 8, column 'b': the cell is empty; fill it in"
+    for k, reason in reasons.items():
+        with pytest.raises(UsageError, match=f"t.csv, {reason}"):
+            rows[k]
+        with pytest.raises(UsageError, match=f"t.csv, {reason}"):
+            rows[2:6][k - 2]
 
 
 FIRST = np.arange(60) % 3 == 0  # which samples have the first class

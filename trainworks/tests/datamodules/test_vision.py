@@ -162,7 +162,7 @@ def test_sequences_of_different_lengths_are_padded_by_a_named_collate() -> None:
     assert all(row.tolist() == [int(row[0])] * (int(row[0]) + 1) + [-1] * (5 - int(row[0])) for row in inputs)
     data = make_data(**options, num_workers=0)
     data.setup("fit")
-    with pytest.raises(ValueError, match=r"samples of one batch differ in size .* data.collate to PadSequences"):
+    with pytest.raises(ValueError, match=r"samples of one batch differ in size: .*data.collate: \S+\.PadSequences"):
         next(iter(data.train_dataloader()))
 
 
