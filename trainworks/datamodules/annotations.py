@@ -29,14 +29,6 @@ def classes_of(dataset: Dataset[Any]) -> np.ndarray | None:
     return targets if not len(targets) or targets.min() >= 0 else None
 
 
-def labels_of(dataset: Dataset[Any] | None) -> np.ndarray | None:
-    """Return the labels, or values, of each sample in columns: floats, or 0 and 1, shape (N, K); None if it has none."""
-    targets = None if dataset is None else column(dataset, "targets")
-    if targets is None or targets.ndim != 2:
-        return None
-    return targets if targets.dtype.kind == "f" or np.isin(targets, (0, 1)).all() else None  # not tokens, for example
-
-
 def class_names_of(dataset: Dataset[Any]) -> list[str] | None:
     """Return the names of a dataset's classes (torchvision calls them `classes`), or None if it has none."""
     while isinstance(dataset, Subset):

@@ -9,11 +9,11 @@ from lightning.pytorch import LightningDataModule
 from torch import nn
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
-from trainworks.datamodules.annotations import class_names_of, classes_of, labels_of
+from trainworks.datamodules.annotations import class_names_of, classes_of
 from trainworks.datamodules.inputs import InputReader
 from trainworks.datamodules.randomness import KeyedDataset, batch_number, seed_batch
 from trainworks.datamodules.samplers import batching, collate
-from trainworks.datamodules.splits import check_labels, check_splits, divide
+from trainworks.datamodules.splits import check_splits, divide
 from trainworks.datamodules.transforms.apply import apply_transforms, normalize_on_device
 from trainworks.errors import UsageError
 from trainworks.runtime.cores import allowed_cores
@@ -34,8 +34,7 @@ class BaseDataModule(InputReader, LightningDataModule):
         class_names: Names of the classes, in the order of their numbers. If left out, they are read from the data.
         class_weights: A weight for each class, for a loss that refers to it. If left out, in inverse proportion to the
             class's number of training samples, with a mean of 1 over the samples.
-        pos_weight: A weight for each label where it is there, for a loss that refers to it. If left out, the number of
-            training samples without the label for each one with it.
+        pos_weight: A weight for each label where it is there; if left out, training samples without it for each with it.
         val_fraction: Share of the training samples held out for validation, in [0, 1), where there is no such split.
         test_fraction: Share of the samples held out for the test, in [0, 1), where the data comes without splits. The
             test split does not depend on `split_seed`.
@@ -113,13 +112,9 @@ class BaseDataModule(InputReader, LightningDataModule):
         """Read these arguments from the training samples."""
         targets, names = classes_of(train), self.class_names or class_names_of(train)
         if targets is None or not len(targets):
-            if (labels := labels_of(train)) is None or not self.wanted & {"num_classes", "pos_weight"}:
-                return {}
-            check_labels(labels, labels.shape[1])
-            there = labels.sum(axis=0, dtype=np.float64)
-            weights = np.maximum(len(labels) - there, 1) / np.maximum(there, 1)
-            facts = {"num_classes": labels.shape[1], "pos_weight": weights.round(6).tolist()}
-            return facts | ({"class_names": names} if names else {})
+            from trainworks.datamodules.labels import label_facts  # which few trainings need
+
+            return label_facts(train, self.wanted, names)
         counts = np.bincount(targets, minlength=len(names or ()))
         weights = len(targets) / (np.maximum(counts, 1) * len(counts))
         facts = {"num_classes": len(counts), "class_weights": [round(float(weight), 6) for weight in weights]}
@@ -145,10 +140,12 @@ class BaseDataModule(InputReader, LightningDataModule):
         lengths = [f"{len(split):,}" if isinstance(split, Sized) else "(no length)" for split in self.splits.values()]
         sizes = ", ".join(f"{name} {length}" for name, length in zip(self.splits, lengths, strict=True))
         counts, kind = self.class_counts, "classes"
-        labels = labels_of(self.splits.get("train")) if self.num_classes else None
-        if labels is not None:
-            names, there = self.class_names or map(str, range(labels.shape[1])), (labels > 0.5).sum(axis=0).tolist()
-            counts, kind = dict(zip(names, there, strict=False)), "labels"
+        if not counts and self.num_classes:
+            from trainworks.datamodules.labels import labels_of
+
+            if (labels := labels_of(self.splits.get("train"))) is not None:
+                names, kind = self.class_names or map(str, range(labels.shape[1])), "labels"
+                counts = dict(zip(names, (labels > 0.5).sum(axis=0).tolist(), strict=False))
         if not counts:
             return f"data: {sizes}"
         shown = ", ".join(f"{name} {count:,}" for name, count in counts.items())

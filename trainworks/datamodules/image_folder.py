@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from torch.utils.data import Dataset
 
-from trainworks.datamodules.annotations import class_names_of, classes_of, labels_of
+from trainworks.datamodules.annotations import class_names_of, classes_of
 from trainworks.datamodules.datasets.array_dataset import ArrayDataset
 from trainworks.datamodules.datasets.file_index import (
     EXTENSIONS,
@@ -20,6 +20,7 @@ from trainworks.datamodules.datasets.file_index import (
 )
 from trainworks.datamodules.datasets.image_dataset import ImageFiles
 from trainworks.datamodules.image_base import ImageDataModule
+from trainworks.datamodules.labels import labels_of
 from trainworks.errors import UsageError, did_you_mean, listed
 
 
