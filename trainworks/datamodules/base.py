@@ -34,7 +34,7 @@ class BaseDataModule(InputReader, LightningDataModule):
         class_names: Names of the classes, in the order of their numbers. If left out, they are read from the data.
         class_weights: A weight for each class, for a loss that refers to it. If left out, in inverse proportion to the
             class's number of training samples, with a mean of 1 over the samples.
-        pos_weight: A weight for each label where it is there; if left out, training samples without it for each with it.
+        pos_weight: A weight for each label where it is there. If left out, training samples without it per one with it.
         val_fraction: Share of the training samples held out for validation, in [0, 1), where there is no such split.
         test_fraction: Share of the samples held out for the test, in [0, 1), where the data comes without splits. The
             test split does not depend on `split_seed`.
