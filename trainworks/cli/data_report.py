@@ -78,8 +78,8 @@ def _check_images(
                 continue
             info, digest = found
             infos.append(info)
-            label = None if classes is None else int(classes[item])
-            targets.look(split, _place(images, item), None, label)
+            label = None if classes is None else classes[item].tolist()
+            targets.look(split, _place(images, item), None, None if classes is None else classes[item])
             own = (f"{split}: {images.name(item)}", stage, label)
             first = seen.setdefault(digest, own) if digest else own
             if first[1:] != own[1:]:

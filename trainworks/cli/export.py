@@ -19,6 +19,8 @@ import torch
 from torch import Tensor, nn
 
 from trainworks.cli.parser import mistakes_in_one_line
+from trainworks.datamodules.datasets.decode import decode_image
+from trainworks.datamodules.datasets.image_dataset import ImageFiles
 from trainworks.datamodules.transforms.fit_batch import FitBatch
 from trainworks.errors import RunFailure, UsageError
 from trainworks.models.predict import load_model
@@ -29,7 +31,7 @@ from trainworks.runtime.threads import threads_for
 ONNX_PACKAGES = ("onnx", "onnxruntime", "onnxscript")  # which are optional
 TOLERANCE = 1e-4  # greatest difference to the module's own outputs
 ONNX_BYTES = 2**31 - 2**20  # of weights, at most: protobuf's limit
-SAMPLES, SIZES, ROUNDS = 64, (1, 64), 21
+SAMPLES, FILES, SIZES, ROUNDS = 64, 32, (1, 64), 21
 RUN = {  # in a process that finds nothing of this project
     "onnx": "import onnxruntime; f = onnxruntime.InferenceSession(sys.argv[1], providers=['CPUExecutionProvider'])\n"
     "outputs = f.run(None, {'inputs': inputs})[0]",
@@ -69,7 +71,7 @@ def export_checkpoint(options: dict[str, str]) -> int:
     if not hasattr(model, "outputs"):
         raise UsageError(f"{type(model).__name__} has no method outputs(inputs) that returns one tensor: it stays here")
     data = model.predict.data
-    inputs, what = _samples(data)
+    inputs, what, split = _samples(data)
     exported = Exported(model, data, inputs).eval()
     torch.set_num_threads(threads_for(exported, inputs))
     path = Path(options.get("output", Path(checkpoint).with_suffix(f".{kind}")))
@@ -82,13 +84,16 @@ def export_checkpoint(options: dict[str, str]) -> int:
     if not difference <= TOLERANCE:
         path.unlink()
         raise RunFailure(f"{path} was removed: its outputs differ by more than {TOLERANCE:g} from the module's")
+    run = _loaded(path, kind)
+    if isinstance(split, ImageFiles):
+        _compare_files(model, run, split)
     if options.get("latency", "true") == "true":
-        _show_latency(exported, inputs, path, kind)
+        _show_latency(exported, inputs, run, "onnxruntime" if kind == "onnx" else kind)
     return 0
 
 
-def _samples(data: Any) -> tuple[Tensor, str]:
-    """Return inputs before the transforms, the first of the validation split, else random ones; and what they are."""
+def _samples(data: Any) -> tuple[Tensor, str, Any]:
+    """Return inputs before the transforms, what they are, and their split: validation; random ones and None without."""
     try:
         splits = data.divide(data.load_splits())  # nothing is decoded beforehand
         what, split = ("validation", splits["val"]) if "val" in splits else ("training", splits["train"])
@@ -96,11 +101,11 @@ def _samples(data: Any) -> tuple[Tensor, str]:
         inputs = data.join([item[0] if isinstance(item, tuple) else item for item in found])
         what = f"{what} samples"
     except (OSError, ValueError, KeyError, TypeError, RuntimeError):
-        inputs, what = _made_up(data), "random inputs, since the data is not here"
+        inputs, what, split = _made_up(data), "random inputs, since the data is not here", None
     if not isinstance(inputs, Tensor):
         kind = "inputs of different size" if isinstance(inputs, list) else "more than one tensor as inputs"
         raise UsageError(f"the network takes {kind}, and an exported file takes one tensor: it stays here")
-    return inputs.as_subclass(Tensor), what
+    return inputs.as_subclass(Tensor), what, split
 
 
 def _made_up(data: Any) -> Any:
@@ -191,16 +196,31 @@ def compare(exported: Exported, inputs: Tensor, path: Path, kind: str) -> float:
     return greatest
 
 
-def _show_latency(exported: Exported, inputs: Tensor, path: Path, kind: str) -> None:
-    """Print the median time of a batch in milliseconds, for the module and for the file."""
-    runs: dict[str, Callable[[Tensor], Any]] = {"eager": exported}
-    if kind == "onnx":
-        import onnxruntime
+def _loaded(path: Path, kind: str) -> Callable[[Tensor], Any]:
+    """Return the function that the file holds."""
+    if kind == "pt2":
+        return torch.export.load(path).module()
+    import onnxruntime
 
-        session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-        runs["onnxruntime"] = lambda batch: session.run(None, {"inputs": batch.numpy()})
-    else:
-        runs["pt2"] = torch.export.load(path).module()
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    return lambda batch: session.run(None, {"inputs": batch.numpy()})[0]
+
+
+def _compare_files(model: Any, run: Callable[[Tensor], Any], images: ImageFiles) -> None:
+    """Print how far the file's outputs for whole images, decoded in full size, are from those of `predict`."""
+    differences, data = [], model.predict.data
+    with torch.inference_mode():
+        for item in np.unique(np.linspace(0, len(images) - 1, FILES).astype(int)).tolist():  # of all classes
+            found = torch.as_tensor(run(decode_image(images.path(item), data.form.num_channels)[0][None]))
+            expected = model.outputs(data.batch_of([images.path(item)], "cpu"))
+            differences.append(float((found - expected).abs().max()))
+    typical = f"{statistics.median(differences):.1e} in the median, at most {max(differences):.1e}"
+    print(f"difference to predict over {len(differences)} files of the data, decoded in full size: {typical}")
+
+
+def _show_latency(exported: Exported, inputs: Tensor, run: Callable[[Tensor], Any], name: str) -> None:
+    """Print the median time of a batch in milliseconds, for the module and for the file."""
+    runs: dict[str, Callable[[Tensor], Any]] = {"eager": exported, name: run}
     logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # it warns of a missing GPU
     try:
         compiled = torch.compile(exported)

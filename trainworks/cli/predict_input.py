@@ -70,7 +70,8 @@ def sources_of(given: str, data: Any) -> Sequence[Any]:
     if path.suffix.lower() in (".csv", ".tsv") and not data.columns and len(data.input_shape or ()) != 1:
         from trainworks.datamodules.datasets.tables import read_csv
 
-        return PackedNames(pack_names(name for _, chunk in read_csv(given, ["path"]) for name in chunk["path"]))
+        tables = read_csv(given, ["path"], optional=())
+        return PackedNames(pack_names(name for _, chunk in tables for name in chunk["path"]))
     return data.sources(given)
 
 

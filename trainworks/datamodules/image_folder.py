@@ -12,6 +12,7 @@ from trainworks.datamodules.annotations import class_names_of, classes_of
 from trainworks.datamodules.datasets.array_dataset import ArrayDataset
 from trainworks.datamodules.datasets.file_index import (
     EXTENSIONS,
+    SPLIT_FOLDERS,
     class_folders,
     find_images,
     index_folders,
@@ -20,9 +21,9 @@ from trainworks.datamodules.datasets.file_index import (
 )
 from trainworks.datamodules.datasets.image_dataset import ImageFiles
 from trainworks.datamodules.image_base import ImageDataModule
+from trainworks.datamodules.labels import labels_of
 from trainworks.errors import UsageError, did_you_mean, listed
 
-SPLIT_FOLDERS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}  # and their split
 NO_CLASSES = {*SPLIT_FOLDERS, "training", "testing", "dev", "eval"}  # in small letters: folders of splits
 
 
@@ -37,6 +38,8 @@ class ImageFolderDataModule(ImageDataModule):
         root: The folder.
         csv_file: A table of the images in place of class folders: a header, then a row for each image, with the columns
             path (relative to `root`) and label and, optionally, split (train, val or test), group and weight.
+        targets: Name of the table's column of classes. A list names columns of labels, 1 where the label is there and 0
+            where it is not, or a share in between; the targets are then floats of shape (N, K).
         group_pattern: Regular expression that finds an image's group in its path below `root`, such as
             "(patient[0-9]+)"; no group is in two splits. An image without a match is a group of its own.
         predict_root: Folder of images without classes for the command predict, which then ignores `root`; if left out,
@@ -45,6 +48,7 @@ class ImageFolderDataModule(ImageDataModule):
 
     root: str
     csv_file: str | None = None
+    targets: list[str] | str = "label"
     group_pattern: str | None = None
     predict_root: str | None = None
     image_size: int | None = 64
@@ -63,7 +67,15 @@ class ImageFolderDataModule(ImageDataModule):
         if not (root := Path(self.root)).is_dir():
             near = did_you_mean(root.name, class_folders(root.absolute().parent))
             raise UsageError(f"data.root {root}: no such folder{near}")
-        indices = read_table(self.csv_file, self.class_names) if self.csv_file else self._index_folders(root)
+        if self.csv_file:
+            indices, beside = read_table(self.csv_file, self.class_names, self.targets), Path(self.csv_file).parent
+            first = str(next(iter(indices.values())).name(0))
+            if not (root / first).exists() and (beside / first).exists():
+                raise UsageError(f"{self.csv_file}: {first} is not in data.root {root}; write --data.root {beside}")
+        elif self.targets != "label":
+            raise UsageError(f"data.targets {self.targets} names columns of a table; write data.csv_file FILE too")
+        else:
+            indices = self._index_folders(root)
         splits: dict[str, Dataset[Any]] = {
             name: ImageFiles(self.root, self._grouped(index), self.form)
             for name, index in indices.items()
@@ -76,9 +88,12 @@ class ImageFolderDataModule(ImageDataModule):
     def serve(self, datasets: dict[str, Dataset[Any]]) -> dict[str, Dataset[Any]]:
         """Refuse a class without images, then decode images beforehand where that is wanted."""
         for name in datasets.keys() & {"train", "all"}:
-            targets, names = classes_of(datasets[name]), class_names_of(datasets[name])
-            if targets is not None and names and len(empty := np.setdiff1d(np.arange(len(names)), targets)):
+            targets, names = classes_of(datasets[name]), class_names_of(datasets[name]) or []
+            if (labels := labels_of(datasets[name])) is not None:
+                targets = np.flatnonzero(labels.any(axis=0))
+            if targets is not None and len(empty := np.setdiff1d(np.arange(len(names)), targets)):
                 kind = f"images ({', '.join(EXTENSIONS)}) of class {listed([names[k] for k in empty])}"
+                kind += " in train" if name == "train" else ""
                 raise UsageError(f"{self.csv_file or self.root}: no {kind}")
         return super().serve(datasets)
 
@@ -108,7 +123,9 @@ class ImageFolderDataModule(ImageDataModule):
         classes = self._classes(root / "train")
         splits = {}
         for folder, split in SPLIT_FOLDERS.items():
-            if folder in found and split not in splits and class_folders(root / folder):
+            if folder in found and class_folders(root / folder):
+                if split in splits:
+                    raise UsageError(f"{root / folder}: the {split} split is in another folder too; keep one of them")
                 splits[split] = index_folders(self.root, folder, classes, self._other_files)
                 found.remove(folder)
         if found:

@@ -33,7 +33,7 @@ def pixels_by_value(mask: np.ndarray) -> Counter[float]:
 
 
 def describe_masks(train: Dataset[Any], num_classes: int, seed: int) -> str:
-    """Say if classes have no pixel in the first training masks, or most are left out; else return an empty text."""
+    """Say in a line if classes have no pixel in the first training masks, or most are left out; else in none."""
     length, number, pixels, start = len(train), 0, Counter[float](), time.monotonic()  # type: ignore[arg-type]
     with kept_generators():
         while number < min(length, MAX_MASKS) and (number == 0 or time.monotonic() - start < MAX_SECONDS):
@@ -54,4 +54,4 @@ def describe_masks(train: Dataset[Any], num_classes: int, seed: int) -> str:
     seen = f"{number:,} training masks" if number == length else f"the first {number:,} of {length:,} training masks"
     found += f", and no pixel of class {listed(empty)}" if empty else ""
     found += f"; {IGNORED} usually counts for nothing (ignore_index)" if IGNORED in pixels else ""
-    return f"masks: {seen} hold {found}"
+    return f"\nmasks: {seen} hold {found}"

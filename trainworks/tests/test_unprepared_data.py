@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.utils.data import Dataset, IterableDataset
 
 from trainworks.datamodules import VisionDataModule
+from trainworks.models import load_model
 from trainworks.tests.conftest import CONFIGS, DIGITS, QUICK, Train, write_images
 
 ARRAYS = str(CONFIGS / "arrays.yaml")
@@ -48,6 +49,41 @@ def test_tables_that_are_read(train: Train, tmp_path: Path, kind: str) -> None:
     module = torch.load("logs/arrays/a/checkpoints/last.ckpt", weights_only=True)["module"]
     assert module["init_args"]["net"]["init_args"]["in_features"] == 2
     assert train("predict", "--config", ARRAYS).code == 0
+
+
+def test_labels_in_columns_beside_images(train: Train, tmp_path: Path) -> None:
+    """All default callbacks see targets of shape (B, K)."""
+    write_images(tmp_path / "a", 60)
+    table = "".join(f"a/{k:03}.jpg,{k % 2},{int(k % 10 == 0)}\n" for k in range(60))
+    (tmp_path / "t.csv").write_text(f"path,stripe,dot\n{table}")
+    (tmp_path / "labels.yaml").write_text(
+        "model: {class_path: trainworks.tests.examples.multilabel.MultilabelModule, init_args: {"
+        "net: {class_path: trainworks.tests.examples.networks.SmallCNN, init_args: {in_channels: 3, layers: [4, M], "
+        "num_classes: '${data.init_args.num_classes}', pool_size: 2}}, optimizer: torch.optim.AdamW, "
+        "loss: {class_path: torch.nn.BCEWithLogitsLoss, init_args: {pos_weight: '${data.init_args.pos_weight}'}}}}\n"
+        "callbacks: {best: {init_args: {monitor: val/loss, mode: min}}}\n"
+    )
+    data = (
+        "--data.root",
+        ".",
+        "--data.csv_file",
+        "t.csv",
+        "--data.targets",
+        "[stripe, dot]",
+        "--data.batch_size",
+        "16",
+    )
+    common = ("--config", FOLDER, "--config", "labels.yaml", *data)
+    result = train(*common, "--trainer.max_epochs", "1", "--run_name", "a")
+    assert (result.code, result.err) == (0, "")
+    assert "data: train 49, val 5, test 6; 2 labels: stripe 23, dot 5\n" in result.out and "left out" not in result.out
+    assert "stripe" in Path("logs/image_folder/a/test_predictions.csv").read_text()
+    path = "logs/image_folder/a/checkpoints/best.ckpt"
+    weights = torch.load(path, weights_only=True)["module"]["init_args"]["loss"]["init_args"]["pos_weight"]
+    assert len(weights) == 2 and weights[1] > 5 > weights[0]
+    assert train("predict", "--ckpt_path", path, "--input", "a", "--output", "p.csv").code == 0
+    assert (tmp_path / "p.csv").read_text().startswith("input,labels")
+    assert load_model(path).predict("a/000.jpg").probabilities.keys() == {"stripe", "dot"}
 
 
 def test_whole_numbers_stay_values_where_nobody_asks_for_classes(train: Train, tmp_path: Path) -> None:

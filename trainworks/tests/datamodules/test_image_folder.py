@@ -177,6 +177,39 @@ def test_a_table_instead_of_folders(tmp_path: Path) -> None:
     assert 7 <= odd <= 9  # two thirds of the weight
 
 
+def write_labels(tmp_path: Path, rare: int = 2, name: str = "labels.csv") -> str:
+    write_images(tmp_path / "pictures", 60)
+    rows = [f"pictures/{k:03}.jpg,{k % 2},{int(k < rare)}" for k in range(60)]
+    (tmp_path / name).write_text("path,stripe,dot\n" + "\n".join(rows))
+    return str(tmp_path / name)
+
+
+@pytest.mark.parametrize("storage", ["memory", "files"])
+def test_several_labels_an_image(tmp_path: Path, storage: Any) -> None:
+    arguments = {"csv_file": write_labels(tmp_path), "targets": ["stripe", "dot"], "num_classes": 2, "num_folds": 3}
+    data = load(tmp_path, storage=storage, test_fraction=0.0, **arguments)
+    assert sizes(data) == {"train": 40, "val": 20} and data.class_names == ["stripe", "dot"]
+    rows = {f"pictures/{k:03}.jpg": [k % 2, int(k < 2)] for k in range(60)}
+    train: Any = data.splits["train"]
+    assert [train[k][1].tolist() for k in range(40)] == [rows[train.name(k)] for k in range(40)]
+    _, targets = next(iter(data.train_dataloader()))
+    assert (targets.shape, targets.dtype) == ((4, 2), torch.float32)
+    stripes, dots = train.targets.sum(dim=0).int().tolist()
+    assert f"train 40, val 20; 2 labels: stripe {stripes}, dot {dots}\n" in data.describe()
+
+
+def test_the_weight_of_a_label_goes_by_how_rare_it_is(tmp_path: Path) -> None:
+    data = make_data(
+        tmp_path, csv_file=write_labels(tmp_path), targets=["stripe", "dot"], test_fraction=0, val_fraction=0
+    )
+    data.wanted = {"pos_weight"}
+    assert data.facts() == {"num_classes": 2, "pos_weight": [1.0, 29.0], "class_names": ["stripe", "dot"]}
+    with pytest.raises(ValueError, match=r"labels.csv: no images .* of class dot"):
+        load(tmp_path, csv_file=write_labels(tmp_path, rare=0), targets=["stripe", "dot"])
+    with pytest.raises(ValueError, match=r"data.targets \['stripe'\] names columns of a table; write data.csv_file"):
+        load(tmp_path, targets=["stripe"])
+
+
 def test_images_without_classes_to_predict(tmp_path: Path) -> None:
     write_images(tmp_path / "new ones" / "deep", 5)
     data = make_data(tmp_path / "gone", predict_root=str(tmp_path / "new ones"), class_names=["a", "b"], num_classes=2)
