@@ -250,8 +250,8 @@ def test_folders_that_make_no_sense(tmp_path: Path, folders: list[str], message:
         (["a", "b/c", "b/d"], ""),
         (["a/2023", "b/2024", "b/2025"], ""),
         (
-            ["train/a", "train/b", "val/a", "valid/a", "Test/a"],
-            "folders beside train, val that are not read: Test, valid",
+            ["train/a", "train/b", "val/a", "Dev/a", "Test/a"],
+            "folders beside train, val that are not read: Dev, Test",
         ),
         (["a", "b", "val"], "taken for classes, since there is no folder train: val"),
         (
