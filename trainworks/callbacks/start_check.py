@@ -132,6 +132,9 @@ class StartCheck(Callback):
         names = ", ".join(sorted(without_classes(dict.fromkeys(known), 3))) or "nothing"
         what = f"'{monitor}', which {type(module).__name__} does not log"
         if owner is not self.spare:
+            if monitor.startswith("val") and not _validates(trainer):
+                how = "choose a metric of the training, or bring or hold out validation samples (data.val_fraction)"
+                raise UsageError(f"{type(owner).__name__} monitors '{monitor}', but there is no validation; {how}")
             hint = did_you_mean(monitor, known)
             raise UsageError(f"{type(owner).__name__} monitors {what}{hint}; it logs {names}")
         owner.save_top_k, self.spare = 0, None

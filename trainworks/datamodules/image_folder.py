@@ -82,7 +82,8 @@ class ImageFolderDataModule(ImageDataModule):
             if len(index)
         }
         if not splits.keys() & {"train", "all"}:
-            raise UsageError(f"{self.csv_file or self.root}: no images to train on")
+            reasons = [f"{self.csv_file or self.root}: no images to train on", *self.left_out.splitlines()]
+            raise UsageError("; ".join(reasons))
         return splits
 
     def serve(self, datasets: dict[str, Dataset[Any]]) -> dict[str, Dataset[Any]]:

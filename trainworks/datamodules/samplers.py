@@ -158,6 +158,11 @@ def collate(batch: Any, resizes: bool = False) -> Any:
         return batch
     try:
         return default_collate(batch)
+    except TypeError as error:
+        if "default_collate" not in str(error):
+            raise
+        kind, how = str(error).rpartition("found ")[2], "return tensors, arrays, numbers or texts, or set data.collate"
+        raise UsageError(f"a sample holds {kind}, of which no batch can be made; {how}") from None
     except RuntimeError:  # which in a worker tells of its memory, else of the first two shapes that differ
         parts = zip(*(tree_flatten(sample)[0] for sample in batch), strict=False)
         differing = [sorted(found) for part in parts if len(found := {tuple(np.shape(item)) for item in part}) > 1]

@@ -269,8 +269,8 @@ LATE = {
     "--model.optimizer.lr -1": "Invalid learning rate: -1.0",
     "--callbacks.best.monitor val/acc": r"monitors 'val/acc', which .* does not log \(did you mean val/accuracy\?\)",
     "--trainer.num_sanity_val_steps 0 --callbacks.best.monitor val/acc": "monitors 'val/acc', which",
-    "--trainer.limit_val_batches 0 --callbacks.best.monitor val/loss": "monitors 'val/loss', which .* does not log",
-    "--data.val_fraction 0 --callbacks.best.init_args.monitor val/accuracy": "monitors 'val/accuracy', which",
+    "--trainer.limit_val_batches 0 --callbacks.best.monitor val/loss": "monitors 'val/loss', but there is no vali",
+    "--data.val_fraction 0 --callbacks.best.init_args.monitor val/accuracy": r"no validation; .* \(data.val_fraction\)",
 }
 
 

@@ -225,6 +225,14 @@ def build(tmp_path: Path, folders: list[str]) -> Path:
     return tmp_path / "data"
 
 
+def test_endings_that_are_not_read_are_named(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / "data" / name).mkdir(parents=True)
+        (tmp_path / "data" / name / "x.gif").touch()
+    with pytest.raises(ValueError, match=r"no images to train on; left out, since they are none of .*: 2 \.gif"):
+        load(tmp_path / "data")
+
+
 @pytest.mark.parametrize(
     ("folders", "message"),
     [

@@ -42,6 +42,11 @@ def test_what_differs_in_more_than_its_length_is_kept_in_lists() -> None:
         collate(images, resizes=True)
 
 
+def test_what_makes_no_batch_is_named() -> None:
+    with pytest.raises(ValueError, match=r"a sample holds <class 'NoneType'>, of which no batch can be made; return"):
+        collate([(torch.zeros(3), None), (torch.zeros(3), None)])
+
+
 def test_padding() -> None:
     inputs, targets = PadSequences(value=9)(SAMPLES)
     assert (inputs.tolist(), targets.tolist()) == ([[1, 2, 3], [4, 9, 9]], [0, 1])
