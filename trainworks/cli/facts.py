@@ -21,7 +21,7 @@ def build_data(config: Config) -> LightningDataModule:
     data["init_args"] = {key: value for key, value in data["init_args"].items() if key not in left_out}
     parser = Parser()
     parser.save_plain_hyperparameters(LightningDataModule, data)
-    parser.add_subclass_arguments(LightningDataModule, "data")
+    parser.add_subclass_arguments(LightningDataModule, "data", fail_untyped=False)
     parsed = parse_config(parser, {"data": data})
     with mistakes_in_one_line():
         datamodule: LightningDataModule = parser.instantiate_classes(parsed).data

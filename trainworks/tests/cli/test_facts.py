@@ -9,8 +9,10 @@ import pytest
 import torch
 import yaml
 from torch import Tensor, nn
+from torch.utils.data import TensorDataset
 
 from trainworks.cli.config import left_to_data
+from trainworks.cli.facts import build_data
 from trainworks.models import load_model
 from trainworks.tests.conftest import CONFIGS, DIGITS, QUICK, Train, write_images
 
@@ -28,6 +30,20 @@ def printed(train: Train, *words: str) -> Any:
     result = train(*words, "--print_config")
     assert result.code == 0, result.err
     return yaml.safe_load(result.out)
+
+
+class Untyped(TensorDataset):
+    """An argument without an annotation, as most datasets have."""
+
+    def __init__(self, root: str, size=3):  # type: ignore[no-untyped-def]  # noqa: ANN204, ANN001
+        super().__init__(torch.zeros(9, size), torch.arange(9) % 3)
+
+
+def test_data_whose_arguments_have_no_types_is_built() -> None:
+    dataset = {"class_path": f"{__name__}.Untyped", "init_args": {"size": 5}}
+    arguments = {"train_dataset": dataset, "num_classes": 3}
+    data: Any = build_data({"data": {"class_path": "trainworks.datamodules.VisionDataModule", "init_args": arguments}})
+    assert data.load_splits()["train"][0][0].shape == (5,)
 
 
 def test_references_to_what_is_not_stated() -> None:
