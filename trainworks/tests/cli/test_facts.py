@@ -41,7 +41,7 @@ class Untyped(TensorDataset):
 
 def test_data_whose_arguments_have_no_types_is_built() -> None:
     dataset = {"class_path": f"{__name__}.Untyped", "init_args": {"size": 5}}
-    arguments = {"train_dataset": dataset, "num_classes": 3}
+    arguments = {"train_dataset": dataset, "num_classes": 3, "root": "."}
     data: Any = build_data({"data": {"class_path": "trainworks.datamodules.VisionDataModule", "init_args": arguments}})
     assert data.load_splits()["train"][0][0].shape == (5,)
 
