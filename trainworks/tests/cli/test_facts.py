@@ -35,7 +35,7 @@ def printed(train: Train, *words: str) -> Any:
 class Untyped(TensorDataset):
     """An argument without an annotation, as most datasets have."""
 
-    def __init__(self, root: str, size=3):  # type: ignore[no-untyped-def]  # noqa: ANN204, ANN001
+    def __init__(self, root, size=3):  # type: ignore[no-untyped-def]  # noqa: ANN204, ANN001
         super().__init__(torch.zeros(9, size), torch.arange(9) % 3)
 
 
