@@ -177,7 +177,6 @@ def test_mistakes(train: Train, tmp_path: Path) -> None:
         ({"space": {batch: {"choices": [1], "when": {"a": 1}}}}, "when names a, which is not above it"),
         ({"num_trial": 3}, r"'num_trial' is not one of .* \(did you mean num_trials\?\)"),
         ({"num_trials": 0}, "num_trials must be at least 1, got 0"),
-        ({"objectives": {"val/no": "max"}, "num_trials": 1}, "val/no was not logged, or is not finite; logged: "),
         ({"sampler": "optuna.samplers.GridSampler"}, f"GridSampler needs choices, and space.{lr} is a range"),
         ({"sampler": "optuna.samplers.Nothing"}, "sampler needs optuna.samplers.Nothing, which cannot be imported"),
     ]
@@ -193,6 +192,36 @@ def test_mistakes(train: Train, tmp_path: Path) -> None:
     result = train("sweep", "--config", DIGITS)
     wanted = "error: sweep needs --sweep FILE, what is searched, such as configs/sweeps/digits.yaml\n"
     assert (result.code, result.err) == (2, wanted)
+
+
+@pytest.mark.parametrize(
+    ("objectives", "message", "is_kept"),
+    [
+        ({"val/acuracy": "max"}, r"'val/acuracy', which \w+ does not log \(did you mean val/accuracy\?\); it logs", False),
+        ({"val/loss": "min", "val/acuracy": "max"}, r"'val/acuracy', which \w+ does not log \(did you mean", False),
+        ({"train/acuracy": "max"}, r"'train/acuracy', which was not logged \(did you mean train/accuracy\?\)", True),
+    ],
+)
+def test_an_objective_that_is_not_logged_stops_the_search(
+    train: Train, tmp_path: Path, objectives: dict[str, str], message: str, is_kept: bool
+) -> None:
+    """After its first trial, before that took a step where the module tells its metrics: then it may begin anew."""
+    write(tmp_path, objectives=objectives)
+    result = train(*WORDS, *QUICK)
+    assert result.code == 2 and re.search(f"^error: the search is for {message}", result.err, re.MULTILINE), result.err
+    assert "trial " not in result.out and not (tmp_path / "logs/digits/s-001").exists()
+    assert (tmp_path / "logs/digits/s-000").exists() == is_kept
+    again = train(*WORDS, *QUICK, "--objectives", "{val/accuracy: max}", "--num_trials", "1")
+    assert again.code == (2 if is_kept else 0), again.err
+    assert ("take a new --run_name" in again.err) == is_kept
+
+
+def test_a_mistake_in_all_trials_stops_the_search(train: Train, tmp_path: Path) -> None:
+    write(tmp_path, num_trials=9)
+    result = train(*WORDS, *QUICK, "--model.loss", "torch.nn.BCEWithLogitsLoss")
+    assert result.code == 2 and "error: the first 3 trials failed alike: " in result.err, result
+    assert re.findall(r"^trial +(\d)", result.out, re.MULTILINE) == ["0", "1"]
+    assert train(*WORDS, *QUICK, "--num_trials", "1").code == 0  # and the corrected one begins anew
 
 
 def test_without_the_package_it_says_what_to_install(
