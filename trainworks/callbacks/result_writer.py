@@ -9,11 +9,15 @@ from torch import Tensor
 
 from trainworks.callbacks.helpers.batch import inputs_of
 from trainworks.datamodules.samplers import ShardSampler
+from trainworks.errors import UsageError
 from trainworks.models.base import BaseModule
 from trainworks.models.checks import set_names
 
 if TYPE_CHECKING:
     from trainworks.callbacks.helpers.prediction_table import PredictionTable
+
+
+NO_TOP = ("builtins", "trainworks.models.results")  # where classes of results stand that rank nothing
 
 
 class ResultWriter(BasePredictionWriter):
@@ -78,8 +82,11 @@ class ResultWriter(BasePredictionWriter):
         data = trainer.datamodule
         samples = getattr(data, "splits", {}).get(getattr(data, "predicted", "test"))
         targets = batch[1] if isinstance(batch, tuple | list) and len(batch) == 2 else None
-        indices = [int(index) for index in batch_indices or ()]
-        self._append(trainer, "predict", results_of(prediction), targets, samples, indices, inputs_of(batch))
+        indices, results = [int(index) for index in batch_indices or ()], results_of(prediction)
+        if too_many := self._too_many_classes(results):
+            self._tables.pop("predict").part.unlink(missing_ok=True)
+            raise UsageError(f"--top_k {self.top_k}: {too_many}; leave --top_k out, or write a smaller number")
+        self._append(trainer, "predict", results, targets, samples, indices, inputs_of(batch))
 
     def on_test_batch_end(
         self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
@@ -94,6 +101,8 @@ class ResultWriter(BasePredictionWriter):
         splits = getattr(trainer.datamodule, "splits", {}) if isinstance(sampler, ShardSampler) else {}
         try:
             results = pl_module.results(outputs["predictions"], pl_module.class_names)
+            if batch_idx == 0 and trainer.is_global_zero and (too_many := self._too_many_classes(results)):
+                print(f"{table.path.name}: callbacks.predictions.top_k is {self.top_k}, but {too_many}")
             self._append(trainer, name, results, outputs.get("targets"), splits.get(name))
         except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
             self._leave_out(trainer, name, f"{type(error).__name__}: {error}")  # it is not worth a training
@@ -141,6 +150,14 @@ class ResultWriter(BasePredictionWriter):
             if errors is not None:
                 row["error"] = error
         table.append(rows)
+
+    def _too_many_classes(self, results: Sequence[Any]) -> str:
+        """Say that `top_k` is more than the results have, empty where it is not; a module's own may do as they like."""
+        ranked = [len(result.probabilities) for result in results[:1] if hasattr(result, "top")]
+        others = [result for result in results[:1] if not hasattr(result, "top") and type(result).__module__ in NO_TOP]
+        if self.top_k == 1 or not (others or (ranked and self.top_k > ranked[0])):
+            return ""
+        return f"there are {ranked[0]} classes" if ranked else "a row has no likeliest classes here"
 
     def _columns(self, result: Any) -> dict[str, Any]:
         """Return the columns of one result, beside its mask."""

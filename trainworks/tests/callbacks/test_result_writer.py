@@ -163,6 +163,8 @@ def test_only_what_was_tested_has_a_row_and_options_may_stand_in_a_config(train:
     assert train("--config", DIGITS, *QUICK, *words).code == 0
     rows = rows_of("logs/digits/a/test_predictions.csv")
     assert len(rows) == 128 and {"class_2", "confidence_2", "probability_9"} <= rows[0].keys()
+    many = train("test", "--config", DIGITS, "--run_name", "a", "--callbacks.predictions.top_k", "12")
+    assert many.out.count("test_predictions.csv: callbacks.predictions.top_k is 12, but there are 10 classes\n") == 1
     assert train("--config", DIGITS, *QUICK, "--callbacks.predictions", "null", "--run_name", "b").code == 0
     assert not list(Path("logs/digits/b").glob("*predictions*"))
     assert train("test", "--config", DIGITS, "--run_name", "b").code == 0
