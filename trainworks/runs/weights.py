@@ -1,9 +1,12 @@
 """Pretrained weights: read from a file or the web, and loaded into a network where names and shapes match."""
 
 import hashlib
+import os
 import re
+import struct
+import zipfile
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import urlsplit
@@ -11,7 +14,7 @@ from urllib.parse import urlsplit
 import torch
 from torch import Tensor, nn
 
-from trainworks.errors import UsageError, listed, no_such_file
+from trainworks.errors import UsageError, did_you_mean, listed, no_such_file
 from trainworks.runs.checkpoint_io import read_checkpoint
 from trainworks.runs.files import is_checkpoint
 
@@ -19,18 +22,25 @@ Tensors = Mapping[str, Tensor]
 
 WEIGHT_KEYS = ("state_dict", "model_state_dict", "model")  # under which a checkpoint keeps the weights
 COMPILED = "_orig_mod."  # what torch.compile puts into names
+MODULE = rb"c(?!collections\nOrderedDict)"  # how an object of a class begins in a pickle that is no state_dict
 SHOWN = 4  # names in one line
 
 
-def load_weights(net: nn.Module, source: str) -> list[str]:
+def load_weights(
+    net: nn.Module, source: str, file_prefix: str | None = None, network_prefix: str | None = None
+) -> list[str]:
     """Copy every tensor of a file that fits a network into it, and return a report, line by line.
 
     Names fit if they differ only in a prefix, such as `module.` or `net.` in the file, or `backbone.` in the network;
-    the prefix with which most tensors fit is taken. A tensor of another shape, such as that of a head for other
+    the prefix with which most tensors fit is taken. Prefixes that are given are: what begins with the one in the file
+    goes to what begins with the other in the network. A tensor of another shape, such as that of a head for other
     classes, stays new. `source` is what `read_weights` takes.
     """
     given, own = _tensors(read_weights(source)), _tensors(net.state_dict())
-    removed, added = _prefixes(given, own)
+    pairs = _pairs(given, own)
+    removed, added = _prefixes(pairs, given, own)
+    if file_prefix is not None or network_prefix is not None:
+        removed, added = (_known_prefix(*item) for item in ((file_prefix, given, source), (network_prefix, own, "net")))
     renamed = {name: added + name.removeprefix(removed) for name in given if name.startswith(removed)}
     found = {name: given[old] for old, name in renamed.items() if name in own}
     fitting = [name for name, tensor in found.items() if tensor.shape == own[name].shape]
@@ -39,10 +49,13 @@ def load_weights(net: nn.Module, source: str) -> list[str]:
             listed([f"{name} {_size(item)}" for name, item in tensors.items()], SHOWN) for tensors in (given, own)
         )
         what = f"none of its {len(given)} tensors fits {type(net).__name__}"
-        raise UsageError(f"{source}: {what}; the file has {of_file}; the network has {of_net}")
+        parts = [f"{old.strip('.')} as {new.strip('.')}" for (old, new), count in pairs.most_common() if count > 1]
+        advice = f"; with file_prefix and network_prefix some do: {listed(parts, SHOWN)}" if parts else ""
+        raise UsageError(f"{source}: {what}{advice}; the file has {of_file}; the network has {of_net}")
     for name in fitting:
         own[name].copy_(found[name])
     prefix = f", without '{removed}'" if removed else f", as '{added}'" if added else ""
+    prefix = f", '{removed}' as '{added}'" if removed and added else prefix
     others = {
         "left new, of another shape": [
             f"{name} {_size(found[name])} -> {_size(own[name])}" for name in found if name not in fitting
@@ -75,7 +88,7 @@ def read_weights(source: str) -> dict[str, Any]:
     except UsageError:
         raise
     except Exception as error:  # zip and pickle readers raise anything for a damaged file
-        raise UsageError(f"{source}{_explain(error)}") from None
+        raise UsageError(f"{source}{_explain(error, path)}") from None
     for key in WEIGHT_KEYS:
         if isinstance(content, dict) and isinstance(content.get(key), dict):
             content = content[key]
@@ -110,15 +123,31 @@ def _download(source: str) -> Path:
     return path
 
 
-def _explain(error: Exception) -> str:
+def _explain(error: Exception, path: Path) -> str:
     """Say why a file could not be read, as the rest of a sentence that begins with its name."""
     if unsafe := re.search(r"nsupported (?:global: )?GLOBAL (\S+)", str(error)):
         return (
-            f" holds more than tensors and plain data ({unsafe[1]}), which could run code; none was run. Where you "
-            "trust it, keep its weights alone: torch.save(torch.load(FILE, weights_only=False)['state_dict'], NEW)"
+            f" holds more than tensors and plain data ({unsafe[1]}), which could run code; none was run"
+            + _how_to_keep_weights(path)
         )
     reason = str(error).rpartition("WeightsUnpickler error: ")[2].strip().partition("\n")[0]
     return f": truncated, damaged or no file of weights: {reason[:200] or type(error).__name__}"
+
+
+def _how_to_keep_weights(path: Path) -> str:
+    """Say how to write the weights of a file alone, from how its pickle begins, which is not run; empty if unclear."""
+    try:
+        with zipfile.ZipFile(path) as file:
+            content = file.read(next(name for name in file.namelist() if name.endswith("data.pkl")))[2:]
+    except (zipfile.BadZipFile, StopIteration):
+        return ""
+    weights = ".state_dict()" if re.match(MODULE, content) else ""
+    for key in WEIGHT_KEYS if content.startswith(b"}") else ():  # a dictionary
+        text = re.escape(b"X" + struct.pack("<I", len(key)) + key.encode())
+        if found := re.search(text + rb"(?:q.|r.{4})(" + MODULE + rb")?", content, re.DOTALL):
+            weights = weights or f"['{key}']" + (".state_dict()" if found[1] else "")
+    command = f"import torch; torch.save(torch.load({str(path)!r}, weights_only=False){weights}, 'weights.pt')"
+    return f'. Where you trust it, keep its weights alone: python -c "{command}"' if weights else ""
 
 
 def _tensors(content: Mapping[Any, Any]) -> dict[str, Tensor]:
@@ -126,21 +155,47 @@ def _tensors(content: Mapping[Any, Any]) -> dict[str, Tensor]:
     return {str(name).replace(COMPILED, ""): item for name, item in content.items() if isinstance(item, Tensor)}
 
 
-def _prefixes(given: Tensors, own: Tensors) -> tuple[str, str]:
-    """Return the prefixes to remove from and to add to the names of the file, so that most tensors fit."""
-    votes = Counter((prefix, "") for prefix in _fitting_prefixes(given, own))
-    votes.update(("", prefix) for prefix in _fitting_prefixes(own, given))
-    return max(votes, key=lambda pair: (votes[pair], -len("".join(pair))), default=("", ""))
+def _pairs(given: Tensors, own: Tensors) -> Counter[tuple[str, str]]:
+    """Count for each two prefixes, of the file and of the network, the tensors of one shape that differ in them alone.
+
+    Both are as short as they can be: what comes after them is the same, part by part.
+    """
+    ends: dict[Any, list[str]] = {}
+    for name, tensor in own.items():
+        ends.setdefault((name.rpartition(".")[2], tensor.shape), []).append(name)
+    pairs: Counter[tuple[str, str]] = Counter()
+    for name, tensor in given.items():
+        for other in ends.get((name.rpartition(".")[2], tensor.shape), ()) if tensor.ndim else ():
+            shared = ".".join(os.path.commonprefix([name.split(".")[::-1], other.split(".")[::-1]])[::-1])
+            pairs[name.removesuffix(shared), other.removesuffix(shared)] += 1
+    return pairs
 
 
-def _fitting_prefixes(longer: Tensors, shorter: Tensors) -> Iterator[str]:
-    """Yield each prefix without which a name of `longer` is one of `shorter`, with a tensor of the same shape."""
-    for name, tensor in longer.items():
-        parts = name.split(".") if tensor.ndim else []
-        for count in range(len(parts)):
-            short = ".".join(parts[count:])
-            if short in shorter and shorter[short].shape == tensor.shape:
-                yield name[: len(name) - len(short)]
+def _prefixes(pairs: Counter[tuple[str, str]], given: Tensors, own: Tensors) -> tuple[str, str]:
+    """Return the prefixes to remove from and to add to the names of the file, so that most tensors fit.
+
+    Both are taken only where no other two are as good, and all that they name in the file or in the network fits.
+    """
+    most = pairs.most_common(2)
+    if most and (len(most) == 1 or most[0][1] > most[1][1]):
+        parts = [
+            sum(name.startswith(prefix) and tensor.ndim > 0 for name, tensor in tensors.items())
+            for prefix, tensors in zip(most[0][0], (given, own), strict=True)
+        ]
+        if most[0][1] in parts:
+            return most[0][0]
+    simple = [pair for pair in pairs if "" in pair]
+    return max(simple, key=lambda pair: (pairs[pair], -len("".join(pair))), default=("", ""))
+
+
+def _known_prefix(prefix: str | None, tensors: Tensors, where: str) -> str:
+    """Return a prefix that was given, with its dot; a UsageError where no name begins with it."""
+    wanted = f"{(prefix or '').strip('.')}.".lstrip(".")
+    if wanted and not any(name.startswith(wanted) for name in tensors):
+        known = {".".join(name.split(".")[:depth]) for name in tensors for depth in range(1, name.count(".") + 1)}
+        near = did_you_mean(wanted[:-1], known) or f"; they begin with {listed(sorted(known), SHOWN)}"
+        raise UsageError(f"InitFrom: no name of {where} begins with '{wanted}'{near}")
+    return wanted
 
 
 def _size(tensor: Tensor) -> str:
