@@ -82,11 +82,13 @@ class ResultWriter(BasePredictionWriter):
         data = trainer.datamodule
         samples = getattr(data, "splits", {}).get(getattr(data, "predicted", "test"))
         targets = batch[1] if isinstance(batch, tuple | list) and len(batch) == 2 else None
-        indices, results = [int(index) for index in batch_indices or ()], results_of(prediction)
+        indices, results, inputs = [int(index) for index in batch_indices or ()], results_of(prediction), inputs_of(batch)
+        if isinstance(inputs, Tensor) and inputs.ndim and len(inputs) != len(results):
+            raise UsageError(f"predict_step must return a result for each of {len(inputs)} inputs, got {len(results)}")
         if too_many := self._too_many_classes(results):
             self._tables.pop("predict").part.unlink(missing_ok=True)
             raise UsageError(f"--top_k {self.top_k}: {too_many}; leave --top_k out, or write a smaller number")
-        self._append(trainer, "predict", results, targets, samples, indices, inputs_of(batch))
+        self._append(trainer, "predict", results, targets, samples, indices, inputs)
 
     def on_test_batch_end(
         self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0

@@ -141,6 +141,28 @@ def test_columns_of_a_foreign_module_are_rows_everywhere(train: Train, tmp_path:
     assert [columns_of(found) for found in model.predict(inputs)] == [columns_of(row) for row in predicted]
     assert train("predict", *config, *plain, "--input", write_inputs(inputs), "--output", "out.csv").code == 0
     assert [columns_of(row) for row in rows_of("out.csv")] == [columns_of(row) for row in predicted]
+    for name, message in (
+        ("Unpacking", "predict_step takes a batch apart, and what --input names has no targets; write batch[0] if"),
+        ("Paired", "predict_step must return a result for each of 64 inputs, got 2"),
+    ):
+        other = ("--config", DIGITS, "--model", f"{__name__}.{name}", "--run_name", "a", *plain)
+        failed = train("predict", *other, "--input", write_inputs(inputs), "--output", "no.csv")
+        assert (failed.code, message in failed.err, "Traceback" in failed.err) == (2, True, False), failed.err
+
+
+class Unpacking(Foreign):
+    """Takes for granted that a batch has targets."""
+
+    def predict_step(self, batch: Any, batch_idx: int) -> Any:
+        inputs, _ = batch
+        return super().predict_step(inputs, batch_idx)
+
+
+class Paired(Foreign):
+    """Returns two tensors of all samples where a result for each is asked for."""
+
+    def predict_step(self, batch: Any, batch_idx: int) -> Any:
+        return tuple(super().predict_step(batch, batch_idx).values())
 
 
 class Misnamed(ClassifierModule):
