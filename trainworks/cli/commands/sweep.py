@@ -64,7 +64,8 @@ def sweep(request: Request) -> int:
         ranked = study.best
         if count := line.numbers.get("num_seeds"):
             ranked = _repeat(study, request, words, count, line.numbers.get("num_best", 3))
-        report_search(study, ranked)
+        best = CommandLine.parse(["fit", *words, *typed(ranked[0].params.items())])
+        report_search(study, ranked, Request.build(best).config)
     return 0
 
 

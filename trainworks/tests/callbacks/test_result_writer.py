@@ -146,7 +146,7 @@ def test_columns_of_a_foreign_module_are_rows_everywhere(train: Train, tmp_path:
         ("Paired", "predict_step must return a result for each of 64 inputs, got 2"),
     ):
         other = ("--config", DIGITS, "--model", f"{__name__}.{name}", "--run_name", "a", *plain)
-        failed = train("predict", *other, "--input", write_inputs(inputs), "--output", "no.csv")
+        failed = train("predict", *other, "--input", "new", "--output", "no.csv")
         assert (failed.code, message in failed.err, "Traceback" in failed.err) == (2, True, False), failed.err
 
 

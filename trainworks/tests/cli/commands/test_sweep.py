@@ -16,6 +16,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -23,7 +24,7 @@ import yaml
 from trainworks.callbacks.trial_report import open_storage
 from trainworks.cli.search.series import _needs_one_process
 from trainworks.cli.search.space import Parameter, Search
-from trainworks.tests.conftest import DIGITS, QUICK, ROOT, Train, same_weights
+from trainworks.tests.conftest import CONFIGS, DIGITS, QUICK, ROOT, Train, same_weights
 
 optuna = pytest.importorskip("optuna")
 SPACE: dict[str, Any] = {
@@ -76,6 +77,26 @@ def test_the_best_trial_is_a_config_that_gives_the_same_weights(train: Train, tm
     assert once_more.code == 0 and "trial   0" not in once_more.out and "the best:" in once_more.out
     other = train(*WORDS, *QUICK, "--seed_everything", "3")
     assert other.code == 2 and "logs/digits/s was begun with another space or other settings" in other.err
+
+
+def test_the_best_trial_is_a_config_for_other_data_too(train: Train, tmp_path: Path) -> None:
+    """What the data said is asked again: another table has other columns and classes."""
+    random = np.random.default_rng(0)
+    for name, num_features, num_classes in (("a", 5, 3), ("b", 7, 4)):
+        targets = np.arange(60) % num_classes
+        np.savez(tmp_path / name, inputs=random.random((60, num_features)).astype(np.float32), targets=targets)
+    write(tmp_path, space={"model.optimizer.lr": {"choices": [0.01]}}, num_trials=1)
+    arrays = ("--config", str(CONFIGS / "arrays.yaml"), "--sweep", "s.yaml", "--data.train", "a.npz")
+    result = train("sweep", *arrays, *QUICK[:2])
+    assert result.code == 0, result.err
+    best = ("fit", "--config", "logs/arrays/s/best.yaml", "--run_name")
+    assert train(*best, "same").code == 0
+    assert same_weights(tmp_path / "logs/arrays/s-000", tmp_path / "logs/arrays/same")
+    other = train(*best, "other", "--data.train", "b.npz")
+    assert other.code == 0, other.err
+    weights = torch.load(tmp_path / "logs/arrays/other/checkpoints/last.ckpt", weights_only=True)["state_dict"]
+    shapes = [tuple(weight.shape) for name, weight in weights.items() if weight.ndim == 2]
+    assert (shapes[0][1], shapes[-1][0]) == (7, 4)
 
 
 def test_a_trial_that_fails_is_recorded_and_conditions_hold(train: Train, tmp_path: Path) -> None:
