@@ -82,7 +82,11 @@ class ResultWriter(BasePredictionWriter):
         data = trainer.datamodule
         samples = getattr(data, "splits", {}).get(getattr(data, "predicted", "test"))
         targets = batch[1] if isinstance(batch, tuple | list) and len(batch) == 2 else None
-        indices, results, inputs = [int(index) for index in batch_indices or ()], results_of(prediction), inputs_of(batch)
+        indices, results, inputs = (
+            [int(index) for index in batch_indices or ()],
+            results_of(prediction),
+            inputs_of(batch),
+        )
         if isinstance(inputs, Tensor) and inputs.ndim and len(inputs) != len(results):
             raise UsageError(f"predict_step must return a result for each of {len(inputs)} inputs, got {len(results)}")
         if too_many := self._too_many_classes(results):

@@ -181,7 +181,9 @@ def compare(exported: Exported, inputs: Tensor, path: Path, kind: str) -> float:
 
 def _show_latency(exported: Exported, inputs: Tensor, path: Path, kind: str) -> None:
     """Print the median time of a batch in milliseconds, for the module and for the file."""
-    print("measuring how long a batch takes, some minutes for a large network; --latency false leaves it out", flush=True)
+    print(
+        "measuring how long a batch takes, some minutes for a large network; --latency false leaves it out", flush=True
+    )
     runs: dict[str, Callable[[Tensor], Any]] = {"eager": exported}
     if kind == "onnx":
         import onnxruntime

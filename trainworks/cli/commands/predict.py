@@ -19,7 +19,9 @@ def predict(session: Any) -> None:
         if inputs is None or "values to unpack" not in str(error) or "batch" not in line:
             raise
         how = "batch[0] if isinstance(batch, (list, tuple)) else batch"
-        raise UsageError(f"predict_step takes a batch apart, and what --input names has no targets; write {how}") from error
+        raise UsageError(
+            f"predict_step takes a batch apart, and what --input names has no targets; write {how}"
+        ) from error
 
 
 COMMAND = Command(

@@ -218,7 +218,11 @@ def test_mistakes(train: Train, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("objectives", "message", "is_kept"),
     [
-        ({"val/acuracy": "max"}, r"'val/acuracy', which \w+ does not log \(did you mean val/accuracy\?\); it logs", False),
+        (
+            {"val/acuracy": "max"},
+            r"'val/acuracy', which \w+ does not log \(did you mean val/accuracy\?\); it logs",
+            False,
+        ),
         ({"val/loss": "min", "val/acuracy": "max"}, r"'val/acuracy', which \w+ does not log \(did you mean", False),
         ({"train/acuracy": "max"}, r"'train/acuracy', which was not logged \(did you mean train/accuracy\?\)", True),
     ],
