@@ -1,7 +1,6 @@
 """Pretrained weights: read from a file or the web, and loaded into a network where names and shapes match."""
 
 import hashlib
-import os
 import re
 import struct
 import zipfile
@@ -166,8 +165,10 @@ def _pairs(given: Tensors, own: Tensors) -> Counter[tuple[str, str]]:
     pairs: Counter[tuple[str, str]] = Counter()
     for name, tensor in given.items():
         for other in ends.get((name.rpartition(".")[2], tensor.shape), ()) if tensor.ndim else ():
-            shared = ".".join(os.path.commonprefix([name.split(".")[::-1], other.split(".")[::-1]])[::-1])
-            pairs[name.removesuffix(shared), other.removesuffix(shared)] += 1
+            old, new = name.split("."), other.split(".")
+            while old and new and old[-1] == new[-1]:
+                del old[-1], new[-1]
+            pairs["".join(f"{part}." for part in old), "".join(f"{part}." for part in new)] += 1
     return pairs
 
 

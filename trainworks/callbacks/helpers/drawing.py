@@ -1,5 +1,8 @@
-"""Images as they are shown: back in [0, 1], with masks or boxes drawn over them."""
+"""Images as they are shown: back in [0, 1], with masks or boxes drawn over them; and fonts for what is written."""
 
+from collections.abc import Iterable
+from contextlib import suppress
+from functools import cache
 from typing import Any
 
 import torch
@@ -33,7 +36,9 @@ def draw_target(image: Tensor, target: Any) -> Tensor:
     if isinstance(target, dict) and "boxes" in target:
         labels = target.get("names") or [str(int(label)) for label in target.get("labels", [])] or None
         boxes = target["boxes"].detach().cpu()
-        drawn = draw_bounding_boxes(image, boxes, labels, colors="red") if len(boxes) else image
+        font = font_for(frozenset("".join(labels or ())))
+        named = {"font": font.fname, "font_size": 12} if font else {}
+        drawn = draw_bounding_boxes(image, boxes, labels, colors="red", **named) if len(boxes) else image
     elif isinstance(target, Tensor) and target.shape[-2:] == image.shape[-2:] and not target.is_floating_point():
         mask = target.detach().cpu().reshape(image.shape[-2:])
         classes = [k for k in torch.unique(mask).tolist() if k != 0]
@@ -43,3 +48,37 @@ def draw_target(image: Tensor, target: Any) -> Tensor:
     else:
         return image
     return torch.as_tensor(drawn)
+
+
+def use_font_for(names: Iterable[str]) -> None:
+    """Let Matplotlib take a font that has all letters of these names where its own has not."""
+    from matplotlib import rcParams
+
+    if (font := font_for(frozenset("".join(names)))) and font.name not in rcParams["font.family"]:
+        rcParams["font.family"] = [*rcParams["font.family"], font.name]
+
+
+@cache
+def font_for(letters: frozenset[str]) -> Any:
+    """Return the first font with those letters that the usual one has not; None for none, which it says once."""
+    if "".join(letters).isascii():
+        return None
+    from matplotlib import font_manager
+
+    def known(path: str) -> set[int]:
+        return {*font_manager.get_font(path).get_charmap()}
+
+    manager = font_manager.fontManager
+    usual = manager.findfont(font_manager.FontProperties(family=["sans-serif"]))
+    if not (lacking := {ord(letter) for letter in letters} - known(usual)):
+        return None
+    for path in {*font_manager.findSystemFonts()} - {font.fname for font in manager.ttflist}:  # installed since
+        with suppress(Exception):  # no font that it can read
+            manager.addfont(path)
+    for font in manager.ttflist:
+        with suppress(Exception):
+            if "Last Resort" not in font.name and lacking <= known(font.fname):  # that one draws boxes
+                return font
+    shown = "".join(map(chr, sorted(lacking)[:10]))
+    print(f"figures cannot show {shown}: no installed font has all of it; install one, such as fonts-noto-cjk")
+    return None

@@ -103,7 +103,7 @@ def test_every_scheduler_as_by_hand(rates: Callable[..., list[float]], name: str
 @pytest.mark.parametrize("optimizer", WITH_ANY_SCHEDULER)
 def test_every_optimizer_with_the_schedulers_of_the_examples(optimizer: str, name: str) -> None:
     """What an optimizer lacks, such as a momentum to cycle, is left out, as the parser gives all defaults."""
-    kind: Any = WarmupCosine if name not in SCHEDULERS else SCHEDULERS[name]
+    kind: Any = SCHEDULERS.get(name, WarmupCosine)
     defaults = {key: item.default for key, item in inspect.signature(kind).parameters.items() if key != "optimizer"}
     given = {key: value for key, value in defaults.items() if value is not inspect.Parameter.empty}
     weight = torch.nn.Parameter(torch.ones(2, 2))
