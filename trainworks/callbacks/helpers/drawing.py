@@ -80,5 +80,6 @@ def font_for(letters: frozenset[str]) -> Any:
             if "Last Resort" not in font.name and lacking <= known(font.fname):  # that one draws boxes
                 return font
     shown = "".join(map(chr, sorted(lacking)[:10]))
-    print(f"figures cannot show {shown}: no installed font has all of it; install one, such as fonts-noto-cjk")
+    package = "fonts-noto-cjk" if 0x2E80 <= min(lacking) < 0x1F000 else "fonts-noto"
+    print(f"figures cannot show {shown}: no installed font has all of it; install one, such as the package {package}")
     return None
