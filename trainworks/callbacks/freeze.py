@@ -1,6 +1,5 @@
 import math
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -76,7 +75,12 @@ class Freeze(Callback):
         names = {name: parameter for name, parameter in pl_module.named_parameters() if parameter.requires_grad}
         for rule in self.rules:
             if not any(map(rule.matches, names)):
-                near = _similar(rule.pattern.removeprefix("^"), names) or f"; the last is {list(names)[-1]}"
+                pattern = (
+                    f"({rule.pattern.removeprefix('^')})" if "|" in rule.pattern else rule.pattern.removeprefix("^")
+                )
+                inner = next(filter(None, (re.match(rf"(.*?\.){pattern}", name) for name in names)), None)
+                near = f" (did you mean {re.escape(inner[1])}{pattern}?)" if inner else did_you_mean(pattern, names)
+                near = near or f"; the last is {list(names)[-1]}"
                 raise UsageError(f"Freeze: '{rule.pattern}' matches the beginning of no parameter's name{near}")
         frozen = {name for name in names if _any_matches(self.rules, name)}
         if len(frozen) == len(names):
@@ -119,16 +123,6 @@ class Freeze(Callback):
             elif name in self._eval_layers:
                 layer.training = True
                 self._eval_layers.remove(name)
-
-
-def _similar(pattern: str, names: Iterable[str]) -> str:
-    """Propose what begins a name: the pattern behind what stands before it there, else the most similar beginning."""
-    for name in names:
-        if found := re.search(rf"\.(?={pattern})", name):
-            whole = f"({pattern})" if "|" in pattern else pattern
-            return f" (did you mean {re.escape(name[: found.end()])}{whole}?)"
-    parts = [name.split(".") for name in names]
-    return did_you_mean(pattern, {".".join(part[:depth]) for part in parts for depth in range(1, len(part) + 1)})
 
 
 def _any_matches(rules: list[FreezeRule], name: str) -> bool:

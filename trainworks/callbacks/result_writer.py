@@ -17,9 +17,6 @@ if TYPE_CHECKING:
     from trainworks.callbacks.helpers.prediction_table import PredictionTable
 
 
-NO_TOP = ("builtins", "trainworks.models.results")  # where classes of results stand that rank nothing
-
-
 class ResultWriter(BasePredictionWriter):
     """Write a table of what a module predicts, a row for each input: of the command predict, and of every test.
 
@@ -82,11 +79,8 @@ class ResultWriter(BasePredictionWriter):
         data = trainer.datamodule
         samples = getattr(data, "splits", {}).get(getattr(data, "predicted", "test"))
         targets = batch[1] if isinstance(batch, tuple | list) and len(batch) == 2 else None
-        indices, results, inputs = (
-            [int(index) for index in batch_indices or ()],
-            results_of(prediction),
-            inputs_of(batch),
-        )
+        indices, inputs = [int(index) for index in batch_indices or ()], inputs_of(batch)
+        results = results_of(prediction)
         if isinstance(inputs, Tensor) and inputs.ndim and len(inputs) != len(results):
             raise UsageError(f"predict_step must return a result for each of {len(inputs)} inputs, got {len(results)}")
         if too_many := self._too_many_classes(results):
@@ -159,11 +153,12 @@ class ResultWriter(BasePredictionWriter):
 
     def _too_many_classes(self, results: Sequence[Any]) -> str:
         """Say that `top_k` is more than the results have, empty where it is not; a module's own may do as they like."""
-        ranked = [len(result.probabilities) for result in results[:1] if hasattr(result, "top")]
-        others = [result for result in results[:1] if not hasattr(result, "top") and type(result).__module__ in NO_TOP]
-        if self.top_k == 1 or not (others or (ranked and self.top_k > ranked[0])):
-            return ""
-        return f"there are {ranked[0]} classes" if ranked else "a row has no likeliest classes here"
+        for result in results[:1] if self.top_k > 1 else ():
+            if hasattr(result, "top") and self.top_k > len(result.probabilities):
+                return f"there are {len(result.probabilities)} classes"
+            if not hasattr(result, "top") and type(result).__module__ in ("builtins", "trainworks.models.results"):
+                return "a row has no likeliest classes here"
+        return ""
 
     def _columns(self, result: Any) -> dict[str, Any]:
         """Return the columns of one result, beside its mask."""

@@ -2,8 +2,6 @@
 
 import hashlib
 import re
-import struct
-import zipfile
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
@@ -13,7 +11,7 @@ from urllib.parse import urlsplit
 import torch
 from torch import Tensor, nn
 
-from trainworks.errors import UsageError, did_you_mean, listed, no_such_file
+from trainworks.errors import UsageError, listed, no_such_file
 from trainworks.runs.checkpoint_io import read_checkpoint
 from trainworks.runs.files import is_checkpoint
 
@@ -21,7 +19,11 @@ Tensors = Mapping[str, Tensor]
 
 WEIGHT_KEYS = ("state_dict", "model_state_dict", "model")  # under which a checkpoint keeps the weights
 COMPILED = "_orig_mod."  # what torch.compile puts into names
-MODULE = rb"c(?!collections\nOrderedDict)"  # how an object of a class begins in a pickle that is no state_dict
+KEEP_WEIGHTS = (  # of a module, of what holds one or its state_dict, or of a state_dict with other things
+    "import torch; c = torch.load({!r}, weights_only=False); c = next((c[k] for k in {} if isinstance(c, dict) and k "
+    "in c), c); c = c if isinstance(c, dict) else c.state_dict(); torch.save({{k: v for k, v in c.items() if "
+    "isinstance(v, torch.Tensor)}}, 'weights.pt')"
+)
 SHOWN = 4  # names in one line
 
 
@@ -39,7 +41,7 @@ def load_weights(
     pairs = _pairs(given, own)
     removed, added = _prefixes(pairs, given, own)
     if file_prefix is not None or network_prefix is not None:
-        removed, added = (_known_prefix(*item) for item in ((file_prefix, given, source), (network_prefix, own, "net")))
+        removed, added = _known_prefix(file_prefix, given, source), _known_prefix(network_prefix, own, "the network")
     renamed = {name: added + name.removeprefix(removed) for name in given if name.startswith(removed)}
     found = {name: given[old] for old, name in renamed.items() if name in own}
     fitting = [name for name, tensor in found.items() if tensor.shape == own[name].shape]
@@ -126,27 +128,11 @@ def _explain(error: Exception, path: Path) -> str:
     """Say why a file could not be read, as the rest of a sentence that begins with its name."""
     if unsafe := re.search(r"nsupported (?:global: )?GLOBAL (\S+)", str(error)):
         return (
-            f" holds more than tensors and plain data ({unsafe[1]}), which could run code; none was run"
-            + _how_to_keep_weights(path)
+            f" holds more than tensors and plain data ({unsafe[1]}), which could run code; none was run. Where you "
+            f'trust it, keep its weights alone: python -c "{KEEP_WEIGHTS.format(str(path), WEIGHT_KEYS)}"'
         )
     reason = str(error).rpartition("WeightsUnpickler error: ")[2].strip().partition("\n")[0]
     return f": truncated, damaged or no file of weights: {reason[:200] or type(error).__name__}"
-
-
-def _how_to_keep_weights(path: Path) -> str:
-    """Say how to write the weights of a file alone, from how its pickle begins, which is not run; empty if unclear."""
-    try:
-        with zipfile.ZipFile(path) as file:
-            content = file.read(next(name for name in file.namelist() if name.endswith("data.pkl")))[2:]
-    except (zipfile.BadZipFile, StopIteration):
-        return ""
-    weights = ".state_dict()" if re.match(MODULE, content) else ""
-    for key in WEIGHT_KEYS if content.startswith(b"}") else ():  # a dictionary
-        text = re.escape(b"X" + struct.pack("<I", len(key)) + key.encode())
-        if found := re.search(text + rb"(?:q.|r.{4})(" + MODULE + rb")?", content, re.DOTALL):
-            weights = weights or f"['{key}']" + (".state_dict()" if found[1] else "")
-    command = f"import torch; torch.save(torch.load({str(path)!r}, weights_only=False){weights}, 'weights.pt')"
-    return f'. Where you trust it, keep its weights alone: python -c "{command}"' if weights else ""
 
 
 def _tensors(content: Mapping[Any, Any]) -> dict[str, Tensor]:
@@ -175,27 +161,26 @@ def _pairs(given: Tensors, own: Tensors) -> Counter[tuple[str, str]]:
 def _prefixes(pairs: Counter[tuple[str, str]], given: Tensors, own: Tensors) -> tuple[str, str]:
     """Return the prefixes to remove from and to add to the names of the file, so that most tensors fit.
 
-    Both are taken only where no other two are as good, and all that they name in the file or in the network fits.
+    Both are taken only where no other two are as good, all that they name in the file or in the network fits, and that
+    is at least half of it.
     """
-    most = pairs.most_common(2)
-    if most and (len(most) == 1 or most[0][1] > most[1][1]):
-        parts = [
-            sum(name.startswith(prefix) and tensor.ndim > 0 for name, tensor in tensors.items())
-            for prefix, tensors in zip(most[0][0], (given, own), strict=True)
-        ]
-        if most[0][1] in parts:
-            return most[0][0]
+    (best, most), (_, second) = [*pairs.most_common(2), (("", ""), 0), (("", ""), 0)][:2]
+    named = [
+        sum(name.startswith(prefix) for name in side if side[name].ndim)
+        for prefix, side in zip(best, (given, own), strict=True)
+    ]
+    if most > second and most in named and 2 * most >= min(len(given), len(own)):
+        return best
     simple = [pair for pair in pairs if "" in pair]
     return max(simple, key=lambda pair: (pairs[pair], -len("".join(pair))), default=("", ""))
 
 
 def _known_prefix(prefix: str | None, tensors: Tensors, where: str) -> str:
     """Return a prefix that was given, with its dot; a UsageError where no name begins with it."""
-    wanted = f"{(prefix or '').strip('.')}.".lstrip(".")
-    if wanted and not any(name.startswith(wanted) for name in tensors):
-        known = {".".join(name.split(".")[:depth]) for name in tensors for depth in range(1, name.count(".") + 1)}
-        near = did_you_mean(wanted[:-1], known) or f"; they begin with {listed(sorted(known), SHOWN)}"
-        raise UsageError(f"InitFrom: no name of {where} begins with '{wanted}'{near}")
+    wanted = f"{prefix.strip('.')}." if prefix else ""
+    if not any(name.startswith(wanted) for name in tensors):
+        first = sorted({name.partition(".")[0] for name in tensors})
+        raise UsageError(f"InitFrom: no name of {where} begins with '{wanted}'; they begin with {listed(first)}")
     return wanted
 
 

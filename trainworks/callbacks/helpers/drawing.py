@@ -61,25 +61,24 @@ def use_font_for(names: Iterable[str]) -> None:
 @cache
 def font_for(letters: frozenset[str]) -> Any:
     """Return the first font with those letters that the usual one has not; None for none, which it says once."""
-    if "".join(letters).isascii():
+    if all(map(str.isascii, letters)):
         return None
     from matplotlib import font_manager
 
-    def known(path: str) -> set[int]:
-        return {*font_manager.get_font(path).get_charmap()}
-
     manager = font_manager.fontManager
     usual = manager.findfont(font_manager.FontProperties(family=["sans-serif"]))
-    if not (lacking := {ord(letter) for letter in letters} - known(usual)):
+    if not (lacking := {*map(ord, letters)} - font_manager.get_font(usual).get_charmap().keys()):
         return None
     for path in {*font_manager.findSystemFonts()} - {font.fname for font in manager.ttflist}:  # installed since
         with suppress(Exception):  # no font that it can read
             manager.addfont(path)
     for font in manager.ttflist:
         with suppress(Exception):
-            if "Last Resort" not in font.name and lacking <= known(font.fname):  # that one draws boxes
-                return font
-    shown = "".join(map(chr, sorted(lacking)[:10]))
-    package = "fonts-noto-cjk" if 0x2E80 <= min(lacking) < 0x1F000 else "fonts-noto"
+            if "Last Resort" not in font.name and lacking <= font_manager.get_font(font.fname).get_charmap().keys():
+                return font  # but the one that draws boxes
+    shown, package = (
+        "".join(map(chr, sorted(lacking)[:10])),
+        "fonts-noto-cjk" if min(lacking) >= 0x2E80 else "fonts-noto",
+    )
     print(f"figures cannot show {shown}: no installed font has all of it; install one, such as the package {package}")
     return None

@@ -1,8 +1,6 @@
-import traceback
 from typing import Any
 
 from trainworks.cli.command import BOOLEAN, CHECKPOINT_OPTIONS, Command, Option
-from trainworks.errors import UsageError
 
 
 def predict(session: Any) -> None:
@@ -12,16 +10,7 @@ def predict(session: Any) -> None:
 
     writer = set_up_writer(session)
     inputs = input_data(session, writer) if "input" in session.request.line.options else None
-    try:
-        evaluate(session, "predict", session.request.ckpt_path, inputs)
-    except ValueError as error:
-        line = traceback.extract_tb(error.__traceback__)[-1].line or ""
-        if inputs is None or "values to unpack" not in str(error) or "batch" not in line:
-            raise
-        how = "batch[0] if isinstance(batch, (list, tuple)) else batch"
-        raise UsageError(
-            f"predict_step takes a batch apart, and what --input names has no targets; write {how}"
-        ) from error
+    evaluate(session, "predict", session.request.ckpt_path, inputs)
 
 
 COMMAND = Command(

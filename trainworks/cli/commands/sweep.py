@@ -12,7 +12,7 @@ from trainworks.cli.command_line import CommandLine
 from trainworks.cli.console import silence_noise
 from trainworks.cli.defaults import log_root
 from trainworks.cli.request import Request
-from trainworks.cli.search.series import train_once, typed, words_of
+from trainworks.cli.search.series import is_trained, train_once, typed, words_of
 from trainworks.cli.search.space import Search, short
 from trainworks.errors import UsageError, did_you_mean
 from trainworks.runs.run import Run
@@ -71,7 +71,7 @@ def sweep(request: Request) -> int:
 
 def _train(run: Run, request: Request, words: list[str], callbacks: Sequence[dict[str, Any]] = ()) -> tuple[int, str]:
     """Train a run, or the rest of it, without showing anything; return the exit code and what went to stderr."""
-    if run.is_finished:
+    if is_trained(run, words):
         return 0, ""
     words = ["fit", *words, "--run_name", run.directory.name, "--resume", "auto"]
     return train_once(words, request.config, quiet=True, callbacks=callbacks)

@@ -57,29 +57,12 @@ def report_search(study: Study, ranked: list[Any], config: Config) -> None:
     print(f"figures: {', '.join(written)} in {shown_path(folder)}")
     if len(names) == 1:
         trained = load_file(str(study.run_of(ranked[0].number).directory / "config.yaml"))
-        (folder / "best.yaml").write_text(dump_yaml(_without_facts(trained, config)), encoding="utf-8")
+        if left_to_data(config):  # with other data it shall not be frozen
+            trained = config | {"seed_everything": trained["seed_everything"]}
+        (folder / "best.yaml").write_text(dump_yaml(trained), encoding="utf-8")
         command = f"python train.py --config {shown_path(folder / 'best.yaml')}"
         print(f"trial {ranked[0].number} again, with a test: {command}")
     print(f"\ntensorboard --logdir {shown_path(folder.parent)}")
-
-
-def _without_facts(trained: Config, config: Config) -> Config:
-    """Return the configuration of a run without what came from its data: with other data it shall not be frozen."""
-    if not (names := left_to_data(config)):
-        return trained
-    arguments, stated = trained["data"]["init_args"], config["data"].get("init_args") or {}
-    for name in {*names, "class_names"} & arguments.keys() - stated.keys():
-        del arguments[name]
-    return dict(_with_references(trained, config))
-
-
-def _with_references(node: Any, asked: Any) -> Any:
-    """Return a configuration with the references that stand in another one at the same place."""
-    if isinstance(node, dict) and isinstance(asked, dict):
-        return {key: _with_references(value, asked.get(key)) for key, value in node.items()}
-    if isinstance(node, list) and isinstance(asked, list) and len(node) == len(asked):
-        return [*map(_with_references, node, asked)]
-    return asked if isinstance(asked, str) and "${" in asked else node
 
 
 def _write_trials(study: Study) -> None:

@@ -50,7 +50,10 @@ class Study:
             pruner, sampler = build(self.search.pruner, optuna.pruners.BasePruner, "pruner"), self._sampler(0)
         self.lock = FileLock(self.directory / "locks" / "study")  # held while trials are chosen, and at the end
         with self.lock:  # a database's tables are made by one process
-            self.storage = open_storage(self.where)
+            try:
+                self.storage = open_storage(self.where)
+            except Exception as error:  # whatever a database's package raises
+                raise UsageError(f"storage {self.where} cannot be opened: {str(error).splitlines()[0]}") from None
             self.optuna = optuna.create_study(
                 study_name=self.name,
                 storage=self.storage,

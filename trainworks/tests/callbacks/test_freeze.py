@@ -128,7 +128,6 @@ def test_what_is_proposed_can_be_typed(train: Train) -> None:
 MISTAKES = {
     "[{pattern: features}]": r"'features' matches the beginning of no .* name \(did you mean net\\.features\?\)",
     "[{pattern: '^head|features'}]": r"no parameter's name \(did you mean net\\.\(head\|features\)\?\)",
-    "[{pattern: net.feature_layers}]": r"no parameter's name \(did you mean net.features\?\)",
     "[{pattern: xyz}]": r"'xyz' matches the beginning of no parameter's name; the last is net.head.bias",
     "[{pattern: net.head.wieght}]": r"no parameter's name \(did you mean net.head.weight\?\)",
     "[{pattern: net}]": "Freeze: the rules match every parameter, so that nothing is left to train",

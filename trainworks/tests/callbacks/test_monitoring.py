@@ -404,8 +404,9 @@ def test_names_in_letters_that_the_usual_font_has_not(
     font_for.cache_clear()
     for _ in range(2):
         use_font_for(["cat", "über", "\u732b\u56fd"])
-    advice = "figures cannot show \u56fd\u732b: no installed font has all of it; install one, such as the package fonts-noto-cjk\n"
-    assert capsys.readouterr().out == advice  # once
+    told = "figures cannot show \u56fd\u732b: no installed font has all of it; install one, such as the package "
+    told += "fonts-noto-cjk"
+    assert capsys.readouterr().out == f"{told}\n"  # once
     assert plt.rcParams["font.family"] == ["sans-serif"]
     write_font(tmp_path / "here.ttf", "\u732b\u56fdü catber")
     use_font_for(["cat", "\u732b"])

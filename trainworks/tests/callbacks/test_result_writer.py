@@ -142,7 +142,7 @@ def test_columns_of_a_foreign_module_are_rows_everywhere(train: Train, tmp_path:
     assert train("predict", *config, *plain, "--input", write_inputs(inputs), "--output", "out.csv").code == 0
     assert [columns_of(row) for row in rows_of("out.csv")] == [columns_of(row) for row in predicted]
     for name, message in (
-        ("Unpacking", "predict_step takes a batch apart, and what --input names has no targets; write batch[0] if"),
+        ("Unpacking", "predict_step takes a batch apart, and --input brings no targets; write batch[0] if"),
         ("Paired", "predict_step must return a result for each of 64 inputs, got 2"),
     ):
         other = ("--config", DIGITS, "--model", f"{__name__}.{name}", "--run_name", "a", *plain)

@@ -1,6 +1,7 @@
 import argparse
 import os
 import re
+import shlex
 import subprocess
 import sys
 import threading
@@ -141,9 +142,11 @@ def test_an_encoder_into_a_network_that_calls_it_otherwise(tmp_path: Path) -> No
     lines = load_weights(two, file, "encoder", "teacher.")
     assert same(two["teacher"], source) and not same(two["student"], source)
     assert lines[0].endswith("w.pt, 'encoder.' as 'teacher.'")
-    with pytest.raises(UsageError, match=r"no name of .*w.pt begins with 'encodr.' \(did you mean encoder\?\)"):
+    with pytest.raises(
+        UsageError, match=r"no name of .*w.pt begins with 'encodr.'; they begin with encoder, projector"
+    ):
         load_weights(two, file, "encodr", "teacher")
-    with pytest.raises(UsageError, match=r"no name of net begins with 'x.'; they begin with student, student.features"):
+    with pytest.raises(UsageError, match=r"no name of the network begins with 'x.'; they begin with student, teacher"):
         load_weights(two, file, "encoder", "x")
     alone = make_net(3)
     load_weights(alone, file, "encoder")
@@ -165,24 +168,24 @@ def test_a_file_that_would_run_code(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert not Path("ran").exists()
 
 
-@pytest.mark.parametrize("kind", ["module", "state_dict", "model", "model_state_dict", "a list"])
+@pytest.mark.parametrize("kind", ["module", "state_dict", "model", "model_state_dict", "bare"])
 def test_the_command_of_the_message_keeps_the_weights(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
     source: Any = make_net(0)
     content = source if kind == "model" else source.state_dict()
-    content = {"epoch": 3, "arguments": argparse.Namespace(lr=0.1), kind: content}
-    torch.save({"module": source, "a list": [source]}.get(kind, content), "old file.pt")
+    others = {"epoch": 3, "arguments": argparse.Namespace(lr=0.1)}
+    content = others | (content if kind == "bare" else {kind: content})
+    torch.save(source if kind == "module" else content, "old file.pt")
     with pytest.raises(UsageError, match=r"old file.pt holds more than tensors .*; none was run") as caught:
         read_weights("old file.pt")
-    commands = re.findall(r'keep its weights alone: python -c "(.*)"$', str(caught.value))
-    assert len(commands) == (kind != "a list")
-    for command in commands:
-        subprocess.run([sys.executable, "-c", command], env={**os.environ, "PYTHONPATH": str(ROOT)}, check=True)
-        net = make_net(1)
-        load_weights(net, "weights.pt")
-        assert same(net, source)
+    (command,) = re.findall(r'keep its weights alone: (python -c ".*")$', str(caught.value))
+    words = [sys.executable, *shlex.split(command)[1:]]
+    subprocess.run(words, env={**os.environ, "PYTHONPATH": str(ROOT)}, check=True)
+    net = make_net(1)
+    load_weights(net, "weights.pt")
+    assert same(net, source)
 
 
 def test_files_that_hold_no_weights(tmp_path: Path) -> None:

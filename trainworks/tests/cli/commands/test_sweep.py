@@ -194,10 +194,14 @@ def test_mistakes(train: Train, tmp_path: Path) -> None:
         ({"space": {f"{lr}r": {"low": 0.1, "high": 0.2}}}, f"with --{lr}r 0.1: .*takes no 'lrr'"),
         ({"space": {dropout: {"low": 0.3, "high": 0.2}}}, f"space.{dropout}: low must be below high"),
         ({"space": {dropout: {"lo": 0.3, "high": 0.2}}}, r"got 'lo' \(did you mean low\?\)"),
+        ({"space": {dropout: {"choices": 0.1}}}, r"needs choices: \[...\], or low and high"),
+        ({"space": {dropout: {"low": 0.1, "high": 0.4, "step": "a"}}}, "low, high and step must be numbers, got .*'a'"),
         ({"space": {dropout: {"low": 0.1}}}, r"needs choices: \[...\], or low and high"),
         ({"space": {batch: {"choices": [1], "when": {"a": 1}}}}, "when names a, which is not above it"),
         ({"num_trial": 3}, r"'num_trial' is not one of .* \(did you mean num_trials\?\)"),
         ({"num_trials": 0}, "num_trials must be at least 1, got 0"),
+        ({"space": {dropout: {"low": 0.1, "high": 0.4, "when": 3}}}, "and when, if there is one, key: value"),
+        ({"storage": "mysql+no://x"}, r"storage mysql\+no://x cannot be opened: Can't load plugin"),
         ({"sampler": "optuna.samplers.GridSampler"}, f"GridSampler needs choices, and space.{lr} is a range"),
         ({"sampler": "optuna.samplers.Nothing"}, "sampler needs optuna.samplers.Nothing, which cannot be imported"),
     ]
@@ -239,6 +243,19 @@ def test_an_objective_that_is_not_logged_stops_the_search(
     again = train(*WORDS, *QUICK, "--objectives", "{val/accuracy: max}", "--num_trials", "1")
     assert again.code == (2 if is_kept else 0), again.err
     assert ("take a new --run_name" in again.err) == is_kept
+
+
+def test_runs_of_another_search_are_no_trials(train: Train, tmp_path: Path) -> None:
+    """The folder of a search was removed, and its runs were not: their metrics belong to other values."""
+    write(tmp_path, space={"model.optimizer.lr": {"choices": [0.01]}}, num_trials=1)
+    assert train(*WORDS, *QUICK).code == 0
+    shutil.rmtree(tmp_path / "logs/digits/s")
+    write(tmp_path, space={"model.optimizer.lr": {"choices": [0.02]}}, num_trials=1)
+    result = train(*WORDS, *QUICK)
+    message = "error: logs/digits/s-000 was trained with another model.optimizer.lr; write a new --run_name\n"
+    assert (result.code, result.err.endswith(message)) == (2, True), result.err
+    write(tmp_path, space={"model.optimizer.lr": {"choices": [0.01]}}, num_trials=1)
+    assert train(*WORDS, *QUICK, "--run_name", "t").code == 0
 
 
 def test_a_mistake_in_all_trials_stops_the_search(train: Train, tmp_path: Path) -> None:
