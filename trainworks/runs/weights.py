@@ -93,6 +93,9 @@ def read_weights(source: str) -> dict[str, Any]:
     for key in WEIGHT_KEYS:
         if isinstance(content, dict) and isinstance(content.get(key), dict):
             content = content[key]
+    if isinstance(content, dict) and not _tensors(content):  # such as {"net": ...}, or {"student": ..., "teacher": ...}
+        parts = {key: _tensors(part) for key, part in content.items() if isinstance(part, dict)}
+        content = {f"{key}.{name}": item for key, part in parts.items() for name, item in part.items()}
     if not isinstance(content, dict) or not _tensors(content):
         raise UsageError(f"{source}: holds no tensors by name; write the file of a state_dict or a checkpoint")
     return content

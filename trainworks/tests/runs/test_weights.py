@@ -47,6 +47,16 @@ def test_a_state_dict_in_all_its_forms(tmp_path: Path, prefix: str, key: str | N
     assert len(lines) == 1
 
 
+def test_a_state_dict_under_any_name(tmp_path: Path) -> None:
+    source, teacher, net = make_net(0), make_net(2), make_net(1)
+    torch.save({"epoch": 3, "net": source.state_dict(), "optimizer": {"state": {}}}, tmp_path / "w.pt")
+    assert load_weights(net, str(tmp_path / "w.pt"))[0].endswith("w.pt, without 'net.'")
+    assert same(net, source)
+    torch.save({"student": source.state_dict(), "teacher": teacher.state_dict()}, tmp_path / "two.pt")
+    load_weights(net, str(tmp_path / "two.pt"), "teacher")
+    assert same(net, teacher)
+
+
 @pytest.mark.long
 @pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated")  # torch 2.11's compiler warns of itself
 def test_a_compiled_network_takes_them_too(tmp_path: Path) -> None:
