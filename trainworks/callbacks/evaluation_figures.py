@@ -13,7 +13,7 @@ from torchmetrics.classification import MulticlassPrecisionRecallCurve, Multilab
 from torchvision.ops import box_iou
 
 from trainworks.callbacks.helpers.batch import inputs_of
-from trainworks.callbacks.helpers.drawing import denormalize, draw_target, use_font_for
+from trainworks.callbacks.helpers.drawing import denormalize, draw_target
 from trainworks.callbacks.helpers.isolation import has_all_weights, isolated, nondeterministic
 from trainworks.callbacks.helpers.loggers import never_fatal, send_media, steps_so_far, tensorboard_writers
 from trainworks.errors import UsageError
@@ -55,7 +55,9 @@ class EvaluationFigures(Callback):
         names, count = (getattr(datamodule, name, None) for name in ("class_names", "num_classes"))
         count = count or len(names or ()) or None
         self._class_names = names or [str(k) for k in range(count or 0)]
-        if trainer.is_global_zero:
+        if trainer.is_global_zero and not "".join(self._class_names).isascii():
+            from trainworks.callbacks.helpers.fonts import use_font_for
+
             use_font_for(self._class_names)
         self._sets = set_names(trainer, "test" if trainer.testing else "val")
         for name in self._sets:

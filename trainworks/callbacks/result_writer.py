@@ -154,10 +154,9 @@ class ResultWriter(BasePredictionWriter):
     def _too_many_classes(self, results: Sequence[Any]) -> str:
         """Say that `top_k` is more than the results have, empty where it is not; a module's own may do as they like."""
         for result in results[:1] if self.top_k > 1 else ():
-            if hasattr(result, "top") and self.top_k > len(result.probabilities):
-                return f"there are {len(result.probabilities)} classes"
-            if not hasattr(result, "top") and type(result).__module__ in ("builtins", "trainworks.models.results"):
-                return "a row has no likeliest classes here"
+            number = len(result.probabilities) if hasattr(result, "top") else 0
+            if number < self.top_k and (number or type(result).__module__ in ("builtins", "trainworks.models.results")):
+                return f"there are {number} classes" if number else "a row has no likeliest classes here"
         return ""
 
     def _columns(self, result: Any) -> dict[str, Any]:

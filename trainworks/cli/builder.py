@@ -24,7 +24,6 @@ from trainworks.errors import UsageError
 from trainworks.runs.checkpoint_io import DurableCheckpointIO, read_metrics
 from trainworks.runs.class_paths import import_path
 from trainworks.runs.continuing.state import Start
-from trainworks.runs.event_files import first_repeated_step
 from trainworks.runs.files import is_checkpoint
 from trainworks.runs.run import Run
 from trainworks.runtime.devices import settle_precision
@@ -98,6 +97,8 @@ def build_session(
     parsed, parser, line = configuration.parsed, configuration.parser, request.line
     _direct_outputs(parsed, run)
     if line.trains and request.run is not None:
+        from trainworks.runs.event_files import first_repeated_step
+
         _hide_repeated_steps(parsed.trainer.logger, first_repeated_step(run.directory, start))
     parser.save_plain_hyperparameters(LightningModule, configuration.content["model"])
     if datamodule is not None:

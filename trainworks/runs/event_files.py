@@ -1,6 +1,8 @@
 import struct
 from pathlib import Path
 
+from tensorboard.compat.proto.event_pb2 import Event
+
 from trainworks.runs.continuing.state import Start
 
 
@@ -10,8 +12,6 @@ def first_repeated_step(directory: Path, start: Start) -> int:
     It is above every step that was written before the checkpoint, whatever was counted: modules with several optimizers
     log at their own steps too.
     """
-    from tensorboard.compat.proto.event_pb2 import Event  # only runs that continue need it
-
     step, saved = start.step, start.path.stat().st_mtime if start.path else 0.0
     for file in directory.rglob("events.out.tfevents.*"):
         with file.open("rb") as content:

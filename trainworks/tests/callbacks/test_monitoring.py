@@ -5,6 +5,7 @@ import json
 import re
 import time
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,18 +19,22 @@ from fontTools.pens.ttGlyphPen import TTGlyphPen
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import CSVLogger
 from matplotlib import font_manager
+from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import Tensor, nn
 from torchmetrics.classification import MulticlassConfusionMatrix
 
 from trainworks.callbacks import EvaluationFigures, SpeedMonitor, Trace
 from trainworks.callbacks.evaluation_figures import Mistakes, _saliency
-from trainworks.callbacks.helpers.drawing import denormalize, draw_target, font_for, use_font_for
+from trainworks.callbacks.helpers.drawing import denormalize, draw_target
+from trainworks.callbacks.helpers.fonts import font_for, use_font_for
 from trainworks.callbacks.helpers.isolation import isolated
 from trainworks.callbacks.helpers.loggers import send_media, send_scalars, steps_so_far
+from trainworks.callbacks.helpers.prediction_table import PredictionTable
 from trainworks.callbacks.speed_monitor import StepTimer
 from trainworks.datamodules.datasets import ArrayDataset
 from trainworks.models.metrics import ReliabilityDiagram
+from trainworks.models.results import BoxResult
 from trainworks.tests.conftest import CONFIGS, DIGITS, PLAIN, QUICK, Train
 from trainworks.tests.examples.classifier import ClassifierModule
 from trainworks.tests.test_exact_resume import scalars
@@ -382,7 +387,7 @@ def write_font(path: Path, letters: str) -> None:
     for number, name in enumerate(names):
         pen = TTGlyphPen(None)
         pen.moveTo((0, 0))
-        for corner in ((0, 700), (300 + number, 700), (300 + number, 0)):
+        for corner in ((0, 700), (200 * number, 700), (200 * number, 0)):
             pen.lineTo(corner)
         pen.closePath()
         glyphs[name] = pen.glyph()
@@ -416,7 +421,10 @@ def test_names_in_letters_that_the_usual_font_has_not(
     with warnings.catch_warnings(action="error"):  # Matplotlib warns of a letter that it draws as a box
         figure.savefig(tmp_path / "title.png")
     plt.close(figure)
-    target = {"boxes": torch.tensor([[5.0, 5.0, 30.0, 30.0]]), "names": ["\u732b"]}
-    drawn = [draw_target(torch.zeros(3, 40, 60), target | {"names": names}) for names in (["\u732b"], ["\u56fd"])]
-    assert not torch.equal(*drawn)  # two boxes of the usual font would be the same
+    result = BoxResult(torch.tensor([[5.0, 5.0, 30.0, 30.0]]), ["\u732b"], [0.9])
+    table = PredictionTable(tmp_path / "out.csv", 0, 1, [])
+    for label in ("\u732b", "\u56fd"):
+        table.draw(f"{label}.png", replace(result, labels=[label]), torch.zeros(3, 40, 60), [])
+    one, two = (np.asarray(Image.open(tmp_path / f"out_drawn/{label}.png")) for label in ("\u732b", "\u56fd"))
+    assert not np.array_equal(one, two)  # two boxes of the usual font would be the same
     font_for.cache_clear()
