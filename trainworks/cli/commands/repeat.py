@@ -34,15 +34,16 @@ def repeat(request: Request) -> int:
     metrics: dict[str, dict[str, Any]] = {}  # by the name of the run
     for parts in product(*filter(None, (seeds, folds))):
         run = Run(parent / "-".join([name, *(part for part, _ in parts)]))
-        if is_trained(run, words_of(line)):
+        changes = [*(change for _, changed in parts for change in changed), ("run_name", run.directory.name)]
+        words = [*words_of(line), *typed(changes)]
+        if is_trained(run, words):
             print(f"{run.directory}: finished before")
         else:
             print(flush=True)
-            changes = [*(change for _, changed in parts for change in changed), ("run_name", run.directory.name)]
-            code, _ = train_once([*words_of(line), *typed(changes)], request.config)
+            code, _ = train_once(words, request.config)
             if code:
-                how = f"the same command goes on from there: --run_name {name}"
-                print(f"run {run.directory.name} failed; {how}", file=sys.stderr)
+                how = "" if code == 2 else f"; the same command goes on from there: --run_name {name}"
+                print(f"run {run.directory.name} failed{how}", file=sys.stderr)
                 return code
         metrics[run.directory.name] = {
             key: value for key, value in run.metrics.items() if key.startswith(SHOWN) and value is not None
