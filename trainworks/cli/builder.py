@@ -97,7 +97,9 @@ def build_session(
     parsed, parser, line = configuration.parsed, configuration.parser, request.line
     _direct_outputs(parsed, run)
     if line.trains and request.run is not None:
-        _hide_repeated_steps(parsed.trainer.logger, start.step)
+        from trainworks.runs.event_files import first_repeated_step
+
+        _hide_repeated_steps(parsed.trainer.logger, first_repeated_step(run.directory, start))
     parser.save_plain_hyperparameters(LightningModule, configuration.content["model"])
     if datamodule is not None:
         parsed = parsed.clone()

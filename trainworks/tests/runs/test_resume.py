@@ -10,15 +10,18 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from lightning.pytorch import LightningDataModule
+from lightning.pytorch import Callback, LightningDataModule
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
 from trainworks.datamodules import BaseDataModule
 from trainworks.errors import UsageError
 from trainworks.runs.continuing.checkpoint import find_start, read_start
 from trainworks.runs.continuing.settings import check_settings
+from trainworks.runs.continuing.state import Start
+from trainworks.runs.event_files import first_repeated_step
 from trainworks.runtime.launch import is_restart, job_name, layout
-from trainworks.tests.conftest import DIGITS, PLAIN, Train
+from trainworks.tests.conftest import CONFIGS, DIGITS, PLAIN, Train
 
 LIMITS = ("--trainer.max_epochs", "2", "--trainer.limit_train_batches", "4", "--trainer.limit_val_batches", "2")
 SHORT = (*LIMITS, *PLAIN)
@@ -347,6 +350,30 @@ def test_a_restarted_job_finds_its_run(train: Train, tmp_path: Path, monkeypatch
     result = train(*COMMAND[:-2])
     assert result.code == 0, result.err
     assert "continues from logs/digits/torchrun-j1/checkpoints/last.ckpt" in result.out
+
+
+class StepImages(Callback):
+    """Log an image at each of the module's own steps, which count all of its optimizers."""
+
+    def on_train_batch_end(self, trainer: Any, *_: Any) -> None:
+        trainer.logger.experiment.add_image("seen", torch.zeros(1, 2, 2), trainer.global_step)
+
+
+def test_tensorboard_keeps_what_was_logged_before_the_checkpoint(train: Train, tmp_path: Path) -> None:
+    """With two optimizers a module's step is ahead of the batches that TensorBoard's own scalars count."""
+    gan = ("--config", str(CONFIGS / "gan.yaml"), "--run_name", "a", "--trainer.limit_train_batches", "5")
+    images = ("--callbacks.images", f"{__name__}.StepImages", "--trainer.log_every_n_steps", "1")
+    assert train(*gan, *images, "--trainer.max_epochs", "1").code == 0
+    result = train(*gan, *images, "--trainer.max_epochs", "2", "--resume", "auto")
+    assert (result.code, result.err) == (0, ""), result.err
+    events = EventAccumulator(str(tmp_path / "logs/gan/a"), size_guidance={"images": 0, "scalars": 0}).Reload()
+    assert [event.step for event in events.Images("seen")] == [2 * number for number in range(1, 11)]
+    file = next((tmp_path / "logs/gan/a").glob("events.*"))
+    file.write_bytes(file.read_bytes()[:-3])  # a record that was being written
+    checkpoint = tmp_path / "logs/gan/a/checkpoints/last.ckpt"
+    assert first_repeated_step(tmp_path / "logs/gan/a", Start(checkpoint, step=10)) == 21
+    os.utime(checkpoint, (0, 0))  # nothing was written before it
+    assert first_repeated_step(tmp_path / "logs/gan/a", Start(checkpoint, step=10)) == 10
 
 
 class Endless(IterableDataset[Any]):
