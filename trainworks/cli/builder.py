@@ -23,6 +23,7 @@ from trainworks.datamodules.base import BaseDataModule
 from trainworks.errors import UsageError
 from trainworks.runs.checkpoint_io import DurableCheckpointIO, read_metrics
 from trainworks.runs.class_paths import import_path
+from trainworks.runs.continuing.settings import store_lengths
 from trainworks.runs.continuing.state import Start
 from trainworks.runs.files import is_checkpoint
 from trainworks.runs.run import Run
@@ -115,7 +116,8 @@ def build_session(
         best, check = named.get("best"), StartCheck(None if request.states_monitor else named.get("best"))
         describe = LambdaCallback(on_save_checkpoint=lambda *given: given[-1].update(configuration.described))
         last = [*_trial_callbacks(request, named), check, describe]
-        trainer = _build_trainer(built.trainer, [_thread_limit(request, run)], named, last, datamodule)
+        threads = _thread_limit(request, configuration, run, start.step if extends else None)
+        trainer = _build_trainer(built.trainer, [threads], named, last, datamodule)
         skip_idle_work(trainer, model)
         settle_precision(trainer, parsed.trainer.precision, parsed.tf32)
         settle_strategy(trainer, model, parsed.trainer.sync_batchnorm)
@@ -169,9 +171,18 @@ def _trial_callbacks(request: Request, named: dict[str, Callback]) -> list[Callb
     return [instantiate_class((), description) for description in request.callbacks]
 
 
-def _thread_limit(request: Request, run: Run) -> ThreadLimit:
+def _thread_limit(
+    request: Request, configuration: Configuration, run: Run, extended_from: int | None
+) -> ThreadLimit:
     continues = request.run is not None and not request.line.evaluates
-    return ThreadLimit(run.num_threads if continues else None, run.keep_threads if request.line.trains else None)
+
+    def keep(number: int) -> None:
+        run.keep_threads(number)
+        if extended_from is not None:  # every process has compared the settings by now
+            run.write(run.read() | {"extended_from": extended_from})
+            store_lengths(run.directory / "config.yaml", configuration.content)
+
+    return ThreadLimit(run.num_threads if continues else None, keep if request.line.trains else None)
 
 
 def has_loader(stage: str, module: LightningModule, datamodule: Any) -> bool:

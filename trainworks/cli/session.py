@@ -103,7 +103,8 @@ def _continuation(request: Request, configuration: Configuration, run: Run) -> t
     remarks = check_settings(stored, configuration.content, own_defaults())
     if start.path is None:
         raise UsageError(f"{run.directory} is finished and kept no checkpoint to go on from; write a new --run_name")
-    return start, remarks, changes_length(stored, configuration.content)
+    was_extended = run.read().get("extended_from") == start.step  # and stopped before it saved anything
+    return start, remarks, was_extended or changes_length(stored, configuration.content)
 
 
 def _begins(request: Request, start: Start) -> bool:

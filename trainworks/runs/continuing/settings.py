@@ -1,5 +1,6 @@
 """Whether a run continues with the settings that it began with. Nothing heavy is imported here."""
 
+import os
 import re
 from contextlib import suppress
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Any
 import yaml
 
 from trainworks.errors import UsageError
-from trainworks.runs.yaml_files import Config, flatten, short_key
+from trainworks.runs.yaml_files import Config, dump_yaml, flatten, load_file, short_key
 
 WITHOUT_EFFECT = re.compile(  # changes that leave the training as it is
     r"data\.init_args\.(num_workers|storage|cache_dir|cache_limit_gb)$|"
@@ -26,6 +27,14 @@ def changes_length(stored: Config, wanted: Config) -> bool:
     """Whether a configuration asks for another length of the training than the one that a run has stored."""
     trainers = [config.get("trainer") or {} for config in (stored, wanted)]
     return any(len({str(trainer.get(name, usual)) for trainer in trainers}) > 1 for name, usual in LENGTHS.items())
+
+
+def store_lengths(path: Path, wanted: Config) -> None:
+    """Let a run's configuration ask for the length with which it continues, so that its directory is enough again."""
+    stored, temporary = load_file(str(path)), path.with_suffix(".tmp")
+    stored["trainer"] |= {name: wanted["trainer"][name] for name in LENGTHS}
+    temporary.write_text(dump_yaml(stored), encoding="utf-8")
+    os.replace(temporary, path)
 
 
 def changed_keys(stored: Config, typed: list[tuple[str, str]]) -> list[str]:
