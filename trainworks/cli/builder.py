@@ -171,9 +171,7 @@ def _trial_callbacks(request: Request, named: dict[str, Callback]) -> list[Callb
     return [instantiate_class((), description) for description in request.callbacks]
 
 
-def _thread_limit(
-    request: Request, configuration: Configuration, run: Run, extended_from: int | None
-) -> ThreadLimit:
+def _thread_limit(request: Request, configuration: Configuration, run: Run, extended_from: int | None) -> ThreadLimit:
     continues = request.run is not None and not request.line.evaluates
 
     def keep(number: int) -> None:

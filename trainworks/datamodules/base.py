@@ -1,6 +1,7 @@
 import os
 from collections.abc import Callable, Sized
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -17,9 +18,11 @@ from trainworks.datamodules.splits import check_labels, check_splits, divide
 from trainworks.datamodules.transforms.apply import apply_transforms, normalize_on_device
 from trainworks.errors import UsageError
 from trainworks.runtime.cores import allowed_cores
-from trainworks.runtime.signals import outlast_signals
+from trainworks.runtime.shared_memory import fitting_workers
+from trainworks.runtime.signals import STOP, outlast_signals
 
 MAX_CLASSES_SHOWN = 20
+PREFETCH = 4  # batches that each worker holds ready
 STAGES = ("train", "validate", "test", "predict", "sanity_check")
 
 
@@ -226,13 +229,19 @@ class BaseDataModule(InputReader, LightningDataModule):
         num_workers = self.num_workers
         if num_workers is None:
             num_workers = 0 if getattr(dataset, "serves_batches", False) else max(min(self.num_cores - 1, 16), 1)
+        served = dataset if isinstance(dataset, IterableDataset) else KeyedDataset(dataset, self.run_seed)
+        make, options = self.collate or collate, batching(self, dataset, shuffle=split == "train")
+        if num_workers and isinstance(served, KeyedDataset):
+            everywhere, here = (trainer.world_size, trainer.num_devices) if trainer is not None else (1, 1)
+            num_samples = PREFETCH * self.batch_size // everywhere
+            num_workers = fitting_workers(num_workers, num_samples, lambda: make(served.__getitems__([0])), here)
         return DataLoader(
-            dataset if isinstance(dataset, IterableDataset) else KeyedDataset(dataset, self.run_seed),
-            **batching(self, dataset, shuffle=split == "train"),
+            served,
+            **options,
             num_workers=num_workers,
-            collate_fn=self.collate or collate,
-            worker_init_fn=outlast_signals,
+            collate_fn=make,
+            worker_init_fn=partial(outlast_signals, is_ended=STOP.ends_workers),
             pin_memory=trainer is not None and trainer.strategy.root_device.type == "cuda",
             persistent_workers=num_workers > 0,
-            prefetch_factor=4 if num_workers else None,
+            prefetch_factor=PREFETCH if num_workers else None,
         )
