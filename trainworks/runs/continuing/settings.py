@@ -49,7 +49,9 @@ def changed_keys(stored: Config, typed: list[tuple[str, str]]) -> list[str]:
     harmless = (WITHOUT_EFFECT, HARDWARE, DATA_PATH)
     flat = {key: value for key, value in flatten(stored).items() if not any(kind.match(key) for kind in harmless)}
     values = {short_key(key): value for key, value in flat.items()}
-    return [key for key, text in typed if short_key(key) in values and _differs(text, values[short_key(key)])]
+    return [
+        key for key, text in dict(typed).items() if short_key(key) in values and _differs(text, values[short_key(key)])
+    ]
 
 
 def _differs(text: str, value: Any) -> bool:
