@@ -54,7 +54,7 @@ def train_with_1_mb(folder: Path, *words: str) -> subprocess.CompletedProcess[st
     try:
         subprocess.run(["unshare", "-m", "sh", "-c", mount], check=True, capture_output=True)
     except (OSError, subprocess.CalledProcessError) as error:
-        pytest.skip(f"no small /dev/shm can be mounted here: {error}")
+        pytest.skip(f"this system mounts no small /dev/shm: {error}")
     command = ["unshare", "-m", "sh", "-c", f'{mount}; exec "$0" "$@"', sys.executable, str(ROOT / "train.py"), *words]
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300)
 
