@@ -19,7 +19,7 @@ from trainworks.datamodules.transforms.apply import apply_transforms, normalize_
 from trainworks.errors import UsageError
 from trainworks.runtime.cores import allowed_cores
 from trainworks.runtime.shared_memory import fitting_workers
-from trainworks.runtime.signals import STOP, outlast_signals
+from trainworks.runtime.signals import STOP, outlast_signals, start_fork_server
 
 MAX_CLASSES_SHOWN = 20
 PREFETCH = 4  # batches that each worker holds ready
@@ -235,6 +235,8 @@ class BaseDataModule(InputReader, LightningDataModule):
             everywhere, here = (trainer.world_size, trainer.num_devices) if trainer is not None else (1, 1)
             num_samples = PREFETCH * self.batch_size // everywhere
             num_workers = fitting_workers(num_workers, num_samples, lambda: make(served.__getitems__([0])), here)
+        if num_workers and STOP.ends_workers:
+            start_fork_server()
         return DataLoader(
             served,
             **options,

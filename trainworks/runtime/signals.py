@@ -116,6 +116,17 @@ def outlast_signals(worker: int, is_ended: bool = False) -> None:
         signal.signal(signal.SIGTERM, lambda signum, frame: None if is_ended else signal.alarm(WORKER_SECONDS))
 
 
+def start_fork_server() -> None:
+    """Start the process from which Python 3.14 forks workers, so that it outlasts signals; they would end with it."""
+    if multiprocessing.get_start_method() == "forkserver":
+        from multiprocessing.forkserver import ensure_running
+
+        previous = {signum: signal.signal(signum, signal.SIG_IGN) for signum in SIGNALS}  # a new program inherits it
+        ensure_running()
+        for signum, handler in previous.items():
+            signal.signal(signum, handler)
+
+
 def _end_workers() -> None:
     """End the loaders' workers that are left, as by an error in a loop; Python would wait for them at its end."""
     if workers := [child for child in multiprocessing.active_children() if child.daemon]:

@@ -253,6 +253,21 @@ def test_workers_outlast_a_signal_as_long_as_the_step_takes(begin: Begin, tmp_pa
 
 
 @pytest.mark.kills
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGHUP])
+def test_workers_of_a_fork_server_outlast_a_signal_too(begin: Begin, train: Train, tmp_path: Path, signum: int) -> None:
+    """Python 3.14 starts all processes so; they are no children of the training."""
+    (tmp_path / "sitecustomize.py").write_text(
+        "import multiprocessing\nmultiprocessing.set_start_method('forkserver')\n"
+    )
+    process = begin("--data.num_workers", "2", PYTHONPATH=str(tmp_path))
+    os.killpg(process.pid, signum)
+    status, output = finish(process)
+    assert status == 128 + signum, output
+    assert "continue with" in output and "Traceback" not in output
+    assert train("--resume", "logs/digits/a").code == 0
+
+
+@pytest.mark.kills
 def test_workers_of_the_training_end_with_an_error_in_a_validation(
     train_process: Train, monkeypatch: pytest.MonkeyPatch
 ) -> None:
