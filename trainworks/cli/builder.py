@@ -82,15 +82,9 @@ def seed(configuration: Configuration) -> None:
 def build_session(
     request: Request, configuration: Configuration, run: Run, start: Start, extends: bool, datamodule: Any
 ) -> Session:
-    """Build everything for a command that writes into the directory of `run`.
+    """Build everything for a command that writes into the directory of `run`; see `Session`.
 
-    Args:
-        request: The command.
-        configuration: Its configuration.
-        run: Where loggers and callbacks write.
-        start: Where a run continues.
-        extends: Whether it shall train for longer than it began to.
-        datamodule: The datamodule, where it is built already; None if it is to be built.
+    The datamodule may be built already, else it is None.
 
     Raises:
         UsageError: If something cannot be built as the configuration says, or does not go together.

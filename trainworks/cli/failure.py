@@ -30,8 +30,7 @@ OUT_OF_MEMORY = """out of memory ({}). Take fewer samples at a time and keep the
 data.batch_size and set trainer.accumulate_grad_batches 2; python train.py find_batch_size --config C finds out what
 fits. Or write trainer.precision bf16-mixed, smaller images, a smaller network"""
 NO_SHARED_MEMORY = re.compile("DataLoader worker.*(allocate shared memory|Bus error)", re.DOTALL)
-NO_ROOM = f"""shared memory ran out, through which loader workers pass batches: {MORE_ROOM}, or write fewer
-data.num_workers, 0 for none"""
+NO_ROOM = f"shared memory ran out, through which loader workers pass batches: {MORE_ROOM}, or take fewer workers"
 LOADER_REMADE = (
     "Lightning makes a loader anew, with the names of its arguments: write DataLoader(dataset, batch_size=...)"
 )

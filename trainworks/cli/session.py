@@ -32,15 +32,8 @@ from trainworks.runtime.signals import STOP, Stopped
 def run_session(request: Request, start_time: float) -> int:
     """Build what was asked for, carry out the command, and keep the records of its run directory.
 
-    Args:
-        request: The command.
-        start_time: When it began, in seconds since 1970.
-
-    Returns:
-        0, 1 for a failure, 2 for a mistake, 128 + the signal's number if one stopped the run.
-
-    Raises:
-        UsageError: If the configuration is wrong; no run directory is left then.
+    The command began at `start_time`, in seconds since 1970. Returned is 0, 1 for a failure, 2 for a mistake, after
+    which no new run directory is left, or 128 + the signal's number if one stopped the run.
     """
     with settled_process(), STOP.installed(), captured() as tees, contextlib.ExitStack() as stack:
         request.config, datamodule = fill_in(request.config)

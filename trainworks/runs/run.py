@@ -25,6 +25,7 @@ from trainworks.errors import UsageError
 from trainworks.root import LIBRARY, ROOT
 from trainworks.runs.files import is_checkpoint
 
+Metrics = dict[str, float]
 OWN_FILES = re.compile(r"\.lock|config\.yaml|run\.json(\.tmp)?|train\.log|hparams\.yaml|events\.out\.tfevents.*")
 PACKAGES = ("torch", "torchvision", "lightning", "torchmetrics", "jsonargparse", "numpy")
 RUNNING = {"end": None, "exit_status": None, "error": None}  # what is known only at the end
@@ -41,10 +42,7 @@ class Run:
 
     @classmethod
     def create(cls, root: str, experiment: str, name: str | None, job: str | None, makes: bool) -> "Run":
-        """Make a run directory called `name`, `job` or by the time; only the main process makes one, others find it.
-
-        A run called `name` that took no training step is begun anew.
-        """
+        """Make a run directory, or take over that of a run `name` without a step; on others than rank 0, find it."""
         parent = Path(root) / experiment
         wanted = name or job or datetime.now().strftime("%Y%m%d-%H%M%S")
         if not makes:
@@ -163,13 +161,8 @@ class Run:
     def start_again(self, start: float, typed: list[str], checkpoint: str) -> None:
         """Note in run.json that the run continues."""
         content = self.read()
-        entry = {
-            "command": _command(typed),
-            "git": _git(),
-            "code": _code(),
-            "checkpoint": checkpoint,
-            "start": _iso(start),
-        }
+        entry: dict[str, Any] = {"command": _command(typed), "git": _git(), "code": _code()}
+        entry |= {"checkpoint": checkpoint, "start": _iso(start)}
         self.write(content | RUNNING | {"resumed": [*content.get("resumed", []), entry]})
 
     def keep_threads(self, number: int) -> None:
@@ -178,27 +171,18 @@ class Run:
         content["hardware"] = content.get("hardware", {}) | {"threads": number}
         self.write(content)
 
-    def finish(
-        self,
-        exit_status: int,
-        error: str | None,
-        metrics: dict[str, float],
-        best: dict[str, float],
-        best_metrics: dict[str, float],
-    ) -> None:
+    def finish(self, status: int, error: str | None, metrics: Metrics, best: Metrics, best_metrics: Metrics) -> None:
         """Write how the run ended: its last metrics, and of the best checkpoint the monitored one, and all."""
         content = {"metrics": {}} | self.read() | {"best": best, "best_metrics": best_metrics}
         content["metrics"] |= metrics
-        self.write(content | {"end": _iso(time.time()), "exit_status": exit_status, "error": error})
+        self.write(content | {"end": _iso(time.time()), "exit_status": status, "error": error})
 
-    def add_evaluation(
-        self, start: float, typed: list[str], checkpoint: str, exit_status: int, metrics: dict[str, float]
-    ) -> None:
+    def add_evaluation(self, start: float, typed: list[str], checkpoint: str, status: int, metrics: Metrics) -> None:
         """Append an evaluation to run.json and take over its metrics."""
         content = self.read()
         content["metrics"] = content.get("metrics", {}) | metrics
         entry: dict[str, Any] = {"command": _command(typed), "checkpoint": checkpoint, "start": _iso(start)}
-        entry |= {"end": _iso(time.time()), "exit_status": exit_status, "metrics": metrics}
+        entry |= {"end": _iso(time.time()), "exit_status": status, "metrics": metrics}
         self.write(content | {"evaluations": [*content.get("evaluations", []), entry]})
 
 

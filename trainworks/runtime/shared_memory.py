@@ -17,13 +17,9 @@ MORE_ROOM = "start the container with --shm-size 8g"
 
 
 def fitting_workers(num_workers: int, num_samples: int, read_one: Callable[[], Any], num_processes: int) -> int:
-    """Return how many workers to start, at most `num_workers`: so many as shared memory has room for their batches.
+    """Return how many loader workers to start, at most `num_workers`: so many as shared memory has room for.
 
-    Args:
-        num_workers: Workers of a loader that are wanted.
-        num_samples: Samples that each of them holds ready.
-        read_one: Returns a batch of one sample.
-        num_processes: Processes on this machine that have such a loader.
+    Each holds `num_samples` ready, of which `read_one` returns a batch of one; `num_processes` share the memory.
     """
     free = shutil.disk_usage(FOLDER).free / num_processes if FOLDER.is_dir() else math.inf
     if free > PLENTY:

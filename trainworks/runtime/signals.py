@@ -62,7 +62,7 @@ class StopRequest:
     def installed(self) -> Iterator[None]:
         """Handle the signals, and afterwards put the previous handlers back."""
         previous, self.signum = self.install(), 0
-        self.ends_workers = bool(previous)
+        self.ends_workers = bool(previous) and hasattr(signal, "SIGCHLD")
         try:
             yield
         finally:
@@ -107,8 +107,7 @@ def leave(code: int) -> None:
 def outlast_signals(worker: int, is_ended: bool = False) -> None:
     """Let a loader's worker go on after a signal, so that the step can be finished.
 
-    A terminal sends Ctrl-C to workers too, and a scheduler SIGTERM. Where it is not said that a `StopRequest` of the
-    parent ends the worker, an alarm does. A worker whose parent is gone ends by itself.
+    A terminal sends Ctrl-C to workers too, and a scheduler SIGTERM. A `StopRequest` ends them, or else the alarm does.
     """
     for signum in TERMINAL_SIGNALS:
         signal.signal(signum, signal.SIG_IGN)

@@ -17,11 +17,7 @@ WITHOUT_EFFECT = re.compile(  # changes that leave the training as it is
     r"trainer\.(logger|log_every_n_steps|enable_progress_bar|enable_model_summary|profiler|default_root_dir|"
     r"use_distributed_sampler|num_sanity_val_steps|detect_anomaly|limit_test_batches|limit_predict_batches)\b"
 )
-LENGTHS = {
-    "max_epochs": None,
-    "max_steps": -1,
-    "max_time": None,
-}  # options of the trainer, and what stands for no limit
+LENGTHS = {"max_epochs": None, "max_steps": -1, "max_time": None}  # of the trainer, and what stands for no limit
 NEW_EPOCH = "; where it had ended, it goes on with a new epoch and is not bit by bit the same"
 HARDWARE = re.compile(r"trainer\.(accelerator|devices|num_nodes|strategy)\b|callbacks\.(compile|channels_last)\b|tf32$")
 DATA_PATH = re.compile(r"data\.init_args\.(root|csv_file|train|val|test)$")
@@ -49,9 +45,7 @@ def changed_keys(stored: Config, typed: list[tuple[str, str]]) -> list[str]:
     harmless = (WITHOUT_EFFECT, HARDWARE, DATA_PATH)
     flat = {key: value for key, value in flatten(stored).items() if not any(kind.match(key) for kind in harmless)}
     values = {short_key(key): value for key, value in flat.items()}
-    return [
-        key for key, text in dict(typed).items() if short_key(key) in values and _differs(text, values[short_key(key)])
-    ]
+    return [key for key, text in dict(typed).items() if _differs(text, values.get(short_key(key), text))]
 
 
 def _differs(text: str, value: Any) -> bool:
