@@ -57,8 +57,9 @@ class Run:
                 run.directory.mkdir(parents=True)
                 break
             except OSError as error:
-                if not run.directory.exists():
-                    raise UsageError(f"{parent}: {error.strerror}; choose another trainer.default_root_dir") from None
+                if not os.path.exists(run.directory):  # nor is the name too long
+                    how = "choose another trainer.default_root_dir or --run_name"
+                    raise UsageError(f"{run.directory}: {error.strerror}; {how}") from None
                 if name:
                     break
                 run = cls(parent / f"{wanted}-{number}")
