@@ -84,7 +84,7 @@ def _run_trial(study: Any, trial: Any, request: Request, words: list[str]) -> in
     missing = [name for name, value in values.items() if value is None]
     reason = ""
     if code:
-        reason = run.read().get("error") or (errors.strip().splitlines() or [f"exit code {code}"])[-1]
+        reason = run.read().get("error") or errors.strip().rpartition("error: ")[2] or f"exit code {code}"
     elif missing:
         reason = f"{missing[0]} was not logged, or is not finite; logged: {', '.join(run.read()['metrics'])}"
     if reason:
