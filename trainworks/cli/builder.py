@@ -23,7 +23,6 @@ from trainworks.datamodules.base import BaseDataModule
 from trainworks.errors import UsageError
 from trainworks.runs.checkpoint_io import DurableCheckpointIO, read_metrics
 from trainworks.runs.class_paths import import_path
-from trainworks.runs.continuing.settings import store_lengths
 from trainworks.runs.continuing.state import Start
 from trainworks.runs.files import is_checkpoint
 from trainworks.runs.run import Run
@@ -82,9 +81,7 @@ def seed(configuration: Configuration) -> None:
 def build_session(
     request: Request, configuration: Configuration, run: Run, start: Start, extends: bool, datamodule: Any
 ) -> Session:
-    """Build everything for a command that writes into the directory of `run`; see `Session`.
-
-    The datamodule may be built already, else it is None.
+    """Build everything for a command that writes into the directory of `run`; a datamodule may be built already.
 
     Raises:
         UsageError: If something cannot be built as the configuration says, or does not go together.
@@ -170,7 +167,9 @@ def _thread_limit(request: Request, configuration: Configuration, run: Run, exte
 
     def keep(number: int) -> None:
         run.keep_threads(number)
-        if extended_from is not None:  # every process has compared the settings by now
+        if extended_from is not None:
+            from trainworks.runs.continuing.settings import store_lengths  # every process has compared them by now
+
             run.write(run.read() | {"extended_from": extended_from})
             store_lengths(run.directory / "config.yaml", configuration.content)
 

@@ -18,7 +18,6 @@ from trainworks.datamodules.splits import check_labels, check_splits, divide
 from trainworks.datamodules.transforms.apply import apply_transforms, normalize_on_device
 from trainworks.errors import UsageError
 from trainworks.runtime.cores import allowed_cores
-from trainworks.runtime.shared_memory import fitting_workers
 from trainworks.runtime.signals import STOP, outlast_signals, start_fork_server
 
 MAX_CLASSES_SHOWN = 20
@@ -232,6 +231,8 @@ class BaseDataModule(InputReader, LightningDataModule):
         served = dataset if isinstance(dataset, IterableDataset) else KeyedDataset(dataset, self.run_seed)
         make, options = self.collate or collate, batching(self, dataset, shuffle=split == "train")
         if num_workers and isinstance(served, KeyedDataset):
+            from trainworks.runtime.shared_memory import fitting_workers
+
             everywhere, here = (trainer.world_size, trainer.num_devices) if trainer is not None else (1, 1)
             num_samples = PREFETCH * self.batch_size // everywhere
             num_workers = fitting_workers(num_workers, num_samples, lambda: make(served.__getitems__([0])), here)
