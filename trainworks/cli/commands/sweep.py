@@ -88,8 +88,8 @@ def _run_trial(study: Any, trial: Any, request: Request, words: list[str]) -> in
     values = _metrics_of(run, study.search.objectives) if code == 0 else {}
     reason = ""
     if code:
-        reason = run.read().get("error") or (errors.strip().splitlines() or [f"exit code {code}"])[-1]
-        reason = reason.removeprefix("error: ").replace("TrialReport monitors", NOT_LOGGED)
+        reason = run.read().get("error") or errors.strip().rpartition("error: ")[2] or f"exit code {code}"
+        reason = reason.replace("TrialReport monitors", NOT_LOGGED)
     elif missing := [name for name, value in values.items() if value is None]:
         name, logged = missing[0], run.read()["metrics"]
         near = did_you_mean(name, logged)
