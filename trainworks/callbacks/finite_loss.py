@@ -63,10 +63,6 @@ class FiniteLoss(Callback):
         if len(self._losses) >= min(trainer.log_every_n_steps or MAX_UNCHECKED_LOSSES, MAX_UNCHECKED_LOSSES):
             self._check_losses(trainer)
 
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Check the losses at least once an epoch."""
-        self._check_losses(trainer)
-
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Refuse to save weights that are not finite; earlier checkpoints stay as they are."""
         self._check_losses(trainer)
@@ -90,7 +86,7 @@ class FiniteLoss(Callback):
         """Restore the number of skipped steps."""
         self.num_skipped = state_dict["num_skipped"]
 
-    def _check_losses(self, trainer: Trainer) -> None:
+    def _check_losses(self, trainer: Trainer, *_: Any) -> None:
         if not self._losses:
             return
         batch_indices, device = list(self._losses), trainer.strategy.root_device
@@ -100,6 +96,8 @@ class FiniteLoss(Callback):
             dist.all_reduce(finite, dist.ReduceOp.MIN)
         if not finite.all():
             raise _failure(trainer, "the loss became NaN or infinite in", batch_indices[int(finite.argmin())])
+
+    on_train_epoch_end = _check_losses  # type: ignore[assignment]
 
 
 def _failure(trainer: Any, what: str, batch_index: int) -> RunFailure:

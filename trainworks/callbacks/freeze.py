@@ -75,9 +75,8 @@ class Freeze(Callback):
         names = {name: parameter for name, parameter in pl_module.named_parameters() if parameter.requires_grad}
         for rule in self.rules:
             if not any(map(rule.matches, names)):
-                pattern = (
-                    f"({rule.pattern.removeprefix('^')})" if "|" in rule.pattern else rule.pattern.removeprefix("^")
-                )
+                pattern = rule.pattern.removeprefix("^")
+                pattern = f"({pattern})" if "|" in pattern else pattern
                 inner = next(filter(None, (re.match(rf"(.*?\.){pattern}", name) for name in names)), None)
                 near = f" (did you mean {re.escape(inner[1])}{pattern}?)" if inner else did_you_mean(pattern, names)
                 near = near or f"; the last is {list(names)[-1]}"

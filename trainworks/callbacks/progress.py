@@ -1,7 +1,6 @@
 import math
 import sys
 import time
-from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
@@ -166,7 +165,9 @@ class ProgressPrinter(ProgressBar):
             return
         seconds, self._epoch_start = time.perf_counter() - self._epoch_start, None
         metrics = without_classes(logged_since(self._before, self.trainer.callback_metrics), MAX_CLASSES)
-        rates = set(_rates(self.trainer))
+        # LearningRateMonitor puts values of steps among the metrics, in some epochs none
+        found = [part for part in self.trainer.callbacks if isinstance(part, LearningRateMonitor)]  # type: ignore[attr-defined]
+        rates = {key for part in found for key in part.lrs | part.last_momentum_values | part.last_weight_decay_values}
         columns = [f"{k} {value:.4f}" for k, value in sorted(metrics.items(), key=_by_metric) if k not in rates]
         before, self._best = self._best, _best_score(self.trainer)
         best = ["best"] if self._best is not before else []
@@ -176,13 +177,6 @@ class ProgressPrinter(ProgressBar):
 def _best_score(trainer: Trainer) -> Any:
     best = trainer.checkpoint_callback
     return best.best_model_score if isinstance(best, ModelCheckpoint) else None
-
-
-def _rates(trainer: Trainer) -> Iterator[str]:
-    """Yield what LearningRateMonitor puts among the metrics: values of steps, in some epochs none."""
-    for callback in trainer.callbacks:  # type: ignore[attr-defined]
-        if isinstance(callback, LearningRateMonitor):
-            yield from callback.lrs | callback.last_momentum_values | callback.last_weight_decay_values
 
 
 def _by_metric(item: tuple[str, float]) -> tuple[str, bool, str]:

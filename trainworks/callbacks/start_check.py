@@ -71,10 +71,11 @@ class StartCheck(Callback):
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Let schedulers that monitor a validation wait in epochs without one; they step after this hook."""
+        known = self.seen | self._announced
         for config, frequency in self._frequencies:
-            not_yet = not self.seen and config.monitor not in trainer.callback_metrics and _validates(trainer)
-            left_out = config.monitor in self._announced and config.monitor not in trainer.callback_metrics
-            waits = not_yet or left_out or (config.monitor in self.seen and not self._has_validated)
+            absent = config.monitor not in trainer.callback_metrics
+            not_yet = not known and absent and _validates(trainer)
+            waits = not_yet or (config.monitor in known and (absent or not self._has_validated))
             config.frequency = sys.maxsize if waits else frequency
         self._has_validated = False
 

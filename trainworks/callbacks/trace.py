@@ -46,7 +46,7 @@ class Trace(Callback):
         if self._profile is not None and not self._recorded:
             self._profile.step()
 
-    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
         """Stop the profiler, also if the training ended early."""
         if self._profile is not None:
             self._profile.stop()
@@ -54,9 +54,7 @@ class Trace(Callback):
             if not self._recorded:
                 print(f"no trace: recording starts after {self.wait} steps; train longer or lower callbacks.trace.wait")
 
-    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Stop the profiler."""
-        self.on_train_end(trainer, pl_module)
+    on_exception = on_train_end  # type: ignore[assignment]
 
     def _finish(self, recording: Any) -> None:
         self._recorded = True

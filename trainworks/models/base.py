@@ -176,12 +176,10 @@ class BaseModule(LightningModule):
         self._log_epoch(["train"])
 
     def on_validation_epoch_end(self) -> None:
-        """Log the metrics of each validation set."""
-        self._log_epoch(set_names(self.trainer, "val"))
+        """Log the metrics of each validation or test set."""
+        self._log_epoch(set_names(self.trainer, "test" if self.trainer.testing else "val"))
 
-    def on_test_epoch_end(self) -> None:
-        """Log the metrics of each test set."""
-        self._log_epoch(set_names(self.trainer, "test"))
+    on_test_epoch_end = on_validation_epoch_end
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Build optimizer and scheduler."""

@@ -8,8 +8,7 @@ from lightning_utilities.core.apply_func import apply_to_collection
 from torch import Tensor
 from torchmetrics import Metric, MetricCollection
 
-from trainworks.models.counted import counted_value
-from trainworks.models.value_names import example_value, named_values, unwrapped
+from trainworks.models.metric_values import counted_value, example_value, named_values
 
 MAX_BATCHES = 16  # that are joined to one update
 MAX_ELEMENTS = 2**14  # of the predictions of a batch that may wait
@@ -52,10 +51,10 @@ class LateUpdates:
     def compute(self) -> dict[str, Any]:
         """Return the value of each metric that had something to count since the last `reset`."""
         self._update_waiting()
-        metrics = {name: unwrapped(metric) for name, metric in self.metrics.items(copy_state=False)}
+        metrics = self.metrics.items(copy_state=False)
         with warnings.catch_warnings():  # a metric that shares another's state had no update of its own
             warnings.filterwarnings("ignore", message=".*called before the ``update`` method")
-            values = self._run(lambda: {n: counted_value(m) for n, m in metrics.items()}, self._example, counted_value)
+            values = self._run(lambda: {n: counted_value(m) for n, m in metrics}, self._example, counted_value)
         counted = {name: value for name, value in values.items() if value is not None}
         self._examples |= counted
         return counted
@@ -66,8 +65,9 @@ class LateUpdates:
 
     def _named(self, values: dict[str, Any], class_names: Sequence[str] | None) -> dict[str, Any]:
         found: dict[str, Any] = {}
+        metrics = dict(self.metrics.items(copy_state=False))
         for name, value in values.items():
-            part = named_values(name, self.metrics[name], value, class_names)
+            part = named_values(name, metrics[name], value, class_names)
             if not found.keys().isdisjoint(part):  # two that return dictionaries
                 part = {f"{name}_{key.partition('/')[2]}": item for key, item in part.items()}
             found |= part

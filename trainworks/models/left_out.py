@@ -44,10 +44,10 @@ class LeftOut:
             attribute = next((name for name in PASSIVE if hasattr(owner, name)), None)
             if attribute is None or (monitor := getattr(owner, "monitor", None)) not in values:
                 continue
-            usual = self._usual.setdefault(id(owner), getattr(owner, attribute))
-            setattr(owner, attribute, PASSIVE[attribute] if monitor in missing else usual)
             if monitor in missing:
+                self._usual.setdefault(id(owner), getattr(owner, attribute))
+                setattr(owner, attribute, PASSIVE[attribute])
                 passing.append(type(getattr(owner, "scheduler", owner)).__name__)
-            else:
-                del self._usual[id(owner)]
+            elif id(owner) in self._usual:
+                setattr(owner, attribute, self._usual.pop(id(owner)))
         return passing

@@ -193,8 +193,18 @@ def test_what_is_neither_a_number_nor_one_for_each_class_is_refused(metric: Metr
         late.names(None)
 
 
-def test_precisions_of_boxes() -> None:
-    late = LateUpdates(MetricCollection({"map": MeanAveragePrecision(class_metrics=True)}).clone(prefix="val/"))
+def test_metrics_that_share_a_state_share_it_still_when_they_are_read() -> None:
+    late = LateUpdates(MetricCollection({"auroc": BinaryAUROC(), "precision": BinaryAveragePrecision()}))
+    late.update(torch.tensor([0.1, 0.9]), torch.tensor([0, 1]))
+    assert late.named_results(None) == {"auroc": 1.0, "precision": 1.0}
+    first, second = (metric.metric_state["preds"] for _, metric in late.metrics.items(copy_state=False))
+    assert first is second
+
+
+@pytest.mark.parametrize("more", [{}, {"extended_summary": True}])
+def test_precisions_of_boxes(more: dict[str, bool]) -> None:
+    metric = MeanAveragePrecision(class_metrics=True, **more)
+    late = LateUpdates(MetricCollection({"map": metric}).clone(prefix="val/"))
     box = {"boxes": torch.tensor([[0.0, 0, 9, 9]]), "labels": torch.tensor([2])}
     late.update([box | {"scores": torch.ones(1)}], [box])
     found = late.named_results(["background", "cat", "dog"])

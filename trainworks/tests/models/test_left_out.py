@@ -44,6 +44,16 @@ def test_what_monitors_a_metric_passes_over_epochs_without_its_value(
     assert last["lr_schedulers"][0]["last_epoch"] == 2
 
 
+def test_a_schedule_that_watches_the_training_waits_for_no_validation(train: Train, tmp_path: Path) -> None:
+    schedule = ("--model.scheduler", "torch.optim.lr_scheduler.ReduceLROnPlateau")
+    watched = ("--model.scheduler_monitor", "train/loss", "--trainer.check_val_every_n_epoch", "2")
+    watched += ("--trainer.num_sanity_val_steps", "0")
+    result = train("--config", DIGITS, *QUICK, "--run_name", "a", *schedule, *watched)
+    assert result.code == 0, result.err
+    last = torch.load(tmp_path / "logs/digits/a/checkpoints/last.ckpt", weights_only=True)
+    assert last["lr_schedulers"][0]["last_epoch"] == 1
+
+
 def test_the_value_of_a_class_is_monitored_and_shown(train: Train, tmp_path: Path) -> None:
     (tmp_path / "f1.yaml").write_text(
         "model: {init_args: {metrics: {f1: {class_path: torchmetrics.classification.MulticlassF1Score, "
