@@ -53,7 +53,7 @@ class LateUpdates:
         self._update_waiting()
         metrics = self.metrics.items(copy_state=False)
         with warnings.catch_warnings():  # a metric that shares another's state had no update of its own
-            warnings.filterwarnings("ignore", message=".*called before the ``update`` method")
+            warnings.filterwarnings("ignore", message=".*before the ``update`` method|No (posi|nega)tive samples")
             values = self._run(lambda: {n: counted_value(m) for n, m in metrics}, self._example, counted_value)
         counted = {name: value for name, value in values.items() if value is not None}
         self._examples |= counted
