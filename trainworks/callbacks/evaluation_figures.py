@@ -21,6 +21,7 @@ from trainworks.models.base import BaseModule
 from trainworks.models.checks import set_names
 from trainworks.models.late_updates import LateUpdates
 
+CURVES = MulticlassPrecisionRecallCurve | MultilabelPrecisionRecallCurve
 MAX_NAMED_CLASSES = 25  # with more, numbers and names in a figure are not readable
 MAX_COLUMNS = 4  # of the figure of mistakes
 IGNORED_CLASS = 255  # of pixels that are not evaluated
@@ -51,9 +52,9 @@ class EvaluationFigures(Callback):
 
     def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Reset the metrics and mistakes of each set."""
-        datamodule: Any = getattr(trainer, "datamodule", None)
-        names, count = (getattr(datamodule, name, None) for name in ("class_names", "num_classes"))
-        count = count or len(names or ()) or None
+        data: Any = getattr(trainer, "datamodule", None)
+        names = getattr(data, "class_names", None) or []
+        count = getattr(data, "num_classes", None) or len(names) or None
         self._class_names = names or [str(k) for k in range(count or 0)]
         if trainer.is_global_zero and not "".join(self._class_names).isascii():
             from trainworks.callbacks.helpers.fonts import use_font_for
@@ -107,21 +108,24 @@ class EvaluationFigures(Callback):
 
     def _draw(self, trainer: Trainer, module: LightningModule, stage: str) -> None:
         """Compute the metrics on all ranks, and draw on the first."""
-        metrics = self._metrics[stage].metrics
+        metrics: Any = self._metrics[stage].metrics
         with nondeterministic(), warnings.catch_warnings(action="ignore"):  # a rank without samples must join in
             values = self._metrics[stage].compute()
+        curves = {
+            name: trainer.strategy.reduce(metric.confmat.clone(), reduce_op="sum").cpu()
+            for name, metric in metrics.items()
+            if isinstance(metric, CURVES) and metric.thresholds is not None
+        }
         if not trainer.is_global_zero or not trainer.loggers:
             return
         step = steps_so_far(trainer)
         for name, value in values.items():
             with never_fatal(f"{name}/{stage}"):
-                metric = metrics[name]
-                curves = isinstance(metric, MulticlassPrecisionRecallCurve | MultilabelPrecisionRecallCurve)
-                if curves:
-                    _send_pr_curves(trainer, metric, stage, self._class_names, step)
+                if name in curves:
+                    _send_pr_curves(trainer, curves[name], stage, self._class_names, step)
                 # Matplotlib takes minutes for 1,000 curves
-                if not curves or len(self._class_names) <= MAX_NAMED_CLASSES:
-                    send_media(trainer, f"{name}/{stage}", _plot(metric, value, self._class_names), step)
+                if name not in curves or len(self._class_names) <= MAX_NAMED_CLASSES:
+                    send_media(trainer, f"{name}/{stage}", _plot(metrics[name], value, self._class_names), step)
         with never_fatal(f"mistakes/{stage}"):
             if figure := self._mistakes[stage].draw(trainer, module, self._class_names):
                 send_media(trainer, f"mistakes/{stage}", figure, step)
@@ -200,9 +204,8 @@ def _plot(metric: Metric, value: Any, names: list[str]) -> Any:
     return figure
 
 
-def _send_pr_curves(trainer: Trainer, metric: Any, stage: str, names: list[str], step: int) -> None:
-    """Fill TensorBoard's PR curves panel from the confusion matrix that the metric has for each threshold."""
-    counts: Tensor = metric.confmat.cpu()  # (thresholds, classes, actual, predicted)
+def _send_pr_curves(trainer: Trainer, counts: Tensor, stage: str, names: list[str], step: int) -> None:
+    """Fill TensorBoard's PR curves panel from numbers of samples, shape (thresholds, classes, actual, predicted)."""
     for writer in tensorboard_writers(trainer):
         for k, name in enumerate(names[:MAX_NAMED_CLASSES]):
             tn, fp, fn, tp = (counts[:, k, actual, predicted] for actual in (0, 1) for predicted in (0, 1))

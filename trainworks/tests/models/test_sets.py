@@ -13,6 +13,7 @@ import torch
 import yaml
 from lightning.pytorch import LightningDataModule, LightningModule
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.util.tensor_util import make_ndarray
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 from torchmetrics.functional.classification import multiclass_accuracy
@@ -145,13 +146,17 @@ def test_two_processes_give_the_values_of_one(train_process: Train, tmp_path: Pa
     net["init_args"] = {"in_features": 64, "num_classes": 10, "hidden": [16], "batch_norm": False}  # type: ignore[assignment]
     (tmp_path / "net.yaml").write_text(yaml.safe_dump({"model": {"init_args": {"net": net}}}))
     words = (*NOISY[:-2], "--config", "net.yaml", "--trainer.accelerator", "cpu")
-    found = []
+    found, counts = [], []
     for devices in ("1", "2"):
         options = ("--trainer.strategy", "ddp") if devices == "2" else ()
-        result = train_process(*words, "--trainer.devices", devices, *options, "--run_name", devices, *SHORT,
+        result = train_process(*words, "--trainer.devices", devices, *options, "--run_name", devices, *SHORT[:2],
                                "--trainer.max_epochs", "1")  # fmt: skip
         assert result.code == 0, result.err
         found.append(metrics_of(tmp_path / "logs/digits" / devices))
+        events = EventAccumulator(str(tmp_path / "logs/digits" / devices)).Reload()
+        right, wrong = make_ndarray(events.Tensors("pr_curve/test/noisy/3")[-1].tensor_proto)[:2, 0]
+        counts.append(int(right + wrong))  # at threshold 0 every sample is found
+    assert counts[0] == counts[1] > 0
     assert {*NAMES, *(name.replace("val", "test") for name in NAMES)} <= {*found[0]}
     assert found[1] == pytest.approx(found[0], rel=1e-4)
 
