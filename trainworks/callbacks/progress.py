@@ -96,10 +96,6 @@ class ProgressPrinter(ProgressBar):
         names = [] if trainer.sanity_checking else sorted(logged, key=lambda name: name.endswith("loss"))
         self._validation_metrics = names
 
-    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Print the line of the last epoch."""
-        self._print_epoch()
-
     def on_validation_batch_end(
         self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
@@ -160,7 +156,7 @@ class ProgressPrinter(ProgressBar):
             self._bar.close()
             self._bar = None
 
-    def _print_epoch(self) -> None:
+    def _print_epoch(self, *_: Any) -> None:
         if self._epoch_start is None:
             return
         seconds, self._epoch_start = time.perf_counter() - self._epoch_start, None
@@ -172,6 +168,8 @@ class ProgressPrinter(ProgressBar):
         before, self._best = self._best, _best_score(self.trainer)
         best = ["best"] if self._best is not before else []
         self.print("  ".join([self._epoch_name, *columns, f"{seconds:.1f} s", *best]), flush=True)
+
+    on_train_end = _print_epoch  # type: ignore[assignment]
 
 
 def _best_score(trainer: Trainer) -> Any:
