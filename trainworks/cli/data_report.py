@@ -32,7 +32,7 @@ def report_data(config: Config) -> int:
         raise UsageError(f"check reads subclasses of BaseDataModule, got {type(datamodule).__name__}")
     seen: dict[bytes, tuple[str, str, Any]] = {}
     splits, report = datamodule.divide(datamodule.load_splits()), Report(notes=[], problems=[])
-    names = datamodule.class_names or (class_names_of(splits["train"]) if "train" in splits else None) or []
+    names = datamodule.class_names or class_names_of(splits.get("train")) or []
     targets = TargetReport(datamodule, config, names)
     for name, dataset in splits.items():
         if isinstance(dataset, IterableDataset):
