@@ -2,7 +2,6 @@
 
 import csv
 import re
-import sys
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
@@ -94,11 +93,7 @@ def read_rows(path: str, names: Sequence[str]) -> TableRows:
 
 
 def to_numbers(
-    path: str,
-    name: str,
-    values: Sequence[str],
-    lines: Sequence[int] = range(2, sys.maxsize),
-    high: float | None = None,
+    path: str, name: str, values: Sequence[str], lines: Sequence[int], high: float | None = None
 ) -> np.ndarray:
     """Convert cells of the column `name` to float64, in [0, `high`] if that is given; `lines` are the table's."""
     numbers = _numbers(values)

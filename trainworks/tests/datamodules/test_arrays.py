@@ -114,6 +114,7 @@ def test_values_are_no_classes(tmp_path: Path) -> None:
         ({"x.csv": b"a,b\n1,2\n"}, r"x.csv: no column 'targets'; its header is a, b; write --data.targets NAME"),
         ({"x.csv": b"a,targets\n1,2\nx,3\n"}, r"x.csv, line 3, column 'a': expected a finite number, got 'x'; write"),
         ({"x.csv": b"a,targets\n1,2\n,3\n"}, r"x.csv, line 3, column 'a': the cell is empty; fill it in"),
+        ({"x.csv": b"a,targets\n1,2\n\n\nx,3\n"}, r"x.csv, line 5, column 'a'"),
         ({"x.csv": b"targets\n1\n"}, r"x.csv: a table needs rows, and a column beside targets"),
     ],
 )
@@ -123,6 +124,13 @@ def test_files_that_cannot_be_read(tmp_path: Path, content: dict[str, bytes] | N
         (tmp_path / name).write_bytes(data)
     with pytest.raises(ValueError, match=message):
         load(str(tmp_path / name))
+
+
+def test_a_validation_table_without_rows(tmp_path: Path) -> None:
+    for name, rows in {"train.csv": "1,2\n", "val.csv": ""}.items():
+        (tmp_path / name).write_text("a,targets\n" + rows)
+    with pytest.raises(ValueError, match=r"val.csv: a table needs rows"):
+        load(str(tmp_path / "train.csv"), val=str(tmp_path / "val.csv"))
 
 
 def test_arrays_of_other_names(tmp_path: Path) -> None:
