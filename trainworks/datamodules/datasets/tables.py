@@ -81,12 +81,11 @@ def read_rows(path: str, names: Sequence[str]) -> TableRows:
     """Read columns of a table as numbers, all of them if `names` is empty; a row of anything else has its reason."""
     parts, errors, broken, start = [np.empty((0, len(names)))], dict[int, str](), dict[int, str](), 0
     for lines, chunk in read_csv(path, names, broken=broken):
-        cells = {name: chunk[name] for name in names or chunk}
-        numbers = np.stack([_numbers(values) for values in cells.values()], axis=1)
-        for row, column in zip(*np.nonzero(~np.isfinite(numbers)), strict=True):
-            name = list(cells)[column]
-            reason = broken.get(lines[row]) or _no_number(path, lines[row], name, cells[name][row])
-            errors.setdefault(start + int(row), reason)
+        names = names or list(chunk)
+        numbers = np.stack([_numbers(chunk[name]) for name in names], axis=1)
+        for row, column in np.argwhere(~np.isfinite(numbers)).tolist():
+            reason = broken.get(lines[row]) or _no_number(path, lines[row], names[column], chunk[names[column]][row])
+            errors.setdefault(start + row, reason)
         start += len(numbers)
         parts.append(numbers)
     return TableRows(np.concatenate(parts[1:] or parts), errors)
