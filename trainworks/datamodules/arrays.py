@@ -49,6 +49,8 @@ class ArrayDataModule(TabularDataModule):
 
     def load_splits(self) -> dict[str, ArrayDataset]:  # type: ignore[override]
         """Read the files."""
+        if not self.targets:
+            raise UsageError(f"data.targets must name an array or a column, got {self.targets!r}")
         paths = {"train": self.train, "val": self.val, "test": self.test}
         splits: dict[str, ArrayDataset] = {}
         for name, path in paths.items():
@@ -96,6 +98,8 @@ class ArrayDataModule(TabularDataModule):
                 near, known = did_you_mean(name, arrays), ", ".join(arrays)
                 raise UsageError(f"{path}: no array '{name}'{near}; it has {known}; {advice}")
         inputs = _to_tensor(path, self.inputs, arrays[self.inputs])
+        if not inputs.ndim or not len(inputs):
+            raise UsageError(f"{path}: the array '{self.inputs}' has no samples; its shape is {tuple(inputs.shape)}")
         if inputs.dtype == torch.uint8:
             from trainworks.datamodules.vision import channels_first  # a table needs none of it
 
