@@ -45,8 +45,7 @@ def report_data(config: Config) -> int:
     report["notes"] += getattr(datamodule, "left_out", "").splitlines()
     for title, lines in report.items():
         if lines:
-            title = title if len(lines) > 1 else title.removesuffix("s")
-            print(f"\n{len(lines)} {title}:" + "".join(f"\n  {line}" for line in lines))
+            print("\n  ".join([f"\n{len(lines)} {title if len(lines) > 1 else title[:-1]}:", *lines]))
     print("\nno problems" if not report["problems"] else "")
     return 1 if report["problems"] else 0
 

@@ -51,10 +51,9 @@ class ArrayDataModule(TabularDataModule):
         """Read the files."""
         if not self.targets:
             raise UsageError(f"data.targets must name an array or a column, got {self.targets!r}")
-        paths = {"train": self.train, "val": self.val, "test": self.test}
         splits: dict[str, ArrayDataset] = {}
-        for name, path in paths.items():
-            if path is not None:
+        for name in ("train", "val", "test"):
+            if (path := getattr(self, name)) is not None:
                 splits[name] = self._read(path, splits.get("train"))
         return {"all": splits["train"]} if len(splits) == 1 else splits
 
@@ -174,13 +173,11 @@ def _read_arrays(path: str) -> dict[str, Any]:
 
 def _to_tensor(path: str, name: str, values: Any) -> Tensor:
     """Convert an array of a file; anything but real numbers is a UsageError."""
-    tensor = None
     with contextlib.suppress(TypeError, ValueError):  # texts, dates, lists of several lengths
-        tensor = torch.as_tensor(values)
-    if tensor is None or tensor.is_complex():
-        kind = getattr(values, "dtype", type(values).__name__)
-        raise UsageError(f"{path}: the array '{name}' must hold real numbers, got {kind}")
-    return tensor
+        if not (tensor := torch.as_tensor(values)).is_complex():
+            return tensor
+    kind = getattr(values, "dtype", type(values).__name__)
+    raise UsageError(f"{path}: the array '{name}' must hold real numbers, got {kind}")
 
 
 def _standard_dtype(values: Tensor) -> Tensor:
