@@ -24,9 +24,8 @@ class TargetReport:
         self.names, self.num_classes = names, datamodule.num_classes or len(names) or None
         self.classifies = datamodule.num_classes is not None or bool(CLASS_ARGUMENTS & datamodule.wanted)
         stated = [str(value) for key, value in flatten(config.get("model")).items() if key.endswith("ignore_index")]
-        self.ignored = {int(value) for value in stated if re.fullmatch(r"-?\d+", value)}
-        if not self.ignored:
-            self.ignored = {-100, IGNORED} if (self.num_classes or 0) <= IGNORED else {-100}  # -100 is torch's default
+        usual = {-100, IGNORED} if (self.num_classes or 0) <= IGNORED else {-100}  # -100 is torch's default
+        self.ignored = {int(value) for value in stated if re.fullmatch(r"-?\d+", value)} or usual
         self.unit = "class"  # what is counted; samples, if this says no other
         self.counts: dict[str, Counter[float]] = defaultdict(Counter)  # of each class, by split
         self.num_samples: Counter[str] = Counter()
