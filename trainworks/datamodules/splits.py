@@ -49,8 +49,8 @@ def divide(
 
 def subset(dataset: Dataset[Any], indices: np.ndarray) -> Dataset[Any]:
     """Return the samples at `indices` as a dataset of their own, without copying them."""
-    if hasattr(dataset, "subset"):
-        return dataset.subset(indices)
+    if callable(own := getattr(dataset, "subset", None)):  # in some datasets it is a name
+        return own(indices)
     integers = array("q", indices.astype(np.int64).tobytes())  # gives Python's integers, as datasets expect
     return Subset(dataset, integers)
 
@@ -73,7 +73,7 @@ def split_off(
 
 def fold_off(dataset: Dataset[Any], num_folds: int, fold: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Split off one of `num_folds` equal parts, as `split_off` does; together the folds hold every sample once."""
-    groups, classes = column(dataset, "groups"), classes_of(dataset)
+    groups = column(dataset, "groups")
     count = len(dataset) if groups is None else len(np.unique(groups))  # type: ignore[arg-type]
     if count < num_folds:
         kind = "samples" if groups is None else "groups"
@@ -84,6 +84,7 @@ def fold_off(dataset: Dataset[Any], num_folds: int, fold: int, seed: int) -> tup
         return np.sort(ordered[~chosen]), np.sort(ordered[chosen])
     from sklearn.model_selection import StratifiedGroupKFold  # takes a second to import, and few data have groups
 
+    classes = classes_of(dataset)
     classes = np.zeros(len(groups), dtype=np.int64) if classes is None else classes
     with warnings.catch_warnings(action="ignore", category=UserWarning):  # a class with fewer samples than folds
         folds = list(StratifiedGroupKFold(num_folds, shuffle=True, random_state=seed).split(classes, classes, groups))
@@ -99,8 +100,7 @@ def check_splits(splits: Splits, num_classes: int | None, world_size: int) -> No
             raise ValueError(f"the {name} split has {len(dataset)} samples and {wanted}")
         if expected is not None and (names := class_names_of(dataset) or expected) != expected:
             raise ValueError(f"the {name} split numbers its classes otherwise than train: {names}, not {expected}")
-        targets = column(dataset, "targets")
-        if targets is None or num_classes is None or not len(targets):
+        if num_classes is None or (targets := column(dataset, "targets")) is None or not len(targets):
             continue
         if (targets.ndim, targets.dtype.kind) in ((1, "i"), (1, "u"), (2, "f")):
             check_labels(targets, num_classes)
