@@ -32,7 +32,7 @@ def report_data(config: Config) -> int:
         raise UsageError(f"check reads subclasses of BaseDataModule, got {type(datamodule).__name__}")
     seen: dict[bytes, tuple[str, str, Any]] = {}
     splits, report = datamodule.divide(datamodule.load_splits()), Report(notes=[], problems=[])
-    names = datamodule.class_names or (class_names_of(splits["train"]) if "train" in splits else None) or []
+    names = datamodule.class_names or class_names_of(splits.get("train")) or []
     targets = TargetReport(datamodule, config, names)
     for name, dataset in splits.items():
         if isinstance(dataset, IterableDataset):
@@ -45,8 +45,7 @@ def report_data(config: Config) -> int:
     report["notes"] += getattr(datamodule, "left_out", "").splitlines()
     for title, lines in report.items():
         if lines:
-            title = title if len(lines) > 1 else title.removesuffix("s")
-            print(f"\n{len(lines)} {title}:" + "".join(f"\n  {line}" for line in lines))
+            print("\n  ".join([f"\n{len(lines)} {title if len(lines) > 1 else title[:-1]}:", *lines]))
     print("\nno problems" if not report["problems"] else "")
     return 1 if report["problems"] else 0
 

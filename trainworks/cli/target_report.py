@@ -24,13 +24,12 @@ class TargetReport:
         self.names, self.num_classes = names, datamodule.num_classes or len(names) or None
         self.classifies = datamodule.num_classes is not None or bool(CLASS_ARGUMENTS & datamodule.wanted)
         stated = [str(value) for key, value in flatten(config.get("model")).items() if key.endswith("ignore_index")]
-        self.ignored = {int(value) for value in stated if re.fullmatch(r"-?\d+", value)}
-        if not self.ignored:
-            self.ignored = {-100, IGNORED} if (self.num_classes or 0) <= IGNORED else {-100}  # -100 is torch's default
+        usual = {-100, IGNORED} if (self.num_classes or 0) <= IGNORED else {-100}  # -100 is torch's default
+        self.ignored = {int(value) for value in stated if re.fullmatch(r"-?\d+", value)} or usual
         self.unit = "class"  # what is counted; samples, if this says no other
         self.counts: dict[str, Counter[float]] = defaultdict(Counter)  # of each class, by split
         self.num_samples: Counter[str] = Counter()
-        self.values: dict[str, set[tuple[float, ...]]] = defaultdict(set)  # two that differ are enough
+        self.values: set[tuple[float, ...]] = set()  # of training; two that differ are enough
         self.faults: dict[str, list[str]] = defaultdict(list)  # what is wrong, and where
 
     def look(self, split: str, where: str, image: Any, target: Any) -> None:
@@ -51,8 +50,8 @@ class TargetReport:
                 self.faults[f"{split}: labels that are not between 0 and 1"].append(f"{where}: {wrong[0]:g}")
         elif numbers.ndim == 0 and (self.classifies or numbers.dtype.kind in "iub"):
             self._count(split, where, "classes", {numbers.item(): 1})
-        elif len(self.values[split]) < 2:
-            self.values[split].add(tuple(numbers.ravel().tolist()))
+        elif split == "train" and len(self.values) < 2:
+            self.values.add(tuple(numbers.ravel().tolist()))
 
     def _count(self, split: str, where: str, what: str, counts: dict[Any, int], first: int = 0) -> None:
         """Count classes, and look for numbers that are none."""
@@ -101,8 +100,8 @@ class TargetReport:
             count = f"{len(places):,} of {self.num_samples[fault.partition(':')[0]]:,} samples"
             kind = "notes" if fault.endswith("images without boxes") else "problems"
             report[kind].append(f"{fault}: {listed(places, 3)} ({count})")
-        if len(values := self.values["train"]) == 1 and self.num_samples["train"] > 1:
-            report["problems"].append(f"train: every target is {listed([f'{value:g}' for value in values.pop()])}")
+        if len(self.values) == 1 and self.num_samples["train"] > 1:
+            report["problems"].append(f"train: every target is {listed([f'{value:g}' for value in self.values.pop()])}")
         known = [value for counts in self.counts.values() for value in counts.keys() - self.ignored]
         number = self.num_classes or int(max(known, default=-1)) + 1
         if self.counts["train"] and (self.classifies or number <= MAX_GUESSED):
@@ -134,13 +133,12 @@ class TargetReport:
 
     def _check_ignored(self, left_out: list[int], totals: list[int], report: dict[str, list[str]]) -> None:
         """Look for masks of which too little counts; both arguments are of the splits."""
-        values = listed(
-            [str(value) for value in self.ignored if any(value in counts for counts in self.counts.values())]
-        )
+        present = set().union(*self.counts.values())
+        values = listed([str(value) for value in self.ignored if value in present])
         for split, count, total in zip(self.counts, left_out, totals, strict=True):
             if count > MAX_IGNORED_SHARE * total:
                 share = f"{count / total:.1%} of the pixels"
                 report["problems"].append(f"{split}: {share} are left out (they are {values})")
-        if set().union(*self.counts.values()) == {0, IGNORED} and IGNORED in self.ignored:
+        if present == {0, IGNORED} and IGNORED in self.ignored:
             fault = f"masks hold 0 and {IGNORED} alone, and {IGNORED} is left out (ignore_index): objects do not count"
             report["problems"].append(f"{fault}; make them 0 and 1 in the dataset")

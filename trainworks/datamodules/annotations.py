@@ -7,7 +7,7 @@ import numpy as np
 from torch.utils.data import Dataset, Subset
 
 
-def column(dataset: Dataset[Any], name: str) -> np.ndarray | None:
+def column(dataset: Dataset[Any] | None, name: str) -> np.ndarray | None:
     """Return what a dataset says of each of its samples, shape (N, ...), or None if it does not say.
 
     The name is "targets", "groups" or "weights"; a torch Subset is looked into.
@@ -21,15 +21,14 @@ def column(dataset: Dataset[Any], name: str) -> np.ndarray | None:
     return None
 
 
-def classes_of(dataset: Dataset[Any]) -> np.ndarray | None:
+def classes_of(dataset: Dataset[Any] | None) -> np.ndarray | None:
     """Return the class of each sample, shape (N,), or None if the targets are no classes, as negative numbers."""
     targets = column(dataset, "targets")
-    if targets is None or targets.ndim != 1 or targets.dtype.kind not in "iu":
-        return None
-    return targets if not len(targets) or targets.min() >= 0 else None
+    whole = targets is not None and targets.ndim == 1 and targets.dtype.kind in "iu"
+    return targets if whole and len(targets) and targets.min() >= 0 else None  # type: ignore[arg-type, union-attr]
 
 
-def class_names_of(dataset: Dataset[Any]) -> list[str] | None:
+def class_names_of(dataset: Dataset[Any] | None) -> list[str] | None:
     """Return the names of a dataset's classes (torchvision calls them `classes`), or None if it has none."""
     while isinstance(dataset, Subset):
         dataset = dataset.dataset

@@ -13,6 +13,7 @@ from trainworks.datamodules.datasets.tables import class_numbers, read_csv, to_n
 from trainworks.datamodules.tabular import TabularDataModule
 from trainworks.errors import UsageError, did_you_mean, no_such_file
 
+Targets = tuple[list[str] | None, Tensor]  # names of the classes, where there are any, and the targets
 OPTIONAL_ARRAYS = ("groups", "weights")
 CLASS_ARGUMENTS = {"num_classes", "class_names", "class_weights", "pos_weight"}  # which only a classification has
 VALUE_ARGUMENTS = {"target_mean", "target_std"}  # which only a regression has
@@ -48,16 +49,15 @@ class ArrayDataModule(TabularDataModule):
 
     def load_splits(self) -> dict[str, ArrayDataset]:  # type: ignore[override]
         """Read the files."""
-        paths = {"train": self.train, "val": self.val, "test": self.test}
+        if not self.targets:
+            raise UsageError(f"data.targets must name an array or a column, got {self.targets!r}")
         splits: dict[str, ArrayDataset] = {}
-        for name, path in paths.items():
-            if path is not None:
+        for name in ("train", "val", "test"):
+            if (path := getattr(self, name)) is not None:
                 splits[name] = self._read(path, splits.get("train"))
         return {"all": splits["train"]} if len(splits) == 1 else splits
 
-    def _as_classes(
-        self, path: str, targets: Tensor, classes: list[str] | None, train: ArrayDataset | None
-    ) -> tuple[list[str] | None, Tensor]:
+    def _as_classes(self, path: str, targets: Tensor, classes: list[str] | None, train: ArrayDataset | None) -> Targets:
         """Return names and targets: where classes are meant, whole numbers become integers from 0.
 
         pandas writes 1.0 for 1 in a column with gaps. Labels in columns become floats, anything else stays as it is.
@@ -66,19 +66,18 @@ class ArrayDataModule(TabularDataModule):
         used = {name for name in CLASS_ARGUMENTS | VALUE_ARGUMENTS if getattr(self, name) is not None} | self.wanted
         if used & VALUE_ARGUMENTS and not used & CLASS_ARGUMENTS:
             return classes, targets.float()
-        meant = bool(used & CLASS_ARGUMENTS)
-        if meant and targets.ndim == 2:
-            targets = targets[:, 0] if targets.shape[1] == 1 else targets.float()
-        if not meant or targets.ndim != 1:
+        if not used & CLASS_ARGUMENTS:
             return classes, targets
-        if targets.is_floating_point() and not bool((targets == targets.round()).all()):
+        if targets.ndim == 2:
+            targets = targets[:, 0] if targets.shape[1] == 1 else targets.float()
+        if targets.ndim != 1 or not torch.equal(targets, targets.floor()):
             return classes, targets
         values, indices = torch.unique(targets.long(), return_inverse=True)
         names = [str(value) for value in values.tolist()]
         number = self.num_classes or len(classes or names)
         if classes and set(names) <= set(classes):
             return classes, torch.tensor(class_numbers(path, names, classes))[indices]
-        in_range = bool(values[0] >= 0 and values[-1] < number)
+        in_range = values[0] >= 0 and values[-1] < number
         if in_range or classes or train or len(values) != number:  # a number out of range is named later
             return classes, targets.long()
         return names, indices
@@ -98,6 +97,8 @@ class ArrayDataModule(TabularDataModule):
                 near, known = did_you_mean(name, arrays), ", ".join(arrays)
                 raise UsageError(f"{path}: no array '{name}'{near}; it has {known}; {advice}")
         inputs = _to_tensor(path, self.inputs, arrays[self.inputs])
+        if not inputs.ndim or not len(inputs):
+            raise UsageError(f"{path}: the array '{self.inputs}' has no samples; its shape is {tuple(inputs.shape)}")
         if inputs.dtype == torch.uint8:
             from trainworks.datamodules.vision import channels_first  # a table needs none of it
 
@@ -115,29 +116,30 @@ class ArrayDataModule(TabularDataModule):
     def _read_table(
         self, path: str, names: list[str], classes: list[str] | None, train: ArrayDataset | None
     ) -> ArrayDataset:
-        chunks = [chunk for _, chunk in read_csv(path, names, "; write --data.targets NAME")]
-        cells = {name: [cell for chunk in chunks for cell in chunk[name]] for name in (chunks[0] if chunks else ())}
+        chunks = list(read_csv(path, names, "; write --data.targets NAME"))
+        lines, header = [line for some, _ in chunks for line in some], chunks[0][1] if chunks else ()
+        cells = {name: [cell for _, chunk in chunks for cell in chunk[name]] for name in header}
         if train is None:  # a column without a name holds the rows' numbers
             self.columns = [name for name in cells if name and name not in (*names, *OPTIONAL_ARRAYS)]
-        if missing := [name for name in self.columns or () if name not in cells]:
+        if not (lines and self.columns):
+            raise UsageError(f"{path}: a table needs rows, and a column beside {', '.join(names)}")
+        if missing := [name for name in self.columns if name not in cells]:
             near = did_you_mean(missing[0], cells)
             raise UsageError(f"{path}: no column '{missing[0]}', which {self.train} has{near}")
-        features = [to_numbers(path, name, cells[name]) for name in self.columns or ()]
-        if not features:
-            raise UsageError(f"{path}: a table needs rows, and a column beside {', '.join(names)}")
+        features = [to_numbers(path, name, cells[name], lines) for name in self.columns]
         if isinstance(self.targets, str):
             classes, targets = self._parse_targets(path, cells[self.targets], classes, train)
         else:
-            labels = np.stack([to_numbers(path, name, cells[name]) for name in names], axis=1)
+            labels = np.stack([to_numbers(path, name, cells[name], lines) for name in names], axis=1)
             classes, targets = names, torch.from_numpy(labels).float()
         groups = np.unique(cells["groups"], return_inverse=True)[1] if "groups" in cells else None
-        weights = to_numbers(path, "weights", cells["weights"]) if "weights" in cells else None
+        weights = to_numbers(path, "weights", cells["weights"], lines) if "weights" in cells else None
         inputs = torch.from_numpy(np.stack(features, axis=1).astype(np.float32))
         return ArrayDataset(inputs, targets, groups, weights, classes=classes)
 
     def _parse_targets(
         self, path: str, cells: list[str], classes: list[str] | None, train: ArrayDataset | None
-    ) -> tuple[list[str] | None, Tensor]:
+    ) -> Targets:
         """Return class names, where there are any, and targets: whole numbers, else numbers, else classes by name."""
         for convert, dtype in ((int, torch.int64), (float, torch.float32)):
             with contextlib.suppress(ValueError):
@@ -171,13 +173,11 @@ def _read_arrays(path: str) -> dict[str, Any]:
 
 def _to_tensor(path: str, name: str, values: Any) -> Tensor:
     """Convert an array of a file; anything but real numbers is a UsageError."""
-    tensor = None
     with contextlib.suppress(TypeError, ValueError):  # texts, dates, lists of several lengths
-        tensor = torch.as_tensor(values)
-    if tensor is None or tensor.is_complex():
-        kind = getattr(values, "dtype", type(values).__name__)
-        raise UsageError(f"{path}: the array '{name}' must hold real numbers, got {kind}")
-    return tensor
+        if not (tensor := torch.as_tensor(values)).is_complex():
+            return tensor
+    kind = getattr(values, "dtype", type(values).__name__)
+    raise UsageError(f"{path}: the array '{name}' must hold real numbers, got {kind}")
 
 
 def _standard_dtype(values: Tensor) -> Tensor:

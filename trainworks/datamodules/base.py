@@ -110,22 +110,22 @@ class BaseDataModule(InputReader, LightningDataModule):
     def facts_of(self, train: Dataset[Any]) -> dict[str, Any]:
         """Read these arguments from the training samples."""
         targets, names = classes_of(train), self.class_names or class_names_of(train)
-        if targets is None or not len(targets):
+        if targets is None:
             from trainworks.datamodules.labels import label_facts  # which few trainings need
 
-            return label_facts(train, self.wanted, names)
-        counts = np.bincount(targets, minlength=len(names or ()))
-        weights = len(targets) / (np.maximum(counts, 1) * len(counts))
-        facts = {"num_classes": len(counts), "class_weights": [round(float(weight), 6) for weight in weights]}
-        return facts | ({"class_names": names} if names else {})
+            facts = label_facts(train, self.wanted)
+        else:
+            counts = np.bincount(targets, minlength=len(names or ()))
+            weights = len(targets) / (np.maximum(counts, 1) * len(counts))
+            facts = {"num_classes": len(counts), "class_weights": [round(weight, 6) for weight in weights.tolist()]}
+        return facts | ({"class_names": names} if names and facts else {})
 
     def load(self) -> None:
         """Load and divide the data, once."""
         if self.splits:
             return
         self.splits = self.divide(self.serve(self._loaded or self.load_splits()))
-        if "train" in self.splits:
-            self.class_names = self.class_names or class_names_of(self.splits["train"])
+        self.class_names = self.class_names or class_names_of(self.splits.get("train"))
         check_splits(self.splits, self.num_classes, 1 if self.trainer is None else self.trainer.world_size)
 
     def setup(self, stage: str) -> None:
@@ -160,8 +160,7 @@ class BaseDataModule(InputReader, LightningDataModule):
     @property
     def class_counts(self) -> dict[str, int]:
         """Number of training samples of each class, by its name; empty if the targets are no classes."""
-        targets = classes_of(self.splits["train"]) if "train" in self.splits else None
-        if targets is None or not len(targets):
+        if (targets := classes_of(self.splits.get("train"))) is None:
             return {}
         names = self.class_names or []
         counts = np.bincount(targets, minlength=max(self.num_classes or 0, len(names)))

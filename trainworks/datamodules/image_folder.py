@@ -76,23 +76,21 @@ class ImageFolderDataModule(ImageDataModule):
             raise UsageError(f"data.targets {self.targets} names columns of a table; write data.csv_file FILE too")
         else:
             indices = self._index_folders(root)
-        splits: dict[str, Dataset[Any]] = {
-            name: ImageFiles(self.root, self._grouped(index), self.form)
-            for name, index in indices.items()
-            if len(index)
-        }
+        splits: dict[str, Dataset[Any]] = {}
+        for name, index in indices.items():
+            if len(index):
+                splits[name] = ImageFiles(self.root, self._grouped(index), self.form)
         if not splits.keys() & {"train", "all"}:
-            reasons = [f"{self.csv_file or self.root}: no images to train on", *self.left_out.splitlines()]
-            raise UsageError("; ".join(reasons))
+            reason = f"{self.csv_file or self.root}: no images to train on"
+            raise UsageError("; ".join([reason, *self.left_out.splitlines()]))
         return splits
 
     def serve(self, datasets: dict[str, Dataset[Any]]) -> dict[str, Dataset[Any]]:
         """Refuse a class without images, then decode images beforehand where that is wanted."""
         for name in datasets.keys() & {"train", "all"}:
-            targets, names = classes_of(datasets[name]), class_names_of(datasets[name]) or []
-            if (labels := labels_of(datasets[name])) is not None:
-                targets = np.flatnonzero(labels.any(axis=0))
-            if targets is not None and len(empty := np.setdiff1d(np.arange(len(names)), targets)):
+            labels, names = labels_of(datasets[name]), class_names_of(datasets[name]) or []
+            found = classes_of(datasets[name]) if labels is None else np.flatnonzero(labels.any(axis=0))
+            if found is not None and len(empty := np.setdiff1d(np.arange(len(names)), found)):
                 kind = f"images ({', '.join(EXTENSIONS)}) of class {listed([names[k] for k in empty])}"
                 kind += " in train" if name == "train" else ""
                 raise UsageError(f"{self.csv_file or self.root}: no {kind}")

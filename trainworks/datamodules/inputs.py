@@ -1,6 +1,5 @@
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,9 +10,6 @@ from torch.utils.data import default_collate
 
 from trainworks.datamodules.randomness import kept_generators
 from trainworks.datamodules.transforms.apply import apply_transforms
-from trainworks.errors import UsageError, no_such_file
-
-ARRAY_FILES = (".npy", ".npz")
 
 
 class InputReader:
@@ -41,19 +37,9 @@ class InputReader:
 
     def sources(self, given: Any) -> Sequence[Any]:
         """Return inputs for `read` one by one: files of a folder, items of a list, a batch or a file of arrays."""
-        if isinstance(given, str | Path) and Path(given).is_dir():
-            from trainworks.datamodules.datasets.file_index import EXTENSIONS, PackedNames, find_images, pack_names
+        from trainworks.datamodules.input_files import sources_of  # which a training needs not
 
-            suffixes = self.suffixes or (EXTENSIONS if self.reads_images else ARRAY_FILES)
-            names = pack_names(str(Path(given, name)) for name in find_images(str(given), suffixes=suffixes))
-            if not len(names):
-                kind = "images" if suffixes == EXTENSIONS else f"files {', '.join(suffixes)}"
-                raise UsageError(f"{given}: no {kind} in this folder")
-            return PackedNames(names)
-        from trainworks.datamodules.array_inputs import content_of, is_several  # which a training needs not
-
-        items = content_of(self, given)
-        return items if is_several(self, items) else [given]
+        return sources_of(self, given)
 
     def read(self, source: Any) -> Any:
         """Return an input as the datasets hold it, before the transforms; raise a ValueError where that is impossible.
@@ -62,25 +48,9 @@ class InputReader:
             source: An image (a path, a Pillow image, an array (H, W, C) or a tensor (C, H, W) of uint8), or else
                 numbers in the shape of those that were trained on, or the path of an .npy file of them.
         """
-        if isinstance(source, str | Path) and not Path(source).is_file():
-            raise UsageError(f"{source}: {no_such_file(Path(source))}")
-        from trainworks.datamodules.array_inputs import content_of, to_numbers
+        from trainworks.datamodules.input_files import read_input
 
-        source = content_of(self, source)
-        if not self.reads_images:
-            return to_numbers(self, source)
-        from torchvision.transforms.v2 import functional  # a training of arrays needs neither
-
-        from trainworks.datamodules.datasets.decode import fit_image, read_image
-
-        if self.form is not None:
-            image, info = read_image(source, self.form.num_channels, self.form.size)
-            return fit_image(image, self.form.size, self.form.fit == "crop", info)
-        shape = self.input_shape
-        image, _ = read_image(source, (shape[0] if shape else None) or 3)
-        if not shape or self.any_size or None in shape or list(image.shape) == shape:
-            return image
-        return functional.resize(image, shape[1:], antialias=True)
+        return read_input(self, source)
 
     def batch_of(self, sources: Sequence[Any], device: torch.device | str) -> Any:
         """Return inputs as a batch on a device, ready for the network; a list where their sizes differ."""

@@ -11,17 +11,15 @@ from trainworks.errors import UsageError
 
 def sampling_weights(dataset: Dataset[Any], sampling: str) -> np.ndarray:
     """Return the relative frequency of each training sample, shape (N,), for `sampling` "balanced" or "weighted"."""
-    balanced = sampling == "balanced"
-    values = classes_of(dataset) if balanced else column(dataset, "weights")
-    if values is not None and balanced:
-        return balanced_weights(values)
-    if values is not None:
-        if len(wrong := values[~(np.isfinite(values) & (values >= 0))]) or not values.sum():
+    if sampling == "weighted":
+        if (weights := column(dataset, "weights")) is None:
+            raise UsageError("data.sampling is weighted, but the data has no weights; write shuffle, or add weights")
+        if len(wrong := weights[~(np.isfinite(weights) & (weights >= 0))]) or not weights.sum():
             got = f"got {wrong[0]:g}" if len(wrong) else "all are 0"
             raise UsageError(f"data.sampling is weighted, and weights must be at least 0 and not all 0; {got}")
-        return values
-    if not balanced:
-        raise UsageError("data.sampling is weighted, but the data has no weights; write shuffle, or add weights")
+        return weights
+    if (classes := classes_of(dataset)) is not None:
+        return balanced_weights(classes)
     targets, how = column(dataset, "targets"), "write shuffle"
     got = "the dataset has no attribute targets" if targets is None else f"got {targets.dtype} {targets.shape}"
     if targets is not None and targets.ndim == 2:

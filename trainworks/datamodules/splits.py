@@ -49,12 +49,10 @@ def divide(
 
 def subset(dataset: Dataset[Any], indices: np.ndarray) -> Dataset[Any]:
     """Return the samples at `indices` as a dataset of their own, without copying them."""
-    own = getattr(dataset, "subset", None)
-    if own is not None:
+    if callable(own := getattr(dataset, "subset", None)):  # in some datasets it is a name
         return own(indices)
-    return Subset(
-        dataset, array("q", indices.astype(np.int64).tobytes())
-    )  # gives Python's integers, as datasets expect
+    integers = array("q", indices.astype(np.int64).tobytes())  # gives Python's integers, as datasets expect
+    return Subset(dataset, integers)
 
 
 def split_off(
@@ -95,20 +93,17 @@ def fold_off(dataset: Dataset[Any], num_folds: int, fold: int, seed: int) -> tup
 
 def check_splits(splits: Splits, num_classes: int | None, world_size: int) -> None:
     """Check that every process gets samples of every split, and that all splits number their classes alike."""
-    expected = class_names_of(splits["train"]) if "train" in splits else None
+    expected = class_names_of(splits.get("train"))
     for name, dataset in splits.items():
         if isinstance(dataset, Sized) and len(dataset) < world_size:
             wanted = f"needs at least {world_size}, one for each process; add some or leave it out"
             raise ValueError(f"the {name} split has {len(dataset)} samples and {wanted}")
         if expected is not None and (names := class_names_of(dataset) or expected) != expected:
             raise ValueError(f"the {name} split numbers its classes otherwise than train: {names}, not {expected}")
-        targets = column(dataset, "targets") if num_classes is not None else None
-        if (
-            targets is not None
-            and len(targets)
-            and (targets.ndim, targets.dtype.kind) in ((1, "i"), (1, "u"), (2, "f"))
-        ):
-            check_labels(targets, num_classes)  # type: ignore[arg-type]
+        if num_classes is None or (targets := column(dataset, "targets")) is None or not len(targets):
+            continue
+        if (targets.ndim, targets.dtype.kind) in ((1, "i"), (1, "u"), (2, "f")):
+            check_labels(targets, num_classes)
 
 
 def check_labels(targets: np.ndarray, num_classes: int) -> None:

@@ -85,12 +85,10 @@ def _targets(dataset: Dataset[Any]) -> Tensor | None:
         values = getattr(dataset, name, None)
         if isinstance(values, list) and values and isinstance(values[0], tuple):
             values = [sample[-1] for sample in values]
-        try:
-            targets = None if values is None else torch.as_tensor(values)
-        except (TypeError, ValueError, RuntimeError):  # names of files
-            continue
-        if targets is not None and targets.ndim == 1 and not targets.is_floating_point():
-            return targets.long()
+        with contextlib.suppress(TypeError, ValueError, RuntimeError):  # None, names of files
+            targets = torch.as_tensor(values)
+            if targets.ndim == 1 and not targets.is_floating_point():
+                return targets.long()
     return None
 
 

@@ -105,10 +105,10 @@ def read_table(path: str, classes: list[str] | None, targets: list[str] | str = 
     numbers = {"weight": np.inf} | ({} if isinstance(targets, str) else dict.fromkeys(targets, 1.0))  # the greatest
     codes: dict[str, dict[str, int]] = {name: {} for name in ("split", "group", *columns) if name not in numbers}
     parts: dict[str, list[np.ndarray]] = {name: [] for name in ("path", *codes, *numbers)}
-    hashes: list[np.ndarray] = []  # of the paths
+    rows: list[np.ndarray] = []  # the line of each row, and the hash of its path
     for lines, chunk in read_csv(path, ["path", *columns], ADVICE, OPTIONAL_COLUMNS):
         parts["path"].append(np.array([os.fsencode(value) for value in chunk["path"]]))
-        hashes.append(np.array([hash(value) for value in chunk["path"]]))
+        rows.append(np.array([lines, [hash(value) for value in chunk["path"]]]))
         for name in numbers.keys() & chunk.keys():
             parts[name].append(to_numbers(path, name, chunk[name], lines, numbers[name]))
         for name in codes.keys() & chunk.keys():
@@ -118,7 +118,7 @@ def read_table(path: str, classes: list[str] | None, targets: list[str] | str = 
     if not parts["path"]:
         raise UsageError(f"{path}: the table has no rows")
     names = join_names(parts.pop("path"))
-    _check_unique(path, names, np.concatenate(hashes))
+    _check_unique(path, names, *np.concatenate(rows, axis=1))
     found = {name: np.concatenate(values) for name, values in parts.items() if values}
     if isinstance(targets, str):
         classes = classes or sorted(codes[targets], key=lambda label: (np.nan_to_num(number(label), nan=np.inf), label))
@@ -136,10 +136,10 @@ def read_table(path: str, classes: list[str] | None, targets: list[str] | str = 
     return {name: whole.subset(np.flatnonzero(found["split"] == code)) for name, code in codes["split"].items()}
 
 
-def _check_unique(path: str, names: Tensor, hashes: np.ndarray) -> None:
+def _check_unique(path: str, names: Tensor, lines: np.ndarray, hashes: np.ndarray) -> None:
     """Refuse a table with two rows of one image, which might be in two splits; of ten million rows it takes 2 s."""
     order = np.argsort(hashes, kind="stable")
     for first, second in order[np.flatnonzero(np.diff(hashes[order]) == 0)[:, None] + [0, 1]].tolist():
         if torch.equal(names[first], names[second]):
-            where = f"{path}, line {second + 2}: {unpack_name(names[first])} stands in line {first + 2} already"
+            where = f"{path}, line {lines[second]}: {unpack_name(names[first])} stands in line {lines[first]} already"
             raise UsageError(f"{where}; write one row for each image, with a column for each label if it has several")

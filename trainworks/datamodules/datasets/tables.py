@@ -2,7 +2,6 @@
 
 import csv
 import re
-import sys
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
@@ -46,7 +45,8 @@ def read_csv(
 
     The separator is a comma, a semicolon or a tab, whichever the header has most of. Where it is no comma, numbers may
     have a decimal comma. Empty lines and spaces after a separator are skipped. The file must be UTF-8 and have the
-    columns `required`; `advice` ends the message if not. These and `optional` ones, all if None, have no empty cell.
+    columns `required`; `advice` ends the message if not. These and `optional` ones, all with a name if None, have no
+    empty cell.
     Where `broken` is given, empty cells stay, and a row of another length becomes one of them; `broken` gets the reason
     by its line.
     """
@@ -64,8 +64,8 @@ def read_csv(
                     found = ", ".join(header) or "nothing"
                     near = did_you_mean(name, header)
                     raise UsageError(f"{path}: no column '{name}'{near}; its header is {found}{advice}")
-            used = header if optional is None else [*required, *optional]
-            checked = path, header, used if broken is None else (), broken
+            used = filter(None, header) if optional is None else [*required, *optional]
+            checked = path, header, {*used} if broken is None else (), broken
             whole = ((reader.line_num, _checked(reader.line_num, row, *checked)) for row in reader if row)
             while numbered := list(islice(whole, CHUNK_SIZE)):
                 lines, rows = zip(*numbered, strict=True)
@@ -82,23 +82,18 @@ def read_rows(path: str, names: Sequence[str]) -> TableRows:
     """Read columns of a table as numbers, all of them if `names` is empty; a row of anything else has its reason."""
     parts, errors, broken, start = [np.empty((0, len(names)))], dict[int, str](), dict[int, str](), 0
     for lines, chunk in read_csv(path, names, broken=broken):
-        cells = {name: chunk[name] for name in names or chunk}
-        numbers = np.stack([_numbers(values) for values in cells.values()], axis=1)
-        for row, column in zip(*np.nonzero(~np.isfinite(numbers)), strict=True):
-            name = list(cells)[column]
-            reason = broken.get(lines[row]) or _no_number(path, lines[row], name, cells[name][row])
-            errors.setdefault(start + int(row), reason)
+        names = names or list(filter(None, chunk))
+        numbers = np.stack([_numbers(chunk[name]) for name in names], axis=1)
+        for row, column in np.argwhere(~np.isfinite(numbers)).tolist():
+            reason = broken.get(lines[row]) or _no_number(path, lines[row], names[column], chunk[names[column]][row])
+            errors.setdefault(start + row, reason)
         start += len(numbers)
         parts.append(numbers)
     return TableRows(np.concatenate(parts[1:] or parts), errors)
 
 
 def to_numbers(
-    path: str,
-    name: str,
-    values: Sequence[str],
-    lines: Sequence[int] = range(2, sys.maxsize),
-    high: float | None = None,
+    path: str, name: str, values: Sequence[str], lines: Sequence[int], high: float | None = None
 ) -> np.ndarray:
     """Convert cells of the column `name` to float64, in [0, `high`] if that is given; `lines` are the table's."""
     numbers = _numbers(values)

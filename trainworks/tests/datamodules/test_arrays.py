@@ -114,6 +114,7 @@ def test_values_are_no_classes(tmp_path: Path) -> None:
         ({"x.csv": b"a,b\n1,2\n"}, r"x.csv: no column 'targets'; its header is a, b; write --data.targets NAME"),
         ({"x.csv": b"a,targets\n1,2\nx,3\n"}, r"x.csv, line 3, column 'a': expected a finite number, got 'x'; write"),
         ({"x.csv": b"a,targets\n1,2\n,3\n"}, r"x.csv, line 3, column 'a': the cell is empty; fill it in"),
+        ({"x.csv": b"a,targets\n1,2\n\n\nx,3\n"}, r"x.csv, line 5, column 'a'"),
         ({"x.csv": b"targets\n1\n"}, r"x.csv: a table needs rows, and a column beside targets"),
     ],
 )
@@ -125,6 +126,27 @@ def test_files_that_cannot_be_read(tmp_path: Path, content: dict[str, bytes] | N
         load(str(tmp_path / name))
 
 
+@pytest.mark.parametrize("shape", [(0, 3), ()])
+def test_arrays_without_samples(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    good = save(tmp_path / "good.npz", ARRAYS)
+    path = save(tmp_path / "empty.npz", {"inputs": np.zeros(shape), "targets": np.zeros(0, int)})
+    for arguments in ({"train": path}, {"train": good, "val": path}):
+        with pytest.raises(UsageError, match=r"empty.npz: the array 'inputs' has no samples; its shape is \("):
+            load(**arguments)
+
+
+def test_targets_of_no_name(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"data.targets must name an array or a column, got \[\]"):
+        load(save(tmp_path / "a.npz", ARRAYS), targets=[])
+
+
+def test_a_validation_table_without_rows(tmp_path: Path) -> None:
+    for name, rows in {"train.csv": "1,2\n", "val.csv": ""}.items():
+        (tmp_path / name).write_text("a,targets\n" + rows)
+    with pytest.raises(ValueError, match=r"val.csv: a table needs rows"):
+        load(str(tmp_path / "train.csv"), val=str(tmp_path / "val.csv"))
+
+
 def test_arrays_of_other_names(tmp_path: Path) -> None:
     path = save(tmp_path / "a.npz", {"x_train": ARRAYS["inputs"], "y_train": ARRAYS["targets"]})
     assert len(load(path, inputs="x_train", targets="y_train").splits["train"]) == 60  # type: ignore[arg-type]
@@ -132,6 +154,15 @@ def test_arrays_of_other_names(tmp_path: Path) -> None:
         load(path)
     with pytest.raises(ValueError, match=r"a.npz: no array 'targets'; it has .*; write --data.targets NAME"):
         load(path, inputs="x_train")
+
+
+def test_a_comma_at_the_end_of_each_row_makes_no_feature(tmp_path: Path) -> None:
+    (tmp_path / "excel.csv").write_text("a,targets,\n" + "".join(f"7,x{i % 2},\n" for i in range(40)))
+    data = load(str(tmp_path / "excel.csv"))
+    assert (data.columns, data.class_names) == (["a"], ["x0", "x1"])
+    data.columns = None
+    (tmp_path / "rows.csv").write_text("a,\n7,\n8,\n")
+    assert [row.tolist() for row in data.sources(str(tmp_path / "rows.csv"))] == [[7.0], [8.0]]
 
 
 def test_numbers_of_rows_are_no_feature(tmp_path: Path) -> None:

@@ -146,3 +146,18 @@ def test_labels_must_fit_the_number_of_classes() -> None:
     check_labels(np.array([0, 4]), 5)
     with pytest.raises(ValueError, match=r"num_classes is 4, but the labels go from 0 to 4; write 5"):
         check_labels(np.array([0, 4]), 4)
+
+
+class Named(Dataset[Any]):
+    subset = "clean"  # as some datasets call the part of the data that they are
+
+    def __len__(self) -> int:
+        return 20
+
+    def __getitem__(self, index: int) -> int:
+        return index
+
+
+def test_a_dataset_whose_subset_is_a_name() -> None:
+    splits = divide({"train": Named()}, 0.1, 0.1, 0, None, 0)
+    assert {splits[name][i] for name, count in (("train", 18), ("val", 2)) for i in range(count)} == set(range(20))

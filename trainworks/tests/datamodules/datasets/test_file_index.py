@@ -96,6 +96,7 @@ def test_columns_of_labels_are_values_in_the_order_of_the_network(tmp_path: Path
             r"targets must name a column of classes, or each of labels once, got",
         ),
         ([], "x.jpg,1,1", r"data.targets must name a column of classes, or each of labels once"),
+        ("a", "\n\n0.jpg,1,1", "line 5: 0.jpg stands in line 2 already"),
         ("a", "0.jpg,1,1", "line 3: 0.jpg stands in line 2 already; write one row for each image, with a column for"),
     ],
 )

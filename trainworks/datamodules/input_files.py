@@ -1,4 +1,4 @@
-"""Arrays from outside the data, of which `reader`, an InputReader, knows how those of the training were."""
+"""Inputs from outside the data: images and arrays, of which `reader`, an InputReader, knows how the training's were."""
 
 from collections.abc import Sequence
 from itertools import zip_longest
@@ -9,10 +9,46 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from trainworks.errors import UsageError
+from trainworks.datamodules.datasets.file_index import EXTENSIONS, PackedNames, find_images, pack_names
+from trainworks.errors import UsageError, no_such_file
+
+ARRAY_FILES = (".npy", ".npz")
 
 
-def is_several(reader: Any, given: Any) -> bool:
+def sources_of(reader: Any, given: Any) -> Sequence[Any]:
+    """Return inputs for `read_input` one by one: files of a folder, items of a list, a batch or a file of arrays."""
+    if isinstance(given, str | Path) and Path(given).is_dir():
+        suffixes = reader.suffixes or (EXTENSIONS if reader.reads_images else ARRAY_FILES)
+        names = pack_names(str(Path(given, name)) for name in find_images(str(given), suffixes=suffixes))
+        if not len(names):
+            kind = "images" if suffixes == EXTENSIONS else f"files {', '.join(suffixes)}"
+            raise UsageError(f"{given}: no {kind} in this folder")
+        return PackedNames(names)
+    items = _content_of(reader, given)
+    return items if _is_several(reader, items) else [given]
+
+
+def read_input(reader: Any, source: Any) -> Any:
+    """Return an input as the datasets hold it, before the transforms."""
+    if isinstance(source, str | Path) and not Path(source).is_file():
+        raise UsageError(f"{source}: {no_such_file(Path(source))}")
+    source, form, shape = _content_of(reader, source), reader.form, reader.input_shape
+    if not reader.reads_images:
+        return _to_numbers(reader, source)
+    from torchvision.transforms.v2 import functional  # arrays need neither
+
+    from trainworks.datamodules.datasets.decode import fit_image, read_image
+
+    if form is not None:
+        image, info = read_image(source, form.num_channels, form.size)
+        return fit_image(image, form.size, form.fit == "crop", info)
+    image, _ = read_image(source, (shape[0] if shape else None) or 3)
+    if not shape or reader.any_size or None in shape or list(image.shape) == shape:
+        return image
+    return functional.resize(image, shape[1:], antialias=True)
+
+
+def _is_several(reader: Any, given: Any) -> bool:
     """Whether what was given is not one input, but a list or a batch of them."""
     if not isinstance(given, list | tuple | np.ndarray | Tensor) or type(given).__name__ == reader.input_dtype:
         return False
@@ -21,10 +57,10 @@ def is_several(reader: Any, given: Any) -> bool:
     return _depth(given) > (1 if reader.input_shape is None else len(reader.input_shape))
 
 
-def content_of(reader: Any, given: Any) -> Any:
+def _content_of(reader: Any, given: Any) -> Any:
     """Return the array in a .npy or .npz file, in this that of the name `inputs` if it has several; else `given`."""
     is_file = isinstance(given, str | Path) and Path(given).is_file()
-    if not is_file or Path(given).suffix.lower() not in (".npy", ".npz"):
+    if not is_file or Path(given).suffix.lower() not in ARRAY_FILES:
         return given
     try:
         array: Any = np.load(given, mmap_mode="c")
@@ -36,7 +72,7 @@ def content_of(reader: Any, given: Any) -> Any:
     return _images(reader, array) if reader.reads_images else array
 
 
-def to_numbers(reader: Any, source: Any) -> Tensor:
+def _to_numbers(reader: Any, source: Any) -> Tensor:
     """Return numbers of the type and shape of those that were trained on."""
     dtype = getattr(torch, reader.input_dtype or "float32", None)
     if not isinstance(dtype, torch.dtype):
