@@ -1,6 +1,5 @@
 """Data that nobody prepared, through the real entry point: read, or refused in one message that says what to do."""
 
-import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -261,7 +260,7 @@ def test_a_first_batch_that_does_not_fit_names_the_layer(train: Train, words: st
     result = train("fit", "--config", DIGITS, *words.split(), *QUICK, "--run_name", "a")
     assert (result.code, "Traceback" in result.err) == (2, False)
     assert re.search(MISFITS[words], result.err), result.err
-    assert json.loads(Path("logs/digits/a/run.json").read_text())["exit_status"] == 2
+    assert not Path("logs").exists()  # nothing was trained
 
 
 class Batches(VisionDataModule):
@@ -324,4 +323,4 @@ def test_a_metric_that_does_not_fit_names_the_one_that_does(train: Train, metric
     assert (result.code, "Traceback" in result.err) == (2, False)
     assert len(result.err.splitlines()) <= 2
     assert re.search(METRICS[metric], result.err), result.err
-    assert json.loads(Path("logs/digits/a/run.json").read_text())["exit_status"] == 2
+    assert not Path("logs").exists()  # nothing was trained
