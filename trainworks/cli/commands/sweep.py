@@ -98,12 +98,11 @@ def _run_trial(study: Any, trial: Any, request: Request, words: list[str]) -> in
     if reason:
         trial.set_user_attr("reason", reason)
         study.optuna.tell(trial, state=TrialState.FAIL)
+        _stop_where_all_fail(study, reason, is_mistake=code == 2)
     elif "pruned" in study.trials[trial.number].user_attrs:
         study.optuna.tell(trial, state=TrialState.PRUNED)
     else:
         study.optuna.tell(trial, list(values.values()))
-    if reason:
-        _stop_where_all_fail(study, reason, is_mistake=code == 2)
     _print_trial(study, trial.number, values, reason)
     return 0
 
