@@ -15,9 +15,8 @@ from trainworks.runtime.signals import Stopped, interrupts_leave
 def carry_out(words: list[str], start_time: float, callbacks: Sequence[dict[str, Any]] = ()) -> int:
     """Do what the words after train.py ask for, and say what is wrong with them in one message.
 
-    The command began at `start_time`, in seconds since 1970. `callbacks` are class paths and arguments of those that a
-    training gets beside the configuration's. Returned is the exit code: 1 for a failure, 2 for a mistake in what was
-    typed or configured, 128 + a signal that stopped it.
+    It began at `start_time`, in seconds since 1970; a training gets `callbacks` beside the configuration's. Returned is
+    the exit code: 1 for a failure, 2 for a mistake in what was typed or configured, 128 + a signal that stopped it.
     """
     with without_collection():
         try:

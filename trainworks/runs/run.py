@@ -200,13 +200,11 @@ def _iso(seconds: float) -> str:
 
 
 def _code() -> dict[str, str]:
-    """Return a hash of each imported file of the project, by its path; those of the library have its version.
-
-    Windows' line endings count as those of Unix, so that a checkout there has the same hashes.
-    """
+    """Return a hash of each imported file of the project, by its path; those of the library have its version."""
     named = {getattr(module, "__file__", None) or "" for module in [*sys.modules.values()]}
     found = [Path(name) for name in named if name.startswith(f"{ROOT}{os.sep}") and "site-packages" not in name]
     own = sorted(file for file in found if not file.is_relative_to(LIBRARY) and file.suffix == ".py" and file.is_file())
+    # with the line endings of Unix, so that a checkout on Windows has the same hashes
     contents = {file.relative_to(ROOT).as_posix(): file.read_bytes().replace(b"\r\n", b"\n") for file in own}
     return {name: hashlib.sha256(content).hexdigest()[:16] for name, content in contents.items() if content}
 

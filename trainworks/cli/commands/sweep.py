@@ -24,8 +24,7 @@ ALIKE = 3  # trials with the same mistake: the others have it too
 def sweep(request: Request) -> int:
     """Train one trial after the other until there are enough, then name the best.
 
-    The same command started again, in another terminal or on another machine that sees the folder, takes part; after
-    a stop it goes on.
+    The same command takes part in another terminal, or on a machine that sees the folder; after a stop it goes on.
     """
     from trainworks.cli.search.study import Study
 
