@@ -45,7 +45,16 @@ def changed_keys(stored: Config, typed: list[tuple[str, str]]) -> list[str]:
     harmless = (WITHOUT_EFFECT, HARDWARE, DATA_PATH)
     flat = {key: value for key, value in flatten(stored).items() if not any(kind.match(key) for kind in harmless)}
     values = {short_key(key): value for key, value in flat.items()}
-    return [key for key, text in dict(typed).items() if _differs(text, values.get(short_key(key), text))]
+    changed = []
+    for key, text in dict(typed).items():
+        found: Any = text
+        with suppress(yaml.YAMLError):
+            found = yaml.safe_load(text)
+        parts = flatten(found, key) if isinstance(found, list | dict) else {key: text}
+        is_cut = isinstance(found, list) and f"{short_key(key)}.{len(found)}" in values  # what stands there is longer
+        if is_cut or any(_differs(str(part), values.get(short_key(name), part)) for name, part in parts.items()):
+            changed.append(key)
+    return changed
 
 
 def _differs(text: str, value: Any) -> bool:
