@@ -180,8 +180,8 @@ class Run:
     def add_evaluation(self, start: float, typed: list[str], checkpoint: str, status: int, metrics: Metrics) -> None:
         """Append an evaluation to run.json and take over its metrics."""
         content = self.read()
-        entry = {"command": _command(typed), "checkpoint": checkpoint, "start": _iso(start), "end": _iso(time.time())}
-        entry |= {"exit_status": status, "metrics": metrics}
+        entry: dict[str, Any] = {"command": _command(typed), "checkpoint": checkpoint, "start": _iso(start)}
+        entry |= {"end": _iso(time.time()), "exit_status": status, "metrics": metrics}
         content.setdefault("metrics", {}).update(metrics)
         content.setdefault("evaluations", []).append(entry)
         self.write(content)
