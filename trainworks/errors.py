@@ -19,6 +19,11 @@ def did_you_mean(word: str, known: Iterable[str], shown: Mapping[str, str] | Non
     return f" (did you mean {(shown or {}).get(near[0], near[0])}?)" if near else ""
 
 
+def first_line(error: BaseException) -> str:
+    """Return the beginning of what an error says, or its name where it says nothing, as after `assert x`."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+
+
 def no_such_file(path: Path) -> str:
     """Return "no such file", with the most similar name in its folder."""
     return "no such file" + did_you_mean(path.name, [file.name for file in path.absolute().parent.glob("*")])

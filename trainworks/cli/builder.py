@@ -83,8 +83,7 @@ def build_session(
 ) -> Session:
     """Build everything for a command that writes into the directory of `run`; a datamodule may be built already.
 
-    Raises:
-        UsageError: If something cannot be built as the configuration says, or does not go together.
+    What cannot be built as the configuration says, or does not go together, is a UsageError.
     """
     parsed, parser, line = configuration.parsed, configuration.parser, request.line
     _direct_outputs(parsed, run)

@@ -15,28 +15,20 @@ from trainworks.runtime.signals import Stopped, interrupts_leave
 def carry_out(words: list[str], start_time: float, callbacks: Sequence[dict[str, Any]] = ()) -> int:
     """Do what the words after train.py ask for, and say what is wrong with them in one message.
 
-    Args:
-        words: What was typed, or would be.
-        start_time: When the command began, in seconds since 1970.
-        callbacks: Class paths and arguments of callbacks that a training gets beside those of the configuration.
-
-    Returns:
-        The exit code: 1 for a failure, 2 for a mistake in what was typed or configured, 128 + a signal that stopped it.
+    It began at `start_time`, in seconds since 1970; a training gets `callbacks` beside the configuration's. Returned is
+    the exit code: 1 for a failure, 2 for a mistake in what was typed or configured, 128 + a signal that stopped it.
     """
     with without_collection():
         try:
             return _carry_out(CommandLine.parse(words), start_time, callbacks)
-        except UsageError as error:
+        except (UsageError, RunFailure) as error:
             print(f"error: {error}", file=sys.stderr)
-            return 2
+            return 2 if isinstance(error, UsageError) else 1
         except Stopped as stopped:  # before there was anything to lose
             return stopped.exit_code
         except KeyboardInterrupt:
             return 130
         except BrokenPipeError:  # whoever read the answer has gone, as head does
-            return 1
-        except RunFailure as failure:
-            print(f"error: {failure}", file=sys.stderr)
             return 1
         except OSError as error:
             if error.errno != errno.ENOSPC:

@@ -14,23 +14,14 @@ BOOLEAN = ("true", "false")
 
 @dataclass(frozen=True)
 class Option:
-    """An option of a command, typed as `--name VALUE`.
+    """An option of a command, typed as `--name VALUE`."""
 
-    Args:
-        name: Without the dashes.
-        help: What it is for.
-        metavar: What stands after it, as the help shows it.
-        choices: The values that it may have; any text if there are none.
-        minimum: The least value of an option that is a whole number; None for a text.
-        required: Whether the command needs it.
-    """
-
-    name: str
-    help: str
-    metavar: str = "NAME"
-    choices: tuple[str, ...] = ()
-    minimum: int | None = None
-    required: bool = False
+    name: str  # without the dashes
+    help: str  # what it is for
+    metavar: str = "NAME"  # what stands after it, as the help shows it
+    choices: tuple[str, ...] = ()  # the values that it may have; any text if there are none
+    minimum: int | None = None  # the least value of an option that is a whole number; None for a text
+    required: bool = False  # whether the command needs it
 
     def check(self, text: str) -> None:
         """Refuse a value that the option cannot have."""
@@ -48,26 +39,17 @@ CHECKPOINT_OPTIONS = (  # of each command that runs a checkpoint
 
 @dataclass(frozen=True)
 class Command:
-    """One command of `python train.py`, stated by the file of its name in commands/ as `COMMAND`.
+    """One command of `python train.py`, stated by the file of its name in commands/ as `COMMAND`."""
 
-    Args:
-        run: Carries it out: gets what the command needs, and returns the exit code where that is no trainer.
-        summary: What it does, one line of the help.
-        needs: "words" for the `CommandLine` alone, "configuration" for a `Request`, "trainer" for a `Session`.
-        options: What it takes beside the keys of the configuration.
-        positional: Its arguments without an option, such as "RUN ..."; none if empty.
-        directory: What a command with a trainer writes into: a "new" run or, with --resume, one that it continues; the
-            run that is "evaluated"; the run that is gone through again ("replayed"); a "temporary" folder.
-        config_optional: Whether a command that needs a configuration can do something useful without one.
-    """
-
-    run: Callable[[Any], Any]
-    summary: str
-    needs: Literal["words", "configuration", "trainer"]
-    options: tuple[Option, ...] = ()
-    positional: str = ""
+    run: Callable[[Any], Any]  # gets what the command needs, and returns the exit code where that is no trainer
+    summary: str  # what it does, one line of the help
+    needs: Literal["words", "configuration", "trainer"]  # a `CommandLine` alone, a `Request`, a `Session`
+    options: tuple[Option, ...] = ()  # beside the keys of the configuration
+    positional: str = ""  # its arguments without an option, such as "RUN ..."; none if empty
+    # what a command with a trainer writes into: a "new" run or, with --resume, one that it continues; the run that is
+    # "evaluated"; the run that is gone through again ("replayed"); a "temporary" folder
     directory: Literal["new", "evaluated", "replayed", "temporary"] | None = None
-    config_optional: bool = False
+    config_optional: bool = False  # whether a command that needs a configuration can do something without one
 
     def option(self, name: str) -> Option | None:
         """Return the option of a name, None if the command takes none."""

@@ -20,8 +20,7 @@ from trainworks.runs.yaml_files import flatten, load_file, short_key
 def complete() -> None:
     """Answer with commands, files, options, and the keys and values that the configuration typed so far can have.
 
-    Keys are those that the configuration has, and with their values those of `configs/schema.json`, which `python
-    train.py schema` writes of the classes that it knows. The process ends here.
+    Keys are those that the configuration has, and with their values those of `configs/schema.json`. The process ends.
     """
     words = os.environ["COMP_LINE"].split()
     parser = ArgumentParser(add_help=False, allow_abbrev=False)

@@ -11,7 +11,7 @@ import yaml
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from trainworks.errors import UsageError, did_you_mean
+from trainworks.errors import UsageError, did_you_mean, first_line
 from trainworks.runs.class_paths import import_path
 from trainworks.runs.yaml_files import CLASS_KEYS, Config, escape, flatten, short_key
 
@@ -107,7 +107,7 @@ def resolve(config: Config) -> Config:
     except OmegaConfBaseException as error:
         match = re.search(r"Interpolation key '([\w.]+)'|trying to access ([\w.]+):", str(error))
         if match is None:
-            raise UsageError(f"{error.full_key}: {str(error).splitlines()[0]}") from None
+            raise UsageError(f"{error.full_key}: {first_line(error)}") from None
         target = match[1] or match[2]
         if (default := _default_of(config, target)) is not None:
             for key in reversed(target.split(".")):
@@ -131,10 +131,9 @@ def _inherited(old: Config, path: Any) -> Config:
     new, before = import_path(path), import_path(old.get("class_path"))
     if not (isinstance(new, type) and isinstance(before, type) and issubclass(new, before)):
         return {}
-    parameters = signature(new).parameters.values()
-    takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)
-    names = {parameter.name for parameter in parameters}
-    return {"init_args": {name: value for name, value in arguments.items() if takes_any or name in names}}
+    known = signature(new).parameters
+    takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in known.values())
+    return {"init_args": {name: value for name, value in arguments.items() if takes_any or name in known}}
 
 
 def _default_of(config: Config, target: str) -> Any:

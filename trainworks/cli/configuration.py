@@ -41,33 +41,23 @@ def configuration_parser() -> Parser:
 
 
 class Configuration:
-    """A configuration that was checked, with all defaults.
+    """A configuration of a command, whose references are resolved: checked, and with all defaults.
 
-    Args:
-        config: All of it, with its references resolved.
-        line: The command that it is for.
-
-    Attributes:
-        parsed: What the parser made of it, from which the classes are built.
-        content: The same as plain data.
-        text: The same as YAML, without what belongs to one run only.
-        described: Class path and arguments of module and data, for checkpoints.
-
-    Raises:
-        UsageError: If a key is unknown, a value is none that the key can have, or nothing would be trained.
+    An unknown key, a value that a key cannot have, and a training of nothing are a UsageError.
     """
 
     def __init__(self, config: Config, line: CommandLine) -> None:
         self.parser = configuration_parser()
-        self.parsed = parse_config(self.parser, config)
+        self.parsed = parse_config(self.parser, config)  # from which the classes are built
         self._check_ranges(line)
         check_start_method((config.get("trainer") or {}).get("strategy"))
         dumped = self.parser.dump(self.parsed, skip_none=False)
-        # UNWRITTEN precedes a text that could be a function
+        # the same as plain data; UNWRITTEN precedes a text that could be a function
         self.content: Config = yaml.safe_load(dumped.replace(UNWRITTEN, ""))
         self.text = write_yaml(self.content)
         data = dict(self.content.get("data") or {})
         data["init_args"] = {k: v for k, v in (data.get("init_args") or {}).items() if k not in LOADING_ARGUMENTS}
+        # class path and arguments of module and data, for checkpoints
         self.described = {MODULE: self.content["model"], DATA: data if "class_path" in data else None}
 
     def _check_ranges(self, line: CommandLine) -> None:

@@ -16,13 +16,9 @@ class NothingToDo(UsageError):
 
 
 def evaluate(session: Session, stage: str, path: str | None, inputs: LightningDataModule | None = None) -> None:
-    """Run validate, test or predict, and keep what was logged in the session.
+    """Run the stage "validate", "test" or "predict", and keep what was logged in the session.
 
-    Args:
-        session: The command.
-        stage: "validate", "test" or "predict".
-        path: The checkpoint; None for the weights as they are.
-        inputs: What to predict on in place of the data.
+    `path` is that of the checkpoint, None for the weights as they are; `inputs` are predicted on in place of the data.
     """
     trainer, module = session.trainer, session.model
     if inputs is None and (missing := _missing(session, stage)):

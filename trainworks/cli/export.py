@@ -22,7 +22,7 @@ from trainworks.cli.parser import mistakes_in_one_line
 from trainworks.datamodules.datasets.decode import decode_image
 from trainworks.datamodules.datasets.image_dataset import ImageFiles
 from trainworks.datamodules.transforms.fit_batch import FitBatch
-from trainworks.errors import RunFailure, UsageError
+from trainworks.errors import RunFailure, UsageError, first_line
 from trainworks.models.predict import load_model
 from trainworks.runs.checkpoint_io import read_metrics
 from trainworks.runs.find import run_of_checkpoint
@@ -117,12 +117,7 @@ def _made_up(data: Any) -> Any:
 
 
 def _metrics_of(checkpoint: Path, record: dict[str, Any]) -> dict[str, float]:
-    """Return the metrics of a checkpoint: of its own validation, and of each evaluation since it was written.
-
-    Args:
-        checkpoint: Its path.
-        record: Content of its run's run.json.
-    """
+    """Return a checkpoint's metrics: of its own validation, and of each evaluation since then in its run's run.json."""
     metrics, written = read_metrics(checkpoint), checkpoint.stat().st_mtime
     for entry in record.get("evaluations", []):
         ended = datetime.fromisoformat(entry["end"]).timestamp()
@@ -138,7 +133,7 @@ def _metadata(exported: Exported, data: Any, record: dict[str, Any], inputs: Ten
     if exported.any_length:
         wanted["shape"][1] = "length"
     if exported.any_size:
-        wanted["shape"] = ["batch", shape[0], "height", "width"]
+        wanted["shape"][2:] = ["height", "width"]
         size = f"any size; the file makes them {shape[1]} x {shape[2]}"
         wanted["preprocessing"] = f"{'RGB' if shape[0] == 3 else 'grey'}, values 0 to 255, {size}"
     return {
@@ -157,17 +152,16 @@ def write(exported: Exported, inputs: Tensor, path: Path, kind: str, described: 
     if kind == "onnx" and num_bytes > ONNX_BYTES:
         wide = f"{num_bytes / 1e9:.2f} GB of weights, and an .onnx file holds at most {ONNX_BYTES / 1e9:.2f}"
         raise RunFailure(f"{type(exported.module).__name__} has {wide}; write --format pt2")
-    sizes = {1: torch.export.Dim("length")} if exported.any_length else {}
-    sizes = {2: torch.export.Dim("height"), 3: torch.export.Dim("width")} if exported.any_size else sizes
-    shapes = ({0: torch.export.Dim("batch"), **sizes},)
+    names = {0: "batch"} | ({1: "length"} if exported.any_length else {})
     if exported.any_size:  # the size of the samples may be that of the network, which would be taken for the only one
+        names |= {2: "height", 3: "width"}
         inputs = inputs.new_zeros(2, inputs.shape[1], inputs.shape[2] + 5, inputs.shape[3] + 2)
+    shapes = ({dimension: torch.export.Dim(name) for dimension, name in names.items()},)
     try:
         with torch.no_grad():
             program = torch.export.export(exported, (inputs,), dynamic_shapes=shapes, strict=False)
     except Exception as error:  # whatever a network does that cannot be traced
-        reason = str(error).strip().splitlines()[0][:200]
-        raise RunFailure(f"{type(exported.module).__name__} cannot be exported: {reason}") from error
+        raise RunFailure(f"{type(exported.module).__name__} cannot be exported: {first_line(error)}") from error
     if kind == "pt2":
         torch.export.save(program, path, extra_files={"metadata.json": json.dumps(described)})
         return
@@ -189,7 +183,8 @@ def compare(exported: Exported, inputs: Tensor, path: Path, kind: str) -> float:
             np.save(given, batch.numpy())
             done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
             if done.returncode:
-                raise RunFailure(f"{path} cannot be run: {done.stderr.strip().splitlines()[-1][:300]}")
+                reason = done.stderr.strip().rpartition("\n")[2][:300] or f"exit code {done.returncode}"
+                raise RunFailure(f"{path} cannot be run: {reason}")
             with torch.inference_mode():
                 expected = exported(batch)
             greatest = max(greatest, float((torch.from_numpy(np.load(found)) - expected).abs().max()))
@@ -233,12 +228,11 @@ def _show_latency(exported: Exported, inputs: Tensor, run: Callable[[Tensor], An
         print("compiled: not measured, since it cannot be compiled here")
     print("\nmilliseconds on the CPU" + "".join(f"{f'batch {size}':>12}" for size in SIZES))
     times: dict[tuple[str, int], list[float]] = {(name, size): [] for name in runs for size in SIZES}
-    for _ in range(ROUNDS):  # in turn, so that a busy moment slows all of them
-        for name, size in times:
-            batch = inputs[torch.arange(size) % len(inputs)]
-            with torch.inference_mode():
-                start = time.perf_counter()
-                runs[name](batch)
-            times[name, size].append(1000 * (time.perf_counter() - start))
+    for name, size in [*times] * ROUNDS:  # in turn, so that a busy moment slows all of them
+        batch = inputs[torch.arange(size) % len(inputs)]
+        with torch.inference_mode():
+            start = time.perf_counter()
+            runs[name](batch)
+        times[name, size].append(1000 * (time.perf_counter() - start))
     for name in runs:
         print(f"{name:<23}" + "".join(f"{statistics.median(times[name, size]):>12.2f}" for size in SIZES))

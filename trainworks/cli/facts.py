@@ -30,11 +30,9 @@ def build_data(config: Config) -> LightningDataModule:
 
 
 def fill_in(config: Config) -> tuple[Config, LightningDataModule | None]:
-    """Read from the data what the configuration leaves to it, and resolve all references.
+    """Return the whole configuration, with what it leaves to the data, and the datamodule that was asked for that.
 
-    Returns:
-        The whole configuration, and the datamodule that was asked, which knows the answers and has listed its samples;
-        None where nothing was left to the data, or the datamodule is not one that can be asked.
+    It knows the answers and has listed its samples; None where nothing was left to it, or it cannot be asked.
     """
     if not (names := left_to_data(config)):
         return config, None

@@ -31,12 +31,7 @@ class Parser(LightningArgumentParser):
         raise UsageError(shorten(message, getattr(self, "given", {})))
 
     def save_plain_hyperparameters(self, base: type, described: Config) -> None:
-        """Let what a class saves as hyperparameters while it is built be its description, which is plain data.
-
-        Args:
-            base: LightningModule or LightningDataModule.
-            described: Class path and arguments of the one that will be built.
-        """
+        """Let what a module or datamodule saves as hyperparameters while it is built be `described`, its plain data."""
         arguments = (described.get("init_args") or {}) | (described.get("dict_kwargs") or {})
         saved = {"_class_path": described.get("class_path"), **arguments}
 

@@ -32,9 +32,8 @@ REFERENCE: Schema = {"type": "string", "pattern": r"\$\{"}  # a value that stand
 def write_schema(output: str | None) -> int:
     """Write the schema with which editors check configurations to a file, configs/schema.json if None; return 0.
 
-    The configs point to it. It knows the classes of this project, torch, torchvision, torchmetrics and Lightning, their
-    arguments and what these mean. Arguments that a class requires may be missing, since an overlay or the command line
-    can bring them.
+    The configs point to it. It knows the classes of this project, torch, torchvision, torchmetrics and Lightning, and
+    what their arguments mean. Required ones may be missing: an overlay or the command line can bring them.
     """
     file = Path(output or SCHEMA)
     if not file.parent.is_dir():

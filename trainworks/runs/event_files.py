@@ -9,8 +9,7 @@ from trainworks.runs.continuing.state import Start
 def first_repeated_step(directory: Path, start: Start) -> int:
     """Return the step from which on TensorBoard may leave out what a run has written, since it is done again.
 
-    It is above every step that was written before the checkpoint, whatever was counted: modules with several optimizers
-    log at their own steps too.
+    It is above every step written before the checkpoint: modules with several optimizers log at their own steps too.
     """
     step, saved = start.step, start.path.stat().st_mtime if start.path else 0.0
     for file in directory.rglob("events.out.tfevents.*"):

@@ -27,10 +27,8 @@ def run_of_checkpoint(checkpoint: str, option: str = "--ckpt_path") -> Run:
     for folder in path.absolute().parents[:2]:
         if (folder / "config.yaml").is_file():
             return Run(Path(os.path.relpath(folder)) if folder.is_relative_to(Path.cwd()) else folder)
-    raise UsageError(
-        f"{option} {checkpoint}: no config.yaml beside it (looked in {path.parent} and the folder above); "
-        "copy the config.yaml of its run there"
-    )
+    what = f"no config.yaml beside it (looked in {path.parent} and the folder above)"
+    raise UsageError(f"{option} {checkpoint}: {what}; copy the config.yaml of its run there")
 
 
 def newest_run(root: str, experiment: str, name: str | None) -> Run:

@@ -5,7 +5,6 @@ import hashlib
 import importlib.metadata
 import itertools
 import json
-import math
 import os
 import platform
 import re
@@ -148,69 +147,64 @@ class Run:
     def write(self, content: dict[str, Any]) -> None:
         """Replace run.json by `content` in one step; numbers JSON lacks (NaN, infinity) become null."""
         temporary = self.directory / "run.json.tmp"
-        temporary.write_text(json.dumps(_finite(content), indent=2, allow_nan=False) + "\n", encoding="utf-8")
+        content = json.loads(json.dumps(content), parse_constant=lambda name: None)
+        temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
         os.replace(temporary, self.directory / "run.json")
 
     def start(self, start: float, typed: list[str], hardware: dict[str, Any]) -> None:
         """Write run.json as it stands when the run begins; `typed` are the words after train.py."""
         versions = {"python": platform.python_version(), **{p: importlib.metadata.version(p) for p in PACKAGES}}
         versions["trainworks"] = __version__
-        content = {"command": _command(typed), "git": _git(), "code": _code(), "versions": versions}
-        content["hardware"] = {"platform": platform.platform(), "cpus": os.cpu_count(), **hardware}
-        self.write(content | {"start": _iso(start), **RUNNING, "metrics": {}, "best": {}})
+        hardware = {"platform": platform.platform(), "cpus": os.cpu_count(), **hardware}
+        content = _origin(typed) | {"versions": versions, "hardware": hardware, "start": _iso(start)}
+        self.write(content | RUNNING | {"metrics": {}, "best": {}})
 
     def start_again(self, start: float, typed: list[str], checkpoint: str) -> None:
         """Note in run.json that the run continues."""
-        content = self.read()
-        entry: dict[str, Any] = {"command": _command(typed), "git": _git(), "code": _code()}
-        entry |= {"checkpoint": checkpoint, "start": _iso(start)}
-        self.write(content | RUNNING | {"resumed": [*content.get("resumed", []), entry]})
+        content = self.read() | RUNNING
+        content.setdefault("resumed", []).append(_origin(typed) | {"checkpoint": checkpoint, "start": _iso(start)})
+        self.write(content)
 
     def keep_threads(self, number: int) -> None:
         """Write with how many threads the run trains, with which it must go on."""
         content = self.read()
-        content["hardware"] = content.get("hardware", {}) | {"threads": number}
+        content.setdefault("hardware", {})["threads"] = number
         self.write(content)
 
     def finish(self, status: int, error: str | None, metrics: Metrics, best: Metrics, best_metrics: Metrics) -> None:
         """Write how the run ended: its last metrics, and of the best checkpoint the monitored one, and all."""
-        content = {"metrics": {}} | self.read() | {"best": best, "best_metrics": best_metrics}
-        content["metrics"] |= metrics
+        content = self.read() | {"best": best, "best_metrics": best_metrics}
+        content.setdefault("metrics", {}).update(metrics)
         self.write(content | {"end": _iso(time.time()), "exit_status": status, "error": error})
 
     def add_evaluation(self, start: float, typed: list[str], checkpoint: str, status: int, metrics: Metrics) -> None:
         """Append an evaluation to run.json and take over its metrics."""
         content = self.read()
-        content["metrics"] = content.get("metrics", {}) | metrics
         entry: dict[str, Any] = {"command": _command(typed), "checkpoint": checkpoint, "start": _iso(start)}
         entry |= {"end": _iso(time.time()), "exit_status": status, "metrics": metrics}
-        self.write(content | {"evaluations": [*content.get("evaluations", []), entry]})
+        content.setdefault("metrics", {}).update(metrics)
+        content.setdefault("evaluations", []).append(entry)
+        self.write(content)
 
 
 def _command(typed: list[str]) -> str:
     return shlex.join(["train.py", *typed])
 
 
+def _origin(typed: list[str]) -> dict[str, Any]:
+    return {"command": _command(typed), "git": _git(), "code": _code()}
+
+
 def _iso(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")
 
 
-def _finite(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_finite(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
 def _code() -> dict[str, str]:
-    """Return a hash of each imported file of the project, by its path; those of the library have its version.
-
-    Windows' line endings count as those of Unix, so that a checkout there has the same hashes.
-    """
+    """Return a hash of each imported file of the project, by its path; those of the library have its version."""
     named = {getattr(module, "__file__", None) or "" for module in [*sys.modules.values()]}
     found = [Path(name) for name in named if name.startswith(f"{ROOT}{os.sep}") and "site-packages" not in name]
     own = sorted(file for file in found if not file.is_relative_to(LIBRARY) and file.suffix == ".py" and file.is_file())
+    # with the line endings of Unix, so that a checkout on Windows has the same hashes
     contents = {file.relative_to(ROOT).as_posix(): file.read_bytes().replace(b"\r\n", b"\n") for file in own}
     return {name: hashlib.sha256(content).hexdigest()[:16] for name, content in contents.items() if content}
 

@@ -164,8 +164,7 @@ def _pairs(given: Tensors, own: Tensors) -> Counter[tuple[str, str]]:
 def _prefixes(pairs: Counter[tuple[str, str]], given: Tensors, own: Tensors) -> tuple[str, str]:
     """Return the prefixes to remove from and to add to the names of the file, so that most tensors fit.
 
-    Both are taken only where no other two are as good, all that they name in the file or in the network fits, and that
-    is at least half of it.
+    Both are taken only where no other two are as good, and all that they name on one side fits, at least half of it.
     """
     (best, most), (_, second) = [*pairs.most_common(2), (("", ""), 0), (("", ""), 0)][:2]
     named = [

@@ -11,11 +11,8 @@ CONTAINERS = (nn.Sequential, nn.ModuleList)
 def blocks(net: nn.Module, min_num_parameters: int = 0) -> list[nn.Module]:
     """Return the blocks of a network, from the input to the output: the modules that its lists and sequences hold.
 
-    Sequences within sequences are opened, down to the blocks of a residual network or a transformer.
-
-    Args:
-        net: The network.
-        min_num_parameters: Smaller blocks are left out, and so are those that share parameters with others.
+    Sequences within sequences are opened, down to the blocks of a residual network or a transformer. Blocks of fewer
+    parameters than `min_num_parameters` are left out, and so are those that share parameters with others.
     """
     owners = Counter(id(parameter) for module in net.modules() for parameter in module.parameters(recurse=False))
     return [

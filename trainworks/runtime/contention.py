@@ -18,8 +18,7 @@ class Contention:
     def share(self, num_processes: int = 1) -> float:
         """Return the share of the cores' time that others took; 0 if this process did not have to wait for a core.
 
-        Args:
-            num_processes: Processes of this training on this machine; each is assumed to use as much as this one.
+        Each of `num_processes`, those of this training on this machine, is assumed to use as much as this one.
         """
         now = _sample()
         if now is None or self._begin is None:

@@ -23,8 +23,7 @@ def shorten_waiting() -> None:
 def allowed_cores(num_processes: int = 1) -> int:
     """Return how many CPU cores this process may use, at least 1: by affinity, a container's quota and SLURM.
 
-    Args:
-        num_processes: Processes on this machine that share the cores, such as one for each device.
+    They are shared by `num_processes` on this machine, such as one for each device.
     """
     own = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     shared = math.ceil(min(own, *(_quota(group) for group in control_groups("cpu"))))

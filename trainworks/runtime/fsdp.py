@@ -96,11 +96,9 @@ class FSDPStrategy(ModelParallelStrategy):
         try:
             write_shards(temporary, tensors, checkpoint)
         except (CheckpointException, OSError) as error:
-            reason = str(error).strip().splitlines()[-1][:200]
-            raise RunFailure(
-                f"the checkpoint {target} could not be written: {reason}. What was saved before is still there; "
-                "make room, then continue with --resume"
-            ) from None
+            reason = str(error).strip().rpartition("\n")[2][:200]
+            how = "What was saved before is still there; make room, then continue with --resume"
+            raise RunFailure(f"the checkpoint {target} could not be written: {reason}. {how}") from None
         if self.global_rank == 0:
             replace(temporary, target)
         self.barrier()

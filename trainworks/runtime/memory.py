@@ -4,7 +4,7 @@ import contextlib
 import gc
 from collections.abc import Iterator
 
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h; see man 3 mallopt
 MAX_BLOCK, MAX_TOTAL = 32 << 20, 1 << 30  # bytes
 
 
@@ -33,7 +33,6 @@ def keep_freed_memory() -> None:
 
     By default glibc may return it to the system in every step and ask for new pages, which the system clears first: up
     to half of a small network's step. Tensors above 32 MiB are still returned, and so is what exceeds 1 GiB in all.
-    `man 3 mallopt` explains both limits.
     """
     import ctypes
 

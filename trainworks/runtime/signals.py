@@ -29,18 +29,12 @@ class Stopped(BaseException):
 
 
 class StopRequest:
-    """Handles signals, and remembers the first one.
-
-    Attributes:
-        signum: The signal that came, 0 if none did.
-        deferred: Whether the training checks `signum` and will stop by itself; if not, a signal raises `Stopped`
-            wherever the program is.
-        ends_workers: Whether the loaders' workers are ended with what is stopped, so that they may outlast a signal.
-    """
+    """Handles signals, and remembers the first one."""
 
     def __init__(self) -> None:
-        self.signum = 0
-        self.deferred = self.ends_workers = False
+        self.signum = 0  # the signal that came
+        self.deferred = False  # whether the training looks at `signum` and stops by itself; else `Stopped` is raised
+        self.ends_workers = False  # whether the loaders' workers end with what is stopped, and may outlast a signal
         self._process = os.getpid()
 
     def __call__(self, signum: int, frame: FrameType | None) -> None:

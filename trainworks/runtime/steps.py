@@ -25,7 +25,7 @@ class NoProfiler(PassThroughProfiler):
         return self.nothing
 
 
-def skip_idle_work(trainer: Trainer, module: LightningModule) -> Trainer:
+def skip_idle_work(trainer: Trainer, module: LightningModule) -> None:
     """Let the trainer skip hooks that nobody has defined, and profiling where nobody asked for it.
 
     Lightning calls only hooks that are callable, so those that nobody has defined are set to None.
@@ -37,4 +37,3 @@ def skip_idle_work(trainer: Trainer, module: LightningModule) -> Trainer:
                 setattr(owner, name, None)
     if type(trainer.profiler) is PassThroughProfiler:  # type: ignore[attr-defined]
         trainer.profiler = NoProfiler()  # type: ignore[attr-defined]
-    return trainer

@@ -58,12 +58,8 @@ def worthwhile_threads(module: nn.Module, inputs: Any, max_threads: int) -> int:
 
     Threads wait for each other after every layer, the longer the more of them there are and the busier the machine is,
     so each must have enough work in between. The number depends on the shapes alone: it decides in which order values
-    are summed, so it must be the same when a run continues. Inputs without a shape, such as a list, get `max_threads`.
-
-    Args:
-        module: The network, or the module around it.
-        inputs: A batch of images (B, C, H, W), rows (B, F), integers such as tokens (B, T), or sequences.
-        max_threads: The largest number to return.
+    are summed, so it must be the same when a run continues. Inputs are a batch of images (B, C, H, W), rows (B, F),
+    integers such as tokens (B, T), or sequences; those without a shape, such as a list, get `max_threads`.
     """
     inputs = next(iter(inputs.values()), None) if isinstance(inputs, Mapping) else inputs
     weights = [weight for weight in module.parameters() if weight.ndim > 1]

@@ -86,7 +86,7 @@ def group(runs: list[Run]) -> list[Row]:
     rows: list[Row] = []
     for run in runs:
         known = flatten(load_file(str(run.directory / "config.yaml"))).items()
-        settings = {short_key(key): str(v) if isinstance(v, list) else v for key, v in known if v != {}}
+        settings = {short_key(key): value for key, value in known if value != {}}
         repetition = tuple(settings.pop(key, None) for key in REPETITION_KEYS)
         settings |= _code(run.read())
         row = next((row for row in rows if row.settings == settings and repetition not in row.metrics), None)

@@ -33,12 +33,10 @@ def new(line: CommandLine) -> int:
         raise UsageError(f"{folder} is inside the template; write a folder beside it, such as ../{folder.name}")
     if (task is None) != (like is None):
         raise UsageError("--task and --like belong together, such as --task angle --like classifier")
-    if task is not None and (
-        not re.fullmatch(r"[a-z][a-z0-9_]*", task) or iskeyword(task) or (ROOT / OWN / f"models/{task}.py").exists()
-    ):
-        raise UsageError(
-            f"--task {task} must be a new name of small letters, digits and _, no word of Python, such as angle"
-        )
+    is_taken = iskeyword(str(task)) or (ROOT / OWN / f"models/{task}.py").exists()
+    if task is not None and (is_taken or not re.fullmatch(r"[a-z][a-z0-9_]*", task)):
+        wanted = "a new name of small letters, digits and _, no word of Python, such as angle"
+        raise UsageError(f"--task {task} must be {wanted}")
     project = Project(ROOT, tuple(_below(path) for path in line.files))
     made = skeleton(task, like, project) if task and like else {}
     try:

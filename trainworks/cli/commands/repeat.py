@@ -19,8 +19,7 @@ SHOWN = ("best/", "test")  # the metrics in the table, and the names with which 
 def repeat(request: Request) -> int:
     """Train once for each fold and seed, each in a run directory of its own, then print a table.
 
-    A run that finished under the same name before is not repeated, so an interrupted series goes on where it was. The
-    exit code is 0, or that of the run that failed.
+    A run that finished under the same name before is not repeated, so an interrupted series goes on where it was.
     """
     line, numbers = request.line, request.line.numbers
     if not numbers:
@@ -45,9 +44,8 @@ def repeat(request: Request) -> int:
                 how = "" if code == 2 else f"; the same command goes on from there: --run_name {name}"
                 print(f"run {run.directory.name} failed{how}", file=sys.stderr)
                 return code
-        metrics[run.directory.name] = {
-            key: value for key, value in run.metrics.items() if key.startswith(SHOWN) and value is not None
-        }
+        shown = {key: value for key, value in run.metrics.items() if key.startswith(SHOWN) and value is not None}
+        metrics[run.directory.name] = shown
     names = [key for key in next(iter(metrics.values())) if all(key in found for found in metrics.values())]
     if not names:
         print("\nno metric of a validation or test is in all of these runs")

@@ -24,8 +24,7 @@ ALIKE = 3  # trials with the same mistake: the others have it too
 def sweep(request: Request) -> int:
     """Train one trial after the other until there are enough, then name the best.
 
-    The same command started again, in another terminal or on another machine that sees the folder, takes part; after
-    a stop it goes on.
+    The same command takes part in another terminal, or on a machine that sees the folder; after a stop it goes on.
     """
     from trainworks.cli.search.study import Study
 
@@ -98,12 +97,11 @@ def _run_trial(study: Any, trial: Any, request: Request, words: list[str]) -> in
     if reason:
         trial.set_user_attr("reason", reason)
         study.optuna.tell(trial, state=TrialState.FAIL)
+        _stop_where_all_fail(study, reason, is_mistake=code == 2)
     elif "pruned" in study.trials[trial.number].user_attrs:
         study.optuna.tell(trial, state=TrialState.PRUNED)
     else:
         study.optuna.tell(trial, list(values.values()))
-    if reason:
-        _stop_where_all_fail(study, reason, is_mistake=code == 2)
     _print_trial(study, trial.number, values, reason)
     return 0
 

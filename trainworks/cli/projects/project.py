@@ -22,15 +22,10 @@ DEFAULTS = "configs/defaults.yaml"
 
 @dataclass(frozen=True)
 class Project:
-    """The part of a template that some of its configs need, found from imports and class paths.
+    """The part of a template that some of its configs need, found from imports and class paths."""
 
-    Args:
-        template: Folder of the template.
-        configs: Paths relative to that folder, such as `configs/digits.yaml`.
-    """
-
-    template: Path
-    configs: tuple[str, ...]
+    template: Path  # its folder
+    configs: tuple[str, ...]  # paths relative to that folder, such as configs/digits.yaml
 
     def __post_init__(self) -> None:
         for name in self.configs:

@@ -46,16 +46,15 @@ def report_search(study: Study, ranked: list[Any], config: Config) -> None:
     number, has_one = counts["complete"], len(names) == 1
     importance = _importance(study) if has_one and number >= MIN_TRIALS else {}
     if importance:
-        print(
-            f"importance (fANOVA over {number} trials: share of the variation of {names[0]} that a parameter explains):"
-        )
+        explained = f"share of the variation of {names[0]} that a parameter explains"
+        print(f"importance (fANOVA over {number} trials: {explained}):")
         for key, share in importance.items():
             print(f"  {share:>5.0%}  {key}")
     elif has_one and number < MIN_TRIALS:
         print(f"importance of the parameters: not known from {number} trials; {MIN_TRIALS} are needed")
     written = _draw(study, bool(importance))
     print(f"figures: {', '.join(written)} in {shown_path(folder)}")
-    if len(names) == 1:
+    if has_one:
         trained = load_file(str(study.run_of(ranked[0].number).directory / "config.yaml"))
         if left_to_data(config):  # with other data it shall not be frozen
             trained = config | {"seed_everything": trained["seed_everything"]}

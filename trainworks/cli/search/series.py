@@ -49,8 +49,7 @@ def train_once(
     """Train as `python train.py WORDS` does; return the exit code and, if nothing is shown, what went to stderr.
 
     A training on one device, which `config` tells, runs in this process: that saves the seconds of all imports. Others
-    start processes that have to belong to one parent: each gets a process of its own. `callbacks` are class paths and
-    arguments of those that it gets beside the configuration's.
+    start processes that have to belong to one parent: each gets a process of its own. It gets `callbacks` besides.
     """
     if not _needs_one_process(config):
         command = [sys.executable, str(ROOT / "train.py"), *words]

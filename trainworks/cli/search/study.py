@@ -14,7 +14,7 @@ from filelock import FileLock, Timeout
 from trainworks.callbacks.trial_report import open_storage, open_trial
 from trainworks.cli.parser import mistakes_in_one_line
 from trainworks.cli.search.space import Search, as_text
-from trainworks.errors import UsageError
+from trainworks.errors import UsageError, first_line
 from trainworks.models.predict import build
 from trainworks.runs.run import Run
 
@@ -53,7 +53,7 @@ class Study:
             try:
                 self.storage = open_storage(self.where)
             except Exception as error:  # whatever a database's package raises
-                raise UsageError(f"storage {self.where} cannot be opened: {str(error).splitlines()[0]}") from None
+                raise UsageError(f"storage {self.where} cannot be opened: {first_line(error)}") from None
             self.optuna = optuna.create_study(
                 study_name=self.name,
                 storage=self.storage,

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from trainworks.errors import UsageError
+from trainworks.errors import UsageError, first_line
 from trainworks.runs.continuing.state import EXACT_STATE, Start
 from trainworks.runs.files import recover
 
@@ -49,8 +49,7 @@ def read_start(path: Path) -> Start:
     except UsageError:
         raise
     except Exception as error:  # zip and pickle readers raise anything for a damaged file
-        reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
-        raise UsageError(f"{path}: truncated, damaged or no checkpoint: {reason}") from None
+        raise UsageError(f"{path}: truncated, damaged or no checkpoint: {first_line(error)}") from None
     wanted = {"loops", "optimizer_states"} | (set() if path.is_dir() else {"state_dict"})
     if not isinstance(content, dict) or not wanted <= content.keys():
         raise UsageError(f"{path}: not a checkpoint of a training")

@@ -45,7 +45,16 @@ def changed_keys(stored: Config, typed: list[tuple[str, str]]) -> list[str]:
     harmless = (WITHOUT_EFFECT, HARDWARE, DATA_PATH)
     flat = {key: value for key, value in flatten(stored).items() if not any(kind.match(key) for kind in harmless)}
     values = {short_key(key): value for key, value in flat.items()}
-    return [key for key, text in dict(typed).items() if _differs(text, values.get(short_key(key), text))]
+    changed = []
+    for key, text in dict(typed).items():
+        found: Any = text
+        with suppress(yaml.YAMLError):
+            found = yaml.safe_load(text)
+        parts = flatten(found, key) if isinstance(found, list | dict) else {key: text}
+        is_cut = isinstance(found, list) and f"{short_key(key)}.{len(found)}" in values  # what stands there is longer
+        if is_cut or any(_differs(str(part), values.get(short_key(name), part)) for name, part in parts.items()):
+            changed.append(key)
+    return changed
 
 
 def _differs(text: str, value: Any) -> bool:
@@ -61,10 +70,7 @@ def _differs(text: str, value: Any) -> bool:
 def check_settings(stored: Config, wanted: Config, defaults: tuple[Path, Config] = (Path(), {})) -> list[str]:
     """Refuse changes of a run's configuration on which the training depends; return remarks about the others.
 
-    Args:
-        stored: The configuration with which the run began.
-        wanted: The one with which it shall continue.
-        defaults: The project's file of defaults and its content: where a change comes from there, the file is named.
+    A change that comes from the project's file of defaults, whose path and content are `defaults`, names that file.
     """
     remarks, refused = [], []
     before, after, of_file = flatten(stored), flatten(wanted), flatten(defaults[1])
@@ -89,9 +95,7 @@ def check_settings(stored: Config, wanted: Config, defaults: tuple[Path, Config]
         else:
             remarks.append(f"{change} (a longer training{'' if key == 'trainer.max_epochs' else NEW_EPOCH})")
     if refused:
-        listed = "".join(f"\n  {change}" for change in refused[:12])
-        more = f"\n  and {len(refused) - 12} more" if len(refused) > 12 else ""
-        raise UsageError(
-            f"the run cannot continue with other settings; leave them as they are or start a new run:{listed}{more}"
-        )
+        problem = "the run cannot continue with other settings; leave them as they are or start a new run:"
+        more = [f"and {len(refused) - 12} more"] if len(refused) > 12 else []
+        raise UsageError("\n  ".join([problem, *refused[:12], *more]))
     return remarks

@@ -32,12 +32,8 @@ class Start:
 def exact_state(trainer: Trainer, point: str, folder: Path, device: str, group: Any) -> dict[str, Any]:
     """Return what a checkpoint needs beside Lightning's state for an exact continuation; called on every rank.
 
-    Args:
-        trainer: The trainer that saves.
-        point: Where the training stands: before a "batch", before an "epoch" or at the "end".
-        folder: That of the checkpoints.
-        device: The kind of device that the training runs on.
-        group: A process group on the CPU, where there are several ranks.
+    The training stands before a "batch", before an "epoch" or at the "end"; `folder` is that of the checkpoints,
+    `device` the kind that it runs on, `group` a process group on the CPU, where there are several ranks.
     """
     name, keys, *rest = np.random.get_state(legacy=True)
     own: dict[str, Any] = {"python": random.getstate(), "numpy": (name, np.asarray(keys).tolist(), *rest)}
@@ -47,8 +43,8 @@ def exact_state(trainer: Trainer, point: str, folder: Path, device: str, group: 
         ranks = [None] * trainer.world_size
         dist.all_gather_object(ranks, own, group)
     metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
-    described = {"folder": os.path.realpath(folder), "device": device}
-    return {"finished": point == "end", "ranks": ranks, "metrics": metrics, **described}
+    where = {"folder": os.path.realpath(folder), "device": device}
+    return {"finished": point == "end", "ranks": ranks, "metrics": metrics} | where
 
 
 def complete_progress(loops: dict[str, Any], point: str) -> None:

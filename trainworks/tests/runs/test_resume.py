@@ -268,6 +268,19 @@ class Padding(nn.Module):
         return images.float(), targets
 
 
+def test_another_list_of_classes_is_another_setting(train: Train) -> None:
+    words = (*COMMAND, "--resume", "auto", "--data.train_transform")
+    kept, other = (
+        f"[{{class_path: torchvision.transforms.v2.ToDtype, init_args: {{dtype: torch.float32, scale: {scale}}}}}]"
+        for scale in ("true", "false")
+    )
+    assert train(*words, kept).code == 0
+    assert train(*words, kept).out == "logs/digits/a is finished; nothing is left to do\n"
+    for changed in (other, "[]"):
+        result = train(*words, changed)
+        assert result.code == 2 and "the run cannot continue with other settings" in result.err, result.out
+
+
 def test_values_that_equal_nothing_and_sets_go_on(train_process: Train, monkeypatch: pytest.MonkeyPatch) -> None:
     """In processes with other hashes, which order the texts of a set."""
     words = (*COMMAND, "--data.train_transform", "[trainworks.tests.runs.test_resume.Padding]")

@@ -140,6 +140,25 @@ def test_what_differs_is_removed_and_what_is_not_there_is_made_up(
     assert failed.code == 1 and "and an .onnx file holds at most 0.00; write --format pt2" in failed.err
 
 
+class Refusing(torch.nn.Module):
+    """A network that refuses to be exported, without a word."""
+
+    def __init__(self, num_classes: int) -> None:
+        super().__init__()
+        self.layer = torch.nn.Linear(64, num_classes)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        if torch.compiler.is_exporting():
+            raise NotImplementedError
+        return self.layer(images.flatten(1))
+
+
+def test_a_network_that_refuses_without_a_word(train: Train) -> None:
+    path = fit(train, "digits", *PLAIN, "--model.net", f"{__name__}.Refusing", "--model.net.num_classes", "10")
+    result = train("export", "--ckpt_path", str(path), "--format", "pt2")
+    assert (result.code, result.err) == (1, "error: ClassifierModule cannot be exported: NotImplementedError\n")
+
+
 @pytest.mark.parametrize("task", ["detection", "gpt", "gan", "vae"])
 def test_what_does_not_export_says_so(train: Train, task: str) -> None:
     path = fit(train, task)
