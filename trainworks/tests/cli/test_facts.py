@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from torch.utils.data import TensorDataset
 
 from trainworks.cli.config import left_to_data
-from trainworks.cli.facts import build_data
 from trainworks.models import load_model
 from trainworks.tests.conftest import CONFIGS, DIGITS, QUICK, Train, write_images
 
@@ -39,11 +38,11 @@ class Untyped(TensorDataset):
         super().__init__(torch.zeros(9, size), torch.arange(9) % 3)
 
 
-def test_data_whose_arguments_have_no_types_is_built() -> None:
-    dataset = {"class_path": f"{__name__}.Untyped", "init_args": {"size": 5}}
-    arguments = {"train_dataset": dataset, "num_classes": 3, "root": "."}
-    data: Any = build_data({"data": {"class_path": "trainworks.datamodules.VisionDataModule", "init_args": arguments}})
-    assert data.load_splits()["train"][0][0].shape == (5,)
+def test_data_whose_arguments_have_no_types_is_read(train: Train) -> None:
+    words = ("--data", "trainworks.datamodules.VisionDataModule", "--data.root", ".", "--data.num_classes", "3")
+    words += ("--data.train_dataset", f"{__name__}.Untyped", "--data.train_dataset.size", "5")
+    result = train("check", "--config", DIGITS, *words)
+    assert "train: 8 samples, 8 of shape 5" in result.out
 
 
 def test_references_to_what_is_not_stated() -> None:

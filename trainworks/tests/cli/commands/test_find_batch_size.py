@@ -69,7 +69,8 @@ def test_the_size_is_found_where_it_is_kept(train: Train, tmp_path: Path, kind: 
         key: {"class_path": f"{__name__}.{kind}"}
     }
     (tmp_path / "own.yaml").write_text(yaml.safe_dump(config))
-    result = train("find_batch_size", "--config", "own.yaml", f"--{key}.batch_size", "16")
+    words = ("--config", "own.yaml", f"--{key}.batch_size", "16", "--trainer.max_epochs", "1")
+    result = train("find_batch_size", *words)
     assert result.code == 0, result.err
     assert "64 samples fit into memory at once (or are all there are)\nthe batch of 16 fits as it is\n" in result.out
 
