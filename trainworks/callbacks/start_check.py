@@ -1,16 +1,18 @@
 import contextlib
 import sys
 from collections.abc import Collection
+from functools import partial
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities.signature_utils import is_param_in_hook_signature
 from torch import Tensor
 
-from trainworks.errors import RunFailure, UsageError, did_you_mean
+from trainworks.errors import RunFailure, UsageError, did_you_mean, listed
 from trainworks.models.base import BaseModule
 from trainworks.models.checks import set_names
-from trainworks.runs.checkpoint_io import METRICS, check_plain
+from trainworks.runs.checkpoint_io import METRICS
+from trainworks.runs.plain_data import HYPERPARAMETERS, to_plain
 from trainworks.runtime.logged_metrics import logged_since
 
 
@@ -122,15 +124,27 @@ class StartCheck(Callback):
 
 
 def _check_states(trainer: Any, module: LightningModule) -> None:
-    """Check that module, data and callbacks put only what can be read back into a checkpoint."""
-    added: dict[str, Any] = {}
-    with contextlib.suppress(Exception):  # it may need what is not there yet; then the first save checks it
-        module.on_save_checkpoint(added)
-    owners = [module, *trainer.callbacks, *([] if trainer.datamodule is None else [trainer.datamodule])]
+    """Check that all that a checkpoint will hold can be read back, and say which hyperparameters it leaves out."""
+    keepers = [module, *([] if trainer.datamodule is None else [trainer.datamodule])]
+    content: dict[str, Any] = {type(owner).__name__: owner.state_dict() for owner in (*keepers, *trainer.callbacks)}
+    content |= {owner.CHECKPOINT_HYPER_PARAMS_KEY: owner.hparams for owner in keepers if owner.hparams}
+    content["optimizer_states"] = [optimizer.state_dict() for optimizer in trainer.optimizers]
+    content["lr_schedulers"] = [config.scheduler.state_dict() for config in trainer.lr_scheduler_configs]
+    content |= {"state_dict": module.state_dict(), "loops": {"fit_loop": trainer.fit_loop.state_dict()}}
+    for save in [
+        *(partial(item.on_save_checkpoint, trainer, module) for item in trainer.callbacks),
+        module.on_save_checkpoint,
+    ]:
+        with contextlib.suppress(Exception):  # it may need what is not there yet; then the first save checks it
+            save(content)
     try:
-        check_plain(added | {type(owner).__name__: owner.state_dict() for owner in owners})
+        plain = to_plain(content)
     except RunFailure as failure:
         raise UsageError(str(failure)) from None
+    for key in HYPERPARAMETERS:
+        lost = [str(name) for name in content.get(key, ()) if name not in plain.get(key, ())]
+        if lost and trainer.is_global_zero:
+            print(f"checkpoints leave out {listed(lost)} of {key}, which is no plain data; load_model needs none of it")
 
 
 def _validates(trainer: Any) -> bool:

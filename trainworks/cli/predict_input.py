@@ -15,7 +15,7 @@ from trainworks.datamodules.datasets.array_dataset import unpack_name
 from trainworks.datamodules.datasets.file_index import find_images, pack_names
 from trainworks.datamodules.new_inputs import NewInputsDataModule
 from trainworks.errors import UsageError, no_such_file
-from trainworks.runs.sharded import read_plain
+from trainworks.runs.plain_data import read_plain
 
 
 class PackedNames(Sequence[str]):

@@ -1,6 +1,6 @@
 from pathlib import Path
 
-from trainworks.cli.command import Command, Option
+from trainworks.cli.command import TRUST, Command, Option
 from trainworks.cli.command_line import CommandLine
 from trainworks.errors import UsageError
 from trainworks.runs.files import is_sharded
@@ -13,8 +13,10 @@ def merge(line: CommandLine) -> int:
         raise UsageError(f"--ckpt_path {path}: not a sharded checkpoint, which is a folder; nothing is to be merged")
     from trainworks.runs.checkpoint_io import DurableCheckpointIO
     from trainworks.runs.continuing.checkpoint import read_start
+    from trainworks.runs.plain_data import import_classes
     from trainworks.runs.sharded import merge_shards
 
+    import_classes(path)
     read_start(path)
     target = path.with_name(f"{path.stem}-merged.ckpt")
     DurableCheckpointIO().save_checkpoint(merge_shards(path), target)
@@ -26,5 +28,5 @@ COMMAND = Command(
     merge,
     "Make one file of a sharded checkpoint.",
     needs="words",
-    options=(Option("ckpt_path", "a sharded checkpoint", "FOLDER", required=True),),
+    options=(Option("ckpt_path", "a sharded checkpoint", "FOLDER", required=True), TRUST),
 )
