@@ -1,7 +1,5 @@
-import contextlib
 import sys
 from collections.abc import Collection
-from functools import partial
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -125,20 +123,13 @@ class StartCheck(Callback):
 
 def _check_states(trainer: Any, module: LightningModule) -> None:
     """Check that all that a checkpoint will hold can be read back, and say which hyperparameters it leaves out."""
-    keepers = [module, *([] if trainer.datamodule is None else [trainer.datamodule])]
-    content: dict[str, Any] = {type(owner).__name__: owner.state_dict() for owner in (*keepers, *trainer.callbacks)}
-    content |= {owner.CHECKPOINT_HYPER_PARAMS_KEY: owner.hparams for owner in keepers if owner.hparams}
-    content["optimizer_states"] = [optimizer.state_dict() for optimizer in trainer.optimizers]
-    content["lr_schedulers"] = [config.scheduler.state_dict() for config in trainer.lr_scheduler_configs]
-    content |= {"state_dict": module.state_dict(), "loops": {"fit_loop": trainer.fit_loop.state_dict()}}
-    for save in [
-        *(partial(item.on_save_checkpoint, trainer, module) for item in trainer.callbacks),
-        module.on_save_checkpoint,
-    ]:
-        with contextlib.suppress(Exception):  # it may need what is not there yet; then the first save checks it
-            save(content)
     try:
-        plain = to_plain(content)
+        content = trainer._checkpoint_connector.dump_checkpoint(weights_only=False)
+    except Exception:  # a hook may need what is not there yet; then the first save checks what it adds
+        owners = [module, *trainer.callbacks, *([] if trainer.datamodule is None else [trainer.datamodule])]
+        content = {type(owner).__name__: owner.state_dict() for owner in owners}
+    try:
+        plain = to_plain(content | content.pop("callbacks", {}))
     except RunFailure as failure:
         raise UsageError(str(failure)) from None
     for key in HYPERPARAMETERS:

@@ -17,7 +17,7 @@ from trainworks.errors import UsageError, listed
 from trainworks.runs.checkpoint_io import read_checkpoint
 from trainworks.runs.class_paths import drop_defaults
 from trainworks.runs.plain_data import DATA, MODULE, import_classes
-from trainworks.runs.trust import is_trusted, trusting
+from trainworks.runs.trust import TRUSTED, trusting
 from trainworks.runtime.threads import limited_threads, threads_for
 
 
@@ -38,7 +38,7 @@ def load_model(path: str | Path, map_location: str | torch.device = "cpu", trust
         ValueError: If the checkpoint does not say how its module was built, or names something that is no
             LightningModule or cannot be imported, or whose weights are made later.
     """
-    with trusting(trust or is_trusted()):
+    with trusting(trust or bool(TRUSTED.get())):
         import_classes(Path(path))
         checkpoint = read_checkpoint(path)
         module: LightningModule = build(checkpoint.get(MODULE, {"class_path": None}), LightningModule, path)
@@ -151,5 +151,5 @@ def build(description: Mapping[str, Any], base: type, where: Any) -> Any:
     parser.add_subclass_arguments(base, "built", fail_untyped=False)
     parsed = parser.parse_object({"built": dict(description)})
     drop_defaults(parsed, {"built": description})
-    with trusting(is_trusted()):
+    with trusting(bool(TRUSTED.get())):
         return parser.instantiate_classes(parsed).built

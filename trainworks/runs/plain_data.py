@@ -1,7 +1,7 @@
 """Checkpoints as plain data, so that reading one runs no code.
 
-Arrays and numbers of NumPy, paths and a few containers are written as tensors, numbers, texts, lists and dictionaries.
-A checkpoint keeps which of its values these are, so that they come back as they were. Other objects must be trusted.
+Arrays and numbers of NumPy, paths and deques are written as tensors, numbers, texts and lists, and come back as they
+were: a checkpoint keeps which of its values these are. Other objects must be trusted.
 """
 
 import contextlib
@@ -12,19 +12,19 @@ import pickle
 import re
 import zipfile
 from collections import OrderedDict, deque
+from collections.abc import Callable
 from pathlib import Path, PurePath
 from typing import Any, BinaryIO
 
 import numpy as np
 import torch
 from lightning.fabric.utilities.data import AttributeDict
-from numpy.lib.format import descr_to_dtype, dtype_to_descr
 from torch import Tensor
 from torch.serialization import get_unsafe_globals_in_checkpoint
 
 from trainworks.errors import RunFailure, UsageError, listed
 from trainworks.runs.class_paths import import_path
-from trainworks.runs.trust import is_trusted
+from trainworks.runs.trust import TRUSTED
 from trainworks.runs.yaml_files import flatten
 
 MODULE, DATA = "module", "data"  # keys of a checkpoint: class_path and init_args of its module and of its datamodule
@@ -32,12 +32,11 @@ TYPES = "python_types"  # key of a checkpoint: what some of its values were, by 
 HYPERPARAMETERS = ("hyper_parameters", "hparams_type", "datamodule_hyper_parameters", "datamodule_hparams_type")
 PLAIN_FILE = "plain.pt"  # of a sharded checkpoint: all but the weights and the tensors of optimizers
 CLASSES_FILE = "archive/class_paths.json"  # in each file, to be read before the rest
-RESTORE = {
+RESTORE: dict[str, Callable[..., Any]] = {
     "path": Path,
-    "attributes": AttributeDict,
     "deque": deque,
     "number": lambda value, kind: np.dtype(kind).type(value),
-    "array": lambda tensor, kind, shape: tensor.cpu().numpy().view(descr_to_dtype(kind)).reshape(shape).copy(),
+    "array": lambda values, kind, shape: np.asarray(values).astype(kind).reshape(shape),
 }
 
 
@@ -49,53 +48,47 @@ def to_plain(checkpoint: dict[str, Any]) -> dict[str, Any]:
     """Return a checkpoint as plain data, without those hyperparameters that could not be read back.
 
     Raises:
-        RunFailure: If anything else in it could not be read back.
+        RunFailure: If anything else in it could not be.
     """
-    content, types = dict[str, Any](), dict[Any, Any]()
+    types: dict[Any, Any] = {}
+    content: dict[str, Any] = {}
     for key, value in checkpoint.items():
-        if (is_spare := key in HYPERPARAMETERS) and isinstance(value, dict):
+        if key in HYPERPARAMETERS and isinstance(value, dict):
             value = {name: item for name, item in value.items() if not _encode(item)[1]}
-        plain, found = _encode(value, (key,), types)
-        if found and not is_spare:
+        plain, refused = _encode(value, (key,), types)
+        if refused and key not in HYPERPARAMETERS:
             raise RunFailure(
-                f"'{key}' in the checkpoint holds {found}, which could not be read back safely; let on_save_checkpoint "
-                "and state_dict return tensors, arrays, numbers, texts, lists and dictionaries, or type --trust true"
+                f"'{key}' in the checkpoint holds {refused}, which could not be read back safely; let "
+                "on_save_checkpoint and state_dict return tensors, arrays, numbers, strings, lists and dictionaries, "
+                "or type --trust true"
             )
-        content |= {} if found else {key: plain}
+        content |= {} if refused else {key: plain}
     return content | ({TYPES: types} if types else {})
 
 
 def read_plain(path: Path, map_location: Any = "cpu", mmap: bool = True) -> dict[str, Any]:
-    """Return a checkpoint in one file, or the plain data of a sharded one.
-
-    Args:
-        path: The file, or the folder.
-        map_location: Where tensors go.
-        mmap: Whether the tensors of a file are read when they are used.
+    """Return a checkpoint in one file, whose tensors are read when used (`mmap`), or the plain data of a sharded one.
 
     Raises:
         UntrustedFile: If it holds objects, and is not trusted.
     """
-    file = path / PLAIN_FILE if path.is_dir() else path
-    how: Any = {"map_location": map_location, "mmap": mmap and file is path}
+    file, mmap = (path / PLAIN_FILE, False) if path.is_dir() else (path, mmap)
     try:
-        content: dict[str, Any] = torch.load(file, weights_only=not is_trusted(), **how)
+        content = torch.load(file, map_location=map_location, mmap=mmap, weights_only=not TRUSTED.get())
     except pickle.UnpicklingError as error:
         names: list[str] = []
         with contextlib.suppress(Exception):  # of any type, where the file is damaged
             names = sorted(get_unsafe_globals_in_checkpoint(file))
         if not names:
             raise
-        held = f"{path} holds {listed(names, 3)}, which could run code when it is read; none was run"
-        raise UntrustedFile(
-            f"{held}. Where you trust the file, type --trust true, or load_model(path, trust=True)"
-        ) from error
+        held = f"{path} holds {listed(names, 3)}, which could run code; none was run. Where you trust the file"
+        raise UntrustedFile(f"{held}, type --trust true, or load_model(path, trust=True) in Python") from error
     types = content.pop(TYPES, None) if isinstance(content, dict) else None
     return _decode(content, (), types) if types else content
 
 
 def save_plain(content: dict[str, Any], file: BinaryIO) -> None:
-    """Write a checkpoint that is plain data into a file that is open for reading and writing."""
+    """Write plain data into a file that is open for reading and writing too."""
     torch.save(content, file)
     described = flatten({key: content.get(key) for key in (MODULE, DATA)})
     with zipfile.ZipFile(file, "a") as archive:
@@ -104,7 +97,7 @@ def save_plain(content: dict[str, Any], file: BinaryIO) -> None:
 
 
 def import_classes(path: Path) -> None:
-    """Import the classes of a checkpoint: their files may allow torch to read types that it holds."""
+    """Import what module and data of a checkpoint are made of: these files may allow types that it holds."""
     with contextlib.suppress(zipfile.BadZipFile, KeyError):  # another program wrote it
         with zipfile.ZipFile(path / PLAIN_FILE if path.is_dir() else path) as archive:
             names = json.loads(archive.read(CLASSES_FILE))
@@ -115,56 +108,44 @@ def import_classes(path: Path) -> None:
 def _encode(value: Any, path: tuple[Any, ...] = (), types: dict[Any, Any] | None = None) -> tuple[Any, str | None]:
     """Return a value as plain data, and what in it could not be read back, None if all could."""
     objects: list[Any] = []
-    plain = _as_plain(value, path, {} if types is None else types, objects)
-    buffer = io.BytesIO()
+    plain, buffer = _plain(value, path, {} if types is None else types, objects), io.BytesIO()
     try:
         torch.save(objects, buffer)
         buffer.seek(0)
-        torch.load(buffer, weights_only=not is_trusted())
-    except Exception as error:  # of any type, which an object raises that cannot be pickled
-        name = re.search(r"GLOBAL (\S+)", str(error))
-        return plain, name[1] if name else str(error) or type(error).__name__
+        torch.load(buffer, weights_only=not TRUSTED.get())
+    except Exception as error:  # of any type, where an object cannot be pickled
+        found = re.search(r"GLOBAL (\S+)", str(error))
+        return plain, found[1] if found else str(error) or type(error).__name__
     return plain, None
 
 
-def _as_plain(node: Any, path: tuple[Any, ...], types: dict[Any, Any], objects: list[Any]) -> Any:
+def _plain(node: Any, path: tuple[Any, ...], types: dict[Any, Any], objects: list[Any]) -> Any:
     """Return a value as plain data; add what it was to `types`, and what stays an object to `objects`."""
-    kind, was = type(node), ()
+    kind = type(node)
     if kind in (str, int, float, bool, type(None)) or isinstance(node, Tensor):
         return node
-    number = node.item() if isinstance(node, np.generic) else None
     if kind in (dict, OrderedDict, AttributeDict):
-        names = [_as_plain(name, (), {}, objects) for name in node]
-        parts = [
-            _as_plain(item, (*path, name), types, objects) for name, item in zip(names, node.values(), strict=True)
-        ]
-        plain: Any = copy.copy(node) if kind is OrderedDict else {}  # with the versions that a state_dict keeps
-        plain.clear()
-        plain.update(zip(names, parts, strict=True))
-        was = ("attributes",) if kind is AttributeDict else ()
-    elif kind in (list, tuple, deque):
-        plain = [_as_plain(item, (*path, index), types, objects) for index, item in enumerate(node)]
-        plain = tuple(plain) if kind is tuple else plain
-        was = ("deque", node.maxlen) if kind is deque else ()
-    elif isinstance(node, PurePath):
-        plain, was = str(node), ("path",)
-    elif type(number) in (str, bytes, int, float, bool, complex):
-        plain, was = number, ("number", node.dtype.str)
-    elif kind is np.ndarray and not node.dtype.hasobject:
-        plain, was = _as_tensor(node), ("array", dtype_to_descr(node.dtype), node.shape)
-    else:
-        objects.append(node)
-        plain = node
-    types |= {path: was} if was else {}
-    return plain
-
-
-def _as_tensor(array: np.ndarray) -> Tensor:
-    """Return a tensor with the values of an array, or with its bytes where torch has no such type."""
-    try:
-        return torch.from_numpy(array.copy())
-    except (TypeError, ValueError):
-        return torch.from_numpy(np.frombuffer(array.tobytes(), np.uint8).copy())
+        items = [(_plain(name, (), {}, objects), item) for name, item in node.items()]
+        new: Any = copy.copy(node) if kind is OrderedDict else {}  # with the versions that a state_dict keeps
+        new.clear()
+        new.update((name, _plain(item, (*path, name), types, objects)) for name, item in items)
+        return new
+    if kind in (list, tuple, deque):
+        parts = [_plain(item, (*path, index), types, objects) for index, item in enumerate(node)]
+        types |= {path: ("deque", node.maxlen)} if kind is deque else {}
+        return tuple(parts) if kind is tuple else parts
+    if isinstance(node, PurePath):
+        types[path] = ("path",)
+        return str(node)
+    if isinstance(node, np.generic) and type(node.item()) in (str, int, float, bool, complex):
+        types[path] = ("number", node.dtype.str)
+        return node.item()
+    is_numeric = kind is np.ndarray and node.dtype.kind in "biufc" and hasattr(torch, node.dtype.name)
+    if kind is np.ndarray and node.dtype.isnative and (is_numeric or node.dtype.kind in "SU"):
+        types[path] = ("array", node.dtype.str, node.shape)
+        return torch.from_numpy(node.copy()) if is_numeric else node.tolist()
+    objects.append(node)
+    return node
 
 
 def _decode(node: Any, path: tuple[Any, ...], types: dict[Any, Any]) -> Any:

@@ -1,4 +1,4 @@
-"""Whether checkpoints may hold objects, which can run code. Nothing heavy is imported here."""
+"""Whether checkpoints may hold objects, which can run code when they are read. Nothing heavy is imported here."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -6,21 +6,16 @@ from contextvars import ContextVar
 
 from trainworks.errors import UsageError
 
-_granted: ContextVar[bool | None] = ContextVar("granted", default=None)  # None: nobody has said
-
-
-def is_trusted() -> bool:
-    """Whether checkpoints may hold objects here."""
-    return bool(_granted.get())
+TRUSTED: ContextVar[bool | None] = ContextVar("trusted", default=None)  # None while nobody has said
 
 
 @contextmanager
 def trusting(granted: bool) -> Iterator[None]:
-    """Grant it to a block of code, or refuse it: then no configuration and no file that is used in it can grant it."""
-    if granted and _granted.get() is False:
-        raise UsageError("no file can grant trust: type --trust true, or load_model(path, trust=True)")
-    token = _granted.set(granted)
+    """Grant it to a block, or refuse it: then no configuration and no file that is used within can grant it."""
+    if granted and TRUSTED.get() is False:
+        raise UsageError("no file can grant trust; type --trust true, or load_model(path, trust=True) in Python")
+    token = TRUSTED.set(granted)
     try:
         yield
     finally:
-        _granted.reset(token)
+        TRUSTED.reset(token)

@@ -13,10 +13,8 @@ def merge(line: CommandLine) -> int:
         raise UsageError(f"--ckpt_path {path}: not a sharded checkpoint, which is a folder; nothing is to be merged")
     from trainworks.runs.checkpoint_io import DurableCheckpointIO
     from trainworks.runs.continuing.checkpoint import read_start
-    from trainworks.runs.plain_data import import_classes
     from trainworks.runs.sharded import merge_shards
 
-    import_classes(path)
     read_start(path)
     target = path.with_name(f"{path.stem}-merged.ckpt")
     DurableCheckpointIO().save_checkpoint(merge_shards(path), target)

@@ -16,7 +16,7 @@ from trainworks.cli.command_line import CommandLine
 from trainworks.cli.search.space import as_text
 from trainworks.root import ROOT
 from trainworks.runs.run import TRIAL_VARIABLE
-from trainworks.runs.trust import is_trusted
+from trainworks.runs.trust import TRUSTED
 from trainworks.runs.yaml_files import Config
 
 COLLECTED_AFTER = 30.0  # seconds without a look for garbage, which takes 0.3: a small training lasts not much longer
@@ -42,7 +42,7 @@ def train_once(
     start processes that have to belong to one parent: each gets a process of its own. `callbacks` are class paths and
     arguments of those that it gets beside the configuration's.
     """
-    words = [*words, *typed([("trust", "true")] if is_trusted() else [])]
+    words = [*words, *typed([("trust", "true")] if TRUSTED.get() else [])]
     if not _needs_one_process(config):
         command = [sys.executable, str(ROOT / "train.py"), *words]
         out, err = (subprocess.DEVNULL, subprocess.PIPE) if quiet else (None, None)
