@@ -8,7 +8,7 @@ from typing import Any
 from trainworks.cli.command_line import CommandLine
 from trainworks.cli.request import Request
 from trainworks.errors import RunFailure, UsageError
-from trainworks.runs.trust import trusting
+from trainworks.runs.files import trusting
 from trainworks.runtime.memory import without_collection
 from trainworks.runtime.signals import Stopped, interrupts_leave
 

@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from lightning.pytorch.cli import LightningArgumentParser
+from lightning.pytorch.core.mixins import hparams_mixin
 from lightning.pytorch.core.mixins.hparams_mixin import _given_hyperparameters_context
 from lightning.pytorch.utilities.exceptions import MisconfigurationException  # type: ignore[attr-defined]
+from lightning.pytorch.utilities.parsing import collect_init_args
 
 from trainworks.errors import UsageError
 from trainworks.runs.class_paths import drop_defaults, import_path
@@ -41,10 +43,36 @@ class Parser(LightningArgumentParser):
         saved = {"_class_path": described.get("class_path"), **arguments}
 
         def build(class_type: type, *args: Any, **kwargs: Any) -> Any:
-            with _given_hyperparameters_context(saved, "lightning.pytorch.cli.instantiate_module"):
+            if import_path(saved["_class_path"]) not in (class_type, None):  # it is an argument of the one described
+                return class_type(*args, **kwargs)
+            given = _given_hyperparameters_context(saved, "lightning.pytorch.cli.instantiate_module")
+            with given, _inherited_hyperparameters(class_type):
                 return class_type(*args, **kwargs)
 
         self.add_instantiator(build, base, subclasses=True)
+
+
+@contextlib.contextmanager
+def _inherited_hyperparameters(built: type) -> Iterator[None]:
+    """Save beside the description what constructors hand on to others; modules within save what they would alone."""
+
+    def save(item: Any, *names: Any, frame: Any, given_hparams: Any, **options: Any) -> None:
+        frame = inspect.currentframe().f_back.f_back  # type: ignore[union-attr]  # that of the constructor
+        is_ours = frame.f_globals["__name__"] == "trainworks.models.base"  # which saves its description alone
+        if type(item) is not built:
+            given_hparams = None
+        elif not is_ours:
+            for arguments in collect_init_args(frame, [], classes=(hparams_mixin.HyperparametersMixin,)):
+                given_hparams = arguments | given_hparams
+        if given_hparams or not is_ours:
+            original(item, *names, frame=frame, given_hparams=given_hparams, **options)
+
+    mixin: Any = hparams_mixin
+    original, mixin.save_hyperparameters = mixin.save_hyperparameters, save
+    try:
+        yield
+    finally:
+        mixin.save_hyperparameters = original
 
 
 @contextlib.contextmanager

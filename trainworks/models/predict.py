@@ -16,8 +16,8 @@ from torch import Tensor
 from trainworks.errors import UsageError, listed
 from trainworks.runs.checkpoint_io import read_checkpoint
 from trainworks.runs.class_paths import drop_defaults
+from trainworks.runs.files import TRUSTED, trusting
 from trainworks.runs.plain_data import DATA, MODULE, import_classes
-from trainworks.runs.trust import TRUSTED, trusting
 from trainworks.runtime.threads import limited_threads, threads_for
 
 

@@ -20,18 +20,18 @@ import numpy as np
 import torch
 from lightning.fabric.utilities.data import AttributeDict
 from torch import Tensor
-from torch.serialization import get_unsafe_globals_in_checkpoint
 
-from trainworks.errors import RunFailure, UsageError, listed
+from trainworks.errors import RunFailure, UsageError
 from trainworks.runs.class_paths import import_path
-from trainworks.runs.trust import TRUSTED
+from trainworks.runs.files import TRUSTED
 from trainworks.runs.yaml_files import flatten
 
 MODULE, DATA = "module", "data"  # keys of a checkpoint: class_path and init_args of its module and of its datamodule
 TYPES = "python_types"  # key of a checkpoint: what some of its values were, by the keys that lead to them
-HYPERPARAMETERS = ("hyper_parameters", "hparams_type", "datamodule_hyper_parameters", "datamodule_hparams_type")
+HYPERPARAMETERS = ("hyper_parameters", "datamodule_hyper_parameters")  # keys of Lightning; `load_model` needs neither
 PLAIN_FILE = "plain.pt"  # of a sharded checkpoint: all but the weights and the tensors of optimizers
 CLASSES_FILE = "archive/class_paths.json"  # in each file, to be read before the rest
+REFUSED = re.compile(r"GLOBAL (\S+)")  # in what torch says of a file that holds an object
 RESTORE: dict[str, Callable[..., Any]] = {
     "path": Path,
     "deque": deque,
@@ -45,24 +45,20 @@ class UntrustedFile(UsageError):
 
 
 def to_plain(checkpoint: dict[str, Any]) -> dict[str, Any]:
-    """Return a checkpoint as plain data, without those hyperparameters that could not be read back.
+    """Return a checkpoint as plain data, without those hyperparameters that are none.
 
     Raises:
-        RunFailure: If anything else in it could not be.
+        RunFailure: If anything else could not be read back.
     """
-    types: dict[Any, Any] = {}
-    content: dict[str, Any] = {}
+    content, types = dict[str, Any](), dict[Any, Any]()
     for key, value in checkpoint.items():
-        if key in HYPERPARAMETERS and isinstance(value, dict):
-            value = {name: item for name, item in value.items() if not _encode(item)[1]}
-        plain, refused = _encode(value, (key,), types)
-        if refused and key not in HYPERPARAMETERS:
-            raise RunFailure(
-                f"'{key}' in the checkpoint holds {refused}, which could not be read back safely; let "
-                "on_save_checkpoint and state_dict return tensors, arrays, numbers, strings, lists and dictionaries, "
-                "or type --trust true"
-            )
-        content |= {} if refused else {key: plain}
+        if key in HYPERPARAMETERS:
+            content[key] = {}
+            for name, item in value.items():
+                with contextlib.suppress(RunFailure):
+                    content[key][name] = _plain(item, (key, name), types)
+        elif TRUSTED.get() or not key.endswith("hparams_type"):  # the class of hyperparameters that are no dictionary
+            content[key] = _plain(value, (key,), types)
     return content | ({TYPES: types} if types else {})
 
 
@@ -76,15 +72,12 @@ def read_plain(path: Path, map_location: Any = "cpu", mmap: bool = True) -> dict
     try:
         content = torch.load(file, map_location=map_location, mmap=mmap, weights_only=not TRUSTED.get())
     except pickle.UnpicklingError as error:
-        names: list[str] = []
-        with contextlib.suppress(Exception):  # of any type, where the file is damaged
-            names = sorted(get_unsafe_globals_in_checkpoint(file))
-        if not names:
-            raise
-        held = f"{path} holds {listed(names, 3)}, which could run code; none was run. Where you trust the file"
-        raise UntrustedFile(f"{held}, type --trust true, or load_model(path, trust=True) in Python") from error
+        if found := REFUSED.search(str(error)):
+            held = f"{path} holds {found[1]}, which could run code; none was run. Where you trust the file"
+            raise UntrustedFile(f"{held}, type --trust true, or load_model(path, trust=True) in Python") from error
+        raise
     types = content.pop(TYPES, None) if isinstance(content, dict) else None
-    return _decode(content, (), types) if types else content
+    return _restored(content, (), types) if types else content
 
 
 def save_plain(content: dict[str, Any], file: BinaryIO) -> None:
@@ -105,33 +98,19 @@ def import_classes(path: Path) -> None:
             import_path(name)  # what is not there is named when it is to be built
 
 
-def _encode(value: Any, path: tuple[Any, ...] = (), types: dict[Any, Any] | None = None) -> tuple[Any, str | None]:
-    """Return a value as plain data, and what in it could not be read back, None if all could."""
-    objects: list[Any] = []
-    plain, buffer = _plain(value, path, {} if types is None else types, objects), io.BytesIO()
-    try:
-        torch.save(objects, buffer)
-        buffer.seek(0)
-        torch.load(buffer, weights_only=not TRUSTED.get())
-    except Exception as error:  # of any type, where an object cannot be pickled
-        found = re.search(r"GLOBAL (\S+)", str(error))
-        return plain, found[1] if found else str(error) or type(error).__name__
-    return plain, None
-
-
-def _plain(node: Any, path: tuple[Any, ...], types: dict[Any, Any], objects: list[Any]) -> Any:
-    """Return a value as plain data; add what it was to `types`, and what stays an object to `objects`."""
+def _plain(node: Any, path: tuple[Any, ...], types: dict[Any, Any]) -> Any:
+    """Return a value as plain data, and keep in `types` what it was."""
     kind = type(node)
     if kind in (str, int, float, bool, type(None)) or isinstance(node, Tensor):
         return node
     if kind in (dict, OrderedDict, AttributeDict):
-        items = [(_plain(name, (), {}, objects), item) for name, item in node.items()]
+        items = [(_plain(name, path, {}), item) for name, item in node.items()]
         new: Any = copy.copy(node) if kind is OrderedDict else {}  # with the versions that a state_dict keeps
         new.clear()
-        new.update((name, _plain(item, (*path, name), types, objects)) for name, item in items)
+        new.update((name, _plain(item, (*path, name), types)) for name, item in items)
         return new
     if kind in (list, tuple, deque):
-        parts = [_plain(item, (*path, index), types, objects) for index, item in enumerate(node)]
+        parts = [_plain(item, (*path, index), types) for index, item in enumerate(node)]
         types |= {path: ("deque", node.maxlen)} if kind is deque else {}
         return tuple(parts) if kind is tuple else parts
     if isinstance(node, PurePath):
@@ -144,15 +123,30 @@ def _plain(node: Any, path: tuple[Any, ...], types: dict[Any, Any], objects: lis
     if kind is np.ndarray and node.dtype.isnative and (is_numeric or node.dtype.kind in "SU"):
         types[path] = ("array", node.dtype.str, node.shape)
         return torch.from_numpy(node.copy()) if is_numeric else node.tolist()
-    objects.append(node)
+    _check_object(node, path)
     return node
 
 
-def _decode(node: Any, path: tuple[Any, ...], types: dict[Any, Any]) -> Any:
+def _check_object(node: Any, path: tuple[Any, ...]) -> None:
+    """Save and load an object that is no plain data, and raise a RunFailure if it does not come back."""
+    try:
+        torch.save(node, buffer := io.BytesIO())
+        buffer.seek(0)
+        torch.load(buffer, weights_only=not TRUSTED.get())
+    except Exception as error:  # of any type
+        found = REFUSED.search(str(error))
+        raise RunFailure(
+            f"'{'.'.join(map(str, path))}' in the checkpoint holds {found[1] if found else error}, which could not be "
+            "read back safely; let on_save_checkpoint and state_dict return tensors, arrays, numbers, strings, lists "
+            "and dictionaries, or type --trust true"
+        ) from None
+
+
+def _restored(node: Any, path: tuple[Any, ...], types: dict[Any, Any]) -> Any:
     """Return plain data as it was before."""
     if isinstance(node, dict):
-        node.update({name: _decode(item, (*path, name), types) for name, item in node.items()})
+        node.update({name: _restored(item, (*path, name), types) for name, item in node.items()})
     elif type(node) in (list, tuple):
-        node = type(node)(_decode(item, (*path, index), types) for index, item in enumerate(node))
+        node = type(node)(_restored(item, (*path, index), types) for index, item in enumerate(node))
     name, *details = types.get(path, (None,))
     return RESTORE[name](node, *details) if name else node

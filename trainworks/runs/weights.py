@@ -13,9 +13,8 @@ from torch import Tensor, nn
 
 from trainworks.errors import UsageError, listed, no_such_file
 from trainworks.runs.checkpoint_io import read_checkpoint
-from trainworks.runs.files import is_checkpoint
+from trainworks.runs.files import is_checkpoint, trusting
 from trainworks.runs.plain_data import UntrustedFile
-from trainworks.runs.trust import trusting
 
 Tensors = Mapping[str, Tensor]
 

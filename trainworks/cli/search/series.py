@@ -15,8 +15,8 @@ from trainworks.cli.carry_out import carry_out
 from trainworks.cli.command_line import CommandLine
 from trainworks.cli.search.space import as_text
 from trainworks.root import ROOT
+from trainworks.runs.files import TRUSTED
 from trainworks.runs.run import TRIAL_VARIABLE
-from trainworks.runs.trust import TRUSTED
 from trainworks.runs.yaml_files import Config
 
 COLLECTED_AFTER = 30.0  # seconds without a look for garbage, which takes 0.3: a small training lasts not much longer
