@@ -134,7 +134,7 @@ class WeightAverage(Callback):
 
     @torch.no_grad()
     def _blend(self, averages: list[Tensor], currents: list[Tensor]) -> None:
-        if averages[0].is_floating_point():
+        if self._num_averaged and averages[0].is_floating_point():
             get_swa_multi_avg_fn()(averages, currents, self._num_averaged)  # type: ignore[no-untyped-call]
-        else:  # such as the number of batches that a norm layer has seen
+        else:  # the first time, and such as the number of batches that a norm layer has seen
             torch._foreach_copy_(averages, currents)

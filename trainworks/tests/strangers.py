@@ -348,6 +348,11 @@ class Grows(Tested):
     def on_validation_start(self) -> None:
         self.mean = self.bank.mean()[None] + 1
 
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        for name in ("bank", "late") if not prefix else ():
+            setattr(self, name, torch.empty_like(state_dict[name]))
+        super()._load_from_state_dict(state_dict, prefix, *args)  # type: ignore[no-untyped-call]
+
 
 class Untrained(Grows):
     """No optimizer, since nothing is trained."""

@@ -102,7 +102,10 @@ def test_counters_of_batches_stay_whole() -> None:
 STRANGE = """
 data: {class_path: trainworks.tests.strangers.OwnData}
 trainer: {max_epochs: 2, accelerator: cpu, log_every_n_steps: 2}
-callbacks: {figures: null, notes: null, average: {class_path: trainworks.callbacks.WeightAverage, init_args: {decay: 0}}}
+callbacks:
+  figures: null
+  notes: null
+  average: {class_path: trainworks.callbacks.WeightAverage, init_args: {decay: 0}}
 """
 
 
