@@ -137,4 +137,5 @@ class WeightAverage(Callback):
         if self._num_averaged and averages[0].is_floating_point():
             get_swa_multi_avg_fn()(averages, currents, self._num_averaged)  # type: ignore[no-untyped-call]
         else:  # the first time, and such as the number of batches that a norm layer has seen
-            torch._foreach_copy_(averages, currents)
+            for average, current in zip(averages, currents, strict=True):
+                average.copy_(current)

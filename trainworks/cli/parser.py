@@ -42,37 +42,26 @@ class Parser(LightningArgumentParser):
         arguments = (described.get("init_args") or {}) | (described.get("dict_kwargs") or {})
         saved = {"_class_path": described.get("class_path"), **arguments}
 
+        def save(item: Any, *names: Any, frame: Any, given_hparams: Any, **options: Any) -> None:
+            """Save beside the description what constructors hand on; a module within another saves what is its own."""
+            frame = inspect.currentframe().f_back.f_back  # type: ignore[union-attr]  # that of the constructor
+            given = given_hparams if type(item) is import_path(described.get("class_path")) else {}
+            if frame.f_globals["__name__"] != "trainworks.models.base":  # which saves the description alone
+                for arguments in collect_init_args(frame, [], classes=(mixin.HyperparametersMixin,)):
+                    given = arguments | given
+            original(item, *names, frame=frame, given_hparams=given, **options)
+
         def build(class_type: type, *args: Any, **kwargs: Any) -> Any:
-            if import_path(saved["_class_path"]) not in (class_type, None):  # it is an argument of the one described
-                return class_type(*args, **kwargs)
-            given = _given_hyperparameters_context(saved, "lightning.pytorch.cli.instantiate_module")
-            with given, _inherited_hyperparameters(class_type):
-                return class_type(*args, **kwargs)
+            mixin.save_hyperparameters = save
+            try:
+                with _given_hyperparameters_context(saved, "lightning.pytorch.cli.instantiate_module"):
+                    return class_type(*args, **kwargs)
+            finally:
+                mixin.save_hyperparameters = original
 
+        mixin: Any = hparams_mixin
+        original = mixin.save_hyperparameters
         self.add_instantiator(build, base, subclasses=True)
-
-
-@contextlib.contextmanager
-def _inherited_hyperparameters(built: type) -> Iterator[None]:
-    """Save beside the description what constructors hand on to others; modules within save what they would alone."""
-
-    def save(item: Any, *names: Any, frame: Any, given_hparams: Any, **options: Any) -> None:
-        frame = inspect.currentframe().f_back.f_back  # type: ignore[union-attr]  # that of the constructor
-        is_ours = frame.f_globals["__name__"] == "trainworks.models.base"  # which saves its description alone
-        if type(item) is not built:
-            given_hparams = None
-        elif not is_ours:
-            for arguments in collect_init_args(frame, [], classes=(hparams_mixin.HyperparametersMixin,)):
-                given_hparams = arguments | given_hparams
-        if given_hparams or not is_ours:
-            original(item, *names, frame=frame, given_hparams=given_hparams, **options)
-
-    mixin: Any = hparams_mixin
-    original, mixin.save_hyperparameters = mixin.save_hyperparameters, save
-    try:
-        yield
-    finally:
-        mixin.save_hyperparameters = original
 
 
 @contextlib.contextmanager

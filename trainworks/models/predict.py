@@ -47,10 +47,8 @@ def load_model(path: str | Path, map_location: str | torch.device = "cpu", trust
     weights, strict = checkpoint["state_dict"], module.strict_loading
     lacking = sorted(weights.keys() - module.state_dict().keys())
     if is_overridden("setup", module) and lacking and (strict or len(lacking) == len(weights)):
-        what = (
-            f"{type(module).__name__} makes {listed(lacking, 3)} in setup, which load_model cannot call without a run"
-        )
-        raise ValueError(f"{path}: {what}; make it in configure_model, or build the module and load its state_dict")
+        what = f"{path}: {type(module).__name__} makes {listed(lacking, 3)} in setup, which needs a trainer"
+        raise ValueError(f"{what}; make it in configure_model, or build the module yourself and load its state_dict")
     module.load_state_dict(weights, strict=strict)
     states = {name: part for name, part in checkpoint.items() if isinstance(part, dict) and "class_counts" in part}
     names = [part.get("class_names") or list(part["class_counts"]) for part in states.values()]
