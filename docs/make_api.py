@@ -52,7 +52,7 @@ CHECKPOINT = {
     "state_dict": "The weights and buffers, by name.",
     "module": "Class path and arguments of the module.",
     "data": "Class path and arguments of the datamodule.",
-    "<name of the datamodule's class>": "`class_counts`, `class_names`, `input_shape` and `columns` of the data.",
+    "<name of the datamodule's class>": "`class_counts`, `class_names`, `input_shape`, `input_dtype`, `columns`.",
     "metrics": "What the validation of these weights logged, by name; empty if they were not validated.",
     "epoch": "The epoch in which it was saved.",
     "global_step": "Optimizer steps so far.",

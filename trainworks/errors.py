@@ -15,7 +15,7 @@ class RunFailure(Exception):
 
 def did_you_mean(word: str, known: Iterable[str], shown: Mapping[str, str] | None = None) -> str:
     """Return " (did you mean x?)" for the most similar of `known`, as `shown` displays it, or an empty string."""
-    near = difflib.get_close_matches(word, sorted(known), 1, 0.6)
+    near = difflib.get_close_matches(word, sorted(known), 1, 0.7)
     return f" (did you mean {(shown or {}).get(near[0], near[0])}?)" if near else ""
 
 

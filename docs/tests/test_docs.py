@@ -72,7 +72,7 @@ def in_the_world(words: list[str]) -> list[str]:
     """Return a command with what the reader replaces, in fewer steps."""
     words = [WORLD.get(word, word) for word in words]
     words = [FEWER.get(before.removeprefix("--"), word) for before, word in zip(["", *words], words, strict=False)]
-    files = {"configs/gpt.yaml": "text.txt", "configs/diabetes.yaml": "prices.csv"}
+    files = {"configs/gpt.yaml": "text.txt", "configs/diabetes.yaml": "prices.csv", "labels.yaml": "labels.csv"}
     file = next((file for config, file in files.items() if config in words), "table.npz")
     words = [file if word == "FILE" else word for word in words]
     line = CommandLine.parse(words)
@@ -101,6 +101,11 @@ def world(train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Trai
     monkeypatch.setenv("TORCH_HOME", str(folder / "torch"))
     write_finetune(folder / "DIR")
     write_images(folder / "new", 2)
+    blocks = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs/data.md").read_text(encoding="utf-8"), re.DOTALL)
+    (folder / "labels.yaml").write_text(next(block for block in blocks if "MultilabelModule" in block))
+    names = sorted(str(path.relative_to("DIR")) for path in Path("DIR").rglob("*.jpg"))
+    rows = "".join(f"{name},{k % 3 // 2},{k % 4 // 3},{k % 2},{k % 5 // 4}\n" for k, name in enumerate(names))
+    (folder / "labels.csv").write_text(f"path,animal,wheels,wings,frog\n{rows}")
     write_fashion_mnist(folder / "data")
     write_arrays(folder / "arrays")
     (folder / "arrays/a.npz").rename(folder / "table.npz")

@@ -2,13 +2,15 @@
 
 import json
 import re
+import shlex
 from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from PIL import Image
 
-from trainworks.testing import ROOT, Train
+from trainworks.testing import ROOT, Train, write_images
 
 SEGMENTATION, DETECTION = (str(ROOT / f"configs/{name}.yaml") for name in ("segmentation", "detection"))
 PYRAMID = ("--model.net.backbone.widths", "[8, 16, 16]", "--model.net.backbone.out_channels", "32")
@@ -101,3 +103,22 @@ def test_a_folder_of_images_with_boxes_through_a_config(train: Train, tmp_path: 
     result = train("--config", DETECTION, "--config", "coco.yaml", *words)
     assert (result.code, result.err) == (0, "")
     assert float(re.findall(r"test/map_50 +(\S+)", result.out)[0]) > 0.5
+
+
+@pytest.mark.long
+def test_images_with_labels_in_columns_as_the_page_says(train: Train, tmp_path: Path) -> None:
+    page = (ROOT / "docs/data.md").read_text(encoding="utf-8")
+    (labels,) = [block for block in re.findall(r"```yaml\n(.*?)```", page, re.S) if "MultilabelModule" in block]
+    commands = re.findall(r"```bash\npython train.py (.*?)```", page, re.S)
+    (command,) = [block for block in commands if "pos_weight" in block]
+    (tmp_path / "labels.yaml").write_text(labels)
+    write_images(tmp_path / "a", 60)
+    table = "".join(f"a/{k:03}.jpg,{k % 2},{(k + 1) % 2},{int(k % 3 == 0)},{int(k % 10 == 0)}\n" for k in range(60))
+    (tmp_path / "t.csv").write_text(f"path,animal,wheels,wings,frog\n{table}")
+    words = shlex.split(command.replace("\\\n", "").replace("DIR", ".").replace("FILE", "t.csv"))
+    words[1] = str(ROOT / words[1])
+    result = train(*words, "--data.image_size", "16", "--trainer.max_epochs", "1", "--run_name", "a")
+    assert (result.code, result.err) == (0, "")
+    assert "4 labels: animal 2" in result.out and "test/ap" in result.out
+    weights = yaml.safe_load(Path("logs/image_folder/a/config.yaml").read_text())["data"]["init_args"]["pos_weight"]
+    assert weights[3] > 5 and weights[0] == pytest.approx(1, abs=0.3)

@@ -5,7 +5,7 @@ from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.classification import MulticlassAccuracy, MulticlassConfusionMatrix, MulticlassPrecisionRecallCurve
 
-from trainworks import BaseModule, ClassResult, ReliabilityDiagram, check_takes_two, inputs_and_targets
+from trainworks import BaseModule, ClassResult, ReliabilityDiagram, UsageError, check_takes_two, inputs_and_targets
 
 
 class ClassifierModule(BaseModule):
@@ -16,6 +16,7 @@ class ClassifierModule(BaseModule):
     are, the metrics the class with the greatest share.
     """
 
+    _targets_checked = False
     temperature = 1.0  # that logits are divided by in evaluation, see TemperatureScaling
 
     def setup(self, stage: str) -> None:
@@ -26,9 +27,24 @@ class ClassifierModule(BaseModule):
     def step(self, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
         """Return loss, logits and classes of one batch."""
         images, targets = inputs_and_targets(batch)
-        logits = self.net(images)
+        if not self._targets_checked:
+            self._check(targets)
+        logits = self._calibrated(self.net(images))
         classes = targets.argmax(dim=1) if targets.ndim == 2 else targets
-        return self.loss(logits, targets), self._calibrated(logits), classes
+        return self.loss(logits, targets), logits, classes
+
+    def _check(self, targets: Tensor) -> None:
+        """Refuse targets that are not one class a sample; only once, since it waits for the device."""
+        self._targets_checked, others = True, ""
+        if targets.ndim > 2:
+            others = "masks are for configs/segmentation.yaml"
+        elif targets.ndim == 1 and targets.is_floating_point():
+            others = "values are for configs/diabetes.yaml"
+        elif targets.ndim == 2 and targets.shape[1] > 1 and (targets.sum(dim=1) - 1).abs().max() > 0.01:
+            others = "several labels a sample are for configs/multilabel.yaml"
+        if others:
+            got = f"targets of {str(targets.dtype).removeprefix('torch.')} {tuple(targets.shape)}"
+            raise UsageError(f"ClassifierModule needs one class a sample, or shares of classes; got {got}; {others}")
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Return the logits of images, divided by the temperature, shape (B, K)."""

@@ -4,10 +4,10 @@ import torch
 from torch import Tensor
 from torchmetrics.detection import MeanAveragePrecision
 
-from trainworks import BaseModule, BoxResult
+from trainworks import BaseModule, BoxResult, UsageError
 
 Detections = list[dict[str, Tensor]]
-PRECISIONS = ("map", "map_50", "map_75")  # what is logged of the many values of MeanAveragePrecision
+UNLOGGED = ("map_small", "map_medium", "map_large", "mar_")  # of the many values of MeanAveragePrecision
 SURE = 0.5  # score from which a detection counts
 
 
@@ -21,13 +21,16 @@ class DetectorModule(BaseModule):
 
     So that val/loss exists as everywhere, validation and test batches go through the network twice; norm and dropout
     layers stay in eval mode. In training `metrics` take such a second pass too: set `train_metrics: false` to save it.
-    Of a metric with several values the one that is called like the metric is logged, and of MeanAveragePrecision
-    (torchmetrics.detection) map, map_50 and map_75.
+    Of MeanAveragePrecision (torchmetrics.detection) map, map_50 and map_75 are logged, with `class_metrics: true` also
+    map_per_class of each class.
     """
 
     def step(self, batch: tuple[Any, Detections]) -> tuple[Tensor, Detections, Detections]:
         """Return loss, detections (none in training without train metrics) and targets of one batch."""
         images, targets = batch
+        if not isinstance(targets, list):
+            got = f"got a {type(targets).__name__}; masks are for configs/segmentation.yaml"
+            raise UsageError(f"DetectorModule needs a dictionary of boxes and labels for each image, {got}")
         targets = [target if "boxes" in target else target | _nothing(images[0]) for target in targets]
         if self.training:
             terms = self.net(images, targets)
@@ -58,11 +61,11 @@ class DetectorModule(BaseModule):
         """Announce those values of MeanAveragePrecision that are logged."""
         names = super().logged_names(name)
         if any(isinstance(metric, MeanAveragePrecision) for metric in self.metrics_of(name).values()):
-            names += [f"{name}/{value}" for value in PRECISIONS if f"{name}/{value}" not in names]
+            names = [item for item in names if not item.removeprefix(f"{name}/").startswith(UNLOGGED)]
         return names
 
     def epoch_results(self, name: str) -> dict[str, Tensor]:
-        """Leave out what is not announced, such as results by class, and -1 for sizes that do not occur."""
+        """Leave out what is not announced, such as precisions by size."""
         results, names = super().epoch_results(name), self.logged_names(name)
         return {name: value.to(self.device) for name, value in results.items() if name in names}
 

@@ -3,7 +3,7 @@ from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.classification import MultilabelConfusionMatrix, MultilabelPrecisionRecallCurve
 
-from trainworks import BaseModule, LabelsResult, inputs_and_targets
+from trainworks import BaseModule, LabelsResult, UsageError, inputs_and_targets
 
 
 class MultilabelModule(BaseModule):
@@ -17,6 +17,9 @@ class MultilabelModule(BaseModule):
     def step(self, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
         """Return loss, probabilities and targets of one batch."""
         inputs, targets = inputs_and_targets(batch)
+        if targets.ndim != 2:
+            how = "one class a sample is for ClassifierModule, as in configs/arrays.yaml"
+            raise UsageError(f"MultilabelModule needs targets of shape (B, K), got {tuple(targets.shape)}; {how}")
         logits = self.net(inputs)
         present = (targets > 0.5).long()  # MixUp makes them soft
         return self.loss(logits, targets.float()), torch.sigmoid(logits), present

@@ -29,7 +29,9 @@ class SegmenterModule(BaseModule):
         images, masks = inputs_and_targets(batch)
         if masks[0].numel() != masks.shape[-2:].numel():
             wanted = "a class for each pixel, shape (B, H, W) or (B, 1, H, W)"
-            raise UsageError(f"masks must hold {wanted}, got {tuple(masks.shape)}; make colours classes in the dataset")
+            how = "classes of whole images are for a classifier"
+            how = "make colours classes in the dataset" if masks.ndim > 2 else how
+            raise UsageError(f"masks must hold {wanted}, got {tuple(masks.shape)}; {how}")
         masks = masks.reshape(len(masks), *masks.shape[-2:]).long()
         outputs = self.net(images)
         if isinstance(outputs, Tensor):

@@ -29,7 +29,7 @@ def test_masks_and_boxes_belong_to_the_same_scenes() -> None:
         assert set(mask.unique().tolist()) - {0} == set(target["labels"].tolist())
     assert masks.val_dataloader().num_workers == boxes.val_dataloader().num_workers == 0  # memory is faster without
     assert masks.describe() == boxes.describe()
-    assert masks.describe().startswith("data: train 30, val 20, test 10; 11 classes: background 30, 0 ")
+    assert masks.describe().startswith("data: train 30, val 20, test 10; 11 classes: background 30, '0' ")
     assert masks.class_names == list(masks.class_counts)
 
 

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from src.models.classifier import ClassifierModule
+from trainworks import UsageError
 from trainworks.models import load_model
 from trainworks.testing import QUICK, Train
 
@@ -22,6 +23,20 @@ def test_soft_targets_reach_the_loss_and_their_greatest_share_the_metrics() -> N
     assert loss == pytest.approx(float(-(soft * logits.log_softmax(dim=1)).sum(dim=1).mean()))
     assert outputs is logits
     assert classes.tolist() == [0, 2, 1, 1]
+
+
+NO_CLASSES = {  # targets, and what the error says
+    "values": (torch.rand(4), r"float32 \(4,\); values are for configs/diabetes.yaml"),
+    "masks": (torch.zeros(4, 8, 8).long(), r"int64 \(4, 8, 8\); masks are for configs/segmentation.yaml"),
+    "labels": (torch.ones(4, 3), r"float32 \(4, 3\); several labels a sample are for configs/multilabel.yaml"),
+}
+
+
+@pytest.mark.parametrize("kind", NO_CLASSES)
+def test_targets_that_are_no_classes(kind: str) -> None:
+    targets, said = NO_CLASSES[kind]
+    with pytest.raises(UsageError, match=f"ClassifierModule needs one class a sample, .*; got targets of {said}"):
+        make_module(nn.CrossEntropyLoss()).step((torch.randn(4, 3), targets))
 
 
 CONFIG = """

@@ -15,6 +15,7 @@ from torchvision.models import detection
 
 from src.models.detector import DetectorModule
 from src.models.losses.sum_of_terms import SumOfTerms
+from trainworks import UsageError
 from trainworks.models import load_model
 from trainworks.testing import ROOT, Train
 
@@ -120,6 +121,11 @@ def test_what_is_logged_of_the_precision() -> None:
     module = make_module(Known(), train_metrics=False)
     assert module.metric_names("val") == ["val/loss", "val/map", "val/map_50", "val/map_75"]
     assert module.metric_names("train") == ["train/loss"]
+
+
+def test_masks_are_no_boxes() -> None:
+    with pytest.raises(UsageError, match=r"for each image, got a Tensor; masks are for configs/segmentation.yaml"):
+        make_module(Known()).step(([torch.rand(3, 8, 8)], torch.zeros(1, 8, 8)))  # type: ignore[arg-type]
 
 
 def test_detections_of_each_image_are_a_result() -> None:

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from src.models.multilabel import MultilabelModule
+from trainworks import UsageError
 from trainworks.models import load_model
 from trainworks.testing import ROOT, Train
 
@@ -36,6 +37,14 @@ def test_soft_targets_reach_the_loss_as_they_are() -> None:
     loss, _, targets = module.step((LOGITS, soft))
     assert loss.item() == pytest.approx(nn.functional.binary_cross_entropy_with_logits(LOGITS, soft).item())
     assert targets.tolist() == [[1, 0, 0], [0, 1, 1]]
+
+
+def test_one_class_a_sample_is_for_a_classifier() -> None:
+    module = MultilabelModule(nn.Identity(), nn.BCEWithLogitsLoss())
+    with pytest.raises(
+        UsageError, match=r"targets of shape \(B, K\), got \(4,\); one class a sample is for Classifier"
+    ):
+        module.step((torch.zeros(4, 3), torch.ones(4)))
 
 
 def test_figures_label_by_label() -> None:

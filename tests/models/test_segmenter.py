@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torchvision.models import segmentation
 
 from src.models.segmenter import SegmenterModule
+from trainworks import UsageError
 from trainworks.models import load_model
 from trainworks.testing import ROOT, Train
 
@@ -51,6 +52,12 @@ def test_colours_are_no_classes() -> None:
 class TwoHeads(nn.Module):
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         return {"out": images, "aux": 3 * images}
+
+
+def test_classes_of_images_are_no_masks() -> None:
+    module, (images, _) = make_module(nn.Conv2d(3, 4, 1)), make_batch(4)
+    with pytest.raises(UsageError, match="classes of whole images are for a classifier"):
+        module.step((images, torch.ones(len(images)).long()))
 
 
 def test_an_auxiliary_head_is_learned_beside() -> None:

@@ -1,15 +1,18 @@
 import math
 import sys
 import time
+from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.callbacks import ModelCheckpoint, ProgressBar
+from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint, ProgressBar
 from tqdm import tqdm
 
 from trainworks.callbacks.helpers.batch import batch_size, loss_of
-from trainworks.runtime.logged_metrics import logged_since
+from trainworks.runtime.logged_metrics import logged_since, without_classes
+
+MAX_CLASSES = 3  # whose values stand in an epoch's line
 
 
 class ProgressPrinter(ProgressBar):
@@ -90,7 +93,7 @@ class ProgressPrinter(ProgressBar):
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Add up the time of validations, and note which metrics they log."""
         self._validation_seconds += time.perf_counter() - self._validation_start
-        logged = logged_since(self._before_validation, trainer.callback_metrics)
+        logged = without_classes(logged_since(self._before_validation, trainer.callback_metrics), MAX_CLASSES)
         names = [] if trainer.sanity_checking else sorted(logged, key=lambda name: name.endswith("loss"))
         self._validation_metrics = names
 
@@ -162,8 +165,9 @@ class ProgressPrinter(ProgressBar):
         if self._epoch_start is None:
             return
         seconds, self._epoch_start = time.perf_counter() - self._epoch_start, None
-        metrics = sorted(logged_since(self._before, self.trainer.callback_metrics).items(), key=_by_metric)
-        columns = [f"{name} {value:.4f}" for name, value in metrics]
+        metrics = without_classes(logged_since(self._before, self.trainer.callback_metrics), MAX_CLASSES)
+        rates = set(_rates(self.trainer))
+        columns = [f"{k} {value:.4f}" for k, value in sorted(metrics.items(), key=_by_metric) if k not in rates]
         before, self._best = self._best, _best_score(self.trainer)
         best = ["best"] if self._best is not before else []
         self.print("  ".join([self._epoch_name, *columns, f"{seconds:.1f} s", *best]), flush=True)
@@ -172,6 +176,13 @@ class ProgressPrinter(ProgressBar):
 def _best_score(trainer: Trainer) -> Any:
     best = trainer.checkpoint_callback
     return best.best_model_score if isinstance(best, ModelCheckpoint) else None
+
+
+def _rates(trainer: Trainer) -> Iterator[str]:
+    """Yield what LearningRateMonitor puts among the metrics: values of steps, in some epochs none."""
+    for callback in trainer.callbacks:  # type: ignore[attr-defined]
+        if isinstance(callback, LearningRateMonitor):
+            yield from callback.lrs | callback.last_momentum_values | callback.last_weight_decay_values
 
 
 def _by_metric(item: tuple[str, float]) -> tuple[str, bool, str]:

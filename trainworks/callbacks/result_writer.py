@@ -8,6 +8,7 @@ from lightning.pytorch.callbacks import BasePredictionWriter
 from torch import Tensor
 
 from trainworks.callbacks.helpers.batch import inputs_of
+from trainworks.datamodules.annotations import name_of
 from trainworks.datamodules.samplers import ShardSampler
 from trainworks.models.base import BaseModule
 from trainworks.models.checks import set_names
@@ -19,9 +20,9 @@ if TYPE_CHECKING:
 class ResultWriter(BasePredictionWriter):
     """Write a table of what a module predicts, a row for each input: of the command predict, and of every test.
 
-    The columns are `input` (the sample's name, such as its file, else its number), `target` where the data has one,
-    those of the module's result, and `error` where an input may be unreadable. Rows are written as they come, and those
-    of several processes are joined in the order of the data.
+    The columns are `input` (the sample's name, such as its file, else its number in what the split was made from),
+    `target` where the data has one, those of the module's result, and `error` where an input may be unreadable. Rows
+    are written as they come, and those of several processes are joined in the order of the data.
 
     `predict` writes predictions.csv, or what `--output` names; a mask becomes a picture beside it, and boxes also a
     COCO file. A test writes test_predictions.csv, that of a further set "test/clinic" test_clinic_predictions.csv, from
@@ -39,12 +40,6 @@ class ResultWriter(BasePredictionWriter):
         self.dirpath, self.output = Path(dirpath), Path(dirpath) / "predictions.csv"
         self.top_k, self.probabilities, self.draw = top_k, probabilities, draw
         self._tables: dict[str, Any] = {}  # a ResultTable by the name of its set
-
-    def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:
-        """Tell a module of this library what the classes of the data are called; another may keep its own names."""
-        super().setup(trainer, pl_module, stage)
-        if isinstance(pl_module, BaseModule) and (names := getattr(trainer.datamodule, "class_names", None)):
-            pl_module.class_names = list(names)
 
     def open_predictions(self, trainer: Trainer, data: Any) -> "PredictionTable":
         """Return the table of the command predict, which is yet to begin."""
@@ -77,7 +72,8 @@ class ResultWriter(BasePredictionWriter):
 
         data = trainer.datamodule
         samples = getattr(data, "splits", {}).get(getattr(data, "predicted", "test"))
-        targets = batch[1] if isinstance(batch, tuple | list) and len(batch) == 2 else None
+        is_pair = isinstance(batch, tuple | list) and len(batch) == 2 and not hasattr(data, "errors")
+        targets = batch[1] if is_pair else None
         indices = [int(index) for index in batch_indices or ()]
         self._append(trainer, "predict", results_of(prediction), targets, samples, indices, inputs_of(batch))
 
@@ -127,8 +123,8 @@ class ResultWriter(BasePredictionWriter):
         found = zip(results, _listed(targets, len(results)), images, strict=False)
         rows: dict[int, dict[str, Any]] = {}
         for index, error in zip_longest(indices or table.next_indices(len(results)), errors or ()):
-            number, known = table.num_done + index, samples.name(index) if hasattr(samples, "name") else None
-            row = rows[number] = {"input": number if known is None else known}
+            number, known = table.num_done + index, name_of(samples, index)
+            row = rows[number] = {"input": known + table.num_done if isinstance(known, int) else known}
             if not error:
                 result, target, image = next(found)
                 row |= target_columns(target, result, class_names)

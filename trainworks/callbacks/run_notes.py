@@ -1,6 +1,7 @@
 import contextlib
 import copy
 import io
+import re
 import warnings
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from trainworks.callbacks.helpers.loggers import send_media, send_scalars, steps
 from trainworks.callbacks.speed_monitor import STEP_PARTS
 from trainworks.models.base import BaseModule
 from trainworks.runs.yaml_files import flatten, short_key
+from trainworks.runtime.logged_metrics import without_classes
 
 SHOWN_TRAINER_KEYS = ("max_epochs", "max_steps", "precision", "accumulate_grad_batches", "gradient_clip_val", "devices")
 
@@ -93,7 +95,7 @@ def _parameter_table(module: LightningModule) -> str:
 def _chart_layout(module: Any) -> dict[str, Any]:
     """Return the layout of TensorBoard's Custom Scalars: train and val of a metric in one chart."""
     names = module.metric_names("val") if isinstance(module, BaseModule) else ["val/loss"]
-    short = list(dict.fromkeys(name.rpartition("/")[2] for name in names))
+    short = dict.fromkeys(re.escape(name.rpartition("/")[2]) for name in without_classes(dict.fromkeys(names), 0))
     shares = [f"speed/{part}$" for part in STEP_PARTS.values()]
     return {
         "is it learning": {name: ["Multiline", [f"^train/{name}$", f"^val/(.+/)?{name}$"]] for name in short},

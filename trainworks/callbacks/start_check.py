@@ -11,7 +11,7 @@ from trainworks.models.base import BaseModule
 from trainworks.models.checks import set_names
 from trainworks.runs.checkpoint_io import METRICS
 from trainworks.runs.plain_data import HYPERPARAMETERS, to_plain
-from trainworks.runtime.logged_metrics import logged_since
+from trainworks.runtime.logged_metrics import logged_since, without_classes
 
 
 class StartCheck(Callback):
@@ -33,6 +33,7 @@ class StartCheck(Callback):
         self.spare = spare
         self.seen: set[str] = set()  # names of the metrics that validations logged
         self.started = False  # whether a loop has begun; an error before that comes from a wrong setting
+        self._announced: set[str] = set()  # names of what validations log, unless it has no value
         self._before: dict[str, Tensor] = {}  # the metrics before the validation
         self._has_validated = False  # in this epoch
         self._validated: dict[str, float] = {}  # what the last validation logged
@@ -40,7 +41,10 @@ class StartCheck(Callback):
         self._frequencies: list[tuple[Any, int]] = []  # of the schedulers that monitor a metric
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Check that the module's steps take the index of the set if there are several."""
+        """Check that the module's steps take the index of the set if there are several, and name the data's classes."""
+        names = getattr(trainer.datamodule, "class_names", None)  # type: ignore[attr-defined]
+        if isinstance(pl_module, BaseModule) and names:
+            pl_module.class_names = list(names)
         for name, step in (("val", "validation_step"), ("test", "test_step")):
             names = set_names(trainer, name)
             if len(names) > 1 and not is_param_in_hook_signature(getattr(pl_module, step), "dataloader_idx"):
@@ -52,7 +56,8 @@ class StartCheck(Callback):
         _check_states(trainer, pl_module)
         self.started, validates, known = True, _validates(trainer), set(self.seen)
         if is_ours := isinstance(pl_module, BaseModule):
-            known.update(pl_module.metric_names("train"), pl_module.metric_names("val") if validates else ())
+            self._announced = set(pl_module.metric_names("val") if validates else ())
+            known.update(pl_module.metric_names("train"), self._announced)
         self.adopt_monitor(known)
         plateaus = [config for config in trainer.lr_scheduler_configs if config.reduce_on_plateau]
         watching = [(callback, getattr(callback, "monitor", None)) for callback in trainer.callbacks]
@@ -68,7 +73,8 @@ class StartCheck(Callback):
         """Let schedulers that monitor a validation wait in epochs without one; they step after this hook."""
         for config, frequency in self._frequencies:
             not_yet = not self.seen and config.monitor not in trainer.callback_metrics and _validates(trainer)
-            waits = not_yet or (config.monitor in self.seen and not self._has_validated)
+            left_out = config.monitor in self._announced and config.monitor not in trainer.callback_metrics
+            waits = not_yet or left_out or (config.monitor in self.seen and not self._has_validated)
             config.frequency = sys.maxsize if waits else frequency
         self._has_validated = False
 
@@ -78,6 +84,20 @@ class StartCheck(Callback):
 
     on_test_start = on_predict_start = on_validation_start
 
+    def on_validation_batch_end(
+        self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
+        """Say before the training if the network has more outputs than the data has classes."""
+        if not trainer.sanity_checking or batch_idx or dataloader_idx or not isinstance(outputs, dict):
+            return
+        found, targets, data = outputs.get("predictions"), outputs.get("targets"), trainer.datamodule
+        count = getattr(data, "num_classes", None) or len(getattr(data, "class_names", None) or ())
+        if not isinstance(found, Tensor) or not isinstance(targets, Tensor) or targets.is_floating_point():
+            return
+        if found.ndim == targets.ndim + 1 and 0 < count < found.shape[1] and trainer.is_global_zero:
+            how = 'state it among the arguments of the network, such as num_classes: "${data.init_args.num_classes}"'
+            print(f"the network has {found.shape[1]:,} outputs for {count:,} classes of the data; {how}")
+
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Note what the validation logged, and check the metric of the spare checkpoint."""
         logged = logged_since(self._before, trainer.callback_metrics)
@@ -86,7 +106,7 @@ class StartCheck(Callback):
             self._validated, self._validated_step = logged, trainer.global_step
             self.adopt_monitor(self.seen)
             self._has_validated, monitor = True, getattr(self.spare, "monitor", None)
-            if monitor is not None and monitor not in trainer.callback_metrics:
+            if monitor is not None and monitor not in self._announced | trainer.callback_metrics.keys():
                 self._refuse(trainer, pl_module, self.spare, monitor, self.seen)
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
@@ -109,9 +129,12 @@ class StartCheck(Callback):
 
     def _refuse(self, trainer: Trainer, module: LightningModule, owner: Any, monitor: str, known: set[str]) -> None:
         """Raise an error, or switch the spare checkpoint off."""
-        names = ", ".join(sorted(known)) or "nothing"
+        names = ", ".join(sorted(without_classes(dict.fromkeys(known), 3))) or "nothing"
         what = f"'{monitor}', which {type(module).__name__} does not log"
         if owner is not self.spare:
+            if monitor.startswith("val") and not _validates(trainer):
+                how = "choose a metric of the training, or bring or hold out validation samples (data.val_fraction)"
+                raise UsageError(f"{type(owner).__name__} monitors '{monitor}', but there is no validation; {how}")
             hint = did_you_mean(monitor, known)
             raise UsageError(f"{type(owner).__name__} monitors {what}{hint}; it logs {names}")
         owner.save_top_k, self.spare = 0, None

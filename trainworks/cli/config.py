@@ -1,9 +1,9 @@
 """From words typed to one plain dictionary. Nothing heavy is imported here, so these mistakes are found at once."""
 
 import copy
-import inspect
 import os
 import re
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from trainworks.errors import UsageError, did_you_mean
 from trainworks.runs.class_paths import import_path
-from trainworks.runs.yaml_files import CLASS_KEYS, Config, escape, short_key
+from trainworks.runs.yaml_files import CLASS_KEYS, Config, escape, flatten, short_key
 
 PATH_KEYS = ("save_dir", "dirpath")  # where loggers and callbacks write: relative to the run directory
 DATA_REFERENCE = re.compile(r"\$\{data\.init_args\.(\w+)\}")
@@ -102,15 +102,21 @@ def resolve(config: Config) -> Config:
     try:
         resolved: Any = OmegaConf.to_container(OmegaConf.create(config), resolve=True)
     except OmegaConfBaseException as error:
-        found = re.search(r"Interpolation key '([\w.]+)'|trying to access ([\w.]+):", str(error))
-        if found is None:
+        match = re.search(r"Interpolation key '([\w.]+)'|trying to access ([\w.]+):", str(error))
+        if match is None:
             raise UsageError(f"{error.full_key}: {str(error).splitlines()[0]}") from None
-        target = found[1] or found[2]
+        target = match[1] or match[2]
         if (default := _default_of(config, target)) is not None:
             for key in reversed(target.split(".")):
                 default = {key: default}
             return resolve(merge(config, default))
-        raise UsageError(f"{error.full_key} refers to {target}, which is not set; write a value for {target}") from None
+        how = f"write a value for {target}"
+        for whole in (target.replace(".", ".init_args."), f"data.init_args.{target}"):
+            owner, _, name = whole.rpartition(".init_args.")
+            found = import_path(flatten(config).get(f"{owner}.class_path"))
+            if found is not None and name in signature(found).parameters:
+                how = f"write ${{{whole}}}"
+        raise UsageError(f"{error.full_key} refers to {target}, which is not set; {how}") from None
     return dict(resolved)
 
 
@@ -122,7 +128,7 @@ def _inherited(old: Config, path: Any) -> Config:
     new, before = import_path(path), import_path(old.get("class_path"))
     if not (isinstance(new, type) and isinstance(before, type) and issubclass(new, before)):
         return {}
-    parameters = inspect.signature(new).parameters.values()
+    parameters = signature(new).parameters.values()
     takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)
     names = {parameter.name for parameter in parameters}
     return {"init_args": {name: value for name, value in arguments.items() if takes_any or name in names}}
@@ -138,7 +144,7 @@ def _default_of(config: Config, target: str) -> Any:
     if (found := import_path(path)) is None and isinstance(path, str) and "." in path:
         near = did_you_mean(path.rpartition(".")[2], dir(import_path(path.rpartition(".")[0])))
         raise UsageError(f"there is no {path}{near}")
-    parameter = inspect.signature(found).parameters.get(name) if found is not None else None
+    parameter = signature(found).parameters.get(name) if found is not None else None
     default = parameter.default if parameter is not None and parents[-1:] == ["init_args"] else None
     return default if isinstance(default, int | float | str) else None
 

@@ -74,8 +74,10 @@ class Configuration:
         seed, trainer = self.parsed.seed_everything, self.parsed.trainer
         if not 0 <= seed < 2**32:
             raise UsageError(f"seed_everything must be at least 0 and below 2^32, got {seed}")
-        if (batches := trainer.accumulate_grad_batches) < 1:
-            raise UsageError(f"trainer.accumulate_grad_batches must be at least 1, got {batches}")
+        for name in ("accumulate_grad_batches", "check_val_every_n_epoch", "val_check_interval"):
+            if isinstance(number := trainer[name], int | float) and number <= 0:
+                share = ", or a share above 0" if name == "val_check_interval" else ""
+                raise UsageError(f"trainer.{name} must be at least 1{share}, got {number}")
         for limit in ("max_epochs", "max_steps", "limit_train_batches") if line.trains else ():
             if trainer[limit] == 0:
                 raise UsageError(f"trainer.{limit} is 0, so nothing would be trained; write at least 1")

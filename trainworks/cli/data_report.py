@@ -12,12 +12,12 @@ from torch.utils.data import Dataset, IterableDataset
 from tqdm import tqdm
 
 from trainworks.cli.facts import build_data
-from trainworks.datamodules.annotations import class_names_of, classes_of
+from trainworks.cli.target_report import TargetReport
+from trainworks.datamodules.annotations import class_names_of, name_of
 from trainworks.datamodules.base import BaseDataModule
 from trainworks.datamodules.datasets.decode import ImageInfo, UnreadableImage
 from trainworks.datamodules.datasets.image_cache import chunks
-from trainworks.datamodules.datasets.image_dataset import ImageDataset, ImageFiles
-from trainworks.datamodules.splits import check_labels
+from trainworks.datamodules.datasets.image_dataset import ImageDataset, ImageFiles, PairedImages
 from trainworks.errors import UsageError
 from trainworks.runs.yaml_files import Config
 
@@ -30,17 +30,19 @@ def report_data(config: Config) -> int:
     datamodule = build_data(config)
     if not isinstance(datamodule, BaseDataModule):
         raise UsageError(f"check reads subclasses of BaseDataModule, got {type(datamodule).__name__}")
-    seen: dict[bytes, str] = {}
+    seen: dict[bytes, tuple[str, str, Any]] = {}
     splits, report = datamodule.divide(datamodule.load_splits()), Report(notes=[], problems=[])
+    names = datamodule.class_names or (class_names_of(splits["train"]) if "train" in splits else None) or []
+    targets = TargetReport(datamodule, config, names)
     for name, dataset in splits.items():
         if isinstance(dataset, IterableDataset):
             report["notes"].append(f"{name}: an iterable data set has no length and was not read")
         elif isinstance(dataset, ImageDataset):
-            _check_images(name, dataset, datamodule.num_cores, report, seen)
+            _check_images(name, dataset, datamodule.num_cores, report, seen, targets)
         else:
-            _check_samples(name, dataset, report)
-    _check_classes(splits, datamodule, report)
-    report["notes"] += [left_out] if (left_out := getattr(datamodule, "left_out", "")) else []
+            _check_samples(name, dataset, report, targets)
+    targets.finish(report)
+    report["notes"] += getattr(datamodule, "left_out", "").splitlines()
     for title, lines in report.items():
         if lines:
             title = title if len(lines) > 1 else title.removesuffix("s")
@@ -49,8 +51,11 @@ def report_data(config: Config) -> int:
     return 1 if report["problems"] else 0
 
 
-def _check_images(split: str, images: ImageDataset, num_threads: int, report: Report, seen: dict[bytes, str]) -> None:
-    """Decode every image, and compare the files with those of the stages before."""
+def _check_images(
+    split: str, images: ImageDataset, num_threads: int, report: Report, seen: dict[bytes, Any], targets: TargetReport
+) -> None:
+    """Decode every image, and compare the files with those of the stages before and of other classes."""
+    stage, classes = split.partition("/")[0], images.targets
     infos: list[ImageInfo] = []
     copies: list[str] = []
 
@@ -73,9 +78,12 @@ def _check_images(split: str, images: ImageDataset, num_threads: int, report: Re
                 continue
             info, digest = found
             infos.append(info)
-            name = f"{split}: {images.name(item)}"
-            if digest and not seen.setdefault(digest, name).startswith(split.partition("/")[0]):
-                copies.append(f"{name} is the same file as {seen[digest]}")
+            label = None if classes is None else classes[item].tolist()
+            targets.look(split, _place(images, item), None, None if classes is None else classes[item])
+            own = (f"{split}: {images.name(item)}", stage, label)
+            first = seen.setdefault(digest, own) if digest else own
+            if first[1:] != own[1:]:
+                copies.append(f"{own[0]} is the same file as {first[0]}" + ", of another class" * (first[2] != label))
     if infos:
         widths, heights = np.array([(info.width, info.height) for info in infos]).T
         ranges = [f"{sides.min()} to {sides.max()} (median {int(np.median(sides))})" for sides in (widths, heights)]
@@ -89,41 +97,29 @@ def _check_images(split: str, images: ImageDataset, num_threads: int, report: Re
     report["problems"] += copies[:10] + ([f"and {len(copies) - 10} more copies"] if len(copies) > 10 else [])
 
 
-def _check_samples(split: str, dataset: Dataset[Any], report: Report) -> None:
+def _check_samples(split: str, dataset: Dataset[Any], report: Report, targets: TargetReport) -> None:
     """Read every sample, and look for numbers that are none."""
     length: int = len(dataset)  # type: ignore[arg-type]
     shapes: Counter[str] = Counter()
-    for place in tqdm(range(length), split, **BAR):
+    if isinstance(dataset, PairedImages):
+        dataset = PairedImages(dataset.dataset, None)  # resizing hides masks of another size and boxes that reach out
+    for item in tqdm(range(length), split, **BAR):
+        where = _place(dataset, item)
         try:
-            sample: Any = dataset[place]
+            sample: Any = dataset[item]
+            parts = sample if isinstance(sample, tuple | list) else (sample,)
+            tensors = [torch.as_tensor(part) for part in parts if isinstance(part, torch.Tensor | np.ndarray | float)]
+            shapes["x".join(map(str, tensors[0].shape)) if tensors else type(sample).__name__] += 1
+            if any(part.is_floating_point() and not torch.isfinite(part).all() for part in tensors):
+                report["problems"].append(f"{split}: {where} holds NaN or infinite values")
+            elif len(parts) == 2:
+                targets.look(split, where, *parts)
         except Exception as error:  # whatever the data set raises is a finding
-            report["problems"].append(f"{split}: sample {place} cannot be read: {error}")
-            continue
-        parts = sample if isinstance(sample, tuple | list) else (sample,)
-        tensors = [part for part in parts if isinstance(part, torch.Tensor)]
-        shapes["x".join(map(str, tensors[0].shape)) if tensors else type(sample).__name__] += 1
-        if any(part.is_floating_point() and not torch.isfinite(part).all() for part in tensors):
-            report["problems"].append(f"{split}: sample {place} holds NaN or infinite values")
+            report["problems"].append(f"{split}: {where} cannot be read: {error}")
     print(f"{split}: {length:,} samples, " + ", ".join(f"{count:,} of shape {s}" for s, count in shapes.most_common(3)))
 
 
-def _check_classes(splits: dict[str, Dataset[Any]], datamodule: BaseDataModule, report: Report) -> None:
-    """Print how many samples each class has in each split."""
-    classes = {name: found for name, split in splits.items() if (found := classes_of(split)) is not None}
-    if "train" not in classes:
-        return
-    names = datamodule.class_names or class_names_of(splits["train"]) or []
-    num_classes = datamodule.num_classes or len(names) or int(max(found.max() for found in classes.values())) + 1
-    for split, found in classes.items():
-        try:
-            check_labels(found, num_classes)
-        except ValueError as error:
-            report["problems"].append(f"{split}: {error}")
-    counts = {split: np.bincount(found[found >= 0], minlength=num_classes) for split, found in classes.items()}
-    width, column = max(map(len, ["class", *names])), max(10, *(len(split) + 2 for split in counts))
-    print(f"\n{'class':<{width}}" + "".join(f"{split:>{column}}" for split in counts) + "     share of train")
-    for k in range(num_classes):
-        name = names[k] if k < len(names) else str(k)
-        share = counts["train"][k] / max(counts["train"].sum(), 1)
-        print(f"{name:<{width}}" + "".join(f"{count[k]:>{column},}" for count in counts.values()) + f"{share:>19.1%}")
-        report["problems"] += [f"train: class {name} is empty"] if counts["train"][k] == 0 else []
+def _place(dataset: Any, item: int) -> str:
+    """Return the name of a sample, or its number in what was loaded, before the splits were made."""
+    name = name_of(dataset, item)
+    return name if isinstance(name, str) else f"sample {name}"

@@ -19,6 +19,8 @@ import torch
 from torch import Tensor, nn
 
 from trainworks.cli.parser import mistakes_in_one_line
+from trainworks.datamodules.datasets.decode import decode_image
+from trainworks.datamodules.datasets.image_dataset import ImageFiles
 from trainworks.datamodules.transforms.fit_batch import FitBatch
 from trainworks.errors import RunFailure, UsageError
 from trainworks.models.predict import load_model
@@ -29,7 +31,7 @@ from trainworks.runtime.threads import threads_for
 ONNX_PACKAGES = ("onnx", "onnxruntime", "onnxscript")  # which are optional
 TOLERANCE = 1e-4  # greatest difference to the module's own outputs
 ONNX_BYTES = 2**31 - 2**20  # of weights, at most: protobuf's limit
-SAMPLES, SIZES, ROUNDS = 64, (1, 64), 21
+SAMPLES, FILES, SIZES, ROUNDS = 64, 32, (1, 64), 21
 RUN = {  # in a process that finds nothing of this project
     "onnx": "import onnxruntime; f = onnxruntime.InferenceSession(sys.argv[1], providers=['CPUExecutionProvider'])\n"
     "outputs = f.run(None, {'inputs': inputs})[0]",
@@ -45,6 +47,7 @@ class Exported(nn.Module):
     def __init__(self, module: Any, data: Any, inputs: Tensor) -> None:
         super().__init__()
         self.module, self.transforms = module, nn.ModuleList(data.eval_transform)
+        self.any_length = data.input_shape is not None and data.input_shape[:1] == [None]
         self.any_size = inputs.ndim == 4 and inputs.dtype == torch.uint8 and inputs.shape[1] in (1, 3)
         if self.any_size:
             crop = getattr(data.form, "fit", "stretch") == "crop"
@@ -68,7 +71,7 @@ def export_checkpoint(options: dict[str, str]) -> int:
     if not hasattr(model, "outputs"):
         raise UsageError(f"{type(model).__name__} has no method outputs(inputs) that returns one tensor: it stays here")
     data = model.predict.data
-    inputs, what = _samples(data)
+    inputs, what, split = _samples(data)
     exported = Exported(model, data, inputs).eval()
     torch.set_num_threads(threads_for(exported, inputs))
     path = Path(options.get("output", Path(checkpoint).with_suffix(f".{kind}")))
@@ -81,25 +84,36 @@ def export_checkpoint(options: dict[str, str]) -> int:
     if not difference <= TOLERANCE:
         path.unlink()
         raise RunFailure(f"{path} was removed: its outputs differ by more than {TOLERANCE:g} from the module's")
+    run = _loaded(path, kind)
+    if isinstance(split, ImageFiles):
+        _compare_files(model, run, split)
     if options.get("latency", "true") == "true":
-        _show_latency(exported, inputs, path, kind)
+        _show_latency(exported, inputs, run, "onnxruntime" if kind == "onnx" else kind)
     return 0
 
 
-def _samples(data: Any) -> tuple[Tensor, str]:
-    """Return inputs before the transforms, the first of the validation split, else random ones; and what they are."""
+def _samples(data: Any) -> tuple[Tensor, str, Any]:
+    """Return inputs before the transforms, what they are, and their split: validation; random ones and None without."""
     try:
         splits = data.divide(data.load_splits())  # nothing is decoded beforehand
-        split = splits.get("val", splits["train"])
+        what, split = ("validation", splits["val"]) if "val" in splits else ("training", splits["train"])
         found = [split[index] for index in range(min(SAMPLES, len(split)))]
-        inputs = torch.stack([item[0] if isinstance(item, tuple) else item for item in found])
-        return inputs.as_subclass(Tensor), "validation samples" if "val" in splits else "training samples"
+        inputs = data.join([item[0] if isinstance(item, tuple) else item for item in found])
+        what = f"{what} samples"
     except (OSError, ValueError, KeyError, TypeError, RuntimeError):
-        shape = (SAMPLES, *(data.input_shape or [3, *[getattr(data.form, "size", 224)] * 2]))
-        generator, made_up = torch.Generator().manual_seed(0), "random inputs, since the data is not here"
-        if len(shape) == 4:
-            return torch.randint(256, shape, dtype=torch.uint8, generator=generator), made_up
-        return torch.randn(shape, generator=generator), made_up
+        inputs, what, split = _made_up(data), "random inputs, since the data is not here", None
+    if not isinstance(inputs, Tensor):
+        kind = "inputs of different size" if isinstance(inputs, list) else "more than one tensor as inputs"
+        raise UsageError(f"the network takes {kind}, and an exported file takes one tensor: it stays here")
+    return inputs.as_subclass(Tensor), what, split
+
+
+def _made_up(data: Any) -> Any:
+    """Return random inputs of the type and shape of those that were trained on."""
+    shape = data.input_shape or [getattr(data.form, "num_channels", 3), *[getattr(data.form, "size", 224)] * 2]
+    dtype = getattr(torch, data.input_dtype or ("uint8" if len(shape) == 3 else "float32"), torch.float32)
+    numbers = torch.rand((SAMPLES, *(size or 8 for size in shape)), generator=torch.Generator().manual_seed(0))
+    return (numbers * {torch.uint8: 256, torch.int64: 2}.get(dtype, 1)).to(dtype)
 
 
 def _metrics_of(checkpoint: Path, record: dict[str, Any]) -> dict[str, float]:
@@ -121,6 +135,8 @@ def _metadata(exported: Exported, data: Any, record: dict[str, Any], inputs: Ten
     """Return what somebody needs to know who has the file alone."""
     model, shape = exported.module, inputs.shape[1:]
     wanted: dict[str, Any] = {"dtype": str(inputs.dtype).removeprefix("torch."), "shape": ["batch", *shape]}
+    if exported.any_length:
+        wanted["shape"][1] = "length"
     if exported.any_size:
         wanted["shape"] = ["batch", shape[0], "height", "width"]
         size = f"any size; the file makes them {shape[1]} x {shape[2]}"
@@ -141,7 +157,8 @@ def write(exported: Exported, inputs: Tensor, path: Path, kind: str, described: 
     if kind == "onnx" and num_bytes > ONNX_BYTES:
         wide = f"{num_bytes / 1e9:.2f} GB of weights, and an .onnx file holds at most {ONNX_BYTES / 1e9:.2f}"
         raise RunFailure(f"{type(exported.module).__name__} has {wide}; write --format pt2")
-    sizes = {2: torch.export.Dim("height"), 3: torch.export.Dim("width")} if exported.any_size else {}
+    sizes = {1: torch.export.Dim("length")} if exported.any_length else {}
+    sizes = {2: torch.export.Dim("height"), 3: torch.export.Dim("width")} if exported.any_size else sizes
     shapes = ({0: torch.export.Dim("batch"), **sizes},)
     if exported.any_size:  # the size of the samples may be that of the network, which would be taken for the only one
         inputs = inputs.new_zeros(2, inputs.shape[1], inputs.shape[2] + 5, inputs.shape[3] + 2)
@@ -179,16 +196,31 @@ def compare(exported: Exported, inputs: Tensor, path: Path, kind: str) -> float:
     return greatest
 
 
-def _show_latency(exported: Exported, inputs: Tensor, path: Path, kind: str) -> None:
-    """Print the median time of a batch in milliseconds, for the module and for the file."""
-    runs: dict[str, Callable[[Tensor], Any]] = {"eager": exported}
-    if kind == "onnx":
-        import onnxruntime
+def _loaded(path: Path, kind: str) -> Callable[[Tensor], Any]:
+    """Return the function that the file holds."""
+    if kind == "pt2":
+        return torch.export.load(path).module()
+    import onnxruntime
 
-        session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-        runs["onnxruntime"] = lambda batch: session.run(None, {"inputs": batch.numpy()})
-    else:
-        runs["pt2"] = torch.export.load(path).module()
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    return lambda batch: session.run(None, {"inputs": batch.numpy()})[0]
+
+
+def _compare_files(model: Any, run: Callable[[Tensor], Any], images: ImageFiles) -> None:
+    """Print how far the file's outputs for whole images, decoded in full size, are from those of `predict`."""
+    differences, data = [], model.predict.data
+    with torch.inference_mode():
+        for item in np.unique(np.linspace(0, len(images) - 1, FILES).astype(int)).tolist():  # of all classes
+            found = torch.as_tensor(run(decode_image(images.path(item), data.form.num_channels)[0][None]))
+            expected = model.outputs(data.batch_of([images.path(item)], "cpu"))
+            differences.append(float((found - expected).abs().max()))
+    typical = f"{statistics.median(differences):.1e} in the median, at most {max(differences):.1e}"
+    print(f"difference to predict over {len(differences)} files of the data, decoded in full size: {typical}")
+
+
+def _show_latency(exported: Exported, inputs: Tensor, run: Callable[[Tensor], Any], name: str) -> None:
+    """Print the median time of a batch in milliseconds, for the module and for the file."""
+    runs: dict[str, Callable[[Tensor], Any]] = {"eager": exported, name: run}
     logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # it warns of a missing GPU
     try:
         compiled = torch.compile(exported)

@@ -21,7 +21,7 @@ def build_data(config: Config) -> LightningDataModule:
     data["init_args"] = {key: value for key, value in data["init_args"].items() if key not in left_out}
     parser = Parser()
     parser.save_plain_hyperparameters(LightningDataModule, data)
-    parser.add_subclass_arguments(LightningDataModule, "data")
+    parser.add_subclass_arguments(LightningDataModule, "data", fail_untyped=False)
     parsed = parse_config(parser, {"data": data})
     with mistakes_in_one_line():
         datamodule: LightningDataModule = parser.instantiate_classes(parsed).data
@@ -49,7 +49,7 @@ def fill_in(config: Config) -> tuple[Config, LightningDataModule | None]:
         referring = [key for key, value in flatten(config).items() if name in DATA_REFERENCE.findall(str(value))]
         where = map(short_key, referring)
         takes = name in inspect.signature(kind).parameters
-        how = "write a value for it" if takes else f"write --{' N --'.join(where)} N, which refer to it"
+        how = "write a value for it" if takes else f"write --{' N --'.join(where)} N in its place"
         raise UsageError(f"data.{name} is not set, and {kind.__name__} cannot tell it from the data; {how}")
     kept = {*names, "class_names"}  # which nothing has to refer to: their order is the network's
     answers = {name: value for name, value in found.items() if name in kept}

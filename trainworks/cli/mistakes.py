@@ -48,8 +48,16 @@ def shorten(report: str, config: Config) -> str:
             return f"{where}{name} takes built schedulers, which YAML cannot hold; write trainworks.optim.{ours}"
     if found := re.search(r"(?:Group '([\w.]+)' does not accept option|Option) '([\w.+]+)'", report):
         built_later = re.match(r" is not accepted\. Got value: Namespace\(class_path='([\w.]+)'", report[found.end() :])
-        owners = [built_later[1]] if built_later else CLASS.findall(report[: found.start()]) or classes
-        return _unknown_option(found[2], path, found[1], owners[-1] if owners else None, config)
+        before = report[: found.start()]
+        owners = [built_later[1]] if built_later else CLASS.findall(before) or classes
+        if found[1] == "trainer":
+            options = [*signature(Trainer).parameters]
+            near = did_you_mean(next((name for name in options if found[2] in name.split("_")), found[2]), options)
+            return f"trainer.{found[2]} is not an option of Trainer{near}"
+        if not owners:
+            return unknown_key(found[2], config)
+        factory = re.search(r"Callable\[\[([^][]+)\], .*expects a function or a callable class: $", before)
+        return _unknown_option(found[2], path, owners[-1], factory[1].count(",") + 1 if factory else 0, config)
     if found := re.search(r"module '([\w.]+)' has no attribute '(\w+)'", report):
         near = did_you_mean(found[2], dir(importlib.import_module(found[1])))
         return f"{where}there is no {found[1]}.{found[2]}{near}"
@@ -69,7 +77,7 @@ def shorten(report: str, config: Config) -> str:
             how = f"annotate this argument as lightning.pytorch.cli.{BUILT_LATER[found[1]]}, and call it"
             return f"{where}{owner} needs {found[1]}, which only your module has: {how}"
         return f"{where}{owner} needs {found[1]}; write a value for it"
-    return _wrong_type(report, where)
+    return _wrong_type(report, path, config)
 
 
 def unknown_key(key: str, config: Config, options: Sequence[str] = ()) -> str:
@@ -78,23 +86,44 @@ def unknown_key(key: str, config: Config, options: Sequence[str] = ()) -> str:
     return f"'{key}' is not a key of the configuration{near}"
 
 
-def _unknown_option(option: str, path: str, group: str | None, owner: str | None, config: Config) -> str:
-    """Say that the class `owner`, or where it is None the configuration itself, takes no such option."""
-    if group == "trainer":
-        return f"trainer.{option} is not an option of Trainer{did_you_mean(option, signature(Trainer).parameters)}"
-    if owner is None:
-        return unknown_key(option, config)
+def _unknown_option(option: str, path: str, owner: str, num_given: int, config: Config) -> str:
+    """Say that the class `owner` takes no such option, or not here: whoever builds it gives its first arguments."""
+    key = _with_element(f"{path}.init_args.{option}" if path else option, config, owner=owner)
+    path, name = key.rpartition(f".init_args.{option}")[0], option.partition(".")[0]
     parameters, known = dict[str, Parameter](), list[str]()
     with suppress(TypeError, ValueError):  # nothing stands there, or it does not say
         parameters |= signature(found := import_path(owner)).parameters
         known = add_arguments(ArgumentParser(exit_on_error=False), found, "x")
+    given = [*parameters][:num_given]
+    if name in given:
+        giver = short_key(path.rpartition(".init_args.")[0])
+        stated = name not in BUILT_LATER and f"{giver}.{name}" in map(short_key, flatten(config))
+        how = f"write {giver}.{name}" if stated else "leave it out"
+        return f"{key}: {owner} gets its '{name}' from {giver}, which builds it; {how}"
+    known = [item for item in known if item not in (*given, name)]
     advice, typed = "", short_key(path)
     if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
         advice = f"; what it passes on to others stands under dict_kwargs: dict_kwargs: {{{option}: ...}}"
         advice += f", or --{typed}.dict_kwargs.{option} VALUE" if typed else ""
-    near = did_you_mean(option, known) or advice or _elsewhere(typed, option, config, owner)
-    takes = f"; it takes {listed([name for name in known if name not in BUILT_LATER])}" if known and not near else ""
-    return f"{f'{path}.init_args.' if path else ''}{option}: {owner} takes no '{option}'{near}{takes}"
+    elsewhere = _elsewhere(typed, option, config, owner)
+    near = ("" if elsewhere.endswith(f".{option}?)") else did_you_mean(name, known) or advice) or elsewhere
+    takes = f"; it takes {listed(known)}" if known and not near else ""
+    return f"{key}: {owner} takes no '{name}'{near}{takes}"
+
+
+def _with_element(key: str, config: Config, owner: str = "", value: str = "") -> str:
+    """Return a key with the elements of lists and mappings in it, which the parser leaves out.
+
+    Its owner is the class `owner`, or what stands there is written as `value`; where it is not found, the key stays.
+    """
+    stated, element = flatten(config), r"(?:\.[^.]+)?\.init_args\."
+    pattern = re.compile(f"({re.escape(key).replace(re.escape('.init_args.'), element)}(?:\\.[^.]+)?)(?:\\..*)?")
+    for match in filter(None, map(pattern.fullmatch, stated)):
+        path = match[1].rpartition(".init_args.")[0]
+        written = str(stated.get(f"{path}.class_path") if owner else stated[match[0]])
+        if written in (value, value.replace("None", "null"), owner, owner.rpartition(".")[2]):  # a class by its name
+            return match[1]
+    return key
 
 
 def _elsewhere(path: str, option: str, config: Config, wrong_owner: str = "") -> str:
@@ -117,22 +146,27 @@ def _elsewhere(path: str, option: str, config: Config, wrong_owner: str = "") ->
     return f" (did you mean {near[0]}?)" if near else did_you_mean(option, by_name, by_name)
 
 
-def _wrong_type(report: str, where: str) -> str:
+def _wrong_type(report: str, path: str, config: Config) -> str:
     """Name the value and the types it may have; where the report has neither, keep its first lines."""
+    where = f"{path}: " if path else ""
     inner = report[max((key.start() for key in KEY.finditer(report)), default=0) :]
+    word = named[1] if (named := re.search(r"Expected a dot import path string: (.*)", inner)) else None
     got = r"(.*?)(?:\. Got value: Namespace.*)?$"
-    if found := re.search(r"Given value: {'class_path': '([\w.]+)'", inner):
-        if "." not in found[1]:
-            return f"{where}'{found[1]}' is no import path; write one such as torchvision.models.resnet18"
+    if found := re.search(r"Given value: {'class_path': '(\w+\.[\w.]+)'", inner):
         try:
             importlib.import_module(found[1].rpartition(".")[0])
         except Exception as error:  # whatever stands in the file
             return f"{where}{found[1]} cannot be imported: {type(error).__name__}: {error}"
     for types in (r"Subtypes: \[(.*)\](?:.|\n)*?Given", r"(?:Expected an?|Not a valid subclass of) (.*?)\. Got"):
-        if found := re.search(f"{types} value: {got}", inner, re.MULTILINE):
-            return f"{where}expected {_readable(found[1])}, got {found[2][:200]}"
-    if found := re.search(r"Expected a dot import path string: (.*)", inner):
-        return f"{where}'{found[1]}' is not an import path; write one such as torch.optim.AdamW"
+        if (found := re.search(f"{types} value: {got}", inner, re.MULTILINE)) and found[2] != str({"class_path": word}):
+            expected, key = _readable(found[1]), _with_element(path, config, value=found[2])
+            if found[2].startswith("{") and "class_path" not in found[2] and "dict" not in expected:
+                return f"{key}: no class stands here that takes {found[2][:200]}; write its class_path too"
+            return f"{key}: expected {expected}, got {found[2][:200]}{'; write package.module.Class' if word else ''}"
+    if word:
+        return f"{where}'{word}' is no import path; write package.module.Class"
+    if found := re.search(r"Multiple subclasses with name .*", inner):
+        return f"{where}{found[0]}"
     return "\n".join(line for line in report.splitlines() if line.strip())[:800]
 
 

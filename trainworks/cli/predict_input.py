@@ -11,24 +11,10 @@ from torch import Tensor, nn
 from trainworks.callbacks.result_writer import ResultWriter
 from trainworks.cli.builder import Session
 from trainworks.datamodules.base import BaseDataModule
-from trainworks.datamodules.datasets.array_dataset import unpack_name
-from trainworks.datamodules.datasets.file_index import find_images, pack_names
+from trainworks.datamodules.datasets.file_index import PackedNames, pack_names
 from trainworks.datamodules.new_inputs import NewInputsDataModule
 from trainworks.errors import UsageError, no_such_file
 from trainworks.runs.plain_data import read_plain
-
-
-class PackedNames(Sequence[str]):
-    """Names as one array of bytes, shape (N, longest): a million of them are no Python objects."""
-
-    def __init__(self, packed: Tensor) -> None:
-        self.packed = packed
-
-    def __len__(self) -> int:
-        return len(self.packed)
-
-    def __getitem__(self, index: Any) -> Any:
-        return PackedNames(self.packed[index]) if isinstance(index, slice) else unpack_name(self.packed[index])
 
 
 def set_up_writer(session: Session) -> ResultWriter:
@@ -62,8 +48,11 @@ def input_data(session: Session, writer: ResultWriter) -> NewInputsDataModule:
     written = checkpoint.stat().st_mtime_ns  # another one may stand there by now
     command = session.configuration.text, written, trainer.world_size, sorted(options.items())
     digest = hashlib.sha256(repr(command).encode())
-    for name in map(str, sources):
-        digest.update(f"{name}\0".encode(errors="surrogateescape"))
+    if isinstance(sources, PackedNames):
+        digest.update(sources.packed.numpy())  # type: ignore[arg-type]
+    else:
+        status = Path(options["input"]).stat()
+        digest.update(repr((status.st_size, status.st_mtime_ns)).encode())
     table = writer.open_predictions(trainer, data)
     table.resume(digest.hexdigest(), len(sources), max(data.batch_size // trainer.world_size, 1))
     rest = sources[table.num_done :]
@@ -71,11 +60,9 @@ def input_data(session: Session, writer: ResultWriter) -> NewInputsDataModule:
 
 
 def sources_of(given: str, data: Any) -> Sequence[Any]:
-    """Return the inputs of a folder, a list in a .txt file, a table or standard input, or the one file given."""
+    """Return the inputs of a list in a .txt file, a table or standard input, or what the data finds in a path."""
     path = Path(given)
-    if path.is_dir():
-        return PackedNames(pack_names(str(path / name) for name in find_images(given)))
-    if given != "-" and not path.is_file():
+    if given != "-" and not path.exists():
         raise UsageError(f"--input {given}: {no_such_file(path)}")
     if given == "-" or path.suffix.lower() == ".txt":
         with fileinput.input(given, encoding="utf-8") as file:  # which takes - for standard input
@@ -83,7 +70,8 @@ def sources_of(given: str, data: Any) -> Sequence[Any]:
     if path.suffix.lower() in (".csv", ".tsv") and not data.columns and len(data.input_shape or ()) != 1:
         from trainworks.datamodules.datasets.tables import read_csv
 
-        return PackedNames(pack_names(name for _, chunk in read_csv(given, ["path"]) for name in chunk["path"]))
+        tables = read_csv(given, ["path"], optional=())
+        return PackedNames(pack_names(name for _, chunk in tables for name in chunk["path"]))
     return data.sources(given)
 
 

@@ -13,7 +13,9 @@ from trainworks.datamodules.base import BaseDataModule
 from trainworks.models.base import BaseModule
 from trainworks.runs.files import shown_path
 from trainworks.runtime.devices import device_name
+from trainworks.runtime.logged_metrics import without_classes
 
+MAX_CLASSES = 20  # whose values stand in the closing lines
 NOT_EXACT = "the result will not be bit by bit the same"
 SHARED_STORE = """torchrun may hang when it starts the group again, since all attempts share one store (pytorch issue
 167288); to prevent it, start torchrun with TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1"""
@@ -65,7 +67,10 @@ def closing(session: Session, seconds: float) -> str:
     """Return the closing lines: metrics, checkpoint, run directory, time, and what to type next."""
     trains = session.request.line.trains
     results = session.results or (session.best_metrics if trains else {})
-    lines = [(name, f"{value:.4f}") for name, value in results.items()]
+    shown = without_classes(results, MAX_CLASSES)
+    lines = [(name, f"{value:.4f}") for name, value in shown.items()]
+    if len(shown) < len(results):
+        lines.append(("single classes", f"{len(results) - len(shown)} values, in run.json"))
     if skipped := getattr(session.datamodule, "skipped", None):
         lines.append(("skipped images", str(len(skipped))))
     if trains:

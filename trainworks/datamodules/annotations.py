@@ -1,5 +1,6 @@
 """What is known of a dataset's samples without reading them: classes, groups, weights, and the classes' names."""
 
+import contextlib
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,9 @@ def column(dataset: Dataset[Any], name: str) -> np.ndarray | None:
         values = column(dataset.dataset, name)
         return None if values is None else values[np.asarray(dataset.indices)]
     values = getattr(dataset, name, None)
-    return None if values is None else np.asarray(values)
+    with contextlib.suppress(ValueError):  # lists of different lengths
+        return None if values is None else np.asarray(values)
+    return None
 
 
 def classes_of(dataset: Dataset[Any]) -> np.ndarray | None:
@@ -32,6 +35,14 @@ def class_names_of(dataset: Dataset[Any]) -> list[str] | None:
         dataset = dataset.dataset
     names: Any = getattr(dataset, "classes", None)
     return [str(name) for name in names] if names else None
+
+
+def name_of(dataset: Any, index: int) -> str | int:
+    """Return the name of a sample, such as its file, else its number in the dataset that a split was made from."""
+    if isinstance(dataset, Subset):
+        return name_of(dataset.dataset, int(dataset.indices[index]))
+    name = dataset.name(index) if callable(getattr(dataset, "name", None)) else None
+    return index if name is None else name
 
 
 def shuffled_by_class(dataset: Dataset[Any], seed: int) -> np.ndarray:

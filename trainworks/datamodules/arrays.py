@@ -9,12 +9,12 @@ import torch
 from torch import Tensor
 
 from trainworks.datamodules.datasets.array_dataset import ArrayDataset
-from trainworks.datamodules.datasets.tables import class_indices, read_csv, to_numbers
+from trainworks.datamodules.datasets.tables import class_numbers, read_csv, to_numbers
 from trainworks.datamodules.tabular import TabularDataModule
 from trainworks.errors import UsageError, did_you_mean, no_such_file
 
 OPTIONAL_ARRAYS = ("groups", "weights")
-CLASS_ARGUMENTS = {"num_classes", "class_names", "class_weights"}  # which only a classification has
+CLASS_ARGUMENTS = {"num_classes", "class_names", "class_weights", "pos_weight"}  # which only a classification has
 VALUE_ARGUMENTS = {"target_mean", "target_std"}  # which only a regression has
 
 
@@ -77,8 +77,7 @@ class ArrayDataModule(TabularDataModule):
         names = [str(value) for value in values.tolist()]
         number = self.num_classes or len(classes or names)
         if classes and set(names) <= set(classes):
-            index = class_indices(path, names, classes)
-            return classes, torch.tensor([index[name] for name in names])[indices]
+            return classes, torch.tensor(class_numbers(path, names, classes))[indices]
         in_range = bool(values[0] >= 0 and values[-1] < number)
         if in_range or classes or train or len(values) != number:  # a number out of range is named later
             return classes, targets.long()
@@ -148,8 +147,7 @@ class ArrayDataModule(TabularDataModule):
         if train and not classes:
             raise UsageError(f"{path}: targets such as '{cells[0]}' are texts, but those of {self.train} are numbers")
         classes = classes or sorted(set(cells))
-        index = class_indices(path, cells, classes)
-        return classes, torch.tensor([index[cell] for cell in cells])
+        return classes, torch.tensor(class_numbers(path, cells, classes))
 
 
 def _read_arrays(path: str) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 import os
 from collections.abc import Callable, Sized
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -9,11 +10,11 @@ from lightning.pytorch import LightningDataModule
 from torch import nn
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
-from trainworks.datamodules.annotations import class_names_of, classes_of, column
+from trainworks.datamodules.annotations import class_names_of, classes_of
 from trainworks.datamodules.inputs import InputReader
 from trainworks.datamodules.randomness import KeyedDataset, batch_number, seed_batch
 from trainworks.datamodules.samplers import batching, collate
-from trainworks.datamodules.splits import check_labels, check_splits, divide
+from trainworks.datamodules.splits import check_splits, divide
 from trainworks.datamodules.transforms.apply import apply_transforms, normalize_on_device
 from trainworks.errors import UsageError
 from trainworks.runtime.cores import allowed_cores
@@ -34,6 +35,7 @@ class BaseDataModule(InputReader, LightningDataModule):
         class_names: Names of the classes, in the order of their numbers. If left out, they are read from the data.
         class_weights: A weight for each class, for a loss that refers to it. If left out, in inverse proportion to the
             class's number of training samples, with a mean of 1 over the samples.
+        pos_weight: A weight for each label where it is there. If left out, training samples without it per one with it.
         val_fraction: Share of the training samples held out for validation, in [0, 1), where there is no such split.
         test_fraction: Share of the samples held out for the test, in [0, 1), where the data comes without splits. The
             test split does not depend on `split_seed`.
@@ -54,6 +56,7 @@ class BaseDataModule(InputReader, LightningDataModule):
     num_classes: int | None = None
     class_names: list[str] | None = None
     class_weights: list[float] | None = None
+    pos_weight: list[float] | None = None
     val_fraction: float = 0.1
     test_fraction: float = 0.1
     split_seed: int = 0
@@ -110,11 +113,9 @@ class BaseDataModule(InputReader, LightningDataModule):
         """Read these arguments from the training samples."""
         targets, names = classes_of(train), self.class_names or class_names_of(train)
         if targets is None or not len(targets):
-            labels = column(train, "targets")
-            if "num_classes" not in self.wanted or labels is None or labels.ndim != 2 or labels.dtype.kind != "f":
-                return {}
-            check_labels(labels, labels.shape[1])
-            return {"num_classes": labels.shape[1]} | ({"class_names": names} if names else {})
+            from trainworks.datamodules.labels import label_facts  # which few trainings need
+
+            return label_facts(train, self.wanted, names)
         counts = np.bincount(targets, minlength=len(names or ()))
         weights = len(targets) / (np.maximum(counts, 1) * len(counts))
         facts = {"num_classes": len(counts), "class_weights": [round(float(weight), 6) for weight in weights]}
@@ -136,17 +137,27 @@ class BaseDataModule(InputReader, LightningDataModule):
             print(self.describe())
 
     def describe(self) -> str:
-        """Say how many samples each split has, and how many training samples each class."""
+        """Say how many samples each split has, and how many training samples each class; of masks what is wrong."""
         lengths = [f"{len(split):,}" if isinstance(split, Sized) else "(no length)" for split in self.splits.values()]
         sizes = ", ".join(f"{name} {length}" for name, length in zip(self.splits, lengths, strict=True))
-        counts = self.class_counts
-        if not counts:
-            return f"data: {sizes}"
-        shown = ", ".join(f"{name} {count:,}" for name, count in counts.items())
+        line, counts, kind = f"data: {sizes}", self.class_counts, "classes"
+        if not counts and self.num_classes:
+            from trainworks.datamodules.labels import labels_of
+
+            if (labels := labels_of(self.splits.get("train"))) is not None:
+                names, kind = self.class_names or map(str, range(labels.shape[1])), "labels"
+                counts = dict(zip(names, (labels > 0.5).sum(axis=0).tolist(), strict=False))
+        quoted = {name: repr(name) if name[-1:].isdigit() else name for name in counts}  # "10 classes: 0 128" misleads
+        shown = ", ".join(f"{quoted[name]} {count:,}" for name, count in counts.items())
         if len(counts) > MAX_CLASSES_SHOWN:
             ordered = sorted(counts.values())
             shown = f"{ordered[0]:,} to {ordered[-1]:,} training samples each, median {ordered[len(ordered) // 2]:,}"
-        return f"data: {sizes}; {len(counts)} classes: {shown}"
+        line += f"; {len(counts)} {kind}: {shown}" if counts else ""
+        if self.num_classes and not counts and isinstance(train := self.splits.get("train"), Sized):
+            from trainworks.datamodules.masks import describe_masks
+
+            line += describe_masks(train, self.num_classes, self.run_seed)
+        return line
 
     @property
     def class_counts(self) -> dict[str, int]:
@@ -230,7 +241,7 @@ class BaseDataModule(InputReader, LightningDataModule):
             dataset if isinstance(dataset, IterableDataset) else KeyedDataset(dataset, self.run_seed),
             **batching(self, dataset, shuffle=split == "train"),
             num_workers=num_workers,
-            collate_fn=self.collate or collate,
+            collate_fn=self.collate or partial(collate, resizes=hasattr(self, "image_size")),
             worker_init_fn=outlast_signals,
             pin_memory=trainer is not None and trainer.strategy.root_device.type == "cuda",
             persistent_workers=num_workers > 0,

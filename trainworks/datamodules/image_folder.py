@@ -1,6 +1,7 @@
 import re
 from collections import Counter
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from trainworks.datamodules.annotations import class_names_of, classes_of
 from trainworks.datamodules.datasets.array_dataset import ArrayDataset
 from trainworks.datamodules.datasets.file_index import (
     EXTENSIONS,
+    SPLIT_FOLDERS,
     class_folders,
     find_images,
     index_folders,
@@ -19,9 +21,10 @@ from trainworks.datamodules.datasets.file_index import (
 )
 from trainworks.datamodules.datasets.image_dataset import ImageFiles
 from trainworks.datamodules.image_base import ImageDataModule
+from trainworks.datamodules.labels import labels_of
 from trainworks.errors import UsageError, did_you_mean, listed
 
-SPLIT_FOLDERS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}  # and their split
+NO_CLASSES = {*SPLIT_FOLDERS, "training", "testing", "dev", "eval"}  # in small letters: folders of splits
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -35,6 +38,8 @@ class ImageFolderDataModule(ImageDataModule):
         root: The folder.
         csv_file: A table of the images in place of class folders: a header, then a row for each image, with the columns
             path (relative to `root`) and label and, optionally, split (train, val or test), group and weight.
+        targets: Name of the table's column of classes. A list names columns of labels, 1 where the label is there and 0
+            where it is not, or a share in between; the targets are then floats of shape (N, K).
         group_pattern: Regular expression that finds an image's group in its path below `root`, such as
             "(patient[0-9]+)"; no group is in two splits. An image without a match is a group of its own.
         predict_root: Folder of images without classes for the command predict, which then ignores `root`; if left out,
@@ -43,6 +48,7 @@ class ImageFolderDataModule(ImageDataModule):
 
     root: str
     csv_file: str | None = None
+    targets: list[str] | str = "label"
     group_pattern: str | None = None
     predict_root: str | None = None
     image_size: int | None = 64
@@ -50,6 +56,7 @@ class ImageFolderDataModule(ImageDataModule):
     def load_splits(self) -> dict[str, Dataset[Any]]:
         """List the files."""
         self._other_files: Counter[str] = Counter()  # numbers of files that are no images, by extension
+        self._remarks: list[str] = []  # on folders
         if self.form is None:
             raise UsageError("data.image_size must be a number of pixels, got null")
         if self.predict_root is not None:
@@ -60,22 +67,34 @@ class ImageFolderDataModule(ImageDataModule):
         if not (root := Path(self.root)).is_dir():
             near = did_you_mean(root.name, class_folders(root.absolute().parent))
             raise UsageError(f"data.root {root}: no such folder{near}")
-        indices = read_table(self.csv_file, self.class_names) if self.csv_file else self._index_folders(root)
+        if self.csv_file:
+            indices, beside = read_table(self.csv_file, self.class_names, self.targets), Path(self.csv_file).parent
+            first = str(next(iter(indices.values())).name(0))
+            if not (root / first).exists() and (beside / first).exists():
+                raise UsageError(f"{self.csv_file}: {first} is not in data.root {root}; write --data.root {beside}")
+        elif self.targets != "label":
+            raise UsageError(f"data.targets {self.targets} names columns of a table; write data.csv_file FILE too")
+        else:
+            indices = self._index_folders(root)
         splits: dict[str, Dataset[Any]] = {
             name: ImageFiles(self.root, self._grouped(index), self.form)
             for name, index in indices.items()
             if len(index)
         }
         if not splits.keys() & {"train", "all"}:
-            raise UsageError(f"{self.csv_file or self.root}: no images to train on")
+            reasons = [f"{self.csv_file or self.root}: no images to train on", *self.left_out.splitlines()]
+            raise UsageError("; ".join(reasons))
         return splits
 
     def serve(self, datasets: dict[str, Dataset[Any]]) -> dict[str, Dataset[Any]]:
         """Refuse a class without images, then decode images beforehand where that is wanted."""
         for name in datasets.keys() & {"train", "all"}:
-            targets, names = classes_of(datasets[name]), class_names_of(datasets[name])
-            if targets is not None and names and len(empty := np.setdiff1d(np.arange(len(names)), targets)):
+            targets, names = classes_of(datasets[name]), class_names_of(datasets[name]) or []
+            if (labels := labels_of(datasets[name])) is not None:
+                targets = np.flatnonzero(labels.any(axis=0))
+            if targets is not None and len(empty := np.setdiff1d(np.arange(len(names)), targets)):
                 kind = f"images ({', '.join(EXTENSIONS)}) of class {listed([names[k] for k in empty])}"
+                kind += " in train" if name == "train" else ""
                 raise UsageError(f"{self.csv_file or self.root}: no {kind}")
         return super().serve(datasets)
 
@@ -85,28 +104,52 @@ class ImageFolderDataModule(ImageDataModule):
 
     @property
     def left_out(self) -> str:
-        """Say how many files of which extension are no images that can be read; empty if there are none."""
+        """Say how many files of which extension are no images, and which folders are not read or may be misplaced."""
         counts = ", ".join(f"{count:,} {ending}" for ending, count in self._other_files.most_common(10))
-        return f"left out, since they are none of {', '.join(EXTENSIONS)}: {counts}" if counts else ""
+        files = [f"left out, since they are none of {', '.join(EXTENSIONS)}: {counts}"] if counts else []
+        return "\n".join(files + self._remarks)
 
     def _index_folders(self, root: Path) -> dict[str, ArrayDataset]:
         found = class_folders(root)
         if "train" not in found:
-            if set(found) <= SPLIT_FOLDERS.keys():
+            if {name.lower() for name in found} <= NO_CLASSES:
                 inside = "it has " + (", ".join(found) or f"{sum(1 for _ in root.iterdir()):,} files but no folder")
+                inside += " (folders of splits are called train, val and test)" if found else ""
                 raise UsageError(f"data.root {root}: neither a folder train nor a folder for each class; {inside}")
-            return {"all": index_folders(self.root, "", self._classes(root), self._other_files)}
+            splits = {"all": index_folders(self.root, "", self._classes(root), self._other_files)}
+            if odd := [name for name in found if name.lower() in NO_CLASSES]:
+                self._remarks.append(f"taken for classes, since there is no folder train: {listed(odd)}")
+            self._look_below(splits["all"])
+            return splits
         classes = self._classes(root / "train")
-        splits: dict[str, ArrayDataset] = {}
+        splits = {}
         for folder, split in SPLIT_FOLDERS.items():
-            if folder in found and split not in splits and class_folders(root / folder):
+            if folder in found and class_folders(root / folder):
+                if split in splits:
+                    raise UsageError(f"{root / folder}: the {split} split is in another folder too; keep one of them")
                 splits[split] = index_folders(self.root, folder, classes, self._other_files)
+                found.remove(folder)
+        if found:
+            self._remarks.append(f"folders beside {', '.join(splits)} that are not read: {listed(found)}")
+        self._look_below(splits["train"])
         return splits
+
+    def _look_below(self, index: ArrayDataset) -> None:
+        """Remark on it if no class has images of its own, but all have folders of the same names."""
+        ends = np.flatnonzero(np.diff(index.targets, prepend=-1, append=-1))  # where classes begin, and the end
+        outer = [(str(index.name(int(k))), str(index.name(int(end) - 1))) for k, end in pairwise(ends)]
+        folders = {tuple(Path(name).parent.name for name in pair) for pair in outer}  # a class's own images come first
+        if len(ends) > 2 and len(folders) == 1 and len(names := set(folders.pop())) == 2:
+            below = f"all class folders hold only folders, of the same names ({', '.join(sorted(names))})"
+            self._remarks.append(f"{below}: are these the classes, or splits?")
 
     def _classes(self, folder: Path) -> list[str]:
         classes = self.class_names or class_folders(folder)
         if len(classes) < 2:
             there = f"only '{classes[0]}'" if classes else "none"
+            if classes and (below := class_folders(folder / classes[0])):
+                advice = f"; write --data.root {folder / classes[0]}" if folder == Path(self.root) else ""
+                there += f", which holds {listed(below)}{advice}"
             raise UsageError(f"{folder}: at least two class folders are needed, there is {there}")
         return classes
 

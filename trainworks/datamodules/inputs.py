@@ -1,96 +1,132 @@
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torchvision.transforms.v2 import functional
+from torch.utils._pytree import tree_map_only
+from torch.utils.data import default_collate
 
+from trainworks.datamodules.randomness import kept_generators
 from trainworks.datamodules.transforms.apply import apply_transforms
 from trainworks.errors import UsageError, no_such_file
+
+ARRAY_FILES = (".npy", ".npz")
 
 
 class InputReader:
     """Read inputs from outside the data, in the way in which those were read that a network was trained on.
 
-    A subclass may read other things. A checkpoint keeps what is needed for it of the data.
+    A checkpoint keeps what is needed for it of the data. A subclass of which an input is read in another way defines
+    `read`, and `suffixes` or `sources` where several stand in a folder or a file.
     """
 
-    input_shape: list[int] | None = None  # of one input before the transforms; None where they differ
+    input_shape: list[int | None] | None = None  # of one input before the transforms; None for a size that differs
+    input_dtype: str | None = None  # of its numbers, such as "float32"; of anything else its type, such as "tuple"
+    suffixes: tuple[str, ...] = ()  # of the files of a folder that are inputs; if empty, those of images or of arrays
     columns: list[str] | None = None  # of a table's features, in their order
     class_names: list[str] | None = None
     form: Any = None  # what images are made into, see ImageFormat
     any_size = False  # whether the network takes images as they are, though all were of one size in training
+    collate: Any
     eval_transform: list[nn.Module]
 
-    def sources(self, given: Any) -> list[Any]:
-        """Return inputs for `read` one by one: the images of a folder, the arrays of a batch, the items of a list."""
-        if isinstance(given, str | Path) and Path(given).is_dir():
-            from trainworks.datamodules.datasets.file_index import find_images
+    @property
+    def reads_images(self) -> bool:
+        """Whether an input is an image: uint8 of shape (C, H, W), or of a format; also where nothing is known."""
+        is_image = self.input_shape is None or (len(self.input_shape) == 3 and self.input_shape[0] in (1, 3))
+        return self.form is not None or (is_image and self.input_dtype in (None, "uint8"))
 
-            found = [str(Path(given, name)) for name in find_images(str(given))]
-            if not found:
-                raise UsageError(f"{given}: no images in this folder")
-            return found
-        several = isinstance(given, list | tuple) or (isinstance(given, np.ndarray | Tensor) and given.ndim == 4)
-        return list(given) if several else [given]
+    def sources(self, given: Any) -> Sequence[Any]:
+        """Return inputs for `read` one by one: files of a folder, items of a list, a batch or a file of arrays."""
+        if isinstance(given, str | Path) and Path(given).is_dir():
+            from trainworks.datamodules.datasets.file_index import EXTENSIONS, PackedNames, find_images, pack_names
+
+            suffixes = self.suffixes or (EXTENSIONS if self.reads_images else ARRAY_FILES)
+            names = pack_names(str(Path(given, name)) for name in find_images(str(given), suffixes=suffixes))
+            if not len(names):
+                kind = "images" if suffixes == EXTENSIONS else f"files {', '.join(suffixes)}"
+                raise UsageError(f"{given}: no {kind} in this folder")
+            return PackedNames(names)
+        from trainworks.datamodules.array_inputs import content_of, is_several  # which a training needs not
+
+        items = content_of(self, given)
+        return items if is_several(self, items) else [given]
 
     def read(self, source: Any) -> Any:
-        """Return an input as the datasets hold it, before the transforms.
+        """Return an input as the datasets hold it, before the transforms; raise a ValueError where that is impossible.
 
         Args:
             source: An image (a path, a Pillow image, an array (H, W, C) or a tensor (C, H, W) of uint8), or else
-                numbers in the shape of those that were trained on.
+                numbers in the shape of those that were trained on, or the path of an .npy file of them.
         """
-        shape = self.input_shape
-        if self.form is None and shape is not None and not (len(shape) == 3 and shape[0] in (1, 3)):
-            numbers = torch.as_tensor(source)
-            if list(numbers.shape) != shape:
-                raise UsageError(f"an input must have the shape {tuple(shape)}, got {tuple(numbers.shape)}")
-            return numbers.float() if numbers.is_floating_point() else numbers
-        from trainworks.datamodules.datasets.decode import fit_image, read_image  # a training of arrays needs neither
-
         if isinstance(source, str | Path) and not Path(source).is_file():
             raise UsageError(f"{source}: {no_such_file(Path(source))}")
+        from trainworks.datamodules.array_inputs import content_of, to_numbers
+
+        source = content_of(self, source)
+        if not self.reads_images:
+            return to_numbers(self, source)
+        from torchvision.transforms.v2 import functional  # a training of arrays needs neither
+
+        from trainworks.datamodules.datasets.decode import fit_image, read_image
+
         if self.form is not None:
             image, info = read_image(source, self.form.num_channels, self.form.size)
             return fit_image(image, self.form.size, self.form.fit == "crop", info)
-        image, _ = read_image(source, shape[0] if shape else 3)
-        if not shape or self.any_size or list(image.shape) == shape:
+        shape = self.input_shape
+        image, _ = read_image(source, (shape[0] if shape else None) or 3)
+        if not shape or self.any_size or None in shape or list(image.shape) == shape:
             return image
         return functional.resize(image, shape[1:], antialias=True)
 
-    def batch_of(self, sources: list[Any], device: torch.device | str) -> Any:
+    def batch_of(self, sources: Sequence[Any], device: torch.device | str) -> Any:
         """Return inputs as a batch on a device, ready for the network; a list where their sizes differ."""
-        return self.transformed(joined([self.read(source).to(device) for source in sources]))
+        batch = self.join([self.read(source) for source in sources])
+        return self.transformed(tree_map_only(Tensor, lambda part: part.to(device), batch))
 
     def batch_for(self, module: Any, inputs: Any) -> Any:
         """Return inputs, ready for the network, as the batch that a module's `predict_step` takes."""
         dtype = next((weight.dtype for weight in module.parameters() if weight.is_floating_point()), torch.float32)
-        if isinstance(inputs, Tensor):
-            return inputs.to(dtype) if inputs.is_floating_point() else inputs
-        return (inputs,) if hasattr(module, "results") else inputs  # a BaseModule's batch begins with its inputs
+        inputs = tree_map_only(Tensor, lambda part: part.to(dtype) if part.is_floating_point() else part, inputs)
+        is_pair = not isinstance(inputs, Tensor) and hasattr(module, "results")
+        return (inputs,) if is_pair else inputs  # a BaseModule's batch begins with its inputs
+
+    def join(self, inputs: list[Any]) -> Any:
+        """Return inputs as a batch: joined as `collate` joins those of samples, or stacked if they have one size."""
+        if hasattr(self.collate, "join"):
+            return self.collate.join(inputs)
+        if not all(isinstance(item, Tensor) for item in inputs):
+            batch = default_collate(inputs)
+            return tuple(batch) if isinstance(batch, list) else batch
+        return torch.stack(inputs) if len({item.shape for item in inputs}) == 1 else inputs
 
     def transformed(self, inputs: Any) -> Any:
         """Apply the transforms of evaluation to a batch, or to each of a list."""
-        if isinstance(inputs, Tensor):
-            return apply_transforms(self.eval_transform, inputs)
-        return [apply_transforms(self.eval_transform, item[None])[0] for item in inputs]
+        if isinstance(inputs, list):
+            return [self.transformed(item[None])[0] for item in inputs]
+        return apply_transforms(self.eval_transform, (inputs, torch.zeros(1)))[0]  # beside targets, as in the training
 
     def input_state(self, train: Any) -> dict[str, Any]:
-        """Return what a checkpoint keeps, found out from the training samples where they are all alike."""
-        if getattr(train, "serves_batches", False) and len(train):
-            self.input_shape = list(train[0][0].shape)
-        return {"input_shape": self.input_shape, "columns": self.columns}
+        """Return what a checkpoint keeps, found out from the first training sample."""
+        served = getattr(train, "serves_batches", False)
+        with suppress(Exception), kept_generators():  # whatever a dataset does, it is not worth a training
+            if self.input_dtype is None and (served or not self.form):
+                sample = train[0]
+                sample = sample[0] if isinstance(sample, tuple | list) else sample
+                self.input_dtype = type(sample).__name__
+                if isinstance(sample, np.ndarray | Tensor | float | int):
+                    numbers = torch.as_tensor(sample)
+                    self.input_dtype = str(numbers.dtype).removeprefix("torch.")
+                    num_free = 0 if served or self.collate is None else getattr(self.collate, "num_free", numbers.ndim)
+                    self.input_shape = [None] * num_free + list(numbers.shape[num_free:])
+        return {"input_shape": self.input_shape, "input_dtype": self.input_dtype, "columns": self.columns}
 
     def load_input_state(self, states: Mapping[str, Any]) -> None:
         """Take over what a checkpoint keeps, by the name of the datamodule's class, so that no data need be loaded."""
         state = states.get(type(self).__qualname__, {})
-        self.input_shape, self.columns = state.get("input_shape"), state.get("columns")
+        self.input_shape, self.input_dtype = state.get("input_shape"), state.get("input_dtype")
+        self.columns = state.get("columns")
         self.class_names = self.class_names or state.get("class_names") or list(state.get("class_counts", ())) or None
-
-
-def joined(inputs: list[Tensor]) -> Any:
-    """Return inputs as one batch, a list of them where their sizes differ."""
-    return torch.stack(inputs) if len({item.shape for item in inputs}) == 1 else inputs

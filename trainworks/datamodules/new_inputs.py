@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from trainworks.datamodules.base import BaseDataModule
-from trainworks.datamodules.inputs import joined
+from trainworks.datamodules.datasets.tables import TableRows
 from trainworks.errors import UsageError
 
 
@@ -33,8 +33,10 @@ class NewInputsDataModule(BaseDataModule):
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
         """Transform the inputs and keep the reasons of those that could not be read."""
         inputs, self.errors = batch
-        alike = isinstance(inputs, Tensor)
-        inputs = super().on_after_batch_transfer(inputs, dataloader_idx) if alike else self.transformed(inputs)
+        if isinstance(inputs, list):
+            inputs = self.transformed(inputs)
+        else:  # beside targets, as in the training
+            inputs = super().on_after_batch_transfer((inputs, torch.zeros(1)), dataloader_idx)[0]
         return self.batch_for(self.trainer.lightning_module, inputs)  # type: ignore[union-attr]
 
 
@@ -52,18 +54,24 @@ class NewInputsDataset(Dataset[Any]):
             return self.reader.read(self.inputs[index]), ""
         except UsageError as error:
             return None, str(error)
+        except (OSError, ValueError, LookupError) as error:  # of a `read` of somebody else
+            return None, f"{type(error).__name__}: {error}"
 
     def name(self, index: int) -> str | None:
-        """Return the path or the text of an input; None for the row of a table."""
-        return self.inputs[index] if isinstance(self.inputs[index], str) else None
+        """Return the path or the text of an input; None for the row of a table or an array."""
+        source = None if isinstance(self.inputs, TableRows) else self.inputs[index]
+        return source if isinstance(source, str) else None
 
     def collate(self, samples: list[tuple[Any, str]]) -> tuple[Any, list[str]]:
         """Join the inputs that could be read; keep the reasons of all."""
-        readable = [item for item, _ in samples if item is not None]
-        return joined(readable or [self._blank()]), [error for _, error in samples]
+        readable, errors = [item for item, _ in samples if item is not None], [error for _, error in samples]
+        return self.reader.join(readable or [self._blank(errors[0])]), errors
 
-    def _blank(self) -> Tensor:
+    def _blank(self, reason: str) -> Tensor:
         """Return an input for a batch of which none can be read: a network is run, and nobody reads its result."""
         size = getattr(self.reader.form, "size", 64)
         shape = self.reader.input_shape or [getattr(self.reader.form, "num_channels", 3), size, size]
-        return torch.zeros(shape, dtype=torch.uint8 if len(shape) == 3 else torch.float32)
+        dtype = getattr(torch, self.reader.input_dtype or ("uint8" if len(shape) == 3 else "float32"), None)
+        if not isinstance(dtype, torch.dtype):
+            raise UsageError(reason)
+        return torch.zeros([size or 1 for size in shape], dtype=dtype)

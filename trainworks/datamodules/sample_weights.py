@@ -13,15 +13,20 @@ def sampling_weights(dataset: Dataset[Any], sampling: str) -> np.ndarray:
     """Return the relative frequency of each training sample, shape (N,), for `sampling` "balanced" or "weighted"."""
     balanced = sampling == "balanced"
     values = classes_of(dataset) if balanced else column(dataset, "weights")
-    if values is None:
-        needed = "classes" if balanced else "weights"
-        raise UsageError(f"data.sampling is {sampling}, but the data has no {needed}; write shuffle")
-    if balanced:
+    if values is not None and balanced:
         return balanced_weights(values)
-    if len(wrong := values[~(np.isfinite(values) & (values >= 0))]) or not values.sum():
-        got = f"got {wrong[0]:g}" if len(wrong) else "all are 0"
-        raise UsageError(f"data.sampling is weighted, and weights must be at least 0 and not all 0; {got}")
-    return values
+    if values is not None:
+        if len(wrong := values[~(np.isfinite(values) & (values >= 0))]) or not values.sum():
+            got = f"got {wrong[0]:g}" if len(wrong) else "all are 0"
+            raise UsageError(f"data.sampling is weighted, and weights must be at least 0 and not all 0; {got}")
+        return values
+    if not balanced:
+        raise UsageError("data.sampling is weighted, but the data has no weights; write shuffle, or add weights")
+    targets, how = column(dataset, "targets"), "write shuffle"
+    got = "the dataset has no attribute targets" if targets is None else f"got {targets.dtype} {targets.shape}"
+    if targets is not None and targets.ndim == 2:
+        how = "several labels a sample are balanced by pos_weight of the loss: write shuffle, or weighted and weights"
+    raise UsageError(f"data.sampling balanced needs one class a sample, targets of integers from 0; {got}; {how}")
 
 
 def balanced_weights(targets: np.ndarray) -> np.ndarray:

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+from torch.utils._pytree import tree_flatten
 from torch.utils.data import BatchSampler, Dataset, IterableDataset, Sampler, default_collate
 
 from trainworks.errors import UsageError
@@ -109,6 +110,8 @@ def batching(data: Any, dataset: Dataset[Any], shuffle: bool) -> dict[str, Any]:
         wanted = f"a multiple of {world_size} devices"
         raise ValueError(f"data.batch_size must be {wanted}, got {data.batch_size}; use {near}")
     if isinstance(dataset, IterableDataset):
+        if shuffle and data.sampling != "shuffle":
+            raise UsageError(f"data.sampling {data.sampling} needs a dataset with a length, this one is iterable")
         return {"batch_size": batch_size}
     length: int = len(dataset)  # type: ignore[arg-type]
     weights = None
@@ -146,16 +149,27 @@ def equal_num_batches(length: int, world_size: int, batch_size: int, divisible: 
     return num_batches
 
 
-def collate(batch: Any) -> Any:
-    """Stack a list of samples; a batch that a dataset served whole stays as it is."""
+def collate(batch: Any, resizes: bool = False) -> Any:
+    """Stack a list of samples; a batch that a dataset served whole stays as it is.
+
+    `resizes` says that the datamodule has an image_size, which the message about samples of different sizes names.
+    """
     if not isinstance(batch, list):
         return batch
     try:
         return default_collate(batch)
-    except RuntimeError as error:
-        if "equal size" not in str(error):
+    except TypeError as error:
+        if "default_collate" not in str(error):
             raise
-        raise UsageError(
-            f"samples of one batch differ in size ({str(error).partition(', but ')[2]}); set data.image_size, or "
-            "data.collate to PadSequences or KeepLists of trainworks.datamodules.transforms"
-        ) from None
+        kind, how = str(error).rpartition("found ")[2], "return tensors, arrays, numbers or texts, or set data.collate"
+        raise UsageError(f"a sample holds {kind}, of which no batch can be made; {how}") from None
+    except RuntimeError:  # which in a worker tells of its memory, else of the first two shapes that differ
+        parts = zip(*(tree_flatten(sample)[0] for sample in batch), strict=False)
+        differing = [sorted(found) for part in parts if len(found := {tuple(np.shape(item)) for item in part}) > 1]
+        if not differing:
+            raise
+        first, last = differing[0][0], differing[0][-1]
+        pads = len(first) == len(last) and len({shape[1:] for shape in differing[0]}) == 1
+        way = "PadSequences, which pads them" if pads else "KeepLists, which keeps them in lists"
+        advice = f"{'data.image_size or ' if resizes else ''}data.collate: trainworks.datamodules.transforms.{way}"
+        raise UsageError(f"samples of one batch differ in size: {first} and {last}; write {advice}") from None

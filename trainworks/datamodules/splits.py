@@ -122,8 +122,10 @@ def check_labels(targets: np.ndarray, num_classes: int) -> None:
         if targets.shape[1] != num_classes:
             raise ValueError(f"data.num_classes is {num_classes}, but there are {targets.shape[1]} columns of labels")
         if len(wrong := targets[(targets < 0) | (targets > 1) | (targets != targets)]):
-            raise ValueError(f"labels in columns must be 0 or 1, or shares in between, got {wrong[0]:g}")
+            how = "values are for a regressor, as in the template's configs/diabetes.yaml"
+            raise ValueError(f"labels in columns must be 0 or 1, or shares in between, got {wrong[0]:g}; {how}")
         return
     low, high = int(targets.min()), int(targets.max())
     if low < 0 or high >= num_classes:
-        raise ValueError(f"data.num_classes is {num_classes}, but the labels go from {low} to {high}; write {high + 1}")
+        how = f"write {high + 1}" if low >= 0 else "number the classes from 0"
+        raise ValueError(f"data.num_classes is {num_classes}, but the labels go from {low} to {high}; {how}")

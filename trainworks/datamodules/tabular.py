@@ -1,14 +1,10 @@
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
-from torch import Tensor
-
 from trainworks.datamodules.base import BaseDataModule
-from trainworks.datamodules.datasets.tables import read_csv, to_numbers
+from trainworks.datamodules.datasets.tables import read_rows
 from trainworks.errors import UsageError
 
 
@@ -28,35 +24,29 @@ class TabularDataModule(BaseDataModule):
     target_mean: list[float] | None = None
     target_std: list[float] | None = None
 
-    def sources(self, given: Any) -> Any:
+    @property
+    def reads_images(self) -> bool:
+        """Whether the arrays are images; they are rows where nothing is known."""
+        return self.input_shape is not None and super().reads_images
+
+    def sources(self, given: Any) -> Sequence[Any]:
         """Return the rows of a CSV table (all its columns where no names are known), or the items of what was given."""
         if isinstance(given, str | Path) and Path(given).suffix.lower() in (".csv", ".tsv"):
-            path, names = str(given), self.columns or ()
-            tables = read_csv(path, names)
-            chunks = [[to_numbers(path, k, chunk[k], line) for k in names or chunk] for line, chunk in tables]
-            return np.concatenate(chunks, axis=1).T if chunks else []
-        if isinstance(given, np.ndarray | Tensor):
-            return list(given) if given.ndim > 1 else [given]
-        return list(given) if isinstance(given, list | tuple) and given and not np.isscalar(given[0]) else [given]
+            return read_rows(str(given), self.columns or ())
+        return super().sources(given)
 
     def read(self, source: Any) -> Any:
-        """Return a row as numbers, given a mapping from the table's columns or the numbers in their order."""
-        if self.input_shape is not None and len(self.input_shape) != 1:
-            return super().read(source)
-        num_features = self.input_shape[0] if self.input_shape else self.num_features
+        """Return an input, of a table also given by a mapping from its columns."""
         if isinstance(source, Mapping):
             if self.columns is None:
                 raise UsageError("this data has no column names; give the numbers of a row in their order")
             if missing := [name for name in self.columns if name not in source]:
                 raise UsageError(f"a row needs the columns {', '.join(self.columns)}; missing: {', '.join(missing)}")
-            source = [float(source[name]) for name in self.columns]
-        try:
-            numbers = torch.as_tensor(np.asarray(source, dtype=np.float32))
-        except (TypeError, ValueError):
-            raise UsageError(f"{source!r:.80} is no row of numbers; write a table (.csv or .tsv) or numbers") from None
-        if numbers.ndim != 1 or len(numbers) != (num_features or len(numbers)):
-            raise UsageError(f"a row must have {num_features} numbers, got {tuple(numbers.shape)}")
-        return numbers
+            try:
+                source = [float(source[name]) for name in self.columns]
+            except (TypeError, ValueError) as error:
+                raise UsageError(f"a row must have a number for each column, got {source!r:.200} ({error})") from None
+        return super().read(source)
 
     def facts_of(self, train: Any) -> dict[str, Any]:
         """Read sizes and scales from the training samples."""
@@ -67,6 +57,6 @@ class TabularDataModule(BaseDataModule):
             facts |= {"target_mean": targets.double().mean(dim=0).tolist()}
             facts |= {"target_std": std.where(std > 0, 1.0).tolist()}
             if "num_classes" in self.wanted and train.targets.ndim == 1:
-                how = "take the template's configs/diabetes.yaml with --data trainworks.datamodules.ArrayDataModule"
+                how = "values are for a regressor, as in the template's configs/diabetes.yaml"
                 raise UsageError(f"the configuration is for classes, and the targets are values; {how}")
         return super().facts_of(train) | facts

@@ -1,7 +1,10 @@
 import contextlib
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
+from urllib.error import URLError
 
 import numpy as np
 import torch
@@ -42,7 +45,21 @@ class VisionDataModule(ImageDataModule):
     def load_splits(self) -> dict[str, Dataset[Any]]:
         """Open the datasets, which may download them."""
         factories = {"train": self.train_dataset, "val": self.val_dataset, "test": self.test_dataset}
-        return {name: self._open(factory(self.root)) for name, factory in factories.items() if factory is not None}
+        return {name: self._open(self._build(name, made)) for name, made in factories.items() if made is not None}
+
+    def _build(self, split: str, factory: DatasetFactory) -> Dataset[Any]:
+        """Build a dataset; where one of torchvision's does not find its files, name the folder in which it looked."""
+        try:
+            return factory(self.root)
+        except (FileNotFoundError, URLError, RuntimeError) as error:
+            frames = traceback.extract_tb(error.__traceback__)
+            known = any({"torchvision", "datasets"} <= {*Path(frame.filename).parts} for frame in frames)
+            named = Path(getattr(error, "filename", None) or self.root)
+            if not known or isinstance(error.__context__, ImportError) or not named.is_relative_to(self.root):
+                raise
+            key, root = f"data.{split}_dataset", Path(self.root).expanduser().absolute()
+            words = " ".join(str(error).split()).rstrip(".").replace("download=True", f"--{key}.download true")
+            raise UsageError(f"{key}: {words}; data.root is {root}; write --data.root DIR") from error
 
     def _open(self, dataset: Dataset[Any]) -> Dataset[Any]:
         if isinstance(dataset, IterableDataset):

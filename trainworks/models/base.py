@@ -18,8 +18,9 @@ from torchmetrics import Metric, MetricCollection
 
 from trainworks.models.checks import MissingPart, check_names, check_step, set_names, trainer_of
 from trainworks.models.late_updates import LateUpdates
+from trainworks.models.left_out import LeftOut
 from trainworks.models.running_mean import RunningMean
-from trainworks.optim.parameters import Factories, build_optimizer
+from trainworks.optim.parameters import Factories, build_optimizer, switch_weights
 
 # lets a configuration write a tensor as a list, such as the weight of CrossEntropyLoss
 register_type(Tensor, serializer=Tensor.tolist, deserializer=partial(torch.tensor, dtype=torch.float32))
@@ -40,7 +41,8 @@ class BaseModule(LightningModule):
         scheduler_interval: When the scheduler steps. If left out: after each batch for CyclicLR and schedulers with
             total steps (OneCycleLR, WarmupCosine), after each epoch for all others.
         scheduler_monitor: Metric that ReduceLROnPlateau watches.
-        metrics: torchmetrics by name, logged as train/<name>, val/<name> and test/<name>; no dots, and not "loss".
+        metrics: torchmetrics by name, logged as train/<name>, val/<name> and test/<name>, those with a value for each
+            class as val/<name>/<class>; no dots, and not "loss".
         train_metrics: Whether `metrics` are also computed over the training batches.
         decay_norm_and_bias: Whether weight decay also acts on norm layers and biases.
         layer_decay: Factor from the learning rate of a layer to that of the layer before it, in (0, 1]; 0.65 to 0.9
@@ -49,7 +51,7 @@ class BaseModule(LightningModule):
 
     net: nn.Module
     loss: nn.Module
-    class_names: list[str] | None = None  # of the data, in the order of their numbers, where somebody predicts or tests
+    class_names: list[str] | None = None  # of the data, in the order of their numbers
 
     def __init__(
         self,
@@ -79,6 +81,7 @@ class BaseModule(LightningModule):
         self.val_metrics = collection.clone(prefix="val/")
         self.test_metrics = collection.clone(prefix="test/")
         self._late_updates: dict[str, LateUpdates] = {}  # of the metrics, by set
+        self._left_out = LeftOut()
         self._mean_losses: defaultdict[str, RunningMean] = defaultdict(RunningMean)  # by set
         self._group_options = decay_norm_and_bias, layer_decay  # for the parameter groups of the optimizer
 
@@ -115,11 +118,11 @@ class BaseModule(LightningModule):
 
     def logged_names(self, name: str) -> list[str]:
         """Return the full names of what is logged of one set, such as "train", "val" or "val/noisy"."""
-        return [f"{name}/loss", *map(str, self._updates(name).metrics.keys())]
+        return [f"{name}/loss", *self._updates(name).names(self.class_names)]
 
     def epoch_results(self, name: str) -> dict[str, Tensor]:
-        """Return the values of the metrics of one set at the end of an epoch, by full name."""
-        return self._updates(name).compute()
+        """Return the values of the metrics of one set at the end of an epoch, by full name; NaN is not logged."""
+        return self._updates(name).named_results(self.class_names)
 
     def metrics_of(self, name: str) -> MetricCollection:
         """Return the metrics of one set."""
@@ -158,18 +161,18 @@ class BaseModule(LightningModule):
                 logger.log_metrics({"train/loss_step": loss, "lr": float(rate)}, step=step)
 
     def on_train_start(self) -> None:
-        """Train on the weights that are trained, where the optimizer averages them; see `_switch_weights`."""
-        self._switch_weights("train")
+        """Train on the weights that are trained, where the optimizer averages them; see `switch_weights`."""
+        switch_weights(self.trainer.optimizers, "train")
 
     on_train_epoch_start = on_validation_end = on_train_start
 
     def on_validation_start(self) -> None:
         """Evaluate the average, which the best checkpoint then holds."""
-        self._switch_weights("eval")
+        switch_weights(self.trainer.optimizers, "eval")
 
     def on_train_epoch_end(self) -> None:
         """Log the epoch's training metrics; checkpoints that are saved now hold the average of the weights."""
-        self._switch_weights("eval")
+        switch_weights(self.trainer.optimizers, "eval")
         self._log_epoch(["train"])
 
     def on_validation_epoch_end(self) -> None:
@@ -215,12 +218,6 @@ class BaseModule(LightningModule):
         self._mean_losses["train"].load(state["loss"], self.device)
         self._updates("train").load(state, self.device)
 
-    def _switch_weights(self, mode: str) -> None:
-        """Switch optimizers that have a `train` and an `eval`, as those of the package schedulefree, to one of them."""
-        for optimizer in self.trainer.optimizers:
-            for part in getattr(optimizer, "optimizers", [optimizer]):  # of an OptimizerByName
-                getattr(part, mode, lambda: None)()
-
     def _shared_step(self, batch: Any, name: str) -> dict[str, Any]:
         loss, predictions, targets = check_step(self, self.step(batch))
         predictions = apply_to_collection(predictions, Tensor, Tensor.detach)
@@ -241,10 +238,12 @@ class BaseModule(LightningModule):
 
     def _log_epoch(self, sets: list[str]) -> None:
         """Log the means over all samples of all ranks, and reset the metrics."""
-        values: dict[str, Tensor] = {}
+        values: dict[str, Any] = {}
         for name in sets:
-            loss = self._mean_losses[name].compute(self.trainer.strategy.reduce)
-            values |= {f"{name}/loss": loss, **self.epoch_results(name)}
+            results = self.epoch_results(name)
+            values |= dict.fromkeys(self.logged_names(name), math.nan) | results
+            values[f"{name}/loss"] = self._mean_losses[name].compute(self.trainer.strategy.reduce)
             self._mean_losses[name].reset()
             self._updates(name).reset()
+        values = self._left_out.without(self.trainer, values)
         self.log_dict(values, sync_dist=isinstance(self.trainer.strategy, ParallelStrategy))

@@ -71,4 +71,6 @@ def inputs_and_targets(batch: Any) -> tuple[Any, Tensor]:
     parts = batch if isinstance(batch, tuple | list) else ()
     names = batch if isinstance(batch, dict) else [type(part).__name__ for part in parts]
     how = "let the dataset return (input, target), the target a number or a tensor, or write a module of your own"
+    if len(parts) == 2 and isinstance(parts[1], list) and parts[1] and isinstance(parts[1][0], dict):
+        how = "boxes are for a detector, as in the template's configs/detection.yaml"
     raise UsageError(f"a batch must be (inputs, targets), got a {type(batch).__name__} ({', '.join(names)}); {how}")

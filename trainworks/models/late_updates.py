@@ -1,10 +1,15 @@
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Sequence
+from functools import cached_property
 from typing import Any
 
 import torch
 from lightning_utilities.core.apply_func import apply_to_collection
 from torch import Tensor
 from torchmetrics import Metric, MetricCollection
+
+from trainworks.models.counted import counted_value
+from trainworks.models.value_names import example_value, named_values, unwrapped
 
 MAX_BATCHES = 16  # that are joined to one update
 MAX_ELEMENTS = 2**14  # of the predictions of a batch that may wait
@@ -44,10 +49,38 @@ class LateUpdates:
         if len(self._waiting) == MAX_BATCHES:
             self._update_waiting()
 
-    def compute(self) -> dict[str, Tensor]:
-        """Return the values over all batches since the last `reset`."""
+    def compute(self) -> dict[str, Any]:
+        """Return the value of each metric that had something to count since the last `reset`."""
         self._update_waiting()
-        return dict(self._run(self.metrics.compute, self._example, lambda metric: metric.compute()))
+        metrics = {name: unwrapped(metric) for name, metric in self.metrics.items(copy_state=False)}
+        with warnings.catch_warnings():  # a metric that shares another's state had no update of its own
+            warnings.filterwarnings("ignore", message=".*called before the ``update`` method")
+            values = self._run(lambda: {n: counted_value(m) for n, m in metrics.items()}, self._example, counted_value)
+        counted = {name: value for name, value in values.items() if value is not None}
+        self._examples |= counted
+        return counted
+
+    def named_results(self, class_names: Sequence[str] | None) -> dict[str, Any]:
+        """Return the numbers in what `compute` returns, by full name."""
+        return self._named(self.compute(), class_names)
+
+    def _named(self, values: dict[str, Any], class_names: Sequence[str] | None) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for name, value in values.items():
+            part = named_values(name, self.metrics[name], value, class_names)
+            if not found.keys().isdisjoint(part):  # two that return dictionaries
+                part = {f"{name}_{key.partition('/')[2]}": item for key, item in part.items()}
+            found |= part
+        return found
+
+    def names(self, class_names: Sequence[str] | None) -> list[str]:
+        """Return the names of all numbers that will be among the values."""
+        return list(self._named(self._examples, class_names))
+
+    @cached_property
+    def _examples(self) -> dict[str, Any]:
+        """Values of the form that each metric has."""
+        return {name: example_value(metric) for name, metric in self.metrics.items(copy_state=False)}
 
     def reset(self) -> None:
         """Forget all batches."""

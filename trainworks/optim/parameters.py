@@ -111,3 +111,10 @@ def _learning_rate_scales(net: nn.Module, decay: float) -> dict[int, float]:
     for depth, layer in reversed(list(enumerate(found))):  # a shared parameter has the factor of its first layer
         scales |= dict.fromkeys(map(id, layer.parameters()), decay ** (len(found) - 1 - depth))
     return scales
+
+
+def switch_weights(optimizers: list[Optimizer], mode: str) -> None:
+    """Switch optimizers that have a `train` and an `eval`, as those of the package schedulefree, to one of them."""
+    for optimizer in optimizers:
+        for part in getattr(optimizer, "optimizers", [optimizer]):
+            getattr(part, mode, lambda: None)()

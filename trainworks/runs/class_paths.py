@@ -7,6 +7,8 @@ from argparse import Namespace
 from enum import Enum
 from typing import Any
 
+import yaml
+
 WRITABLE_TYPES = (bool, int, float, str, list, tuple, set, dict, Namespace, Enum, os.PathLike)
 # arguments that a factory in a configuration leaves out, and how a module annotates such a factory
 BUILT_LATER = {"params": "OptimizerCallable", "optimizer": "LRSchedulerCallable"}
@@ -27,6 +29,8 @@ def drop_defaults(node: Any, stated: Any) -> None:
     Removed are objects that no file can hold, such as a functools.partial, and arguments that the parser finds behind
     the **kwargs of a function: torchvision's builders choose some of these by themselves.
     """
+    if isinstance(stated, str) and isinstance(node, list | dict | Namespace):  # typed, or a class path alone
+        stated = yaml.safe_load(stated)
     if isinstance(node, list):
         node, stated = dict(enumerate(node)), dict(enumerate(stated)) if isinstance(stated, list) else {}
     node, stated = _mapping(node), _mapping(stated)

@@ -1,8 +1,12 @@
-"""Which metrics a round of training or validation logged."""
+"""Which metrics a round of training or validation logged, and which of them a person can read at once."""
 
+from collections import Counter
 from collections.abc import Mapping
+from typing import TypeVar
 
 from torch import Tensor
+
+Value = TypeVar("Value")
 
 
 def logged_since(before: Mapping[str, Tensor], metrics: Mapping[str, Tensor]) -> dict[str, float]:
@@ -14,3 +18,13 @@ def logged_since(before: Mapping[str, Tensor], metrics: Mapping[str, Tensor]) ->
     new = {name: value for name, value in metrics.items() if before.get(name) is not value}
     twice = {name for name in new if name.removesuffix("_epoch") in new and name.endswith("_epoch")}
     return {name: float(value) for name, value in new.items() if name not in twice and not name.endswith("_step")}
+
+
+def without_classes(values: Mapping[str, Value], most: int) -> dict[str, Value]:
+    """Return the values without those of single classes, such as val/f1/cat, of metrics that have more than `most`.
+
+    What has a loss, such as val/noisy, is no metric but a set.
+    """
+    counts = Counter(name.rpartition("/")[0] for name in values if name.count("/") > 1)
+    large = {parent for parent, count in counts.items() if count > most and f"{parent}/loss" not in values}
+    return {name: value for name, value in values.items() if name.rpartition("/")[0] not in large}

@@ -20,6 +20,8 @@ from torch.utils.data import DataLoader, TensorDataset
 from torchmetrics import MaxMetric
 from torchmetrics.classification import MulticlassAccuracy
 
+from trainworks.tests.examples.classifier import ClassifierModule
+
 
 class Trained(LightningModule):
     """A training step that returns a mapping, and nothing else."""
@@ -460,3 +462,12 @@ class Averaging(torch.optim.SGD):
             for weight in group["params"]:
                 self.state[weight].setdefault("other", weight.detach().clone()).lerp_(weight.detach(), 0.1)
         return loss
+
+
+class PartlyLabelled(ClassifierModule):
+    """Validations without a label for the metrics: the first, the third and so on, and all of the first process."""
+
+    def step(self, batch: Any) -> tuple[Tensor, Tensor, Tensor]:
+        loss, logits, classes = super().step(batch)
+        unlabelled = self.current_epoch % 2 == 0 or (self.trainer.world_size > 1 and self.global_rank == 0)
+        return loss, logits, torch.full_like(classes, -1) if unlabelled and not self.training else classes

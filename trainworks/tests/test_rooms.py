@@ -163,5 +163,6 @@ def test_a_run_loads_what_it_uses(tmp_path: Path) -> None:
     unused = ("detector", "vae", "text", "gan", "scenes", "fsdp", "merge", "segmenter", "repeat", "arrays", "predict")
     assert [name for name in modules if name.rpartition(".")[2] in unused] == []
     modules.pop("trainworks.cli.main")  # which stood in train.py, and was not counted
-    # a budget: whoever raises it says why (6,750, then figures with their checkpoint and hashes of the code)
-    assert sum(len(Path(file).read_text().splitlines()) for file in modules.values()) <= 6850
+    # a budget: whoever raises it says why (6,750, then figures with their checkpoint and hashes of the code, then
+    # values of single classes, epochs without a value, the type and shape of inputs)
+    assert sum(len(Path(file).read_text().splitlines()) for file in modules.values()) <= 7200

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
-from torch.utils.data import IterableDataset
+from torch.utils.data import Dataset, IterableDataset
 
 from trainworks.datamodules import VisionDataModule
+from trainworks.models import load_model
 from trainworks.tests.conftest import CONFIGS, DIGITS, QUICK, Train, write_images
 
 ARRAYS = str(CONFIGS / "arrays.yaml")
@@ -44,10 +45,45 @@ def test_tables_that_are_read(train: Train, tmp_path: Path, kind: str) -> None:
     (tmp_path / "t.csv").write_text(READ[kind], encoding="utf-8", newline="")
     result = train("--config", ARRAYS, "--data.train", "t.csv", *SHORT)
     assert (result.code, result.err) == (0, "")
-    assert "data: train 32, val 4, test 4; 2 classes: 0 16, 1 16" in result.out
+    assert "data: train 32, val 4, test 4; 2 classes: '0' 16, '1' 16" in result.out
     module = torch.load("logs/arrays/a/checkpoints/last.ckpt", weights_only=True)["module"]
     assert module["init_args"]["net"]["init_args"]["in_features"] == 2
     assert train("predict", "--config", ARRAYS).code == 0
+
+
+def test_labels_in_columns_beside_images(train: Train, tmp_path: Path) -> None:
+    """All default callbacks see targets of shape (B, K)."""
+    write_images(tmp_path / "a", 60)
+    table = "".join(f"a/{k:03}.jpg,{k % 2},{int(k % 10 == 0)}\n" for k in range(60))
+    (tmp_path / "t.csv").write_text(f"path,stripe,dot\n{table}")
+    (tmp_path / "labels.yaml").write_text(
+        "model: {class_path: trainworks.tests.examples.multilabel.MultilabelModule, init_args: {"
+        "net: {class_path: trainworks.tests.examples.networks.SmallCNN, init_args: {in_channels: 3, layers: [4, M], "
+        "num_classes: '${data.init_args.num_classes}', pool_size: 2}}, optimizer: torch.optim.AdamW, "
+        "loss: {class_path: torch.nn.BCEWithLogitsLoss, init_args: {pos_weight: '${data.init_args.pos_weight}'}}}}\n"
+        "callbacks: {best: {init_args: {monitor: val/loss, mode: min}}}\n"
+    )
+    data = (
+        "--data.root",
+        ".",
+        "--data.csv_file",
+        "t.csv",
+        "--data.targets",
+        "[stripe, dot]",
+        "--data.batch_size",
+        "16",
+    )
+    common = ("--config", FOLDER, "--config", "labels.yaml", *data)
+    result = train(*common, "--trainer.max_epochs", "1", "--run_name", "a")
+    assert (result.code, result.err) == (0, "")
+    assert "data: train 49, val 5, test 6; 2 labels: stripe 23, dot 5\n" in result.out and "left out" not in result.out
+    assert "stripe" in Path("logs/image_folder/a/test_predictions.csv").read_text()
+    path = "logs/image_folder/a/checkpoints/best.ckpt"
+    weights = torch.load(path, weights_only=True)["module"]["init_args"]["loss"]["init_args"]["pos_weight"]
+    assert len(weights) == 2 and weights[1] > 5 > weights[0]
+    assert train("predict", "--ckpt_path", path, "--input", "a", "--output", "p.csv").code == 0
+    assert (tmp_path / "p.csv").read_text().startswith("input,labels")
+    assert load_model(path).predict("a/000.jpg").probabilities.keys() == {"stripe", "dot"}
 
 
 def test_whole_numbers_stay_values_where_nobody_asks_for_classes(train: Train, tmp_path: Path) -> None:
@@ -71,7 +107,7 @@ def test_float_labels_of_arrays_are_classes_too(train: Train, tmp_path: Path) ->
     np.savez(tmp_path / "a.npz", inputs=np.random.default_rng(0).random((60, 3)), targets=np.arange(60) % 3 * 1.0)
     result = train("--config", ARRAYS, "--data.train", "a.npz", *SHORT)
     assert (result.code, result.err) == (0, "")
-    assert "data: train 49, val 5, test 6; 3 classes: 0 16, 1 16, 2 17" in result.out
+    assert "data: train 49, val 5, test 6; 3 classes: '0' 16, '1' 16, '2' 17" in result.out
 
 
 HEAD = "age,income,targets\n41,1.5,0\n"
@@ -122,6 +158,58 @@ def test_files_that_are_no_images_are_counted(train: Train, tmp_path: Path) -> N
     assert line.endswith(": 2 .gif, 1 .heic, 1 .txt, 1 without an ending")
     checked = train("check", *words)
     assert (checked.code, line in checked.out) == (0, True)
+
+
+def test_masks_of_which_nothing_counts_are_said_before_the_training(train: Train, tmp_path: Path) -> None:
+    masks = np.zeros((40, 16, 16), dtype=np.uint8)
+    masks[:, 4:8, 4:8] = 255
+    np.savez(tmp_path / "a.npz", inputs=np.zeros((40, 3, 16, 16), dtype=np.float32), targets=masks)
+    data = ("--data", "trainworks.datamodules.ArrayDataModule", "--data.train", "a.npz", "--data.num_classes", "2")
+    ignored = ("--model.loss.ignore_index", "255", "--model.metrics.miou.ignore_index", "255")
+    result = train("fit", "--config", str(CONFIGS / "segmentation.yaml"), *data, *ignored, *SHORT)
+    assert (result.code, result.err) == (0, "")
+    line = (
+        "masks: 32 training masks hold 0 (93.8%), 255 (6.2%), and no pixel of class 1; 255 usually counts for nothing"
+    )
+    assert f"data: train 32, val 4, test 4\n{line} (ignore_index)\n" in result.out
+
+
+class Drawn(Dataset[Any]):
+    """Images and masks; each is drawn anew."""
+
+    def __init__(self, number: int, values: list[int]) -> None:
+        self.number, self.values = number, values
+
+    def __len__(self) -> int:
+        return self.number
+
+    def __getitem__(self, item: int) -> tuple[Tensor, Tensor]:
+        return torch.rand(3, 4, 4), torch.tensor(self.values)[torch.randint(len(self.values), (1, 4, 4))]
+
+
+@pytest.mark.parametrize(
+    ("number", "values", "said"),
+    [
+        (9, [0, 1, 2], ""),
+        (9, [0, 2, 2], r"masks: 9 training masks hold 2 \(.*, 0 \(.*, and no pixel of class 1"),
+        (10_000, [0, 2, 2], ""),  # the rest may have it
+        (10_000, [2], r"masks: the first \d+ of 10,000 training masks hold 2 \(100.0%\), and no pixel of class 0, 1"),
+        (
+            10_000,
+            [0, 1, 2] + [255] * 60,
+            r"masks: the first \d+ of 10,000 training masks hold 255 \(9\d.\d%\), .*; 255 usu",
+        ),
+    ],
+)
+def test_the_first_masks_tell_only_what_they_can(number: int, values: list[int], said: str) -> None:
+    torch.manual_seed(0)
+    data = VisionDataModule(root=".", train_dataset=lambda _: Drawn(number, values), num_classes=3, val_fraction=0)
+    data.load()
+    state = torch.get_rng_state()
+    lines = data.describe().splitlines()
+    assert torch.equal(torch.get_rng_state(), state)
+    assert len(lines) == 1 + bool(said)
+    assert re.match(said, lines[-1] if said else ""), lines
 
 
 class Endless(IterableDataset[tuple[Tensor, int]]):

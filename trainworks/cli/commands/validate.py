@@ -11,12 +11,14 @@ def validate(session: Any) -> None:
     from trainworks.cli.evaluation import evaluate
 
     if session.request.line.options.get("calibrate") == "true":
-        _calibrate(session)
+        session.trainer.callbacks.append(_calibration(session))
+        evaluate(session, "validate", session.request.ckpt_path)
+        session.trainer.callbacks.pop()  # what is shown is then validated with the temperature
     evaluate(session, "validate", session.request.ckpt_path)
 
 
-def _calibrate(session: Any) -> None:
-    """Let the validation fit a temperature and write it into the checkpoint, which is replaced in one step."""
+def _calibration(session: Any) -> Any:
+    """Return what fits a temperature and writes it into the checkpoint, which is replaced in one step."""
     from trainworks.callbacks.temperature_scaling import TemperatureScaling
     from trainworks.runs.checkpoint_io import DurableCheckpointIO, read_checkpoint
 
@@ -27,7 +29,7 @@ def _calibrate(session: Any) -> None:
     def keep(temperature: float) -> None:
         DurableCheckpointIO().save_checkpoint(read_checkpoint(path) | {"temperature": temperature}, path)
 
-    session.trainer.callbacks.append(TemperatureScaling(keep))
+    return TemperatureScaling(keep)
 
 
 COMMAND = Command(

@@ -51,10 +51,10 @@ class ArrayDataset(Dataset[Any]):
         rows = self._row(torch.as_tensor(indices))  # index_select copies whole rows, 20 times as fast as [rows]
         return self._inputs.index_select(0, rows), self._columns["targets"].index_select(0, rows)
 
-    def name(self, index: int) -> str | None:
-        """Return the name of a sample, None if it has none."""
-        names = self._columns["names"]
-        return None if names is None else unpack_name(names[self._row(index)])
+    def name(self, index: int) -> str | int:
+        """Return the name of a sample, else its number in what this is a subset of."""
+        names, row = self._columns["names"], int(self._row(index))
+        return row if names is None else unpack_name(names[row])
 
     def subset(self, indices: np.ndarray) -> Self:
         """Return the samples at `indices`; only the indices are copied."""

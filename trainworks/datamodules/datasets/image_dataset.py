@@ -34,7 +34,8 @@ class ImageFormat:
 class ImageDataset(ArrayDataset):
     """Images of any size, decoded one by one and brought to one format; `ImageCache` decodes them all beforehand.
 
-    A subclass decodes one image. A sample is (image, class), or the image alone where there are no targets.
+    A subclass decodes one image. A sample is (image, class), (image, labels of shape (K,)), or the image
+    alone where there are no targets.
 
     Args:
         index: Targets and names of the images, and what else is known without decoding them.
@@ -68,7 +69,10 @@ class ImageDataset(ArrayDataset):
 
     def __getitem__(self, index: int) -> Any:
         image, targets = self.read(index), self._columns["targets"]
-        return image if targets is None else (image, int(targets[self._row(index)]))
+        if targets is None:
+            return image
+        target = targets[self._row(index)]
+        return image, target if target.ndim else int(target)
 
     def read(self, item: int) -> Tensor:
         """Return the image alone, uint8 of shape (C, size, size)."""

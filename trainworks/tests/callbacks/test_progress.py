@@ -59,6 +59,19 @@ def test_the_time_left(max_epochs: int | None, max_steps: int, automatic: bool, 
     assert printer._time_left(trainer) == left
 
 
+@pytest.mark.parametrize("interval", ["step", "epoch", "null"])
+def test_learning_rates_stand_in_no_epochs_line(train: Train, tmp_path: Path, interval: str) -> None:
+    monitor = "lightning.pytorch.callbacks.LearningRateMonitor"
+    (tmp_path / "rate.yaml").write_text(
+        f"callbacks: {{rate: {{class_path: {monitor}, init_args: {{logging_interval: {interval}}}}}}}"
+    )
+    words = ("--trainer.max_epochs", "3", "--trainer.log_every_n_steps", "3")  # every second epoch has a third step
+    result = train("--config", DIGITS, "--config", "rate.yaml", *QUICK, *words)
+    lines = [line for line in result.out.splitlines() if line.startswith("epoch ")]
+    assert len({tuple(word for word in line.split() if "/" in word)[1:] for line in lines}) == 1, lines
+    assert len(lines) == 3 and "lr-" not in result.out.partition("test/loss")[0]
+
+
 def test_times_must_be_positive() -> None:
     with pytest.raises(ValueError, match=r"must be above 0, got 0, 60\.0"):
         ProgressPrinter(refresh_seconds=0)

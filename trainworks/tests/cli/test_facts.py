@@ -9,8 +9,10 @@ import pytest
 import torch
 import yaml
 from torch import Tensor, nn
+from torch.utils.data import TensorDataset
 
 from trainworks.cli.config import left_to_data
+from trainworks.cli.facts import build_data
 from trainworks.models import load_model
 from trainworks.tests.conftest import CONFIGS, DIGITS, QUICK, Train, write_images
 
@@ -28,6 +30,20 @@ def printed(train: Train, *words: str) -> Any:
     result = train(*words, "--print_config")
     assert result.code == 0, result.err
     return yaml.safe_load(result.out)
+
+
+class Untyped(TensorDataset):
+    """An argument without an annotation, as most datasets have."""
+
+    def __init__(self, root, size=3):  # type: ignore[no-untyped-def]  # noqa: ANN204, ANN001
+        super().__init__(torch.zeros(9, size), torch.arange(9) % 3)
+
+
+def test_data_whose_arguments_have_no_types_is_built() -> None:
+    dataset = {"class_path": f"{__name__}.Untyped", "init_args": {"size": 5}}
+    arguments = {"train_dataset": dataset, "num_classes": 3, "root": "."}
+    data: Any = build_data({"data": {"class_path": "trainworks.datamodules.VisionDataModule", "init_args": arguments}})
+    assert data.load_splits()["train"][0][0].shape == (5,)
 
 
 def test_references_to_what_is_not_stated() -> None:
@@ -51,6 +67,12 @@ def test_what_is_stated_wins(train: Train, folder: str) -> None:
     config = printed(train, "--config", FOLDER, "--data.root", folder, "--data.num_classes", "7")
     assert config["model"]["init_args"]["net"]["init_args"]["num_classes"] == 7
     assert printed(train, "--config", DIGITS, "--data.num_classes", "null")["data"]["init_args"]["num_classes"] == 10
+
+
+def test_a_list_that_is_typed_keeps_what_no_file_can_hold(train: Train) -> None:
+    typed = "[{class_path: torchvision.transforms.v2.ToDtype, init_args: {dtype: torch.float32, scale: true}}]"
+    config = printed(train, "--config", DIGITS, "--data.num_classes", "null", "--data.eval_transform", typed)
+    assert config["data"]["init_args"]["eval_transform"][0]["init_args"] == {"dtype": "torch.float32", "scale": True}
 
 
 @pytest.mark.long
@@ -167,4 +189,4 @@ def test_sequences_are_padded_by_a_collate_named_in_a_config(train: Train, tmp_p
     (tmp_path / "words.yaml").write_text(yaml.safe_dump({"model": model, "data": data}))
     result = train("--config", "words.yaml", "--trainer.max_epochs", "1")
     assert (result.code, result.err) == (0, "")
-    assert "data: train 4, val 2; 2 classes: 0 2, 1 2" in result.out
+    assert "data: train 4, val 2; 2 classes: '0' 2, '1' 2" in result.out

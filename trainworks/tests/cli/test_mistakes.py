@@ -21,7 +21,7 @@ MISTAKES = {
     "--config C --run_nam a": r"'run_nam' is not a key .* \(did you mean run_name\?\)",
     "check --config C --batchsize 3": r"'batchsize' is not a key .* \(did you mean data.batch_size\?\)",
     "sweep --config C --sweep x --num_trails 2": r"'num_trails' is not a key .* \(did you mean num_trials\?\)",
-    "--config C --callbacks.finite.skip null": "callbacks.init_args.skip: expected bool, got None",
+    "--config C --callbacks.finite.skip null": "callbacks.finite.init_args.skip: expected bool, got None",
     "--config C --callbacks.progres null": r"callbacks.progres null: .* 'progres' \(did you mean progress\?\)",
     "fit --config C --ckpt_path x.ckpt": "fit takes no --ckpt_path; .*; a training goes on with --resume auto",
     "--config C foo": "unexpected 'foo'",
@@ -63,8 +63,8 @@ MISTAKES = {
     "--config C --model.class_path nope.Model": "model: class_path 'nope.Model': there is no module 'nope'",
     "--config C --model.class_path trainworks.models.BaseModul": "there is no trainworks.models.BaseModul",
     "--config C --model.class_path torch.nn.Linear": "model: torch.nn.Linear is not a LightningModule",
-    "--config C --model Classifier": "model: 'Classifier' is no import path; write one such as",
-    "--config C --model.net resnet18": "model.init_args.net: 'resnet18' is no import path; write one such as",
+    "--config C --model Classifier": "model: 'Classifier' is no import path; write package.module.Class",
+    "--config C --model.net resnet18": "model.init_args.net: 'resnet18' is no import path; write package.module.Class",
     "--config C --model.net.class_path trainworks.tests.examples.networks.SmalCNN": r"\(did you mean SmallCNN\?\)",
     "--config C --model.net.layers [0,3]": "every number at least 1; got .*layers",
     "--config C --model.net.layers 5": "layers: expected list, got 5",
@@ -98,7 +98,7 @@ MISTAKES = {
     ),
     "--config C --data.eval_transform+ torch.optim.SGD": "data.init_args.eval_transform: ",
     "--config C --callbacks.last.every_n_stesp 3": r"takes no 'every_n_stesp' \(did you mean every_n_steps\?",
-    "--config C --callbacks.finite.skip maybe": "callbacks.init_args.skip: expected bool, got maybe",
+    "--config C --callbacks.finite.skip maybe": "callbacks.finite.init_args.skip: expected bool, got maybe",
     "--config C --callbacks.best.mode up": "`mode` can be min, max but got up",
     "--config C --callbacks [1]": "callbacks: expected dict",
     "--config C --callbacks.x torch.nn.ReLU": "callbacks: .*torch.nn.ReLU",
@@ -137,6 +137,47 @@ MISTAKES = {
     "repeat --config C --num_seeds 1": "--num_seeds must be a number of at least 2, got 1",
     "validate --config C --resume auto": "validate takes no --resume; it belongs to fit, replay",
     "check --config C --data.root x": "DigitsDataModule takes no 'root'",
+    "--config C --trainer.check_val_every_n_epoch 0": "trainer.check_val_every_n_epoch must be at least 1, got 0",
+    "--config C --trainer.val_check_interval 0": "val_check_interval must be at least 1, or a share above 0, got 0",
+    "--config C --trainer.epochs 3": r"trainer.epochs is not an option of Trainer \(did you mean max_epochs\?\)",
+    "--config C --trainer.auto_lr_find true": "trainer.auto_lr_find is not an option of Trainer$",
+    "--config C --model.weight_decay 1": r"takes no 'weight_decay' \(did you mean model.optimizer.weight_decay\?\)",
+    "--config C --model.foo.bar 3": r"[\w.]+ClassifierModule takes no 'foo'; it takes net, loss, optimizer, ",
+    "--config C --data.image_size 32": "DigitsDataModule takes no 'image_size'; it takes num_classes, ",
+    "--config C --data.collate.length 3": "collate: no class stands here that takes {'length': 3}; write its class_",
+    "--config C --data.collate trainworks.datamodules.transforms.PadSequences --data.collate.length 3": (
+        r"data.init_args.collate.init_args.length: trainworks[\w.]+PadSequences takes no 'length' \(did you mean length"
+    ),
+    "--config C --trainer.strategy.init_args.z 3": "trainer.strategy: no class stands here that takes .*class_path",
+    "--config C --trainer.logger.init_args.z 3": "logger.init_args.z: lightning.*TensorBoardLogger takes no 'z'",
+    "--config C --callbacks.best.y 3": "callbacks.best.init_args.y: lightning.*ModelCheckpoint takes no",
+    "--config C --callbacks.e EarlyStopping --callbacks.e.monito x": (
+        r"callbacks.e.init_args.monito: lightning.pytorch.callbacks.EarlyStopping .*\(did you mean monitor\?\)"
+    ),
+    "--config C --model.metrics.accuracy.nope 3": (
+        r"accuracy.init_args.nope: torchmetrics[\w.]+ takes no .*--model.metrics.accuracy.dict_kwargs.nope VALUE"
+    ),
+    "--config C --data.train_transform.1.size 3": r"train_transform.1.init_args.size: [\w.]+ToDtype takes no 'size'",
+    "--config C --data.train_transform.0.pixels x": "train_transform.0.init_args.pixels: expected int, got x",
+    "--config C --data.train_transform.0 RandomCrop": "train_transform: Multiple subclasses with name RandomCrop.",
+    "--config C --model.optimizer Adam --model.optimizer.lr x": "optimizer.init_args.lr: expected float, Tensor, got x",
+    "--config C --model.optimizer.params 3": r"AdamW gets its 'params' from model, which builds it; leave",
+    "--config C --model.scheduler.optimizer 3": r"OneCycleLR gets its 'optimizer' from model, .*leave it out",
+    "--config C --model.scheduler.foo 3": r"scheduler.init_args.foo: torch[\w.]+OneCycleLR takes no 'foo'; it takes",
+    "--config C --data trainworks.datamodules.VisionDataModule --data.root X --data.train_dataset "
+    "torchvision.datasets.MNIST --data.train_dataset.root Y": (
+        r"train_dataset.init_args.root: torchvision.datasets.MNIST gets its 'root' from data, which builds "
+        "it; write data.root"
+    ),
+    "--config C --data trainworks.datamodules.VisionDataModule --data.root X --data.train_dataset "
+    "torchvision.datasets.MNIST --data.train_dataset.splt Y": "MNIST takes no 'splt'; it takes train, transform, ",
+    "--config C --data.num_classes null --model.net.num_classes ${data.num_classes}": (
+        r"refers to data.num_classes, which is not set; write \${data.init_args.num_classes}"
+    ),
+    "--config C --model.net.num_classes ${num_classes}": r"num_classes, .* write \${data.init_args.num_classes}",
+    "--config C --model.net.num_classes ${model.net.in_channels}": (
+        r"refers to model.net.in_channels, which is not set; write \${model.init_args.net.init_args.in_channels}"
+    ),
     "--config C -x 3": "unexpected '-x'; options are written --key value",
     "test": "nothing to evaluate",
     "test --config C": "no run with a best checkpoint in logs/digits; train one first",
@@ -228,8 +269,8 @@ LATE = {
     "--model.optimizer.lr -1": "Invalid learning rate: -1.0",
     "--callbacks.best.monitor val/acc": r"monitors 'val/acc', which .* does not log \(did you mean val/accuracy\?\)",
     "--trainer.num_sanity_val_steps 0 --callbacks.best.monitor val/acc": "monitors 'val/acc', which",
-    "--trainer.limit_val_batches 0 --callbacks.best.monitor val/loss": "monitors 'val/loss', which .* does not log",
-    "--data.val_fraction 0 --callbacks.best.init_args.monitor val/accuracy": "monitors 'val/accuracy', which",
+    "--trainer.limit_val_batches 0 --callbacks.best.monitor val/loss": "monitors 'val/loss', but there is no vali",
+    "--data.val_fraction 0 --callbacks.best.init_args.monitor val/accuracy": r"no validation; .* \(data.val_fraction\)",
 }
 
 

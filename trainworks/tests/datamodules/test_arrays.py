@@ -144,9 +144,21 @@ def test_values_for_a_configuration_of_classes(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("a,targets\n" + "".join(f"{i},{i}.5\n" for i in range(40)))
     data = ArrayDataModule(train=str(tmp_path / "a.csv"))
     data.wanted = {"num_classes"}
-    message = "the targets are values; take the template's configs/diabetes.yaml with --data"
+    message = "the targets are values; values are for a regressor, as in the template's configs/diabetes.yaml"
     with pytest.raises(UsageError, match=message):
         data.facts()
+
+
+def test_whole_numbers_are_values_for_a_regressor(tmp_path: Path) -> None:
+    for name in ("a.csv", "a.npz"):
+        (tmp_path / "a.csv").write_text("a,targets\n" + "".join(f"{i},{i % 5}\n" for i in range(40)))
+        np.savez(tmp_path / "a.npz", inputs=np.ones((40, 1)), targets=np.arange(40) % 5)
+        data = ArrayDataModule(train=str(tmp_path / name), val_fraction=0, test_fraction=0)
+        data.wanted = {"target_mean", "target_std"}
+        assert data.facts()["target_mean"] == [2.0]
+        data = ArrayDataModule(train=str(tmp_path / name), target_mean=[2.0])
+        data.load()
+        assert data.splits["train"].targets.dtype == torch.float32  # type: ignore[attr-defined]
 
 
 def test_a_pickle_is_refused(tmp_path: Path) -> None:
@@ -200,11 +212,19 @@ def test_a_row_is_one_input_and_a_list_of_them_several(row: Any) -> None:
 
 def test_a_bad_cell_far_down_is_named_by_its_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("trainworks.datamodules.datasets.tables.CHUNK_SIZE", 2)
-    (tmp_path / "t.csv").write_text("a,b\n1,2\n3,4\n5,6\n7,x\n")
-    with pytest.raises(UsageError, match=r"t.csv, line 5, column 'b': expected a finite number, got 'x'"):
-        ArrayDataModule(train="unused.csv").sources(str(tmp_path / "t.csv"))
-    (tmp_path / "t.csv").write_text("a,b\n1,2\n3,4\n5,6\n7,8\n")
-    assert np.asarray(ArrayDataModule(train="unused.csv").sources(tmp_path / "t.csv")).tolist()[3] == [7, 8]
+    (tmp_path / "t.csv").write_text("a,b\n1,2\n\n3,4\n5,6\n7,x\n8\n9,\n1,2\n")
+    rows = ArrayDataModule(train="unused.csv").sources(str(tmp_path / "t.csv"))
+    assert len(rows) == 7 and [rows[k].tolist() for k in (0, 2, 6)] == [[1, 2], [5, 6], [1, 2]]
+    reasons = {
+        3: "line 6, column 'b': expected a finite number, got 'x'",
+        4: "line 7: 1 cells, but the header has 2: a, b",
+    }
+    reasons[5] = "line 8, column 'b': the cell is empty; fill it in"
+    for k, reason in reasons.items():
+        with pytest.raises(UsageError, match=f"t.csv, {reason}"):
+            rows[k]
+        with pytest.raises(UsageError, match=f"t.csv, {reason}"):
+            rows[2:6][k - 2]
 
 
 FIRST = np.arange(60) % 3 == 0  # which samples have the first class

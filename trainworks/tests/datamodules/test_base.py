@@ -10,6 +10,7 @@ from torch.utils.data import IterableDataset
 
 from trainworks.datamodules import BaseDataModule
 from trainworks.datamodules.datasets import ArrayDataset
+from trainworks.datamodules.sample_weights import sampling_weights
 from trainworks.tests.examples.digits import DigitsDataModule
 
 
@@ -114,6 +115,49 @@ def test_balanced_batches_hold_every_class_equally_often() -> None:
         weighted.train_dataloader()
 
 
+UNBALANCED = {  # targets, and what the error says
+    "none": (None, "the dataset has no attribute targets; write shuffle"),
+    "values": (torch.arange(40) / 7, r"got float32 \(40,\); write shuffle"),
+    "masks": (torch.zeros(40, 2, 2).long(), r"got int64 \(40, 2, 2\); write shuffle"),
+    "negative": (torch.arange(40) - 3, r"got int64 \(40,\); write shuffle"),
+    "labels": (torch.ones(40, 3), r"got float32 \(40, 3\); several labels a sample are balanced by pos_weight of the"),
+}
+
+
+@pytest.mark.parametrize("kind", UNBALANCED)
+def test_what_balanced_sampling_needs(kind: str) -> None:
+    targets, said = UNBALANCED[kind]
+    dataset: Any = SimpleNamespace(targets=targets)
+    with pytest.raises(ValueError, match=rf"balanced needs one class a sample, targets of integers from 0; {said}"):
+        sampling_weights(dataset, "balanced")
+
+
+def test_an_iterable_dataset_cannot_be_balanced() -> None:
+    data = RareClass(sampling="balanced")
+    data.splits = {"train": Counter()}
+    with pytest.raises(ValueError, match=r"data.sampling balanced needs a dataset with a length, this one is"):
+        data.train_dataloader()
+
+
+LABELS = {  # targets, and what is told of them
+    "lists": ([[0, 1, 1], [1, 0, 1]] * 20, {"num_classes": 3}),
+    "bool": (torch.ones(40, 4).bool(), {"num_classes": 4}),
+    "floats": (torch.ones(40, 4), {"num_classes": 4}),
+    "tokens": (torch.arange(80).reshape(40, 2), {}),
+    "lists of different lengths": ([[0], [0, 1]] * 20, {}),
+}
+
+
+@pytest.mark.parametrize("kind", LABELS)
+def test_the_number_of_labels_is_known(kind: str) -> None:
+    data = RareClass()
+    data.wanted = {"num_classes"}
+    dataset: Any = SimpleNamespace(targets=LABELS[kind][0])
+    facts = data.facts_of(dataset)
+    facts.pop("pos_weight", None)
+    assert facts == LABELS[kind][1]
+
+
 class RareClass(BaseDataModule):
     def load_splits(self) -> dict[str, Any]:
         targets = torch.arange(3).repeat_interleave(torch.tensor([900, 90, 10]))
@@ -132,9 +176,10 @@ def test_what_is_missing_is_not_loaded_but_said() -> None:
 def test_what_the_data_is_is_said_and_saved() -> None:
     data = RareClass(class_names=["a", "b"], num_classes=4)
     data.setup("fit")
-    assert data.describe() == "data: train 900, val 100; 4 classes: a 810, b 81, 2 9, 3 0"
+    assert data.describe() == "data: train 900, val 100; 4 classes: a 810, b 81, '2' 9, '3' 0"
     counts = {"a": 810, "b": 81, "2": 9, "3": 0}
-    kept = {"class_counts": counts, "class_names": ["a", "b"], "input_shape": [1], "columns": None}
+    kept = {"class_counts": counts, "class_names": ["a", "b"], "input_shape": [1], "input_dtype": "float32"}
+    kept["columns"] = None
     assert data.state_dict() == kept
     many = RareClass(num_classes=21)
     many.setup("fit")

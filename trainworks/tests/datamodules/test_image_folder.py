@@ -177,6 +177,39 @@ def test_a_table_instead_of_folders(tmp_path: Path) -> None:
     assert 7 <= odd <= 9  # two thirds of the weight
 
 
+def write_labels(tmp_path: Path, rare: int = 2, name: str = "labels.csv") -> str:
+    write_images(tmp_path / "pictures", 60)
+    rows = [f"pictures/{k:03}.jpg,{k % 2},{int(k < rare)}" for k in range(60)]
+    (tmp_path / name).write_text("path,stripe,dot\n" + "\n".join(rows))
+    return str(tmp_path / name)
+
+
+@pytest.mark.parametrize("storage", ["memory", "files"])
+def test_several_labels_an_image(tmp_path: Path, storage: Any) -> None:
+    arguments = {"csv_file": write_labels(tmp_path), "targets": ["stripe", "dot"], "num_classes": 2, "num_folds": 3}
+    data = load(tmp_path, storage=storage, test_fraction=0.0, **arguments)
+    assert sizes(data) == {"train": 40, "val": 20} and data.class_names == ["stripe", "dot"]
+    rows = {f"pictures/{k:03}.jpg": [k % 2, int(k < 2)] for k in range(60)}
+    train: Any = data.splits["train"]
+    assert [train[k][1].tolist() for k in range(40)] == [rows[train.name(k)] for k in range(40)]
+    _, targets = next(iter(data.train_dataloader()))
+    assert (targets.shape, targets.dtype) == ((4, 2), torch.float32)
+    stripes, dots = train.targets.sum(dim=0).int().tolist()
+    assert f"train 40, val 20; 2 labels: stripe {stripes}, dot {dots}\n" in data.describe()
+
+
+def test_the_weight_of_a_label_goes_by_how_rare_it_is(tmp_path: Path) -> None:
+    data = make_data(
+        tmp_path, csv_file=write_labels(tmp_path), targets=["stripe", "dot"], test_fraction=0, val_fraction=0
+    )
+    data.wanted = {"pos_weight"}
+    assert data.facts() == {"num_classes": 2, "pos_weight": [1.0, 29.0], "class_names": ["stripe", "dot"]}
+    with pytest.raises(ValueError, match=r"labels.csv: no images .* of class dot"):
+        load(tmp_path, csv_file=write_labels(tmp_path, rare=0), targets=["stripe", "dot"])
+    with pytest.raises(ValueError, match=r"data.targets \['stripe'\] names columns of a table; write data.csv_file"):
+        load(tmp_path, targets=["stripe"])
+
+
 def test_images_without_classes_to_predict(tmp_path: Path) -> None:
     write_images(tmp_path / "new ones" / "deep", 5)
     data = make_data(tmp_path / "gone", predict_root=str(tmp_path / "new ones"), class_names=["a", "b"], num_classes=2)
@@ -192,12 +225,23 @@ def build(tmp_path: Path, folders: list[str]) -> Path:
     return tmp_path / "data"
 
 
+def test_endings_that_are_not_read_are_named(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / "data" / name).mkdir(parents=True)
+        (tmp_path / "data" / name / "x.gif").touch()
+    with pytest.raises(ValueError, match=r"no images to train on; left out, since they are none of .*: 2 \.gif"):
+        load(tmp_path / "data")
+
+
 @pytest.mark.parametrize(
     ("folders", "message"),
     [
         ([], r"data: no such folder"),
         (["."], r"neither a folder train nor a folder for each class; it has 1 files but no folder"),
         (["val/a", "test/a"], r"neither a folder train nor a folder for each class; it has test, val"),
+        (["Train/a", "Testing/a"], r"it has Testing, Train \(folders of splits are called train, val and test\)"),
+        (["p/train/a", "p/val/b"], r"there is only 'p', which holds train, val; write --data.root .*data/p$"),
+        (["train/p/a", "train/p/b"], r"train: at least two .* there is only 'p', which holds a, b$"),
         (["a"], r"at least two class folders are needed, there is only 'a'"),
         (["train"], r"train: at least two class folders are needed, there is none"),
         (["train/a", "train/b", "test/c"], r"test/c: no class of that name; there are 2 classes: a, b"),
@@ -206,6 +250,32 @@ def build(tmp_path: Path, folders: list[str]) -> Path:
 def test_folders_that_make_no_sense(tmp_path: Path, folders: list[str], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         load(build(tmp_path, folders))
+
+
+@pytest.mark.parametrize(
+    ("folders", "remark"),
+    [
+        (["a", "b/c", "b/d"], ""),
+        (["a/2023", "b/2024", "b/2025"], ""),
+        (
+            ["train/a", "train/b", "val/a", "Dev/a", "Test/a"],
+            "folders beside train, val that are not read: Dev, Test",
+        ),
+        (["a", "b", "val"], "taken for classes, since there is no folder train: val"),
+        (
+            ["p1/a", "p1/b", "p2/a", "p2/b"],
+            "all class folders hold only folders, of the same names (a, b): are these the classes, or splits?",
+        ),
+        (
+            ["train/p1/a", "train/p1/b", "train/p2/a", "train/p2/b"],
+            "all class folders hold only folders, of the same names (a, b): are these the classes, or splits?",
+        ),
+    ],
+)
+def test_folders_that_may_not_be_what_they_are_taken_for(tmp_path: Path, folders: list[str], remark: str) -> None:
+    data = load(build(tmp_path, folders), val_fraction=0.0, test_fraction=0.0)
+    assert data.left_out == remark
+    assert data.describe().endswith(remark)
 
 
 def test_an_empty_class_is_named(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from trainworks.datamodules import VisionDataModule
 from trainworks.datamodules.datasets import ArrayDataset
 from trainworks.datamodules.transforms import KeepLists, PadSequences, PerSample, RandomFlip, RandomShift
 from trainworks.datamodules.vision import channels_first
+from trainworks.errors import UsageError
 
 
 class InMemory(datasets.VisionDataset):
@@ -161,8 +162,29 @@ def test_sequences_of_different_lengths_are_padded_by_a_named_collate() -> None:
     assert all(row.tolist() == [int(row[0])] * (int(row[0]) + 1) + [-1] * (5 - int(row[0])) for row in inputs)
     data = make_data(**options, num_workers=0)
     data.setup("fit")
-    with pytest.raises(ValueError, match=r"samples of one batch differ in size .* data.collate to PadSequences"):
+    with pytest.raises(ValueError, match=r"samples of one batch differ in size: .*data.collate: \S+\.PadSequences"):
         next(iter(data.train_dataloader()))
+
+
+WRONG_ROOTS = {  # dataset, and what the error says
+    "MNIST": r"data.train_dataset: Dataset not found. You can use --data.train_dataset.download true to download it; ",
+    "CIFAR10": r"data.train_dataset: Dataset not found or corrupted. You can use --data.train_dataset.download true",
+    "VOCSegmentation": "data.train_dataset: Dataset not found or corrupted",
+    "OxfordIIITPet": "data.train_dataset: Dataset not found",
+    "ImageFolder": r"data.train_dataset: .*nowhere'; ",
+    "USPS": r"data.train_dataset: .*nowhere/usps.bz2'; ",
+    "ImageNet": r"data.train_dataset: The archive .* is not present in the root directory",
+}
+
+
+@pytest.mark.parametrize("name", WRONG_ROOTS)
+def test_a_wrong_root_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    data = VisionDataModule(root="nowhere", train_dataset=getattr(datasets, name), image_size=8)
+    with pytest.raises(
+        UsageError, match=f"{WRONG_ROOTS[name]}.*data.root is {tmp_path}/nowhere; write --data.root DIR"
+    ):
+        data.load_splits()
 
 
 def test_labels_beyond_the_stated_classes_are_an_error() -> None:

@@ -22,9 +22,9 @@ class ClassifierModule(BaseModule):
 
     def step(self, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
         images, targets = inputs_and_targets(batch)
-        logits = self.net(images)
+        logits = self.net(images) / self.temperature
         classes = targets.argmax(dim=1) if targets.ndim == 2 else targets
-        return self.loss(logits, targets), logits / self.temperature, classes
+        return self.loss(logits, targets), logits, classes
 
     def forward(self, inputs: Tensor) -> Tensor:
         outputs = self.net(inputs)  # of a detector or a segmenter no tensor

@@ -123,10 +123,16 @@ def test_rows_of_a_table(train: Train, tmp_path: Path) -> None:
     assert [result.label for result in model.predict("new.csv")] == ["big", "small"]
     with pytest.raises(ValueError, match="a row needs the columns width, height, depth; missing: depth"):
         model.predict({"width": 1, "height": 2})
-    with pytest.raises(ValueError, match=r"a row must have 3 numbers, got \(2,\)"):
+    with pytest.raises(ValueError, match=r"an input must be float32 of shape \(3,\), got float64 of shape \(2,\)"):
         model.predict([1.0, 2.0])
-    with pytest.raises(ValueError, match=r"'README\.md' is no row of numbers; write a table"):
+    with pytest.raises(ValueError, match=r"a row must have a number for each column, got .*'big'.*could not convert"):
+        model.predict({"width": 1, "height": "big", "depth": 2})
+    (tmp_path / "README.md").touch()
+    with pytest.raises(ValueError, match=r"shape \(3,\); write the numbers or the path of .*, got 'README\.md'"):
         model.predict("README.md")
+    (tmp_path / "new.csv").write_text("height,width,depth\n0,2,0\n\n0,,1\n")
+    with pytest.raises(ValueError, match=r"new.csv, line 4, column 'width': the cell is empty"):
+        model.predict("new.csv")
 
 
 def test_values_in_their_units(trained: Any) -> None:

@@ -219,7 +219,7 @@ def test_each_part_of_a_sequence_gets_its_own_steps() -> None:
         ),
         (
             described("ReduceLROnPlateau"),
-            "monitors 'val/loss', which .* does not log .* it logs train/loss",
+            "monitors 'val/loss', but there is no validation; choose a metric of the training",
         ),
         (described("LambdaLR", lr_lambda=[HALVE]), "lr_lambda must be one function, got a list"),
     ],

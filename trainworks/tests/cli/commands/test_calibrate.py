@@ -1,6 +1,7 @@
 """validate --calibrate true."""
 
 import csv
+import re
 from pathlib import Path
 
 import pytest
@@ -61,6 +62,9 @@ def test_cross_entropy_is_that_of_scaled_logits(train: Train) -> None:
     assert train("fit", *words, *PLAIN, "--trainer.max_epochs", "2").code == 0
     result = train("validate", *words, "--calibrate", "true")
     after = float(result.out.split("after ")[1].split()[0])
+    (shown,) = re.findall(r"val/loss +(\S+)", result.out)
+    assert float(shown) == pytest.approx(after, abs=1e-4)
+    assert re.findall(r"val/loss +(\S+)", train("validate", *words).out) == [shown]
     model = load_model(BEST)
     data = model.predict.data
     data.load()

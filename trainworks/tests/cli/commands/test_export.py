@@ -71,7 +71,7 @@ def test_each_task_exports(train: Train, task: str, kind: str) -> None:
 @pytest.mark.long
 def test_the_script_of_the_documentation_needs_no_torch(train: Train, tmp_path: Path) -> None:
     for name in ("cat", "dog"):
-        write_images(tmp_path / "data" / name, 30)
+        write_images(tmp_path / "data" / name, 30, (90, 75))  # large enough to be decoded at half their size
     path = fit(train, "image_folder", "--data.root", "data", "--data.image_size", "16", "--model.net.layers", "[4, M]")
     result = train("export", "--ckpt_path", str(path), "--output", "out/p.onnx")
     assert result.code == 0, result.err
@@ -86,9 +86,17 @@ def test_the_script_of_the_documentation_needs_no_torch(train: Train, tmp_path: 
         and "val/accuracy" in own
         and "probability of each class" in known["outputs"]
     )
+    files = sorted(str(file) for file in Path("data").rglob("*.jpg"))
+    whole = [np.asarray(Image.open(file)).transpose(2, 0, 1)[None] for file in files]
+    session = onnxruntime.InferenceSession("out/p.onnx", providers=["CPUExecutionProvider"])
+    given = [session.run(None, {"inputs": pixels})[0][0] for pixels in whole]
+    predicted = [list(item.probabilities.values()) for item in load_model(path).predict(files)]
+    differences = [np.abs(one - np.array(other)).max() for one, other in zip(given, predicted, strict=True)]
+    (line,) = re.findall(r"difference to predict over \d files .*, decoded in full size: (.*)", result.out)
+    middle, greatest = map(float, re.findall(r"\d\S+e\S+", line))
+    assert any(greatest == pytest.approx(value, rel=0.06) for value in differences) and 0 < middle <= greatest
     images = [*write_images(tmp_path / "new", 2, (40, 16)), *write_images(tmp_path / "small", 1, (16, 16))]
     assert "any size; the file makes them 16 x 16" in known["inputs"]["preprocessing"]
-    session = onnxruntime.InferenceSession("out/p.onnx", providers=["CPUExecutionProvider"])
     with pytest.raises(Exception, match="Got: 1 Expected: 3"):
         session.run(None, {"inputs": np.zeros((1, 1, 16, 16), np.uint8)})
     (script,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs/deploy.md").read_text(), flags=re.DOTALL)

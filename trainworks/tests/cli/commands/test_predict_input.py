@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -16,6 +17,7 @@ import pytest
 import torch
 from PIL import Image
 from sklearn.datasets import load_digits
+from torch import nn
 
 from trainworks.callbacks.result_writer import ResultWriter
 from trainworks.models import load_model
@@ -202,8 +204,69 @@ def test_rows_of_a_table(train: Train, tmp_path: Path) -> None:
     result = train("predict", *config, "--input", "new.csv", "--output", "out.csv")
     assert result.code == 0, result.err
     assert [(row["input"], row["class"]) for row in rows_of()] == [("0", "big"), ("1", "small")]
+    (tmp_path / "bad.csv").write_text("note,height,width\n,-1,1\n\na,1\nb,,1\nc,1,tall\nd,1,-1\n")
+    result = train("predict", *config, "--input", "bad.csv", "--output", "out.csv")
+    assert result.code == 0 and "5 rows, 3 could not be read" in result.out, result.err
+    assert [(row["input"], row["class"]) for row in rows_of()] == list(
+        zip("01234", ["big", "", "", "", "small"], strict=True)
+    )
+    reasons = ["line 4: 2 cells, but", "line 5, column 'height': the cell is empty", "line 6, column 'width': expected"]
+    assert all(f"bad.csv, {reason}" in row["error"] for reason, row in zip(reasons, rows_of()[1:], strict=False))
+    assert train("predict", *config, "--output", "out.csv").code == 0
+    given = np.linspace(-1, 1, 100)
+    held_out = [int(row["input"]) for row in rows_of()]  # numbers of the rows of t.csv, of which the targets are known
+    assert len(held_out) == 10 and held_out != list(range(10))
+    assert [row["target"] for row in rows_of()] == ["big" if given[number] > 0 else "small" for number in held_out]
     failed = train("predict", *config, "--input", "new.csv", "--flip", "true", "--output", "out.csv")
     assert failed.code == 2 and "--flip true needs images of one size" in failed.err
+
+
+class Flat(nn.Sequential):
+    """Classify arrays of any shape."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__(nn.Flatten(), nn.Linear(size, 3))
+
+
+@pytest.mark.parametrize("shape", [(3, 7), (1, 2, 3, 4), (1, 5, 5)])
+def test_arrays_of_any_shape(train: Train, tmp_path: Path, shape: tuple[int, ...]) -> None:
+    targets = np.arange(60) % 3
+    inputs = np.random.default_rng(0).normal(size=(60, *shape)) + 2 * targets.reshape(60, *[1] * len(shape))
+    np.savez(tmp_path / "a.npz", inputs=inputs, targets=targets)
+    (tmp_path / "new").mkdir()
+    for number in range(3):
+        np.save(tmp_path / f"new/{number}.npy", inputs[number])
+    np.save(tmp_path / "new/3.npy", inputs[0][..., :2])
+    (tmp_path / "new/4.npy").write_text("no array")
+    np.save(tmp_path / "few.npy", inputs[:4])
+    net = ("--model.net", f"{__name__}.Flat", "--model.net.size", str(inputs[0].size))
+    config = ("--config", str(CONFIGS / "arrays.yaml"), "--data.train", "a.npz", *net, "--run_name", "a")
+    result = train("fit", *config, "--trainer.max_epochs", "1", *PLAIN)
+    assert result.code == 0, result.err
+    model: Any = load_model("logs/arrays/a/checkpoints/best.ckpt")
+    expected = [found.label for found in model.predict(inputs)]
+    assert len(set(expected)) > 1
+    for given, count in (("new", 3), ("few.npy", 4), ("a.npz", 60), ("new/1.npy", 1)):
+        result = train("predict", *config, "--input", given, "--output", "out.csv")
+        assert result.code == 0, result.err
+        first = 1 if given == "new/1.npy" else 0
+        assert [row["class"] for row in rows_of() if not row["error"]] == expected[first : first + count]
+        names = [f"new/{number}.npy" for number in range(5)] if given == "new" else [str(k) for k in range(count)]
+        assert [row["input"] for row in rows_of()] == (["new/1.npy"] if count == 1 else names)
+        reasons = [row["error"] for row in rows_of() if row["error"]]
+        assert len(reasons) == (2 if given == "new" else 0)
+        assert not reasons or (
+            ", got float64 of shape" in reasons[0] and "4.npy: cannot be read as an array" in reasons[1]
+        )
+    assert model.predict("new/1.npy") == model.predict(inputs[1]) == model.predict(inputs[1].tolist())
+    assert model.predict(list(inputs[:2])) == model.predict(torch.from_numpy(inputs[:2]))
+    wrong = re.escape(f"an input must be float32 of shape {shape}, got ")
+    for given in (inputs[0].astype(np.uint8), inputs[0][..., :2], 1j * inputs[0]):
+        with pytest.raises(ValueError, match=wrong):
+            model.predict(given)
+    Image.fromarray(np.zeros((5, 5), np.uint8)).save(tmp_path / "x.png")
+    with pytest.raises(ValueError, match=r"shape .*\d\); write the numbers or the path of an .npy file, got 'x\.png'"):
+        model.predict("x.png")
 
 
 def test_digits_are_answered_from_arrays_of_no_format(train: Train, tmp_path: Path) -> None:
@@ -230,7 +293,7 @@ def test_a_module_without_answers_of_its_own_gives_the_rows_of_its_predict_step(
 
 MISTAKES = {
     "--input nope": "--input nope: no such file",
-    "--input empty": "--input empty: nothing in it",
+    "--input empty": "empty: no images in this folder",
     "--input new --output out.txt": "--output must end in .csv or .parquet, got out.txt",
     "--input new --top_k 0": "--top_k must be a number of at least 1, got 0",
     "--input new --draw yes": "--draw must be true or false, got yes",

@@ -53,10 +53,56 @@ def test_a_table_brings_everything(tmp_path: Path) -> None:
     assert train.groups[1] == val.groups[0] != train.groups[0]
 
 
-def test_numbers_as_labels_keep_their_order(tmp_path: Path) -> None:
-    (tmp_path / "t.csv").write_text("label,path\n10,a.jpg\n9,b.jpg\n")
+@pytest.mark.parametrize(("labels", "order"), [("10 9 x b", "9 10 b x"), ("1 -1", "-1 1"), ("zoo bear", "bear zoo")])
+def test_classes_are_sorted_numbers_first(tmp_path: Path, labels: str, order: str) -> None:
+    rows = "".join(f"{k}.jpg,{label}\n" for k, label in enumerate(labels.split()))
+    (tmp_path / "t.csv").write_text(f"path,label\n{rows}")
     index = read_table(str(tmp_path / "t.csv"), None)["all"]
-    assert (index.classes, index.targets.tolist()) == (["9", "10"], [1, 0])
+    assert (index.classes, index.targets.tolist()) == (order.split(), [*map(order.split().index, labels.split())])
+
+
+LABELS = "split,path,stripe,hash,note\ntrain,a.jpg,1,0,\nvalid,b.jpg,0.5,1,x\ntrain,c.jpg,True,False,\n"
+
+
+def test_columns_of_labels_are_values_in_the_order_of_the_network(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text(LABELS)
+    splits = read_table(str(tmp_path / "t.csv"), None, ["stripe", "hash"])
+    assert {name: index.targets.tolist() for name, index in splits.items()} == {
+        "train": [[1, 0]] * 2,
+        "val": [[0.5, 1]],
+    }
+    assert (splits["train"].targets.dtype, splits["val"].classes) == (torch.float32, ["stripe", "hash"])
+    again = read_table(str(tmp_path / "t.csv"), ["hash", "stripe"], ["stripe", "hash"])  # names kept by a run
+    assert (again["val"].targets.tolist(), again["val"].classes) == ([[1, 0.5]], ["hash", "stripe"])
+    with pytest.raises(ValueError, match="line 2, column 'note': the cell is empty"):  # here it matters
+        read_table(str(tmp_path / "t.csv"), None, "note")
+
+
+@pytest.mark.parametrize(
+    ("targets", "row", "message"),
+    [
+        (["a", "b"], "x.jpg,1,2", "t.csv, line 3, column 'b': expected a number from 0 to 1, got '2'"),
+        (["a", "b"], "x.jpg,-1,1", "line 3, column 'a': expected a number from 0 to 1, got '-1'"),
+        (["a", "b"], "x.jpg,yes,1", "line 3, column 'a': expected a number from 0 to 1, got 'yes'; write texts"),
+        (["a", "b"], "x.jpg,,1", "line 3, column 'a': the cell is empty"),
+        (
+            ["a", "c"],
+            "x.jpg,1,1",
+            r"no column 'c'; its header is path, a, b; files are in a column path, classes in --data",
+        ),
+        (
+            ["a", "path"],
+            "x.jpg,1,1",
+            r"targets must name a column of classes, or each of labels once, got",
+        ),
+        ([], "x.jpg,1,1", r"data.targets must name a column of classes, or each of labels once"),
+        ("a", "0.jpg,1,1", "line 3: 0.jpg stands in line 2 already; write one row for each image, with a column for"),
+    ],
+)
+def test_labels_that_are_none(tmp_path: Path, targets: list[str] | str, row: str, message: str) -> None:
+    (tmp_path / "t.csv").write_text(f"path,a,b\n0.jpg,0,1\n{row}\n")
+    with pytest.raises(ValueError, match=message):
+        read_table(str(tmp_path / "t.csv"), None, targets)
 
 
 @pytest.mark.parametrize(
@@ -64,15 +110,23 @@ def test_numbers_as_labels_keep_their_order(tmp_path: Path) -> None:
     [
         ("file,label\na,b\n", r"t.csv: no column 'path'; its header is file, label"),
         ("path,lable\na,b\n", r"no column 'label' \(did you mean lable\?\)"),
+        (
+            "path,a,b\na,0,1\n",
+            r"no column 'label'; its header is path, a, b; files are in a column path, classes in --data.targets NAME",
+        ),
         ("", "no column 'path'; its header is nothing"),
         ("path,label\n", "the table has no rows"),
         ("path,label\na,b\nc,b\n", "at least two classes are needed, column 'label' has only 'b'"),
         ("path,label\na,b\nc\n", "line 3: 1 cells, but the header has 2: path, label"),
         ("path,label\na,b\nc,\n", "line 3, column 'label': the cell is empty; fill it in, or leave"),
         ("path,label,split\na,b,trian\nc,d,trian\n", "split 'trian' is none of train, val and test"),
-        ("path,label,weight\na,b,heavy\n", "line 2, column 'weight': expected a finite number, got 'heavy'; write"),
-        ("path,label,weight\na,b,-1\n", "column 'weight' must be at least 0, got -1"),
-        ("path,label,weight\na,b,nan\n", "line 2, column 'weight': expected a finite number, got 'nan'"),
+        (
+            "path,label,weight\na,b,heavy\n",
+            "line 2, column 'weight': expected a number from 0 to inf, got 'heavy'",
+        ),
+        ("path,label,weight\na,b,-1\n", "line 2, column 'weight': expected a number from 0 to inf, got '-1'"),
+        ("path,label,weight\na,b,inf\n", "line 2, column 'weight': expected a number from 0 to inf, got 'inf'"),
+        ("path,label,weight\na,b,nan\n", "line 2, column 'weight': expected a number from 0 to inf, got 'nan'"),
     ],
 )
 def test_broken_tables_are_named(tmp_path: Path, content: str, message: str) -> None:

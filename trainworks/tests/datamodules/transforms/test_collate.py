@@ -3,6 +3,7 @@ import sys
 
 import pytest
 import torch
+from torch.utils.data import DataLoader
 
 from trainworks.datamodules.samplers import collate
 from trainworks.datamodules.transforms import KeepLists, PadSequences
@@ -18,9 +19,32 @@ def test_a_batch_stays_and_samples_are_stacked() -> None:
     assert (inputs.tolist(), targets.tolist()) == ([[0, 0, 0], [1, 1, 1]], [1, 2])
 
 
-def test_samples_of_different_size_name_the_way_out() -> None:
-    with pytest.raises(ValueError, match=r"differ in size \(got \[3\] at entry 0 and .*; set data.image_size, or"):
-        collate(SAMPLES)
+PADDED = (
+    r"samples of one batch differ in size: \(1,\) and \(3,\); write data.collate: \S+\.PadSequences, which pads them"
+)
+
+
+@pytest.mark.parametrize("order", [1, -1])
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_samples_of_different_size_name_the_way_out(order: int, num_workers: int) -> None:
+    loader = DataLoader(SAMPLES[::order], 2, collate_fn=collate, num_workers=num_workers)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=PADDED):
+        next(iter(loader))
+
+
+def test_what_differs_in_more_than_its_length_is_kept_in_lists() -> None:
+    images = [(torch.zeros(3, 8, size), 0) for size in (9, 5, 7)]
+    with pytest.raises(
+        ValueError, match=r"in size: \(3, 8, 5\) and \(3, 8, 9\); write data.collate: \S+\.KeepLists, which"
+    ):
+        collate(images)
+    with pytest.raises(ValueError, match=r"; write data.image_size or data.collate: \S+\.KeepLists, which keeps them"):
+        collate(images, resizes=True)
+
+
+def test_what_makes_no_batch_is_named() -> None:
+    with pytest.raises(ValueError, match=r"a sample holds <class 'NoneType'>, of which no batch can be made; return"):
+        collate([(torch.zeros(3), None), (torch.zeros(3), None)])
 
 
 def test_padding() -> None:
