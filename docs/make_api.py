@@ -64,6 +64,7 @@ CHECKPOINT = {
     "hparams_name": "Lightning's own, of modules that save hyperparameters.",
     "hyper_parameters": "The same.",
     "exact": "In last.ckpt: what an exact continuation needs.",
+    "python_types": "Which values were NumPy's, paths or deques, by the keys that lead to them; missing if none was.",
 }
 ENVIRONMENT = {
     "TRAIN_DEFAULTS": "A file in place of `configs/defaults.yaml`, as for a cluster.",
