@@ -64,7 +64,6 @@ CHECKPOINT = {
     "hparams_name": "Lightning's own, of modules that save hyperparameters.",
     "hyper_parameters": "The same.",
     "exact": "In last.ckpt: what an exact continuation needs.",
-    "python_types": "Which values were NumPy's, paths or deques, by the keys that lead to them; missing if none was.",
 }
 ENVIRONMENT = {
     "TRAIN_DEFAULTS": "A file in place of `configs/defaults.yaml`, as for a cluster.",
@@ -137,7 +136,10 @@ def page() -> str:
     text = "They are no part of the configuration. Any other `--key VALUE` changes the configuration."
     sections.append(("Options", text, "Option", _options()))
     sections.append(("Keys of a configuration", "At the top level; others are refused.", "Key", KEYS))
-    text = "Tensors and plain data, which torch.load reads with `weights_only=True`."
+    text = (
+        "Tensors and plain data, which torch.load reads with `weights_only=True`. `python_types`, if it is there, says "
+    )
+    text += "which of them were values of NumPy, paths or deques. `class_paths.json` within the file names its classes."
     sections.append(("What a checkpoint holds", text, "Key", CHECKPOINT))
     text = "Beside those that SLURM, torchrun and the libraries set and read."
     sections.append(("Environment variables", text, "Variable", ENVIRONMENT))

@@ -126,10 +126,7 @@ def results_of(returned: Any) -> list[Any]:
 
 
 def build(description: Mapping[str, Any], base: type, where: Any) -> Any:
-    """Build what a description names, class path and arguments; any other kind is a ValueError and is not called.
-
-    A function must declare that it returns that kind.
-    """
+    """Build what a description names, a class or a function of that kind; any other is a ValueError, and not called."""
     name = description["class_path"]
     if not isinstance(name, str):
         raise ValueError(f"{where} does not say how its module was built; only checkpoints written by train.py do")

@@ -45,11 +45,7 @@ class UntrustedFile(UsageError):
 
 
 def to_plain(checkpoint: dict[str, Any]) -> dict[str, Any]:
-    """Return a checkpoint as plain data, without those hyperparameters that are none.
-
-    Raises:
-        RunFailure: If anything else could not be read back.
-    """
+    """Return a checkpoint as plain data, less hyperparameters that are none; a RunFailure if anything else is none."""
     content, types = dict[str, Any](), dict[Any, Any]()
     for key, value in checkpoint.items():
         if key in HYPERPARAMETERS:
@@ -63,11 +59,7 @@ def to_plain(checkpoint: dict[str, Any]) -> dict[str, Any]:
 
 
 def read_plain(path: Path, map_location: Any = "cpu", mmap: bool = True) -> dict[str, Any]:
-    """Return a checkpoint in one file, whose tensors are read when used (`mmap`), or the plain data of a sharded one.
-
-    Raises:
-        UntrustedFile: If it holds objects, and is not trusted.
-    """
+    """Return a checkpoint in one file, with tensors that are read when used (`mmap`), or a sharded one's plain data."""
     file, mmap = (path / PLAIN_FILE, False) if path.is_dir() else (path, mmap)
     try:
         content = torch.load(file, map_location=map_location, mmap=mmap, weights_only=not TRUSTED.get())
