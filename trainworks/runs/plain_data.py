@@ -93,7 +93,8 @@ def import_classes(path: Path) -> None:
 def _plain(node: Any, path: tuple[Any, ...], types: dict[Any, Any]) -> Any:
     """Return a value as plain data, and keep in `types` what it was."""
     kind = type(node)
-    if kind in (str, int, float, bool, type(None)) or isinstance(node, Tensor):
+    is_tensor = isinstance(node, Tensor) and kind.__module__.partition(".")[0] == "torch"  # of no other class
+    if kind in (str, int, float, bool, type(None)) or is_tensor:
         return node
     if kind in (dict, OrderedDict, AttributeDict):
         items = [(_plain(name, path, {}), item) for name, item in node.items()]
@@ -130,7 +131,7 @@ def _check_object(node: Any, path: tuple[Any, ...]) -> None:
         raise RunFailure(
             f"'{'.'.join(map(str, path))}' in the checkpoint holds {found[1] if found else error}, which could not be "
             "read back safely; let on_save_checkpoint and state_dict return tensors, arrays, numbers, strings, lists "
-            "and dictionaries, or type --trust true"
+            f"and dictionaries{'' if TRUSTED.get() else ', or type --trust true'}"
         ) from None
 
 

@@ -14,6 +14,7 @@ import torch
 from lightning.fabric.utilities.data import AttributeDict
 from omegaconf import OmegaConf
 from torch import nn
+from torchvision.tv_tensors import Image as TVImage
 
 from trainworks.errors import RunFailure
 from trainworks.models import load_model
@@ -87,7 +88,15 @@ def test_containers_keep_their_order_and_their_versions(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "value", [Kind.FIRST, np.array([Kind.FIRST], dtype=object), lambda: 1, np.datetime64("2020-01-01"), {Kind.FIRST: 1}]
+    "value",
+    [
+        Kind.FIRST,
+        np.array([Kind.FIRST], dtype=object),
+        lambda: 1,
+        np.datetime64("2020-01-01"),
+        {Kind.FIRST: 1},
+        TVImage(torch.zeros(1, 2, 2)),
+    ],
 )
 def test_objects_are_refused_by_where_they_stand(value: Any) -> None:
     with pytest.raises(RunFailure, match=r"^'own\.values\.1[^']*' in the checkpoint holds .*or type --trust true"):
@@ -102,6 +111,8 @@ def test_of_the_hyperparameters_what_is_plain_is_kept() -> None:
     assert found == {"hyper_parameters": {"lr": 0.1}, "hparams_name": "cfg"}
     with trusting(True):
         assert to_plain({"hyper_parameters": given})["hyper_parameters"].keys() == {"a", "b", "kinds", "net"}
+        with pytest.raises(RunFailure, match=r"'f' in the checkpoint holds .*lists and dictionaries$"):
+            to_plain({"f": lambda: 1})
 
 
 def test_what_numpy_holds_comes_back_when_a_run_goes_on(run: Train, train: Train) -> None:
