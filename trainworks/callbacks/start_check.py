@@ -151,6 +151,9 @@ def _check_states(trainer: Any, module: LightningModule) -> None:
     except Exception:  # a hook may need what is not there yet; then the first save checks what it adds
         owners = [module, *trainer.callbacks, *([] if trainer.datamodule is None else [trainer.datamodule])]
         content = {type(owner).__name__: owner.state_dict() for owner in owners}
+        content |= {"optimizer_states": [optimizer.state_dict() for optimizer in trainer.optimizers]}
+        content |= {"lr_schedulers": [config.scheduler.state_dict() for config in trainer.lr_scheduler_configs]}
+        content |= {module.CHECKPOINT_HYPER_PARAMS_KEY: module.hparams}
     try:
         plain = to_plain(content | content.pop("callbacks", {}))
     except RunFailure as failure:
