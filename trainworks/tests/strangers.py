@@ -223,6 +223,7 @@ class KeepsObjects(Tested):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint |= {"kinds": [Kind.FIRST]} if self.where == "hook" else {}
+        assert self.where != "late" or self.trainer.global_step  # the scheduler is looked at all the same
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         assert checkpoint.get("kinds") in (None, [Kind.FIRST])
@@ -231,7 +232,7 @@ class KeepsObjects(Tested):
         optimizer: Any = super().configure_optimizers()
         optimizer.param_groups[0] |= {"kind": Kind.FIRST} if self.where == "optimizer" else {}
         scheduler: Any = torch.optim.lr_scheduler.ConstantLR(optimizer, 1.0)
-        scheduler.kind = Kind.FIRST if self.where == "scheduler" else None
+        scheduler.kind = Kind.FIRST if self.where in ("scheduler", "late") else None
         return [optimizer], [scheduler]
 
 

@@ -135,7 +135,7 @@ def test_what_numpy_holds_comes_back_when_a_run_goes_on(run: Train, train: Train
 
 
 @pytest.mark.parametrize(
-    ("where", "path"), [("hook", "kinds.0"), ("optimizer", "optimizer_states"), ("scheduler", "lr")]
+    ("where", "path"), [("hook", "kinds.0"), ("optimizer", "optimizer_states"), ("scheduler", "lr"), ("late", "lr")]
 )
 def test_a_checkpoint_that_could_not_be_read_is_never_begun(run: Train, where: str, path: str) -> None:
     result = run("KeepsObjects", "--model.where", where)
