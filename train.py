@@ -3,8 +3,13 @@
 
 import os
 import sys
+from importlib.util import find_spec
 
 if __name__ == "__main__":  # loader workers import this file again
+    missing = ", ".join(name for name in ("torch", "torchvision", "lightning", "omegaconf") if not find_spec(name))
+    if missing or sys.version_info < (3, 11):
+        how = "activate your environment (. .venv/bin/activate), or make one of Python 3.11 or newer (pip install -e .)"
+        sys.exit(print(f"error: {sys.executable} has no {missing or 'features of 3.11'}; {how}", file=sys.stderr) or 2)
     import trainworks
 
     beside = os.path.join(os.path.dirname(os.path.abspath(__file__)), "trainworks")

@@ -34,6 +34,34 @@ def test_links_and_files_are_there(page: Path) -> None:
     )
 
 
+def called_in(path: Path) -> set[str]:
+    """Return what a file names: in Python outside of texts, in a configuration anywhere."""
+    text = path.read_text(encoding="utf-8")
+    if path.suffix == ".yaml":
+        return set(re.findall(r"\w+", text.lower()))
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(text)):
+        found |= {node.attr} if isinstance(node, ast.Attribute) else {node.id} if isinstance(node, ast.Name) else set()
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            modules = [alias.name for alias in node.names] + [getattr(node, "module", None) or ""]
+            found |= {part for module in modules for part in module.split(".")}
+    return found
+
+
+def test_each_file_of_the_table_calls_what_it_stands_beside() -> None:
+    page = ROOT / "docs/zh/README.md"
+    rows = re.findall(
+        r"^\| (.+?) \| (.+) \|$", page.read_text(encoding="utf-8").partition("| PyTorch |")[2], re.MULTILINE
+    )
+    assert len(rows) > 25
+    for first, second in rows:
+        names = {name.rpartition(".")[2] for name in re.findall(r"`([\w.]+)`", first)}
+        files = [page.parent / link for link in re.findall(r"\]\(([^)]+\.(?:py|yaml))\)", second)]
+        called = [{name for name in names if {name, name.lower()} & called_in(file)} for file in files]
+        assert all(called) or not names, (first, files, called)
+        assert not files or set().union(*called) == names, (first, called)
+
+
 def commands_of(text: str) -> list[list[str]]:
     """Return the words after `train.py` of each command in a page, in order."""
     text = text.replace("\\\n", " ")

@@ -30,3 +30,13 @@ def test_block_runs(train: Train, tmp_path: Path, block: str) -> None:
 
 def test_every_part_is_shown() -> None:
     assert len(BLOCKS) >= 15
+
+
+def test_arguments_of_a_loss_that_is_typed_again_are_unset_as_the_page_says(train: Train, tmp_path: Path) -> None:
+    (tmp_path / "change.yaml").write_text(BLOCKS[0])
+    config = ("fit", "--config", DIGITS, "--config", "change.yaml", "--model.loss", "torch.nn.CrossEntropyLoss")
+    unset = [text.split() for text in re.findall(r"`(--model.loss.(?:weight|label_smoothing) \w+)`", TEXT)]
+    assert len(unset) == 2
+    for words, expected in (([], ([1] * 8 + [2] * 2, 0.1)), ([*unset[0], *unset[1]], (None, 0.0))):
+        shown = yaml.safe_load(train(*config, *words, "--print_config").out)["model"]["init_args"]["loss"]["init_args"]
+        assert (shown["weight"], shown["label_smoothing"]) == expected

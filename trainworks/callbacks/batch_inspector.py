@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
 from trainworks.callbacks.helpers.batch import inputs_of, loss_of
+from trainworks.datamodules.annotations import title_of
 from trainworks.errors import listed
 
 
@@ -77,7 +78,7 @@ def _samples(trainer: Trainer, batch: Any, batch_idx: int) -> list[str]:
         return [f"batch {batch_idx} of epoch {trainer.current_epoch}"]
     keys = sampler.keys()[batch_idx * len(inputs) : (batch_idx + 1) * len(inputs)] % sampler.length
     train = datamodule.splits["train"]
-    names = [(getattr(train, "name", lambda _: None)(int(key)) or f"sample {key}") for key in keys]
+    names = [title_of(train, int(key)) for key in keys]
     bad = [name for name, sample in zip(names, inputs, strict=True) if not _is_finite(sample)]
     lines = [f"batch {batch_idx} of epoch {trainer.current_epoch}, {len(names)} samples: {listed(names)}"]
     return lines + ([f"inputs that are not finite: {len(bad)} samples: {listed(bad)}"] if bad else [])

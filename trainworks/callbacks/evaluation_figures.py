@@ -55,6 +55,10 @@ class EvaluationFigures(Callback):
         names, count = (getattr(datamodule, name, None) for name in ("class_names", "num_classes"))
         count = count or len(names or ()) or None
         self._class_names = names or [str(k) for k in range(count or 0)]
+        if trainer.is_global_zero and not "".join(self._class_names).isascii():
+            from trainworks.callbacks.helpers.fonts import use_font_for
+
+            use_font_for(self._class_names)
         self._sets = set_names(trainer, "test" if trainer.testing else "val")
         for name in self._sets:
             if name not in self._metrics:

@@ -75,7 +75,12 @@ class Freeze(Callback):
         names = {name: parameter for name, parameter in pl_module.named_parameters() if parameter.requires_grad}
         for rule in self.rules:
             if not any(map(rule.matches, names)):
-                near = did_you_mean(rule.pattern, names) or f"; the last is {list(names)[-1]}"
+                pattern = (
+                    f"({rule.pattern.removeprefix('^')})" if "|" in rule.pattern else rule.pattern.removeprefix("^")
+                )
+                inner = next(filter(None, (re.match(rf"(.*?\.){pattern}", name) for name in names)), None)
+                near = f" (did you mean {re.escape(inner[1])}{pattern}?)" if inner else did_you_mean(pattern, names)
+                near = near or f"; the last is {list(names)[-1]}"
                 raise UsageError(f"Freeze: '{rule.pattern}' matches the beginning of no parameter's name{near}")
         frozen = {name for name in names if _any_matches(self.rules, name)}
         if len(frozen) == len(names):

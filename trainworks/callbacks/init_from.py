@@ -10,13 +10,15 @@ class InitFrom(Callback):
     Args:
         path: A state_dict (.pt, .pth, .safetensors) or a checkpoint, of any project; the URL of one; or torchvision's
             name of weights, such as ResNet18_Weights.DEFAULT.
+        file_prefix: How the names of the wanted weights begin in the file, such as `encoder`; found if left out.
+        network_prefix: How the names that they become begin in the network, such as `backbone`.
 
     Raises:
         UsageError: If the file cannot be read, or none of its weights match.
     """
 
-    def __init__(self, path: str) -> None:
-        self.path = path
+    def __init__(self, path: str, file_prefix: str | None = None, network_prefix: str | None = None) -> None:
+        self.path, self.file_prefix, self.network_prefix = path, file_prefix, network_prefix
         self._report: list[str] | None = None  # None until the weights are loaded, empty once it was printed
 
     def load(self, module: LightningModule) -> None:
@@ -24,7 +26,8 @@ class InitFrom(Callback):
         if self._report is None:
             from trainworks.runs.weights import load_weights
 
-            self._report = load_weights(getattr(module, "net", module), self.path)
+            net = getattr(module, "net", module)
+            self._report = load_weights(net, self.path, self.file_prefix, self.network_prefix)
 
     def before_data(self, trainer: Trainer, pl_module: LightningModule, begins: bool) -> None:
         """Load as soon as the network is there, so that a wrong file is found before the data is read.

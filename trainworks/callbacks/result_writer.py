@@ -10,6 +10,7 @@ from torch import Tensor
 from trainworks.callbacks.helpers.batch import inputs_of
 from trainworks.datamodules.annotations import name_of
 from trainworks.datamodules.samplers import ShardSampler
+from trainworks.errors import UsageError
 from trainworks.models.base import BaseModule
 from trainworks.models.checks import set_names
 
@@ -74,8 +75,14 @@ class ResultWriter(BasePredictionWriter):
         samples = getattr(data, "splits", {}).get(getattr(data, "predicted", "test"))
         is_pair = isinstance(batch, tuple | list) and len(batch) == 2 and not hasattr(data, "errors")
         targets = batch[1] if is_pair else None
-        indices = [int(index) for index in batch_indices or ()]
-        self._append(trainer, "predict", results_of(prediction), targets, samples, indices, inputs_of(batch))
+        indices, inputs = [int(index) for index in batch_indices or ()], inputs_of(batch)
+        results = results_of(prediction)
+        if isinstance(inputs, Tensor) and inputs.ndim and len(inputs) != len(results):
+            raise UsageError(f"predict_step must return a result for each of {len(inputs)} inputs, got {len(results)}")
+        if too_many := self._too_many_classes(results):
+            self._tables.pop("predict").part.unlink(missing_ok=True)
+            raise UsageError(f"--top_k {self.top_k}: {too_many}; leave --top_k out, or write a smaller number")
+        self._append(trainer, "predict", results, targets, samples, indices, inputs)
 
     def on_test_batch_end(
         self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
@@ -90,6 +97,8 @@ class ResultWriter(BasePredictionWriter):
         splits = getattr(trainer.datamodule, "splits", {}) if isinstance(sampler, ShardSampler) else {}
         try:
             results = pl_module.results(outputs["predictions"], pl_module.class_names)
+            if batch_idx == 0 and trainer.is_global_zero and (too_many := self._too_many_classes(results)):
+                print(f"{table.path.name}: callbacks.predictions.top_k is {self.top_k}, but {too_many}")
             self._append(trainer, name, results, outputs.get("targets"), splits.get(name))
         except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
             self._leave_out(trainer, name, f"{type(error).__name__}: {error}")  # it is not worth a training
@@ -137,6 +146,14 @@ class ResultWriter(BasePredictionWriter):
             if errors is not None:
                 row["error"] = error
         table.append(rows)
+
+    def _too_many_classes(self, results: Sequence[Any]) -> str:
+        """Say that `top_k` is more than the results have, empty where it is not; a module's own may do as they like."""
+        for result in results[:1] if self.top_k > 1 else ():
+            number = len(result.probabilities) if hasattr(result, "top") else 0
+            if number < self.top_k and (number or type(result).__module__ in ("builtins", "trainworks.models.results")):
+                return f"there are {number} classes" if number else "a row has no likeliest classes here"
+        return ""
 
     def _columns(self, result: Any) -> dict[str, Any]:
         """Return the columns of one result, beside its mask."""

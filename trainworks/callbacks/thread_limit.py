@@ -14,7 +14,7 @@ class ThreadLimit(Callback):
 
     Args:
         begun: Number of threads that a continued run began with. It is kept, so that floating-point sums stay the same.
-        keep: Called with the number of threads, to save it with the run.
+        keep: Called with the number of threads when the first training batch is done, to save it with the run.
     """
 
     def __init__(self, begun: int | None = None, keep: Callable[[int], object] | None = None) -> None:
@@ -40,7 +40,11 @@ class ThreadLimit(Callback):
         if self.begun not in (None, number) and trainer.is_global_zero:
             print(f"the run goes on with {self.begun} threads, as it began; a new one would take {number} here")
         torch.set_num_threads(self.begun or number)
-        if self.keep is not None and trainer.is_global_zero:
-            self.keep(self.begun or number)
 
     on_train_batch_start = on_validation_batch_start = on_test_batch_start = on_predict_batch_start = _choose  # type: ignore[assignment]
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
+        """Save the number with the run, which has something to keep now."""
+        self.on_train_batch_end = None  # type: ignore[assignment,method-assign]
+        if self.keep is not None and trainer.is_global_zero:
+            self.keep(torch.get_num_threads())

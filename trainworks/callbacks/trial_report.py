@@ -15,17 +15,18 @@ class TrialReport(Callback):
         storage: File or URL of the study, see `open_storage`.
         study: Name of the study.
         number: The trial's number in the study.
-        metric: What is reported.
-        pruner: Class path and arguments of what decides.
+        metric: What is reported; one of a validation has to be logged.
+        pruner: Class path and arguments of what decides; None where nothing is pruned, and nothing reported.
     """
 
-    def __init__(self, storage: str, study: str, number: int, metric: str, pruner: dict[str, Any]) -> None:
+    def __init__(self, storage: str, study: str, number: int, metric: str, pruner: dict[str, Any] | None) -> None:
         self.storage, self.study, self.number = storage, study, number
         self.metric, self.pruner = metric, pruner
+        self.monitor = metric if metric.startswith("val") else None  # StartCheck refuses one that is not logged
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Report, and stop a training that is not at its end anyway."""
-        if trainer.sanity_checking:
+        if trainer.sanity_checking or self.pruner is None:
             return
         pruned, epoch = False, trainer.current_epoch
         if trainer.is_global_zero and (value := trainer.callback_metrics.get(self.metric)) is not None:
@@ -40,7 +41,7 @@ class TrialReport(Callback):
     def _trial(self) -> Any:
         import optuna
 
-        pruner = build(self.pruner, optuna.pruners.BasePruner, "pruner")
+        pruner = build(self.pruner or {}, optuna.pruners.BasePruner, "pruner")
         storage = open_storage(self.storage)
         study = optuna.load_study(study_name=self.study, storage=storage, pruner=pruner)
         return open_trial(study, storage, self.number)

@@ -81,15 +81,7 @@ def seed(configuration: Configuration) -> None:
 def build_session(
     request: Request, configuration: Configuration, run: Run, start: Start, extends: bool, datamodule: Any
 ) -> Session:
-    """Build everything for a command that writes into the directory of `run`.
-
-    Args:
-        request: The command.
-        configuration: Its configuration.
-        run: Where loggers and callbacks write.
-        start: Where a run continues.
-        extends: Whether it shall train for longer than it began to.
-        datamodule: The datamodule, where it is built already; None if it is to be built.
+    """Build everything for a command that writes into the directory of `run`; a datamodule may be built already.
 
     Raises:
         UsageError: If something cannot be built as the configuration says, or does not go together.
@@ -97,7 +89,9 @@ def build_session(
     parsed, parser, line = configuration.parsed, configuration.parser, request.line
     _direct_outputs(parsed, run)
     if line.trains and request.run is not None:
-        _hide_repeated_steps(parsed.trainer.logger, start.step)
+        from trainworks.runs.event_files import first_repeated_step
+
+        _hide_repeated_steps(parsed.trainer.logger, first_repeated_step(run.directory, start))
     parser.save_plain_hyperparameters(LightningModule, configuration.content["model"])
     if datamodule is not None:
         parsed = parsed.clone()
@@ -115,7 +109,8 @@ def build_session(
         best, check = named.get("best"), StartCheck(None if request.states_monitor else named.get("best"))
         describe = LambdaCallback(on_save_checkpoint=lambda *given: given[-1].update(configuration.described))
         last = [*_trial_callbacks(request, named), check, describe]
-        trainer = _build_trainer(built.trainer, [_thread_limit(request, run)], named, last, datamodule)
+        threads = _thread_limit(request, configuration, run, start.step if extends else None)
+        trainer = _build_trainer(built.trainer, [threads], named, last, datamodule)
         skip_idle_work(trainer, model)
         settle_precision(trainer, parsed.trainer.precision, parsed.tf32)
         settle_strategy(trainer, model, parsed.trainer.sync_batchnorm)
@@ -169,9 +164,18 @@ def _trial_callbacks(request: Request, named: dict[str, Callback]) -> list[Callb
     return [instantiate_class((), description) for description in request.callbacks]
 
 
-def _thread_limit(request: Request, run: Run) -> ThreadLimit:
+def _thread_limit(request: Request, configuration: Configuration, run: Run, extended_from: int | None) -> ThreadLimit:
     continues = request.run is not None and not request.line.evaluates
-    return ThreadLimit(run.num_threads if continues else None, run.keep_threads if request.line.trains else None)
+
+    def keep(number: int) -> None:
+        run.keep_threads(number)
+        if extended_from is not None:
+            from trainworks.runs.continuing.settings import store_lengths  # every process has compared them by now
+
+            run.write(run.read() | {"extended_from": extended_from})
+            store_lengths(run.directory / "config.yaml", configuration.content)
+
+    return ThreadLimit(run.num_threads if continues else None, keep if request.line.trains else None)
 
 
 def has_loader(stage: str, module: LightningModule, datamodule: Any) -> bool:

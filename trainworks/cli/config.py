@@ -58,7 +58,10 @@ def override(config: Config, key: str, text: str) -> None:
     is_name = re.fullmatch(r"[A-Za-z_][\w.]*", text) and text not in ("null", "true", "false")
     is_class = is_name and ("." in text or parents[:1] != ["trainer"])  # which has short names too, such as ddp
     swaps = isinstance(old, dict) and "class_path" in old and is_class
-    value = {"class_path": text} if swaps else yaml.safe_load(text) if last.endswith("+") or has_no_types else text
+    try:
+        value = {"class_path": text} if swaps else yaml.safe_load(text) if last.endswith("+") or has_no_types else text
+    except yaml.MarkedYAMLError as error:
+        raise UsageError(f"--{key} {text}: broken YAML: {error.problem}") from None
     node.update(merge(node, {last: value}))
 
 

@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from trainworks.cli.facts import build_data
 from trainworks.cli.target_report import TargetReport
-from trainworks.datamodules.annotations import class_names_of, name_of
+from trainworks.datamodules.annotations import class_names_of, title_of
 from trainworks.datamodules.base import BaseDataModule
 from trainworks.datamodules.datasets.decode import ImageInfo, UnreadableImage
 from trainworks.datamodules.datasets.image_cache import chunks
@@ -79,7 +79,7 @@ def _check_images(
             info, digest = found
             infos.append(info)
             label = None if classes is None else classes[item].tolist()
-            targets.look(split, _place(images, item), None, None if classes is None else classes[item])
+            targets.look(split, title_of(images, item), None, None if classes is None else classes[item])
             own = (f"{split}: {images.name(item)}", stage, label)
             first = seen.setdefault(digest, own) if digest else own
             if first[1:] != own[1:]:
@@ -104,7 +104,7 @@ def _check_samples(split: str, dataset: Dataset[Any], report: Report, targets: T
     if isinstance(dataset, PairedImages):
         dataset = PairedImages(dataset.dataset, None)  # resizing hides masks of another size and boxes that reach out
     for item in tqdm(range(length), split, **BAR):
-        where = _place(dataset, item)
+        where = title_of(dataset, item)
         try:
             sample: Any = dataset[item]
             parts = sample if isinstance(sample, tuple | list) else (sample,)
@@ -117,9 +117,3 @@ def _check_samples(split: str, dataset: Dataset[Any], report: Report, targets: T
         except Exception as error:  # whatever the data set raises is a finding
             report["problems"].append(f"{split}: {where} cannot be read: {error}")
     print(f"{split}: {length:,} samples, " + ", ".join(f"{count:,} of shape {s}" for s, count in shapes.most_common(3)))
-
-
-def _place(dataset: Any, item: int) -> str:
-    """Return the name of a sample, or its number in what was loaded, before the splits were made."""
-    name = name_of(dataset, item)
-    return name if isinstance(name, str) else f"sample {name}"

@@ -32,7 +32,10 @@ def evaluate(session: Session, stage: str, path: str | None, inputs: LightningDa
     how: Any = {"return_predictions": False} if stage == "predict" else {"verbose": False}
     try:
         getattr(trainer, stage)(module, inputs or session.datamodule, ckpt_path=path, weights_only=True, **how)
-    except (TypeError, AttributeError) as error:
+    except (TypeError, AttributeError, ValueError) as error:
+        if inputs is not None and "values to unpack" in str(error):
+            how = "batch[0] if isinstance(batch, (list, tuple)) else batch"
+            raise UsageError(f"predict_step takes a batch apart, and --input brings no targets; write {how}") from error
         if "An invalid dataloader was returned" in str(error):
             raise NothingToDo(str(error).split(". Found")[0]) from None
         if stage == "predict" and not is_overridden("predict_step", module):

@@ -220,6 +220,8 @@ def _compare_files(model: Any, run: Callable[[Tensor], Any], images: ImageFiles)
 
 def _show_latency(exported: Exported, inputs: Tensor, run: Callable[[Tensor], Any], name: str) -> None:
     """Print the median time of a batch in milliseconds, for the module and for the file."""
+    advice = "--latency false leaves it out"
+    print(f"measuring how long a batch takes, some minutes for a large network; {advice}", flush=True)
     runs: dict[str, Callable[[Tensor], Any]] = {"eager": exported, name: run}
     logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # it warns of a missing GPU
     try:

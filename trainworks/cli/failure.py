@@ -21,6 +21,7 @@ from trainworks.models.misfit import refused_by
 from trainworks.runs.files import shown_path
 from trainworks.runs.run import NAME_VARIABLE
 from trainworks.runtime.launch import is_main_process
+from trainworks.runtime.shared_memory import MORE_ROOM
 from trainworks.runtime.signals import Stopped
 
 PARENT_SECONDS = 20  # that a process which failed waits for the one that started it
@@ -28,6 +29,8 @@ PEER_GONE = re.compile("Connection (closed|reset) by peer|Socket Timeout|Broken 
 OUT_OF_MEMORY = """out of memory ({}). Take fewer samples at a time and keep the batch by accumulating: halve
 data.batch_size and set trainer.accumulate_grad_batches 2; python train.py find_batch_size --config C finds out what
 fits. Or write trainer.precision bf16-mixed, smaller images, a smaller network"""
+NO_SHARED_MEMORY = re.compile("DataLoader worker.*(allocate shared memory|Bus error)", re.DOTALL)
+NO_ROOM = f"shared memory ran out, through which loader workers pass batches: {MORE_ROOM}, or take fewer workers"
 LOADER_REMADE = (
     "Lightning makes a loader anew, with the names of its arguments: write DataLoader(dataset, batch_size=...)"
 )
@@ -44,6 +47,8 @@ def explain(error: BaseException, session: Session, in_group: bool) -> tuple[int
         message = "no space left on the disk; make room, then continue with --resume"
     elif is_oom_error(error):
         message = OUT_OF_MEMORY.format(message.splitlines()[0][:200])
+    elif NO_SHARED_MEMORY.search(str(error)):
+        message = NO_ROOM
     elif in_group and PEER_GONE.search(message) and not isinstance(error, RunFailure):
         message = "another process of this run ended; its own message says why"
     elif "can be passed to its parent's `" in message:

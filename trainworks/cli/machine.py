@@ -15,6 +15,7 @@ from trainworks.root import ROOT
 from trainworks.runs.run import PACKAGES
 from trainworks.runtime.cores import SHORT_WAIT, allowed_cores, content, control_groups
 from trainworks.runtime.devices import has_bf16
+from trainworks.runtime.shared_memory import MORE_ROOM
 
 GB = 2**30
 DRIVER_VERSION = Path("/proc/driver/nvidia/version")
@@ -56,7 +57,7 @@ def describe_machine() -> int:
     elif threads > cores:
         print(f"\n{threads} threads on {cores} cores wait for each other: unset the variables that set them")
     elif shared and shared.total < GB:
-        print("\n/dev/shm is small, and loader workers pass batches through it: start the container with --shm-size 8g")
+        print(f"\n/dev/shm is small, and loader workers pass batches through it: {MORE_ROOM}")
     elif disk and disk.free < 2 * GB:
         print("\nthe disk is nearly full, and a checkpoint takes three times the size of the weights")
     return 0

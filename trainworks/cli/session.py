@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 
 from trainworks.cli.builder import Session, build_session, seed
+from trainworks.cli.config import resolve
 from trainworks.cli.configuration import Configuration
 from trainworks.cli.console import captured, copied_to
 from trainworks.cli.defaults import log_root, own_defaults
@@ -17,6 +18,7 @@ from trainworks.cli.facts import fill_in
 from trainworks.cli.process import settled_process
 from trainworks.cli.report import closing, headline, log_end
 from trainworks.cli.request import Request
+from trainworks.errors import UsageError
 from trainworks.runs.continuing.state import Start
 from trainworks.runs.run import NAME_VARIABLE, Run
 from trainworks.runs.yaml_files import load_file
@@ -30,15 +32,8 @@ from trainworks.runtime.signals import STOP, Stopped
 def run_session(request: Request, start_time: float) -> int:
     """Build what was asked for, carry out the command, and keep the records of its run directory.
 
-    Args:
-        request: The command.
-        start_time: When it began, in seconds since 1970.
-
-    Returns:
-        0, 1 for a failure, 2 for a mistake, 128 + the signal's number if one stopped the run.
-
-    Raises:
-        UsageError: If the configuration is wrong; no run directory is left then.
+    The command began at `start_time`, in seconds since 1970. Returned is 0, 1 for a failure, 2 for a mistake, after
+    which no new run directory is left, or 128 + the signal's number if one stopped the run.
     """
     with settled_process(), STOP.installed(), captured() as tees, contextlib.ExitStack() as stack:
         request.config, datamodule = fill_in(request.config)
@@ -92,15 +87,22 @@ def _continuation(request: Request, configuration: Configuration, run: Run) -> t
     from trainworks.runs.continuing.checkpoint import find_start, read_start
     from trainworks.runs.continuing.settings import changes_length, check_settings
 
-    remarks, extends = list[str](), False
-    if request.line.trains:
-        stored = load_file(str(run.directory / "config.yaml"))
-        remarks = check_settings(stored, configuration.content, own_defaults())
-        extends = changes_length(stored, configuration.content)
-    if request.ckpt_path:
-        return read_start(Path(request.ckpt_path)), remarks, extends
     keeps_last = configuration.parsed.callbacks.get("last") is not None
-    return find_start(run.directory / "checkpoints", keeps_last), remarks, extends
+    path = request.ckpt_path
+    start = read_start(Path(path)) if path else find_start(run.directory / "checkpoints", keeps_last)
+    if not request.line.trains or _begins(request, start):
+        return start, [], False
+    stored = resolve(load_file(str(run.directory / "config.yaml")))
+    remarks = check_settings(stored, configuration.content, own_defaults())
+    if start.path is None:
+        raise UsageError(f"{run.directory} is finished and kept no checkpoint to go on from; write a new --run_name")
+    was_extended = run.read().get("extended_from") == start.step  # and stopped before it saved anything
+    return start, remarks, was_extended or changes_length(stored, configuration.content)
+
+
+def _begins(request: Request, start: Start) -> bool:
+    """Whether a training starts from the beginning: its run is new, or kept no checkpoint until it was stopped."""
+    return request.run is None or (request.line.trains and start.path is None and not request.run.is_finished)
 
 
 def _follow(session: Session) -> int:
@@ -117,19 +119,21 @@ def _follow(session: Session) -> int:
 def _record_start(session: Session, start_time: float) -> None:
     """Write into the run directory what the run is, or that it continues."""
     request, run, trainer = session.request, session.run, session.trainer
-    if request.run is None:
+    if _begins(request, session.start):
         (run.directory / "config.yaml").write_text(session.configuration.text, encoding="utf-8")
         counts = {name: getattr(trainer, name) for name in ("num_devices", "num_nodes")}
         hardware = {"cores": allowed_cores(), "accelerator": device_name(trainer), **counts}
         run.start(start_time, request.line.typed, hardware)
     elif request.line.trains:
-        run.start_again(start_time, request.line.typed, str(session.start.path) if session.start.path else None)
+        run.start_again(start_time, request.line.typed, str(session.start.path))
 
 
 def _record_end(session: Session, start_time: float, status: int, error: str | None) -> None:
     """Write into the run directory what came of the command."""
     line, run = session.request.line, session.run
-    if line.trains:
+    if status == 2 and session.request.run is None and run.num_threads is None:
+        (run.directory / "run.json").unlink()  # a mistake before the first step leaves no run
+    elif line.trains:
         run.finish(status, error, session.metrics, session.best_score, session.best_metrics)
         if session.tested:
             tested = str(session.best_path or run.best_checkpoint)

@@ -45,6 +45,12 @@ def name_of(dataset: Any, index: int) -> str | int:
     return index if name is None else name
 
 
+def title_of(dataset: Any, index: int) -> str:
+    """Return how messages call a sample: by its name, else by its number."""
+    name = name_of(dataset, index)
+    return name if isinstance(name, str) else f"sample {name}"
+
+
 def shuffled_by_class(dataset: Dataset[Any], seed: int) -> np.ndarray:
     """Return all indices in random order, those of one class beside each other."""
     shuffled = np.random.default_rng(seed).permutation(len(dataset))  # type: ignore[arg-type]

@@ -50,7 +50,9 @@ def to_numbers(reader: Any, source: Any) -> Tensor:
         raise UsageError(f"{_wanted(dtype, shape)}; {how}") from None
     sizes = [own if size is None else size for size, own in zip_longest(shape, numbers.shape, fillvalue=-1)]
     exact = numbers.dtype == dtype
-    if not exact and torch.uint8 not in (numbers.dtype, dtype):  # whose values may have another scale
+    if (
+        not exact and numbers.is_complex() <= dtype.is_complex and torch.uint8 not in (numbers.dtype, dtype)
+    ):  # whose values may have another scale
         exact = torch.can_cast(numbers.dtype, dtype) or torch.equal(numbers.to(dtype).to(numbers.dtype), numbers)
     if sizes != list(numbers.shape) or not exact:
         got = f"{numbers.dtype} of shape {tuple(numbers.shape)}".removeprefix("torch.")

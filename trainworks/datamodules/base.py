@@ -1,24 +1,22 @@
 import os
 from collections.abc import Callable, Sized
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any, Literal
 
 import numpy as np
 import torch
 from lightning.pytorch import LightningDataModule
 from torch import nn
-from torch.utils.data import DataLoader, Dataset, IterableDataset
+from torch.utils.data import DataLoader, Dataset
 
 from trainworks.datamodules.annotations import class_names_of, classes_of
 from trainworks.datamodules.inputs import InputReader
-from trainworks.datamodules.randomness import KeyedDataset, batch_number, seed_batch
-from trainworks.datamodules.samplers import batching, collate
+from trainworks.datamodules.loaders import build_loader
+from trainworks.datamodules.randomness import batch_number, seed_batch
 from trainworks.datamodules.splits import check_splits, divide
 from trainworks.datamodules.transforms.apply import apply_transforms, normalize_on_device
 from trainworks.errors import UsageError
 from trainworks.runtime.cores import allowed_cores
-from trainworks.runtime.signals import outlast_signals
 
 MAX_CLASSES_SHOWN = 20
 STAGES = ("train", "validate", "test", "predict", "sanity_check")
@@ -233,17 +231,4 @@ class BaseDataModule(InputReader, LightningDataModule):
     def _loader(self, split: str) -> DataLoader[Any]:
         if split not in self.splits:
             raise UsageError(f"the data has no {split} split; it has {', '.join(self.splits)}")
-        dataset, trainer = self.splits[split], self.trainer
-        num_workers = self.num_workers
-        if num_workers is None:
-            num_workers = 0 if getattr(dataset, "serves_batches", False) else max(min(self.num_cores - 1, 16), 1)
-        return DataLoader(
-            dataset if isinstance(dataset, IterableDataset) else KeyedDataset(dataset, self.run_seed),
-            **batching(self, dataset, shuffle=split == "train"),
-            num_workers=num_workers,
-            collate_fn=self.collate or partial(collate, resizes=hasattr(self, "image_size")),
-            worker_init_fn=outlast_signals,
-            pin_memory=trainer is not None and trainer.strategy.root_device.type == "cuda",
-            persistent_workers=num_workers > 0,
-            prefetch_factor=4 if num_workers else None,
-        )
+        return build_loader(self, self.splits[split], shuffle=split == "train")

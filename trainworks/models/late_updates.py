@@ -54,7 +54,9 @@ class LateUpdates:
         self._update_waiting()
         metrics = {name: unwrapped(metric) for name, metric in self.metrics.items(copy_state=False)}
         with warnings.catch_warnings():  # a metric that shares another's state had no update of its own
-            warnings.filterwarnings("ignore", message=".*called before the ``update`` method")
+            warnings.filterwarnings(
+                "ignore", message=".*called before the ``update`` method|No (posi|nega)tive samples"
+            )
             values = self._run(lambda: {n: counted_value(m) for n, m in metrics.items()}, self._example, counted_value)
         counted = {name: value for name, value in values.items() if value is not None}
         self._examples |= counted

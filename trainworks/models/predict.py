@@ -11,7 +11,6 @@ import torch
 from jsonargparse import ArgumentParser
 from lightning.pytorch import LightningDataModule, LightningModule
 from lightning.pytorch.utilities.model_helpers import is_overridden
-from torch import Tensor
 
 from trainworks.errors import UsageError, listed
 from trainworks.runs.checkpoint_io import read_checkpoint
@@ -107,21 +106,27 @@ class Predictor:
 def results_of(returned: Any) -> list[Any]:
     """Return what a module's `predict_step` returned as a list with a result for each input.
 
-    A list stays as it is. Of a mapping of names to tensors of shape (B,), or (B, K) for K columns, and of a bare
-    tensor, which is called `prediction`, each input gets a row, a mapping of columns to numbers.
+    A list stays as it is. Of a mapping of names to tensors, arrays or lists of B rows, and of a bare tensor or array,
+    which is called `prediction`, each input gets a row, a mapping of columns to values; shape (B, K) gives K columns.
     """
     if isinstance(returned, list | tuple):
         return list(returned)
-    tensors = {"prediction": returned} if isinstance(returned, Tensor) else returned
-    if not isinstance(tensors, Mapping):
-        kinds = "a list of results, or a mapping of names to tensors"
+    named = {"prediction": returned} if hasattr(returned, "ndim") else returned
+    if not isinstance(named, Mapping):
+        kinds = "a list of results, or a mapping of names to tensors, arrays or lists"
         raise UsageError(f"predict_step must return {kinds}, got {type(returned).__name__}")
     columns: dict[str, list[Any]] = {}
-    for name, values in tensors.items():
-        if not isinstance(values, Tensor) or values.ndim not in (1, 2):
-            raise UsageError(f"predict_step's '{name}' must be a tensor of shape (B,) or (B, K), got {values!r:.80}")
-        parts = {name: values} if values.ndim == 1 else {f"{name}_{k}": part for k, part in enumerate(values.T)}
-        columns |= {key: part.tolist() for key, part in parts.items()}
+    for name, values in named.items():
+        if not isinstance(values, list | tuple) and getattr(values, "ndim", 0) not in (1, 2):
+            got = f"(B,) or (B, K), or a list, got {values!r:.80}"
+            raise UsageError(f"predict_step's '{name}' must be a tensor of shape {got}")
+        has_columns = getattr(values, "ndim", 1) == 2
+        parts = {f"{name}_{k}": part for k, part in enumerate(values.T)} if has_columns else {name: values}
+        for key, part in parts.items():
+            columns[key] = [item.tolist() if hasattr(item, "tolist") else item for item in part]
+    sizes = {key: len(part) for key, part in columns.items()}
+    if len({*sizes.values()}) > 1:
+        raise UsageError(f"predict_step's columns must have a row for each input, got {sizes}")
     return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
 

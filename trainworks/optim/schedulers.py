@@ -8,6 +8,7 @@ from itertools import pairwise
 from typing import Any
 
 from lightning.pytorch.cli import LRSchedulerCallable
+from lightning.pytorch.utilities import rank_zero_only
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ChainedScheduler, CyclicLR, LambdaLR, LRScheduler, SequentialLR
 
@@ -20,7 +21,7 @@ RATE_ARGUMENTS = ("max_lr", "base_lr", "swa_lr")  # they replace the optimizer's
 def build_scheduler(factory: SchedulerFactory, optimizer: Optimizer, total_steps: Callable[[], float]) -> LRScheduler:
     """Build a scheduler, filling in `total_steps` where its class has that parameter and nobody gave it.
 
-    `total_steps` returns how often the scheduler steps in the whole training.
+    A momentum that the optimizer has not is not cycled. `total_steps` returns how often the scheduler steps in all.
     """
     given: dict[str, Any] = factory.keywords if isinstance(factory, partial) else {}
     if isinstance(given.get("lr_lambda"), list):  # jsonargparse writes a list of functions as text it cannot read
@@ -28,7 +29,12 @@ def build_scheduler(factory: SchedulerFactory, optimizer: Optimizer, total_steps
     _check_rates(given, optimizer)
     if "schedulers" in given:
         return factory(optimizer, schedulers=_with_total_steps(given, total_steps))  # type: ignore[call-arg]
-    has_total = "total_steps" in given or "total_steps" in inspect.signature(factory).parameters
+    parameters = inspect.signature(factory).parameters
+    cycles = given.get("cycle_momentum", "cycle_momentum" in parameters)  # the parser gives a class's defaults too
+    if cycles and not optimizer.defaults.keys() & {"momentum", "betas"}:
+        rank_zero_only(print)(f"the scheduler cycles no momentum: {type(optimizer).__name__} has none")
+        factory = partial(factory, cycle_momentum=False)  # type: ignore[call-arg]
+    has_total = "total_steps" in given or "total_steps" in parameters
     if not has_total or given.get("total_steps") is not None or given.get("epochs") is not None:
         return factory(optimizer)
     steps = total_steps()

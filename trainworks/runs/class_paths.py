@@ -44,6 +44,8 @@ def drop_defaults(node: Any, stated: Any) -> None:
                 del arguments[name]
     for key, value in node.items():
         drop_defaults(value, stated.get(key))
+        if isinstance(value, set | frozenset):
+            node[key] = sorted(value, key=repr)  # in the same order in every process; a set again when it is built
 
 
 def _mapping(node: Any) -> dict[Any, Any]:

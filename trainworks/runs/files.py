@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import shlex
 import shutil
 from collections.abc import Iterator
 from contextvars import ContextVar
@@ -79,5 +80,6 @@ def sync_folder(folder: Path) -> None:
 
 
 def shown_path(path: str | Path) -> str:
-    """Shorten a path below the current folder, so that it can be copied into the next command."""
-    return os.path.relpath(path) if Path(path).is_relative_to(Path.cwd()) else str(path)
+    """Shorten a path below the current folder, and quote spaces in it, so that it can be copied into a command."""
+    shown = os.path.relpath(path) if Path(path).is_relative_to(Path.cwd()) else str(path)
+    return shlex.quote(shown) if " " in shown else shown

@@ -8,6 +8,7 @@ import json
 import math
 import os
 import platform
+import re
 import shlex
 import shutil
 import subprocess
@@ -24,6 +25,8 @@ from trainworks.errors import UsageError
 from trainworks.root import LIBRARY, ROOT
 from trainworks.runs.files import is_checkpoint
 
+Metrics = dict[str, float]
+OWN_FILES = re.compile(r"\.lock|config\.yaml|run\.json(\.tmp)?|train\.log|hparams\.yaml|events\.out\.tfevents.*")
 PACKAGES = ("torch", "torchvision", "lightning", "torchmetrics", "jsonargparse", "numpy")
 RUNNING = {"end": None, "exit_status": None, "error": None}  # what is known only at the end
 NAME_VARIABLE = "TRAIN_RUN_NAME"  # tells the processes that rank 0 starts which run they belong to
@@ -39,7 +42,7 @@ class Run:
 
     @classmethod
     def create(cls, root: str, experiment: str, name: str | None, job: str | None, makes: bool) -> "Run":
-        """Make a run directory called `name`, `job` or by the time; only the main process makes one, others find it."""
+        """Make a run directory, or take over that of a run `name` without a step; on others than rank 0, find it."""
         parent = Path(root) / experiment
         wanted = name or job or datetime.now().strftime("%Y%m%d-%H%M%S")
         if not makes:
@@ -54,13 +57,13 @@ class Run:
                 run.directory.mkdir(parents=True)
                 break
             except OSError as error:
-                if not run.directory.exists():
-                    raise UsageError(f"{parent}: {error.strerror}; choose another trainer.default_root_dir") from None
+                if not os.path.exists(run.directory):  # nor is the name too long
+                    how = "choose another trainer.default_root_dir or --run_name"
+                    raise UsageError(f"{run.directory}: {error.strerror}; {how}") from None
                 if name:
-                    what = "choose another --run_name, or continue it with --resume auto"
-                    raise UsageError(f"run '{name}' exists: {run.directory}; {what}") from None
+                    break
                 run = cls(parent / f"{wanted}-{number}")
-        run.lock()
+        run._clear()
         os.environ[NAME_VARIABLE] = run.directory.name
         return run
 
@@ -89,7 +92,7 @@ class Run:
 
     @property
     def num_threads(self) -> int | None:
-        """The number of threads that the run trains with, None before its first batch."""
+        """The number of threads that the run trains with, None until its first batch is done."""
         return self.read().get("hardware", {}).get("threads")
 
     @property
@@ -106,14 +109,31 @@ class Run:
         except Timeout:
             raise UsageError(f"{self.directory} is in use by another process; wait for it or stop it") from None
 
+    def _clear(self) -> None:
+        """Hold a run and remove what was recorded of it, but for its log; one that took a training step is kept."""
+        if self._is_untouched():
+            self.lock()
+        if not self._is_untouched():  # or another process was faster
+            self.unlock()
+            what = "choose another --run_name, or continue it with --resume auto"
+            raise UsageError(f"run '{self.directory.name}' exists: {self.directory}; {what}")
+        for file in self.directory.glob("[!.]*"):
+            if file.is_file() and file.name != "train.log":
+                file.unlink()
+
+    def _is_untouched(self) -> bool:
+        """Whether no training step was taken, and nothing stands there but what is written before the first."""
+        names = [file.name for file in self.directory.rglob("*") if not file.is_dir()]
+        return not (self.is_finished or self.num_threads) and all(map(OWN_FILES.fullmatch, names))
+
     def unlock(self) -> None:
         """Let go of the run."""
         self._lock.release(force=True)
 
     def discard(self) -> None:
-        """Remove a run that failed before anything was written into it."""
-        self.unlock()
+        """Remove a run in which nothing was trained."""
         shutil.rmtree(self.directory, ignore_errors=True)
+        self.unlock()
         for folder in self.directory.parents[:2]:  # experiment and root, unless other runs stand there
             with contextlib.suppress(OSError):
                 folder.rmdir()
@@ -139,16 +159,11 @@ class Run:
         content["hardware"] = {"platform": platform.platform(), "cpus": os.cpu_count(), **hardware}
         self.write(content | {"start": _iso(start), **RUNNING, "metrics": {}, "best": {}})
 
-    def start_again(self, start: float, typed: list[str], checkpoint: str | None) -> None:
+    def start_again(self, start: float, typed: list[str], checkpoint: str) -> None:
         """Note in run.json that the run continues."""
         content = self.read()
-        entry = {
-            "command": _command(typed),
-            "git": _git(),
-            "code": _code(),
-            "checkpoint": checkpoint,
-            "start": _iso(start),
-        }
+        entry: dict[str, Any] = {"command": _command(typed), "git": _git(), "code": _code()}
+        entry |= {"checkpoint": checkpoint, "start": _iso(start)}
         self.write(content | RUNNING | {"resumed": [*content.get("resumed", []), entry]})
 
     def keep_threads(self, number: int) -> None:
@@ -157,27 +172,18 @@ class Run:
         content["hardware"] = content.get("hardware", {}) | {"threads": number}
         self.write(content)
 
-    def finish(
-        self,
-        exit_status: int,
-        error: str | None,
-        metrics: dict[str, float],
-        best: dict[str, float],
-        best_metrics: dict[str, float],
-    ) -> None:
+    def finish(self, status: int, error: str | None, metrics: Metrics, best: Metrics, best_metrics: Metrics) -> None:
         """Write how the run ended: its last metrics, and of the best checkpoint the monitored one, and all."""
         content = {"metrics": {}} | self.read() | {"best": best, "best_metrics": best_metrics}
         content["metrics"] |= metrics
-        self.write(content | {"end": _iso(time.time()), "exit_status": exit_status, "error": error})
+        self.write(content | {"end": _iso(time.time()), "exit_status": status, "error": error})
 
-    def add_evaluation(
-        self, start: float, typed: list[str], checkpoint: str, exit_status: int, metrics: dict[str, float]
-    ) -> None:
+    def add_evaluation(self, start: float, typed: list[str], checkpoint: str, status: int, metrics: Metrics) -> None:
         """Append an evaluation to run.json and take over its metrics."""
         content = self.read()
         content["metrics"] = content.get("metrics", {}) | metrics
         entry: dict[str, Any] = {"command": _command(typed), "checkpoint": checkpoint, "start": _iso(start)}
-        entry |= {"end": _iso(time.time()), "exit_status": exit_status, "metrics": metrics}
+        entry |= {"end": _iso(time.time()), "exit_status": status, "metrics": metrics}
         self.write(content | {"evaluations": [*content.get("evaluations", []), entry]})
 
 

@@ -1,6 +1,7 @@
 """Stopping by signals: after the first one, training stops where it can continue; the second ends it at once."""
 
 import contextlib
+import multiprocessing
 import os
 import signal
 import sys
@@ -16,7 +17,7 @@ if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) != signal.SIG_I
 SIGNALS = [*TERMINAL_SIGNALS, signal.SIGTERM]
 if "SLURM_JOB_ID" in os.environ and hasattr(signal, "SIGUSR1"):
     SIGNALS.append(signal.SIGUSR1)  # SLURM's notice that the job will be preempted; see docs/reliability.md
-WORKER_SECONDS = 30  # how long a loader's worker goes on after SIGTERM
+WORKER_SECONDS = 30  # how long a worker goes on after SIGTERM where no `StopRequest` ends it
 
 
 class Stopped(BaseException):
@@ -34,11 +35,12 @@ class StopRequest:
         signum: The signal that came, 0 if none did.
         deferred: Whether the training checks `signum` and will stop by itself; if not, a signal raises `Stopped`
             wherever the program is.
+        ends_workers: Whether the loaders' workers are ended with what is stopped, so that they may outlast a signal.
     """
 
     def __init__(self) -> None:
         self.signum = 0
-        self.deferred = False
+        self.deferred = self.ends_workers = False
         self._process = os.getpid()
 
     def __call__(self, signum: int, frame: FrameType | None) -> None:
@@ -60,9 +62,13 @@ class StopRequest:
     def installed(self) -> Iterator[None]:
         """Handle the signals, and afterwards put the previous handlers back."""
         previous, self.signum = self.install(), 0
+        self.ends_workers = bool(previous) and hasattr(signal, "SIGCHLD")
         try:
             yield
         finally:
+            if self.ends_workers:
+                _end_workers()
+            self.ends_workers = False
             for signum, handler in previous.items():
                 signal.signal(signum, handler)
 
@@ -98,15 +104,36 @@ def leave(code: int) -> None:
     os._exit(code)
 
 
-def outlast_signals(worker: int) -> None:
-    """Let a loader's worker go on for a while after a signal, so that the step can be finished.
+def outlast_signals(worker: int, is_ended: bool = False) -> None:
+    """Let a loader's worker go on after a signal, so that the step can be finished.
 
-    A terminal sends Ctrl-C to workers too, and a scheduler SIGTERM. The parent ends them, or else the alarm does.
+    A terminal sends Ctrl-C to workers too, and a scheduler SIGTERM. A `StopRequest` ends them, or else the alarm does.
     """
     for signum in TERMINAL_SIGNALS:
         signal.signal(signum, signal.SIG_IGN)
     if hasattr(signal, "alarm"):
-        signal.signal(signal.SIGTERM, lambda signum, frame: signal.alarm(WORKER_SECONDS))
+        signal.signal(signal.SIGTERM, lambda signum, frame: None if is_ended else signal.alarm(WORKER_SECONDS))
+
+
+def start_fork_server() -> None:
+    """Start the process from which Python 3.14 forks workers, so that it outlasts signals; they would end with it."""
+    if multiprocessing.get_start_method() == "forkserver":
+        from multiprocessing.forkserver import ensure_running
+
+        previous = {signum: signal.signal(signum, signal.SIG_IGN) for signum in SIGNALS}  # a new program inherits it
+        ensure_running()
+        for signum, handler in previous.items():
+            signal.signal(signum, handler)
+
+
+def _end_workers() -> None:
+    """End the loaders' workers that are left, as by an error in a loop; Python would wait for them at its end."""
+    if workers := [child for child in multiprocessing.active_children() if child.daemon]:
+        previous = signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch takes the end of a worker for an error
+        for child in workers:
+            child.kill()
+            child.join()
+        signal.signal(signal.SIGCHLD, previous)
 
 
 def _die(signum: int) -> None:

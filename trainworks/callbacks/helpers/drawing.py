@@ -33,7 +33,8 @@ def draw_target(image: Tensor, target: Any) -> Tensor:
     if isinstance(target, dict) and "boxes" in target:
         labels = target.get("names") or [str(int(label)) for label in target.get("labels", [])] or None
         boxes = target["boxes"].detach().cpu()
-        drawn = draw_bounding_boxes(image, boxes, labels, colors="red") if len(boxes) else image
+        font = target.get("font")  # the path of a font file, for names that the usual font has no letters for
+        drawn = draw_bounding_boxes(image, boxes, labels, colors="red", font=font) if len(boxes) else image
     elif isinstance(target, Tensor) and target.shape[-2:] == image.shape[-2:] and not target.is_floating_point():
         mask = target.detach().cpu().reshape(image.shape[-2:])
         classes = [k for k in torch.unique(mask).tolist() if k != 0]

@@ -75,6 +75,10 @@ class PredictionTable(ResultTable):
         target = getattr(result, "mask", None)
         if hasattr(result, "boxes"):
             target = {"boxes": result.boxes, "names": result.labels}
+            if not (letters := "".join(result.labels)).isascii():
+                from trainworks.callbacks.helpers.fonts import font_for
+
+                target["font"] = getattr(font_for(frozenset(letters)), "fname", None)
         plain = denormalize(image[None], transforms)[0].expand(3, -1, -1)
         to_pil_image(draw_target(plain, target)).save(self._folder("drawn") / name)
 

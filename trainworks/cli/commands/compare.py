@@ -68,14 +68,14 @@ def find_runs(words: list[str]) -> list[Run]:
     passed_over: list[str] = []
     for word in words:
         folders = [Path(name) for name in sorted(glob.glob(word))] or [Path(word)]
-        below = [file.parent for folder in folders for file in sorted(folder.glob("*/run.json"))]
-        runs = [folder for folder in folders if (folder / "run.json").is_file()] + below
-        if not runs and not any(folder.exists() for folder in folders):
+        if not any(folder.exists() for folder in folders):
             raise UsageError(f"{word}: no run there; write the folders of runs, or of an experiment")
-        passed_over += [] if runs else [word]
-        found |= {folder.resolve(): Run(folder) for folder in runs}
+        for folder in folders:
+            runs = [file.parent for pattern in ("run.json", "*/run.json") for file in sorted(folder.glob(pattern))]
+            passed_over += [] if runs else [str(folder)]
+            found |= {run.resolve(): Run(run) for run in runs}
     if passed_over:
-        print(f"passed over, since they are no runs: {listed(passed_over)}")
+        print(f"passed over {len(passed_over)}, since they are no runs: {listed(passed_over)}")
     if len(found) < 2:
         raise UsageError("compare needs two runs at least; write their folders, or that of their experiment")
     return list(found.values())

@@ -9,12 +9,16 @@ def find_batch_size(session: Any) -> None:
     from lightning.pytorch.tuner.tuning import Tuner
 
     trainer, module, datamodule = session.trainer, session.model, session.datamodule
-    if not isinstance(getattr(datamodule, "batch_size", None), int):
-        kind = type(module if datamodule is None else datamodule).__name__
-        raise UsageError(f"find_batch_size needs data with an attribute batch_size, which {kind} has not")
-    wanted = datamodule.batch_size * trainer.accumulate_grad_batches
+    owner, key = (module, "model") if datamodule is None else (datamodule, "data")
+    size = getattr(owner, "batch_size", owner.hparams.get("batch_size"))
+    if not isinstance(size, int):
+        what = f"batch_size or hparams.batch_size, which {type(owner).__name__} has not"
+        raise UsageError(f"find_batch_size needs data with an attribute {what}")
+    wanted, least = size * trainer.accumulate_grad_batches, trainer.world_size
     trainer.accumulate_grad_batches = 1
-    datamodule.batch_size = least = trainer.world_size  # Lightning's first trial takes the loader that is there already
+    if hasattr(owner, "batch_size"):  # Lightning's first trial takes the loader that is there already
+        owner.batch_size = least
+    owner.hparams.update({"batch_size": least} if "batch_size" in owner.hparams else {})
     found = Tuner(trainer).scale_batch_size(module, datamodule=datamodule, init_val=least, max_trials=30)
     print(f"\n{found} samples fit into memory at once (or are all there are)")
     fitting = range(least, min(wanted, found or least) + 1, least)
@@ -22,7 +26,7 @@ def find_batch_size(session: Any) -> None:
     if size == wanted:
         print(f"the batch of {wanted} fits as it is")
     else:
-        print(f"for batches of {wanted}: --data.batch_size {size} --trainer.accumulate_grad_batches {wanted // size}")
+        print(f"for batches of {wanted}: --{key}.batch_size {size} --trainer.accumulate_grad_batches {wanted // size}")
 
 
 COMMAND = Command(

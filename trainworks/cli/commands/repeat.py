@@ -9,11 +9,9 @@ from typing import Any
 from trainworks.cli.command import TRUST, Command, Option
 from trainworks.cli.defaults import log_root
 from trainworks.cli.request import Request
-from trainworks.cli.search.series import train_once, typed, words_of
+from trainworks.cli.search.series import is_trained, train_once, typed, words_of
 from trainworks.errors import UsageError
-from trainworks.runs.continuing.settings import changed_keys
 from trainworks.runs.run import Run
-from trainworks.runs.yaml_files import load_file
 
 SHOWN = ("best/", "test")  # the metrics in the table, and the names with which a module of any kind begins them
 
@@ -36,19 +34,16 @@ def repeat(request: Request) -> int:
     metrics: dict[str, dict[str, Any]] = {}  # by the name of the run
     for parts in product(*filter(None, (seeds, folds))):
         run = Run(parent / "-".join([name, *(part for part, _ in parts)]))
-        if run.is_finished:
-            if changed := changed_keys(load_file(str(run.directory / "config.yaml")), line.overrides):
-                raise UsageError(
-                    f"{run.directory} was trained with another {', '.join(changed)}; write a new --run_name"
-                )
+        changes = [*(change for _, changed in parts for change in changed), ("run_name", run.directory.name)]
+        words = [*words_of(line), *typed(changes)]
+        if is_trained(run, words):
             print(f"{run.directory}: finished before")
         else:
             print(flush=True)
-            changes = [*(change for _, changed in parts for change in changed), ("run_name", run.directory.name)]
-            code, _ = train_once([*words_of(line), *typed(changes)], request.config)
+            code, _ = train_once(words, request.config)
             if code:
-                how = f"the same command goes on from there: --run_name {name}"
-                print(f"run {run.directory.name} failed; {how}", file=sys.stderr)
+                how = "" if code == 2 else f"; the same command goes on from there: --run_name {name}"
+                print(f"run {run.directory.name} failed{how}", file=sys.stderr)
                 return code
         metrics[run.directory.name] = {
             key: value for key, value in run.metrics.items() if key.startswith(SHOWN) and value is not None

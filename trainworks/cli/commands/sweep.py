@@ -1,3 +1,4 @@
+import re
 import statistics
 import sys
 from collections.abc import Sequence
@@ -11,10 +12,13 @@ from trainworks.cli.command_line import CommandLine
 from trainworks.cli.console import silence_noise
 from trainworks.cli.defaults import log_root
 from trainworks.cli.request import Request
-from trainworks.cli.search.series import train_once, typed, words_of
+from trainworks.cli.search.series import is_trained, train_once, typed, words_of
 from trainworks.cli.search.space import Search, short
-from trainworks.errors import UsageError
+from trainworks.errors import UsageError, did_you_mean
 from trainworks.runs.run import Run
+
+NOT_LOGGED = "the search is for"  # how the reason begins where a trial does not log an objective
+ALIKE = 3  # trials with the same mistake: the others have it too
 
 
 def sweep(request: Request) -> int:
@@ -60,13 +64,14 @@ def sweep(request: Request) -> int:
         ranked = study.best
         if count := line.numbers.get("num_seeds"):
             ranked = _repeat(study, request, words, count, line.numbers.get("num_best", 3))
-        report_search(study, ranked)
+        best = CommandLine.parse(["fit", *words, *typed(ranked[0].params.items())])
+        report_search(study, ranked, Request.build(best).config)
     return 0
 
 
 def _train(run: Run, request: Request, words: list[str], callbacks: Sequence[dict[str, Any]] = ()) -> tuple[int, str]:
     """Train a run, or the rest of it, without showing anything; return the exit code and what went to stderr."""
-    if run.is_finished:
+    if is_trained(run, words):
         return 0, ""
     words = ["fit", *words, "--run_name", run.directory.name, "--resume", "auto"]
     return train_once(words, request.config, quiet=True, callbacks=callbacks)
@@ -81,22 +86,35 @@ def _run_trial(study: Any, trial: Any, request: Request, words: list[str]) -> in
     if code >= 128:
         return code
     values = _metrics_of(run, study.search.objectives) if code == 0 else {}
-    missing = [name for name, value in values.items() if value is None]
     reason = ""
     if code:
-        reason = run.read().get("error") or (errors.strip().splitlines() or [f"exit code {code}"])[-1]
-    elif missing:
-        reason = f"{missing[0]} was not logged, or is not finite; logged: {', '.join(run.read()['metrics'])}"
+        reason = run.read().get("error") or errors.strip().rpartition("error: ")[2] or f"exit code {code}"
+        reason = reason.replace("TrialReport monitors", NOT_LOGGED)
+    elif missing := [name for name, value in values.items() if value is None]:
+        name, logged = missing[0], run.read()["metrics"]
+        near = did_you_mean(name, logged)
+        absent = f"{NOT_LOGGED} '{name}', which was not logged{near}; logged: {', '.join(logged)}"
+        reason = f"{name} is not finite" if name in logged else absent
     if reason:
-        reason = reason.removeprefix("error: ")
         trial.set_user_attr("reason", reason)
         study.optuna.tell(trial, state=TrialState.FAIL)
     elif "pruned" in study.trials[trial.number].user_attrs:
         study.optuna.tell(trial, state=TrialState.PRUNED)
     else:
         study.optuna.tell(trial, list(values.values()))
+    if reason:
+        _stop_where_all_fail(study, reason, is_mistake=code == 2)
     _print_trial(study, trial.number, values, reason)
     return 0
+
+
+def _stop_where_all_fail(study: Any, reason: str, is_mistake: bool) -> None:
+    """End the search at a failure that the other trials would have too, before they are trained."""
+    found = [trial.user_attrs.get("reason", "") for trial in study.trials if trial.state.is_finished()]
+    alike = {re.sub(r"\d+", "", text) for text in found}  # sizes differ with what is searched
+    if all(found) and (reason.startswith(NOT_LOGGED) or (is_mistake and len(found) >= ALIKE and len(alike) == 1)):
+        study.discard()
+        raise UsageError(reason if len(found) == 1 else f"the first {len(found)} trials failed alike: {reason}")
 
 
 def _metrics_of(run: Run, objectives: dict[str, str]) -> dict[str, float | None]:

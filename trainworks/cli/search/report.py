@@ -1,7 +1,6 @@
 """The results of a search: the best trials, the importance of parameters, figures, and best.yaml."""
 
 import csv
-import shutil
 import warnings
 from collections import Counter
 from collections.abc import Callable
@@ -13,9 +12,11 @@ import optuna
 import optuna.visualization.matplotlib as plots
 from torch.utils.tensorboard import SummaryWriter
 
+from trainworks.cli.config import left_to_data
 from trainworks.cli.search.space import short
 from trainworks.cli.search.study import Study
 from trainworks.runs.files import shown_path
+from trainworks.runs.yaml_files import Config, dump_yaml, load_file
 
 NUM_TRIALS_SHOWN = 5
 MIN_TRIALS = 10  # that tell of importance
@@ -28,10 +29,10 @@ FIGURES: dict[str, Callable[..., Any]] = {
 }
 
 
-def report_search(study: Study, ranked: list[Any]) -> None:
+def report_search(study: Study, ranked: list[Any], config: Config) -> None:
     """Print the best trials of a finished search, which are ranked, and the importance of each parameter.
 
-    It writes trials.csv, figures and best.yaml.
+    It writes trials.csv, figures and best.yaml. `config` is the configuration of the best, before its data was asked.
     """
     folder, names = study.directory, list(study.search.objectives)
     _write_trials(study)
@@ -55,7 +56,10 @@ def report_search(study: Study, ranked: list[Any]) -> None:
     written = _draw(study, bool(importance))
     print(f"figures: {', '.join(written)} in {shown_path(folder)}")
     if len(names) == 1:
-        shutil.copyfile(study.run_of(ranked[0].number).directory / "config.yaml", folder / "best.yaml")
+        trained = load_file(str(study.run_of(ranked[0].number).directory / "config.yaml"))
+        if left_to_data(config):  # with other data it shall not be frozen
+            trained = config | {"seed_everything": trained["seed_everything"]}
+        (folder / "best.yaml").write_text(dump_yaml(trained), encoding="utf-8")
         command = f"python train.py --config {shown_path(folder / 'best.yaml')}"
         print(f"trial {ranked[0].number} again, with a test: {command}")
     print(f"\ntensorboard --logdir {shown_path(folder.parent)}")

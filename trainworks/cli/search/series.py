@@ -14,10 +14,12 @@ from typing import Any
 from trainworks.cli.carry_out import carry_out
 from trainworks.cli.command_line import CommandLine
 from trainworks.cli.search.space import as_text
+from trainworks.errors import UsageError
 from trainworks.root import ROOT
+from trainworks.runs.continuing.settings import changed_keys
 from trainworks.runs.files import TRUSTED
-from trainworks.runs.run import TRIAL_VARIABLE
-from trainworks.runs.yaml_files import Config
+from trainworks.runs.run import TRIAL_VARIABLE, Run
+from trainworks.runs.yaml_files import Config, load_file
 
 COLLECTED_AFTER = 30.0  # seconds without a look for garbage, which takes 0.3: a small training lasts not much longer
 _collected = time.monotonic()
@@ -31,6 +33,15 @@ def typed(options: Iterable[tuple[str, Any]]) -> list[str]:
 def words_of(line: CommandLine) -> list[str]:
     """Return the words that go on to every training: files and changes of the configuration."""
     return typed([*(("config", path) for path in line.files), *line.overrides])
+
+
+def is_trained(run: Run, words: list[str]) -> bool:
+    """Whether a run has finished; a UsageError where that was with other settings than those that are typed now."""
+    if run.is_finished:
+        stored, overrides = load_file(str(run.directory / "config.yaml")), CommandLine.parse(["fit", *words]).overrides
+        if changed := changed_keys(stored, overrides):
+            raise UsageError(f"{run.directory} was trained with another {', '.join(changed)}; write a new --run_name")
+    return run.is_finished
 
 
 def train_once(

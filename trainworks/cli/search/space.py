@@ -27,12 +27,14 @@ class Parameter:
 
     def __post_init__(self) -> None:
         where = f"space.{self.key}"
-        if bool(self.choices) == (self.low is not None and self.high is not None):
-            raise UsageError(f"{where} needs choices: [...], or low and high")
+        is_list = isinstance(self.choices, list) and isinstance(self.when, dict)
+        if not is_list or bool(self.choices) == (self.low is not None and self.high is not None):
+            raise UsageError(f"{where} needs choices: [...], or low and high; and when, if there is one, key: value")
         if self.low is None or self.high is None:
             return
-        if any(isinstance(value, bool) or not isinstance(value, int | float) for value in (self.low, self.high)):
-            raise UsageError(f"{where}: low and high must be numbers, got {self.low!r} and {self.high!r}")
+        numbers = {"low": self.low, "high": self.high, "step": 1 if self.step is None else self.step}
+        if any(isinstance(value, bool) or not isinstance(value, int | float) for value in numbers.values()):
+            raise UsageError(f"{where}: low, high and step must be numbers, got {numbers}")
         wrong_step = self.step is not None and (self.log or self.step <= 0)
         if not self.low < self.high or (self.log and self.low <= 0) or wrong_step:
             got = f"got {self.low}, {self.high}, {self.step}"
@@ -82,9 +84,10 @@ class Search:
             if not isinstance(item, dict) or (wrong := [name for name in item if name not in known]):
                 got = f"'{wrong[0]}'{did_you_mean(wrong[0], known)}" if isinstance(item, dict) else repr(item)
                 raise UsageError(f"{path}: space.{key} takes {', '.join(known)}; got {got}")
-            if missing := [name for name in item.get("when", ()) if name not in [p.key for p in parameters]]:
+            parameter = Parameter(str(key), **item)
+            if missing := [name for name in parameter.when if name not in [p.key for p in parameters]]:
                 raise UsageError(f"{path}: space.{key}.when names {missing[0]}, which is not above it in space")
-            parameters.append(Parameter(str(key), **item))
+            parameters.append(parameter)
         for key in ("sampler", "pruner"):
             if isinstance(name := content.get(key), str):
                 content[key] = {"class_path": name if "." in name else f"optuna.{key}s.{name}"}

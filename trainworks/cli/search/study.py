@@ -50,7 +50,10 @@ class Study:
             pruner, sampler = build(self.search.pruner, optuna.pruners.BasePruner, "pruner"), self._sampler(0)
         self.lock = FileLock(self.directory / "locks" / "study")  # held while trials are chosen, and at the end
         with self.lock:  # a database's tables are made by one process
-            self.storage = open_storage(self.where)
+            try:
+                self.storage = open_storage(self.where)
+            except Exception as error:  # whatever a database's package raises
+                raise UsageError(f"storage {self.where} cannot be opened: {str(error).splitlines()[0]}") from None
             self.optuna = optuna.create_study(
                 study_name=self.name,
                 storage=self.storage,
@@ -134,15 +137,20 @@ class Study:
         return FileLock(self.directory / "locks" / f"{number:03}", timeout=0)
 
     def callbacks(self, number: int) -> list[dict[str, Any]]:
-        """Return what a training of a trial gets besides, by class path; nothing with several objectives.
+        """Return what a training of a trial gets besides, by class path; Optuna prunes by a single objective only."""
+        pruner = self.search.pruner if len(self.search.objectives) == 1 else None
+        arguments = {"storage": self.where, "study": self.name, "number": number, "pruner": pruner}
+        reported = [arguments | {"metric": metric} for metric in self.search.objectives]
+        return [{"class_path": "trainworks.callbacks.TrialReport", "init_args": each} for each in reported]
 
-        Optuna prunes by one only.
-        """
-        if len(self.search.objectives) > 1:
-            return []
-        (metric,), pruner = self.search.objectives, self.search.pruner
-        arguments = {"storage": self.where, "study": self.name, "number": number, "metric": metric, "pruner": pruner}
-        return [{"class_path": "trainworks.callbacks.TrialReport", "init_args": arguments}]
+    def discard(self) -> None:
+        """Remove a study none of whose trials took a step: there is nothing to protect, and it may be begun anew."""
+        runs = [self.run_of(trial.number) for trial in self.trials]
+        ended = all(trial.state.is_finished() for trial in self.trials)
+        if ended and not any((run.directory / "checkpoints").exists() for run in runs):
+            optuna.delete_study(study_name=self.name, storage=self.storage)
+            for directory in (self.directory, *(run.directory for run in runs)):
+                shutil.rmtree(directory, ignore_errors=True)
 
     @property
     def trials(self) -> list[Any]:

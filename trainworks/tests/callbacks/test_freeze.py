@@ -12,7 +12,7 @@ from lightning.pytorch.strategies import ModelParallelStrategy
 
 from trainworks.callbacks.freeze import FreezeRule, _check_strategy
 from trainworks.errors import UsageError
-from trainworks.tests.conftest import CONFIGS, DIGITS, ROOT, Train
+from trainworks.tests.conftest import CONFIGS, DIGITS, QUICK, ROOT, Train
 from trainworks.tests.examples.networks import SmallCNN
 from trainworks.tests.test_exact_resume import NET, SHORT, STEPS, interrupted  # noqa: F401
 
@@ -118,8 +118,17 @@ def test_interrupted_before_and_after(
     assert "continues from" in shown[-1]
 
 
+def test_what_is_proposed_can_be_typed(train: Train) -> None:
+    result = train("--config", DIGITS, *QUICK, *freeze({"pattern": "features.0|features.5"}))
+    (proposed,) = re.findall(r"did you mean (\S+)\?\)", result.err)
+    result = train("--config", DIGITS, *QUICK, *freeze({"pattern": proposed}))
+    assert result.code == 0 and "frozen: " in result.out, result.err
+
+
 MISTAKES = {
-    "[{pattern: features}]": r"'features' matches the beginning of no parameter's name; the last is net.head.bias",
+    "[{pattern: features}]": r"'features' matches the beginning of no .* name \(did you mean net\\.features\?\)",
+    "[{pattern: '^head|features'}]": r"no parameter's name \(did you mean net\\.\(head\|features\)\?\)",
+    "[{pattern: xyz}]": r"'xyz' matches the beginning of no parameter's name; the last is net.head.bias",
     "[{pattern: net.head.wieght}]": r"no parameter's name \(did you mean net.head.weight\?\)",
     "[{pattern: net}]": "Freeze: the rules match every parameter, so that nothing is left to train",
     "[{pattern: 'net.(', until_epoch: 1}]": r"Freeze: 'net.\(' is no regular expression: missing \)",

@@ -4,15 +4,22 @@ import csv
 import json
 import re
 import time
+import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
 import yaml
+from fontTools.fontBuilder import FontBuilder
+from fontTools.pens.ttGlyphPen import TTGlyphPen
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import CSVLogger
+from matplotlib import font_manager
+from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import Tensor, nn
 from torchmetrics.classification import MulticlassConfusionMatrix
@@ -20,11 +27,14 @@ from torchmetrics.classification import MulticlassConfusionMatrix
 from trainworks.callbacks import EvaluationFigures, SpeedMonitor, Trace
 from trainworks.callbacks.evaluation_figures import Mistakes, _saliency
 from trainworks.callbacks.helpers.drawing import denormalize, draw_target
+from trainworks.callbacks.helpers.fonts import font_for, use_font_for
 from trainworks.callbacks.helpers.isolation import isolated
 from trainworks.callbacks.helpers.loggers import send_media, send_scalars, steps_so_far
+from trainworks.callbacks.helpers.prediction_table import PredictionTable
 from trainworks.callbacks.speed_monitor import StepTimer
 from trainworks.datamodules.datasets import ArrayDataset
 from trainworks.models.metrics import ReliabilityDiagram
+from trainworks.models.results import BoxResult
 from trainworks.tests.conftest import CONFIGS, DIGITS, PLAIN, QUICK, Train
 from trainworks.tests.examples.classifier import ClassifierModule
 from trainworks.tests.test_exact_resume import scalars
@@ -365,3 +375,56 @@ def test_numbers_out_of_range() -> None:
         EvaluationFigures(every_n_minutes=0)
     with pytest.raises(ValueError, match="must be at least 2, got 1"):
         ReliabilityDiagram(num_bins=1)
+
+
+def write_font(path: Path, letters: str) -> None:
+    """Write a font in which each letter is a square of its own width."""
+    builder = FontBuilder(1000)
+    names = [".notdef", *(f"u{ord(letter):04X}" for letter in letters)]
+    builder.setupGlyphOrder(names)
+    builder.setupCharacterMap({ord(letter): name for letter, name in zip(letters, names[1:], strict=True)})
+    glyphs = {}
+    for number, name in enumerate(names):
+        pen = TTGlyphPen(None)
+        pen.moveTo((0, 0))
+        for corner in ((0, 700), (200 * number, 700), (200 * number, 0)):
+            pen.lineTo(corner)
+        pen.closePath()
+        glyphs[name] = pen.glyph()
+    builder.setupGlyf(glyphs)
+    builder.setupHorizontalMetrics(dict.fromkeys(names, (500, 0)))
+    builder.setupHorizontalHeader(ascent=800, descent=-200)
+    builder.setupNameTable({"familyName": "Written Here", "styleName": "Regular"})
+    builder.setupOS2()
+    builder.setupPost()
+    builder.save(path)
+
+
+def test_names_in_letters_that_the_usual_font_has_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(plt.rcParams, "font.family", ["sans-serif"])
+    monkeypatch.setattr(font_manager.fontManager, "ttflist", [*font_manager.fontManager.ttflist])
+    monkeypatch.setattr(font_manager, "findSystemFonts", lambda: [str(path) for path in tmp_path.glob("*.ttf")])
+    font_for.cache_clear()
+    for _ in range(2):
+        use_font_for(["cat", "über", "\u732b\u56fd"])
+    told = "figures cannot show \u56fd\u732b: no installed font has all of it; install one, such as the package "
+    told += "fonts-noto-cjk"
+    assert capsys.readouterr().out == f"{told}\n"  # once
+    assert plt.rcParams["font.family"] == ["sans-serif"]
+    write_font(tmp_path / "here.ttf", "\u732b\u56fdü catber")
+    use_font_for(["cat", "\u732b"])
+    assert plt.rcParams["font.family"] == ["sans-serif", "Written Here"]
+    figure, axes = plt.subplots()
+    axes.set_title("\u732b cat")
+    with warnings.catch_warnings(action="error"):  # Matplotlib warns of a letter that it draws as a box
+        figure.savefig(tmp_path / "title.png")
+    plt.close(figure)
+    result = BoxResult(torch.tensor([[5.0, 5.0, 30.0, 30.0]]), ["\u732b"], [0.9])
+    table = PredictionTable(tmp_path / "out.csv", 0, 1, [])
+    for label in ("\u732b", "\u56fd"):
+        table.draw(f"{label}.png", replace(result, labels=[label]), torch.zeros(3, 40, 60), [])
+    one, two = (np.asarray(Image.open(tmp_path / f"out_drawn/{label}.png")) for label in ("\u732b", "\u56fd"))
+    assert not np.array_equal(one, two)  # two boxes of the usual font would be the same
+    font_for.cache_clear()

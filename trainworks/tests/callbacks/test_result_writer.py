@@ -145,6 +145,28 @@ def test_columns_of_a_foreign_module_are_rows_everywhere(train: Train, tmp_path:
     assert [columns_of(found) for found in model.predict(inputs)] == [columns_of(row) for row in predicted]
     assert train("predict", *config, *plain, "--input", write_inputs(inputs), "--output", "out.csv").code == 0
     assert [columns_of(row) for row in rows_of("out.csv")] == [columns_of(row) for row in predicted]
+    for name, message in (
+        ("Unpacking", "predict_step takes a batch apart, and --input brings no targets; write batch[0] if"),
+        ("Paired", "predict_step must return a result for each of 64 inputs, got 2"),
+    ):
+        other = ("--config", DIGITS, "--model", f"{__name__}.{name}", "--run_name", "a", *plain)
+        failed = train("predict", *other, "--input", "new", "--output", "no.csv")
+        assert (failed.code, message in failed.err, "Traceback" in failed.err) == (2, True, False), failed.err
+
+
+class Unpacking(Foreign):
+    """Takes for granted that a batch has targets."""
+
+    def predict_step(self, batch: Any, batch_idx: int) -> Any:
+        inputs, _ = batch
+        return super().predict_step(inputs, batch_idx)
+
+
+class Paired(Foreign):
+    """Returns two tensors of all samples where a result for each is asked for."""
+
+    def predict_step(self, batch: Any, batch_idx: int) -> Any:
+        return tuple(super().predict_step(batch, batch_idx).values())
 
 
 class Misnamed(ClassifierModule):
@@ -167,6 +189,8 @@ def test_only_what_was_tested_has_a_row_and_options_may_stand_in_a_config(train:
     assert train("--config", DIGITS, *QUICK, *words).code == 0
     rows = rows_of("logs/digits/a/test_predictions.csv")
     assert len(rows) == 128 and {"class_2", "confidence_2", "probability_9"} <= rows[0].keys()
+    many = train("test", "--config", DIGITS, "--run_name", "a", "--callbacks.predictions.top_k", "12")
+    assert many.out.count("test_predictions.csv: callbacks.predictions.top_k is 12, but there are 10 classes\n") == 1
     assert train("--config", DIGITS, *QUICK, "--callbacks.predictions", "null", "--run_name", "b").code == 0
     assert not list(Path("logs/digits/b").glob("*predictions*"))
     assert train("test", "--config", DIGITS, "--run_name", "b").code == 0

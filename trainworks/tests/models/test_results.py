@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 import torch
 
@@ -12,12 +13,23 @@ def test_rows_of_tensors_of_one_and_of_two_dimensions() -> None:
     assert results_of([1, "b"]) == [1, "b"]
 
 
+def test_rows_of_texts_lists_and_arrays() -> None:
+    mixed = {"name": ["a", "b"], "p": np.array([0.5, 1.0]), "k": [torch.tensor(3), np.int64(4)], "all": np.eye(2)}
+    expected = [{"name": "a", "p": 0.5, "k": 3, "all_0": 1.0, "all_1": 0.0}]
+    assert results_of(mixed) == [*expected, {"name": "b", "p": 1.0, "k": 4, "all_0": 0.0, "all_1": 1.0}]
+    assert results_of(np.array([1.5, 2.0])) == [{"prediction": 1.5}, {"prediction": 2.0}]
+    assert results_of(("a", "b")) == ["a", "b"]
+
+
 @pytest.mark.parametrize(
     ("prediction", "message"),
     [
-        (None, "must return a list of results, or a mapping of names to tensors, got NoneType"),
+        (None, "must return a list of results, or a mapping of names to tensors, arrays or lists, got NoneType"),
+        ("abc", "arrays or lists, got str"),
+        ({"a": "abc"}, r"'a' must be a tensor of shape .*, or a list, got 'abc'"),
+        ({"a": [1], "b": torch.zeros(2)}, r"must have a row for each input, got {'a': 1, 'b': 2}"),
         ({"a": torch.zeros(1, 2, 3)}, r"'a' must be a"),
-        ({"a": [1, 2]}, r"'a' must be a tensor of shape \(B,\) or \(B, K\), got \[1, 2\]"),
+        ({"a": 3}, r"'a' must be a tensor of shape \(B,\) or \(B, K\), or a list, got 3"),
     ],
 )
 def test_what_makes_no_table_is_refused(prediction: object, message: str) -> None:

@@ -249,7 +249,8 @@ def test_a_checkpoint_names_no_copies_and_training_sums_are_apart() -> None:
 
 def test_hospitals_as_the_documentation_has_them(train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     text = (ROOT / "docs/data.md").read_text(encoding="utf-8")
-    (tmp_path / "hospitals.py").write_text(re.findall(r"```python\n(.*?)```", text, re.DOTALL)[0])
+    blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    (tmp_path / "hospitals.py").write_text(next(block for block in blocks if "class HospitalsDataModule" in block))
     monkeypatch.syspath_prepend(tmp_path)
     for folder, classes in (("west", "abc"), ("north", "bc"), ("south", "abc")):
         for name in classes:

@@ -1,5 +1,6 @@
 """Every scheduler of torch.optim gives, through a configuration, the learning rates it gives when run by hand."""
 
+import inspect
 import re
 from collections.abc import Callable
 from functools import partial
@@ -44,6 +45,12 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "ReduceLROnPlateau": {"mode": "max", "patience": 0, "threshold": 10.0},  # so nothing is ever better
     "SWALR": {"swa_lr": 0.05, "anneal_epochs": 3},
     "StepLR": {"step_size": 1},
+}
+WITH_ANY_SCHEDULER: dict[str, Any] = {
+    name: kind
+    for name, kind in vars(torch.optim).items()
+    if isinstance(kind, type) and issubclass(kind, torch.optim.Optimizer)
+    if name not in ("Optimizer", "SparseAdam", "Muon", "LBFGS")
 }
 EACH_BATCH = ("OneCycleLR", "CyclicLR")
 
@@ -90,6 +97,25 @@ def test_every_scheduler_as_by_hand(rates: Callable[..., list[float]], name: str
     expected = by_hand(built(name, **total), name in EACH_BATCH)
     assert rates(described(name)) == pytest.approx(expected, rel=1e-9)
     assert len(set(expected)) > 1
+
+
+@pytest.mark.parametrize("name", ["OneCycleLR", "CyclicLR", "CosineAnnealingLR", "trainworks.optim.WarmupCosine"])
+@pytest.mark.parametrize("optimizer", WITH_ANY_SCHEDULER)
+def test_every_optimizer_with_the_schedulers_of_the_examples(optimizer: str, name: str) -> None:
+    """What an optimizer lacks, such as a momentum to cycle, is left out, as the parser gives all defaults."""
+    kind: Any = SCHEDULERS.get(name, WarmupCosine)
+    defaults = {key: item.default for key, item in inspect.signature(kind).parameters.items() if key != "optimizer"}
+    given = {key: value for key, value in defaults.items() if value is not inspect.Parameter.empty}
+    weight = torch.nn.Parameter(torch.ones(2, 2))
+    built_one = WITH_ANY_SCHEDULER[optimizer]([weight])
+    scheduler = build_scheduler(partial(kind, **(given | ARGUMENTS.get(name, {}))), built_one, lambda: 8)
+    rates = set()
+    for _ in range(8):
+        weight.grad = torch.ones_like(weight)
+        built_one.step()
+        scheduler.step()
+        rates.add(float(built_one.param_groups[0]["lr"]))
+    assert len(rates) > 2 and torch.isfinite(weight).all()
 
 
 FREQUENCIES = {  # what is typed, and the epochs (from 0) that then have a validation

@@ -10,15 +10,20 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from lightning.pytorch import LightningDataModule
+from lightning.pytorch import Callback, LightningDataModule
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from torch import nn
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
 from trainworks.datamodules import BaseDataModule
 from trainworks.errors import UsageError
 from trainworks.runs.continuing.checkpoint import find_start, read_start
 from trainworks.runs.continuing.settings import check_settings
+from trainworks.runs.continuing.state import Start
+from trainworks.runs.event_files import first_repeated_step
+from trainworks.runs.yaml_files import load_file
 from trainworks.runtime.launch import is_restart, job_name, layout
-from trainworks.tests.conftest import DIGITS, PLAIN, Train
+from trainworks.tests.conftest import CONFIGS, DIGITS, PLAIN, ROOT, Train
 
 LIMITS = ("--trainer.max_epochs", "2", "--trainer.limit_train_batches", "4", "--trainer.limit_val_batches", "2")
 SHORT = (*LIMITS, *PLAIN)
@@ -246,12 +251,157 @@ def test_a_checkpoint_of_weights_alone_is_refused(tmp_path: Path) -> None:
         read_start(tmp_path / "x.ckpt")
 
 
+class Padding(nn.Module):
+    """A transform with arguments whose values are hard to compare."""
+
+    def __init__(
+        self,
+        value: float = float("nan"),
+        pair: tuple[float, float] = (float("inf"), -0.0),
+        names: set[str] = {"alpha", "beta", "gamma", "delta", "1e3"},  # noqa: B006
+        items: list[float | None] = [None, float("nan"), 1000.0],  # noqa: B006
+    ) -> None:
+        super().__init__()
+        assert isinstance(names, set) and isinstance(pair, tuple)
+
+    def forward(self, images: Any, targets: Any) -> Any:
+        return images.float(), targets
+
+
+def test_values_that_equal_nothing_and_sets_go_on(train_process: Train, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In processes with other hashes, which order the texts of a set."""
+    words = (*COMMAND, "--data.train_transform", "[trainworks.tests.runs.test_resume.Padding]")
+    words += ("--data.class_names", r"['\${x}', '1e3', '2', '3', '4', '5', '6', '7', '8', 'nan']")
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    for seed, bomb in ("1", "batch:5"), ("2", "batch:6"), ("3", ""):
+        monkeypatch.setenv("PYTHONHASHSEED", seed)
+        monkeypatch.setenv("BOMB", bomb)
+        result = train_process(*words, "--resume", "auto")
+        assert result.code == bool(bomb) and "other settings" not in result.err, result.err
+    assert "continues from logs/digits/a/checkpoints/last.ckpt, step 5" in result.out
+    again = train_process(*words, "--data.train_transform.value", "nan", "--resume", "auto")
+    assert again.out == "logs/digits/a is finished; nothing is left to do\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--data.sampling", "weighted"), "the data has no weights"),
+        (("--model.net.num_classes", "7"), "CrossEntropyLoss cannot take"),
+        (("--model.net.num_classes", "7", "--trainer.num_sanity_val_steps", "0"), "CrossEntropyLoss cannot take"),
+        (("--callbacks.best.monitor", "val/accurracy"), "did you mean val/accuracy?"),
+    ],
+)
+def test_a_mistake_before_the_first_step_leaves_no_run(
+    train: Train, tmp_path: Path, words: tuple[str, ...], message: str
+) -> None:
+    result = train(*COMMAND, *words)
+    assert result.code == 2 and message in result.err, result.err
+    assert not (tmp_path / "logs").exists()
+
+
+@pytest.mark.parametrize("devices", ["1", pytest.param("2", marks=pytest.mark.two_processes)])
+@pytest.mark.parametrize("hook", ["kill:0", "kill:3"])
+def test_a_run_killed_before_it_kept_anything_begins_anew(
+    train_process: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hook: str, devices: str
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    words = ("--config", DIGITS, *SHORT, "--callbacks.bomb=trainworks.tests.bomb.Bomb", "--run_name", "a")
+    words += ("--trainer.accelerator", "cpu", "--trainer.devices", devices, "--trainer.max_epochs", "1")
+    monkeypatch.setenv("BOMB", hook)
+    assert train_process("fit", *words).code == -9
+    run = tmp_path / "logs/digits/a"
+    log = (run / "train.log").read_text()
+    monkeypatch.delenv("BOMB")
+    other = ("--data.batch_size", "32")
+    if hook == "kill:3":  # there may be something to look at
+        result = train_process("fit", *words, *other)
+        assert result.code == 2 and "run 'a' exists" in result.err
+        other = (*other, "--resume", "auto")
+    result = train_process("fit", *words, *other)
+    assert result.code == 0, result.err
+    assert load_file(str(run / "config.yaml"))["data"]["init_args"]["batch_size"] == 32
+    record = json.loads((run / "run.json").read_text())
+    assert "batch_size 32" in record["command"] and "resumed" not in record
+    assert (run / "train.log").read_text().startswith(log)
+    assert len(list(run.glob("events*"))) == (3 if hook == "kill:3" else 2)
+    result = train_process("fit", *words, "--data.batch_size", "16", "--resume", "auto")
+    assert result.code == 2 and "data.init_args.batch_size: 32 -> 16" in result.err
+
+
+def test_what_is_no_run_is_not_begun_anew(train: Train, tmp_path: Path) -> None:
+    (tmp_path / "logs/digits/a").mkdir(parents=True)
+    assert train(*COMMAND).code == 0  # nothing stands there
+    for name in ("study.log", "checkpoints/last.ckpt.tmp"):
+        folder = tmp_path / "logs/digits" / name[0]
+        (folder / name).parent.mkdir(parents=True)
+        (folder / name).write_text("mine")
+        result = train(*COMMAND, "--run_name", name[0])
+        assert result.code == 2 and f"run '{name[0]}' exists" in result.err
+        assert (folder / name).read_text() == "mine"
+
+
+def test_a_finished_run_without_checkpoints_is_kept(train: Train) -> None:
+    words = ("--config", DIGITS, *SHORT, "--callbacks.last", "null", "--callbacks.best", "null", "--run_name", "a")
+    words += ("--model.scheduler", "null")
+    assert train(*words).code == 0
+    for more, message in (
+        (("--trainer.max_epochs", "3"), "is finished and kept no checkpoint to go on from; write a new --run_name"),
+        (("--data.batch_size", "32"), "data.init_args.batch_size: 64 -> 32"),
+    ):
+        result = train(*words, "--resume", "auto", *more)
+        assert result.code == 2 and message in result.err
+
+
+@pytest.mark.parametrize(("key", "short", "long"), [("max_epochs", "1", "3"), ("max_steps", "5", "9")])
+def test_a_longer_training_goes_on_from_its_directory(
+    train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, key: str, short: str, long: str
+) -> None:
+    """Although it is stopped before it saved anything of the rest, of which the first checkpoint knows nothing."""
+    words = ("fit", "--config", DIGITS, *SHORT, STEPS[-1], "--run_name", "a", "--model.scheduler", "null")
+    words += ("--trainer.max_epochs", "3", "--callbacks.last.every_n_epochs", "0")
+    assert train(*words, f"--trainer.{key}", short).code == 0
+    done = torch.load(tmp_path / "logs/digits/a/checkpoints/last.ckpt", weights_only=True)["global_step"]
+    more = (*words, f"--trainer.{key}", long, "--resume", "auto")
+    monkeypatch.setenv("BOMB", f"batch:{done + 1}")
+    result = train(*more)
+    assert result.code == 1 and f"trainer.{key}: {short}" in result.out
+    monkeypatch.delenv("BOMB")
+    result = train("fit", "--resume", "logs/digits/a")
+    assert result.code == 0, result.err
+    last = torch.load(tmp_path / "logs/digits/a/checkpoints/last.ckpt", weights_only=True)
+    assert last["global_step"] == {"3": 12, "9": 9}[long]
+    again = train(*more)
+    assert (again.code, again.out) == (0, "logs/digits/a is finished; nothing is left to do\n")
+
+
+def test_more_time_is_a_longer_training(train: Train, tmp_path: Path) -> None:
+    words = ("fit", "--config", DIGITS, *PLAIN, "--run_name", "a", "--model.scheduler", "null")
+    words += ("--trainer.max_epochs", "5000", "--trainer.max_time")
+    steps = []
+    for time in ("00:00:00:01", "00:00:00:02"):
+        result = train(*words, time, "--resume", "auto")
+        assert result.code == 0, result.err
+        steps.append(torch.load(tmp_path / "logs/digits/a/checkpoints/last.ckpt", weights_only=True)["global_step"])
+        again = train(*words, time, "--resume", "auto")
+        assert again.out == "logs/digits/a is finished; nothing is left to do\n"
+    assert "trainer.max_time: 00:00:00:01 -> 00:00:00:02" in result.out
+    assert steps[1] > steps[0] > 0
+
+
 def change(path: str, value: Any) -> list[Any]:
     stored: Any = {
         "trainer": {"max_epochs": 3, "devices": 1, "logger": None, "precision": 32},
         "model": {"init_args": {"scheduler": {"init_args": {"gamma": 1}}}},
         "data": {
-            "init_args": {"root": "a", "num_workers": 0, "transforms": [{"class_path": "a"}, {"class_path": "b"}]}
+            "init_args": {
+                "pad": float("nan"),
+                "fills": [None, float("inf"), float("nan")],
+                "share": 1,
+                "root": "a",
+                "num_workers": 0,
+                "transforms": [{"class_path": "a"}, {"class_path": "b"}],
+            }
         },
     }
     wanted = yaml.safe_load(yaml.safe_dump(stored))
@@ -271,6 +421,8 @@ def change(path: str, value: Any) -> list[Any]:
         ("trainer.devices", 2, "trainer.devices: 1 -> 2 (the result will not be bit by bit the same)"),
         ("data.init_args.root", "b", "data.init_args.root: a -> b (taken for the same data at another place)"),
         ("trainer.max_epochs", 5, "trainer.max_epochs: 3 -> 5 (a longer training)"),
+        ("data.init_args.pad", float("nan"), None),
+        ("data.init_args.fills", [None, float("inf"), float("nan")], None),
     ],
 )
 def test_changes_that_go_through(path: str, value: Any, remark: str | None) -> None:
@@ -285,6 +437,10 @@ def test_changes_that_go_through(path: str, value: Any, remark: str | None) -> N
         ("model.init_args.scheduler.init_args.gamma", 2),
         ("data.init_args.transforms.1.class_path", "c"),
         ("data.init_args.new", 1),
+        ("data.init_args.share", 1.0),  # of the batches: 1.0 is all
+        ("data.init_args.share", True),
+        ("data.init_args.pad", "nan"),
+        ("data.init_args.fills", [None, float("inf"), 0.0]),
     ],
 )
 def test_changes_that_are_refused(path: str, value: Any) -> None:
@@ -347,6 +503,30 @@ def test_a_restarted_job_finds_its_run(train: Train, tmp_path: Path, monkeypatch
     result = train(*COMMAND[:-2])
     assert result.code == 0, result.err
     assert "continues from logs/digits/torchrun-j1/checkpoints/last.ckpt" in result.out
+
+
+class StepImages(Callback):
+    """Log an image at each of the module's own steps, which count all of its optimizers."""
+
+    def on_train_batch_end(self, trainer: Any, *_: Any) -> None:
+        trainer.logger.experiment.add_image("seen", torch.zeros(1, 2, 2), trainer.global_step)
+
+
+def test_tensorboard_keeps_what_was_logged_before_the_checkpoint(train: Train, tmp_path: Path) -> None:
+    """With two optimizers a module's step is ahead of the batches that TensorBoard's own scalars count."""
+    gan = ("--config", str(CONFIGS / "gan.yaml"), "--run_name", "a", "--trainer.limit_train_batches", "5")
+    images = ("--callbacks.images", f"{__name__}.StepImages", "--trainer.log_every_n_steps", "1")
+    assert train(*gan, *images, "--trainer.max_epochs", "1").code == 0
+    result = train(*gan, *images, "--trainer.max_epochs", "2", "--resume", "auto")
+    assert (result.code, result.err) == (0, ""), result.err
+    events = EventAccumulator(str(tmp_path / "logs/gan/a"), size_guidance={"images": 0, "scalars": 0}).Reload()
+    assert [event.step for event in events.Images("seen")] == [2 * number for number in range(1, 11)]
+    file = next((tmp_path / "logs/gan/a").glob("events.*"))
+    file.write_bytes(file.read_bytes()[:-3])  # a record that was being written
+    checkpoint = tmp_path / "logs/gan/a/checkpoints/last.ckpt"
+    assert first_repeated_step(tmp_path / "logs/gan/a", Start(checkpoint, step=10)) == 21
+    os.utime(checkpoint, (0, 0))  # nothing was written before it
+    assert first_repeated_step(tmp_path / "logs/gan/a", Start(checkpoint, step=10)) == 10
 
 
 class Endless(IterableDataset[Any]):

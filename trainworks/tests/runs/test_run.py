@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from trainworks.errors import UsageError
+from trainworks.runs.files import shown_path
 from trainworks.runs.find import newest_run, run_of_checkpoint
 from trainworks.runs.run import Run
 from trainworks.runtime.launch import is_main_process
@@ -66,6 +67,18 @@ def test_two_processes_that_start_together_get_two_runs(tmp_path: Path) -> None:
         subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, text=True) for _ in range(4)
     ]
     assert len({child.communicate(timeout=60)[0] for child in children}) == 4
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(
+        UsageError, match=r"n{300}: File name too long; choose another .*default_root_dir or --run_name"
+    ):
+        Run.create(str(tmp_path), "exp", "n" * 300, None, makes=True)
+    (tmp_path / "file").touch()
+    with pytest.raises(UsageError, match=r"file/exp/a: Not a directory; choose another trainer.default_root_dir"):
+        Run.create(str(tmp_path / "file"), "exp", "a", None, makes=True)
+    monkeypatch.chdir(tmp_path)
+    assert shown_path(tmp_path / "my runs/a") == "'my runs/a'" and shown_path(tmp_path / "runs/a") == "runs/a"
 
 
 def test_a_discarded_run_leaves_nothing(tmp_path: Path) -> None:

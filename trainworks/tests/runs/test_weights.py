@@ -1,4 +1,9 @@
+import argparse
 import os
+import re
+import shlex
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from functools import partial
@@ -13,6 +18,7 @@ from torchvision.models import get_weight, squeezenet1_1
 
 from trainworks.errors import UsageError
 from trainworks.runs.weights import load_weights, read_weights
+from trainworks.tests.conftest import ROOT
 from trainworks.tests.examples.networks import SmallCNN
 
 
@@ -39,6 +45,16 @@ def test_a_state_dict_in_all_its_forms(tmp_path: Path, prefix: str, key: str | N
     assert lines[0].startswith(f"weights: 14 of 14 tensors of SmallCNN from {tmp_path / 'w.pth'}")
     assert lines[0].endswith(f", without '{left_off}'") == bool(left_off)
     assert len(lines) == 1
+
+
+def test_a_state_dict_under_any_name(tmp_path: Path) -> None:
+    source, teacher, net = make_net(0), make_net(2), make_net(1)
+    torch.save({"epoch": 3, "net": source.state_dict(), "optimizer": {"state": {}}}, tmp_path / "w.pt")
+    assert load_weights(net, str(tmp_path / "w.pt"))[0].endswith("w.pt, without 'net.'")
+    assert same(net, source)
+    torch.save({"student": source.state_dict(), "teacher": teacher.state_dict()}, tmp_path / "two.pt")
+    load_weights(net, str(tmp_path / "two.pt"), "teacher")
+    assert same(net, teacher)
 
 
 @pytest.mark.long
@@ -117,6 +133,36 @@ def test_nothing_fits(tmp_path: Path) -> None:
     assert all(torch.equal(before[name], value) for name, value in net.state_dict().items())
 
 
+def test_an_encoder_into_a_network_that_calls_it_otherwise(tmp_path: Path) -> None:
+    """The step from self-supervised training to a probe: both sides have a prefix, and a head of their own."""
+    file, source = str(tmp_path / "w.pt"), make_net(0)
+    torch.save(nn.ModuleDict({"encoder": source, "projector": nn.Linear(3, 5)}).state_dict(), file)
+    probe = nn.ModuleDict({"backbone": make_net(1), "fc": nn.Linear(3, 2)})
+    lines = load_weights(probe, file)
+    assert same(probe["backbone"], source)
+    assert lines == [
+        f"weights: 14 of 16 tensors of ModuleDict from {file}, 'encoder.' as 'backbone.'",
+        "  2 left new, not in the file: fc.weight, fc.bias",
+        "  2 in the file, not used: projector.weight, projector.bias",
+    ]
+    two = nn.ModuleDict({"student": make_net(1), "teacher": make_net(2)})
+    message = r"w.pt: none of its 16 .*prefix some do: encoder as student, encoder as teacher; the file has"
+    with pytest.raises(UsageError, match=message):
+        load_weights(two, file)
+    lines = load_weights(two, file, "encoder", "teacher.")
+    assert same(two["teacher"], source) and not same(two["student"], source)
+    assert lines[0].endswith("w.pt, 'encoder.' as 'teacher.'")
+    with pytest.raises(
+        UsageError, match=r"no name of .*w.pt begins with 'encodr.'; they begin with encoder, projector"
+    ):
+        load_weights(two, file, "encodr", "teacher")
+    with pytest.raises(UsageError, match=r"no name of the network begins with 'x.'; they begin with student, teacher"):
+        load_weights(two, file, "encoder", "x")
+    alone = make_net(3)
+    load_weights(alone, file, "encoder")
+    assert same(alone, source)
+
+
 class Payload:
     def __reduce__(self) -> tuple[Any, ...]:
         return os.system, ("touch ran",)
@@ -130,6 +176,26 @@ def test_a_file_that_would_run_code(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     ):
         read_weights("w.pt")
     assert not Path("ran").exists()
+
+
+@pytest.mark.parametrize("kind", ["module", "state_dict", "model", "model_state_dict", "bare"])
+def test_the_command_of_the_message_keeps_the_weights(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    source: Any = make_net(0)
+    content = source if kind == "model" else source.state_dict()
+    others = {"epoch": 3, "arguments": argparse.Namespace(lr=0.1)}
+    content = others | (content if kind == "bare" else {kind: content})
+    torch.save(source if kind == "module" else content, "old file.pt")
+    with pytest.raises(UsageError, match=r"old file.pt holds more than tensors .*; none was run") as caught:
+        read_weights("old file.pt")
+    (command,) = re.findall(r'keep its weights alone: (python -c ".*")$', str(caught.value))
+    words = [sys.executable, *shlex.split(command)[1:]]
+    subprocess.run(words, env={**os.environ, "PYTHONPATH": str(ROOT)}, check=True)
+    net = make_net(1)
+    load_weights(net, "weights.pt")
+    assert same(net, source)
 
 
 def test_files_that_hold_no_weights(tmp_path: Path) -> None:

@@ -1,7 +1,10 @@
 """Two launchers, as on two machines: a worker is killed, the group starts again, and nothing is lost."""
 
 import contextlib
+import json
 import os
+import re
+import shlex
 import signal
 import socket
 import subprocess
@@ -80,6 +83,29 @@ def launch(machines: Any, folder: Path, job: str, *words: str, **environment: st
             if process.poll() is None:
                 os.killpg(process.pid, signal.SIGKILL)
     return shown
+
+
+@pytest.mark.two_processes
+def test_what_the_page_says_trains_on_two_machines(machines: Any, tmp_path: Path) -> None:
+    page = ROOT / "docs/scaling.md"
+    if not machines[0][0] or not page.is_file():
+        pytest.skip("this system makes no network namespaces" if page.is_file() else "this system has no docs")
+    (block,) = re.findall(r"```bash\n(export .*?torchrun.*?)```", page.read_text(), re.DOTALL)
+    script = block.replace("HOST", ADDRESSES[0]).replace("JOB", "page").replace("-per-node 8", "-per-node 1")
+    words = shlex.join([OVERLAY, "--trainer.accelerator", "cpu", *PLAIN, *NET, *LIMITS[:4]])
+    script = script.replace("--config C", f"--config {DIGITS}").replace("configs/overlays/multinode.yaml", words)
+    script = script.replace("train.py", str(ROOT / "train.py"))
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    processes = []
+    for number, (prefix, variables, address) in enumerate(machines):
+        own = script.replace("eth0", variables["GLOO_SOCKET_IFNAME"]).replace("OWN", address)
+        command = [*prefix, "timeout", "300", "bash", "-c", own if number == 0 else own.replace("host=1", "host=0")]
+        pipes: Any = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+        processes.append(subprocess.Popen(command, cwd=tmp_path, env={**os.environ, "PATH": path}, **pipes))
+    shown = [process.communicate()[0] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], shown
+    record = json.loads((tmp_path / "logs/digits/torchrun-page/run.json").read_text())
+    assert (record["exit_status"], record["hardware"]["num_nodes"]) == (0, 2)
 
 
 @pytest.mark.two_processes

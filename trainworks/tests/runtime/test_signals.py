@@ -238,6 +238,36 @@ def test_slurms_notice_saves_and_requeues(begin: Begin, tmp_path: Path) -> None:
 
 
 @pytest.mark.kills
+def test_workers_outlast_a_signal_as_long_as_the_step_takes(begin: Begin, tmp_path: Path) -> None:
+    (tmp_path / "slow.py").write_text(
+        "import time, torch\nfrom trainworks.runtime import signals\nsignals.WORKER_SECONDS = 1\n"
+        "class Slow(torch.nn.Module):\n    def forward(self, images, targets):\n"
+        "        time.sleep(2.5)\n        return images.float(), targets\n"
+    )
+    slow = ("--data.train_transform", "[slow.Slow]", "--trainer.limit_train_batches", "3", "--data.num_workers", "2")
+    process = begin(*slow, epochs=1, PYTHONPATH=str(tmp_path))
+    os.killpg(process.pid, signal.SIGTERM)
+    status, output = finish(process)
+    assert status == 143, output
+    assert "continue with" in output and "Traceback" not in output and "Alarm clock" not in output
+
+
+@pytest.mark.kills
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGHUP])
+def test_workers_of_a_fork_server_outlast_a_signal_too(begin: Begin, train: Train, tmp_path: Path, signum: int) -> None:
+    """Python 3.14 starts all processes so; they are no children of the training."""
+    (tmp_path / "sitecustomize.py").write_text(
+        "import multiprocessing\nmultiprocessing.set_start_method('forkserver')\n"
+    )
+    process = begin("--data.num_workers", "2", PYTHONPATH=str(tmp_path))
+    os.killpg(process.pid, signum)
+    status, output = finish(process)
+    assert status == 128 + signum, output
+    assert "continue with" in output and "Traceback" not in output
+    assert train("--resume", "logs/digits/a").code == 0
+
+
+@pytest.mark.kills
 def test_workers_of_the_training_end_with_an_error_in_a_validation(
     train_process: Train, monkeypatch: pytest.MonkeyPatch
 ) -> None:

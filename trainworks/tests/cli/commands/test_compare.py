@@ -67,7 +67,8 @@ def test_runs_of_other_code_are_other_runs(train: Train, tmp_path: Path, monkeyp
     (tmp_path / "logs/digits/table.csv").touch()
     result = train("compare", *(str(path) for path in Path("logs/digits").iterdir()), "--sort_by", "best/val/accuracy")
     assert (result.code, result.err) == (0, "")
-    assert "passed over, since they are no runs: logs/digits/table.csv" in result.out
+    assert "passed over 1, since they are no runs: logs/digits/table.csv" in result.out
+    assert "passed over 1, since they are no runs: logs/digits/table.csv" in train("compare", "logs/digits/*").out
     lines = [line.split() for line in result.out.splitlines()]
     assert lines[1][:4] == ["run", "code:", "src/net.py", "best/val/accuracy"]
     rows = [["again", "bbbbbbb", "0.7801"], ["relu", "bbbbbbb", "0.7799"], ["gelu", "aaaaaaa", "0.7465"]]

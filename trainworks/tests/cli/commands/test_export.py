@@ -127,6 +127,10 @@ def test_what_differs_is_removed_and_what_is_not_there_is_made_up(
     program: Any = torch.export.load(path.with_suffix(".pt2"), extra_files=(extra := {"metadata.json": ""}))
     assert json.loads(extra["metadata.json"])["inputs"] == {"dtype": "float32", "shape": ["batch", 5]}
     assert program.module()(torch.zeros(7, 5)).sum(dim=1).tolist() == pytest.approx([1.0] * 7)
+    monkeypatch.setattr(torch, "compile", None)  # which takes the most of the time
+    measured = train("export", "--ckpt_path", str(path), "--format", "pt2")
+    told = measured.out.index("measuring how long a batch takes")  # before the silence
+    assert told < measured.out.index("compiled: not measured") < measured.out.index("milliseconds on the CPU")
     monkeypatch.setattr("trainworks.cli.export.TOLERANCE", -1.0)
     failed = train("export", "--ckpt_path", str(path), "--format", "pt2")
     assert failed.code == 1 and "best.pt2 was removed: its outputs differ by more than -1" in failed.err

@@ -1,9 +1,14 @@
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+import yaml
+from lightning.pytorch import LightningDataModule
 from torch import Tensor, nn
+from torch.utils.data import DataLoader, TensorDataset
 
+from trainworks.tests import strangers
 from trainworks.tests.conftest import DIGITS, Train
 
 
@@ -33,6 +38,50 @@ def test_what_fits_is_found_and_the_batch_kept_by_accumulation(train: Train, tmp
     found = ("--data.batch_size", str(size), "--trainer.accumulate_grad_batches", str(256 // size))
     result = train("fit", *NET, *found, "--trainer.max_epochs", "1", "--trainer.limit_train_batches", str(256 // size))
     assert result.code == 0, result.err
+
+
+class Remembered(LightningDataModule):
+    """Keeps its batch size as many do: among its hyperparameters."""
+
+    def __init__(self, batch_size: int = 32) -> None:
+        super().__init__()
+        self.save_hyperparameters()
+
+    def train_dataloader(self) -> Any:
+        data = TensorDataset(torch.randn(64, 1, 8, 8), torch.arange(64) % 10)
+        return DataLoader(data, batch_size=self.hparams["batch_size"])
+
+
+class WithLoader(strangers.Trained):
+    """A module with a loader of its own."""
+
+    def __init__(self, batch_size: int = 32) -> None:
+        super().__init__()
+        self.batch_size = batch_size
+
+    def train_dataloader(self) -> Any:
+        return Remembered(self.batch_size).train_dataloader()
+
+
+@pytest.mark.parametrize(("kind", "key"), [("Remembered", "data"), ("WithLoader", "model")])
+def test_the_size_is_found_where_it_is_kept(train: Train, tmp_path: Path, kind: str, key: str) -> None:
+    config = {"model": {"class_path": "trainworks.tests.strangers.Trained"}} | {
+        key: {"class_path": f"{__name__}.{kind}"}
+    }
+    (tmp_path / "own.yaml").write_text(yaml.safe_dump(config))
+    result = train("find_batch_size", "--config", "own.yaml", f"--{key}.batch_size", "16")
+    assert result.code == 0, result.err
+    assert "64 samples fit into memory at once (or are all there are)\nthe batch of 16 fits as it is\n" in result.out
+
+
+def test_data_that_does_not_say_its_size(train: Train, tmp_path: Path) -> None:
+    config = {"model": {"class_path": "trainworks.tests.strangers.Trained"}}
+    (tmp_path / "own.yaml").write_text(
+        yaml.safe_dump(config | {"data": {"class_path": "trainworks.tests.strangers.OwnData"}})
+    )
+    result = train("find_batch_size", "--config", "own.yaml")
+    message = "find_batch_size needs data with an attribute batch_size or hparams.batch_size, which OwnData has not"
+    assert (result.code, message in result.err) == (2, True), result.err
 
 
 @pytest.mark.long

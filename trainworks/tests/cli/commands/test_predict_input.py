@@ -289,6 +289,9 @@ def test_a_module_without_answers_of_its_own_gives_the_rows_of_its_predict_step(
     result = train("predict", *config, "--input", ".", "--output", "out.csv")
     assert result.code == 0, result.err
     assert all(float(row["bits_per_dim"]) > 0 for row in rows_of()) and len(rows_of()) == 3
+    result = train("predict", *config, "--input", ".", "--output", "top.csv", "--top_k", "2")
+    assert (result.code, "--top_k 2: a row has no likeliest classes here" in result.err) == (2, True), result.err
+    assert not list(tmp_path.glob("top.csv*"))
 
 
 MISTAKES = {
@@ -296,6 +299,8 @@ MISTAKES = {
     "--input empty": "empty: no images in this folder",
     "--input new --output out.txt": "--output must end in .csv or .parquet, got out.txt",
     "--input new --top_k 0": "--top_k must be a number of at least 1, got 0",
+    "--input new --output out.csv --top_k 3": "--top_k 3: there are 2 classes; leave --top_k out, or write a smaller",
+    "--output out.csv --top_k 3": "--top_k 3: there are 2 classes; leave --top_k out",
     "--input new --draw yes": "--draw must be true or false, got yes",
     "--output out.txt": "--output must end in .csv or .parquet, got out.txt",
     "--input none.txt": "--input none.txt: nothing in it",

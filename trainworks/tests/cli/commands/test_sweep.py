@@ -16,6 +16,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -23,7 +24,7 @@ import yaml
 from trainworks.callbacks.trial_report import open_storage
 from trainworks.cli.search.series import _needs_one_process
 from trainworks.cli.search.space import Parameter, Search
-from trainworks.tests.conftest import DIGITS, QUICK, ROOT, Train, same_weights
+from trainworks.tests.conftest import CONFIGS, DIGITS, QUICK, ROOT, Train, same_weights
 
 optuna = pytest.importorskip("optuna")
 SPACE: dict[str, Any] = {
@@ -76,6 +77,26 @@ def test_the_best_trial_is_a_config_that_gives_the_same_weights(train: Train, tm
     assert once_more.code == 0 and "trial   0" not in once_more.out and "the best:" in once_more.out
     other = train(*WORDS, *QUICK, "--seed_everything", "3")
     assert other.code == 2 and "logs/digits/s was begun with another space or other settings" in other.err
+
+
+def test_the_best_trial_is_a_config_for_other_data_too(train: Train, tmp_path: Path) -> None:
+    """What the data said is asked again: another table has other columns and classes."""
+    random = np.random.default_rng(0)
+    for name, num_features, num_classes in (("a", 5, 3), ("b", 7, 4)):
+        targets = np.arange(60) % num_classes
+        np.savez(tmp_path / name, inputs=random.random((60, num_features)).astype(np.float32), targets=targets)
+    write(tmp_path, space={"model.optimizer.lr": {"choices": [0.01]}}, num_trials=1)
+    arrays = ("--config", str(CONFIGS / "arrays.yaml"), "--sweep", "s.yaml", "--data.train", "a.npz")
+    result = train("sweep", *arrays, *QUICK[:2])
+    assert result.code == 0, result.err
+    best = ("fit", "--config", "logs/arrays/s/best.yaml", "--run_name")
+    assert train(*best, "same").code == 0
+    assert same_weights(tmp_path / "logs/arrays/s-000", tmp_path / "logs/arrays/same")
+    other = train(*best, "other", "--data.train", "b.npz")
+    assert other.code == 0, other.err
+    weights = torch.load(tmp_path / "logs/arrays/other/checkpoints/last.ckpt", weights_only=True)["state_dict"]
+    shapes = [tuple(weight.shape) for name, weight in weights.items() if weight.ndim == 2]
+    assert (shapes[0][1], shapes[-1][0]) == (7, 4)
 
 
 def test_a_trial_that_fails_is_recorded_and_conditions_hold(train: Train, tmp_path: Path) -> None:
@@ -173,11 +194,14 @@ def test_mistakes(train: Train, tmp_path: Path) -> None:
         ({"space": {f"{lr}r": {"low": 0.1, "high": 0.2}}}, f"with --{lr}r 0.1: .*takes no 'lrr'"),
         ({"space": {dropout: {"low": 0.3, "high": 0.2}}}, f"space.{dropout}: low must be below high"),
         ({"space": {dropout: {"lo": 0.3, "high": 0.2}}}, r"got 'lo' \(did you mean low\?\)"),
+        ({"space": {dropout: {"choices": 0.1}}}, r"needs choices: \[...\], or low and high"),
+        ({"space": {dropout: {"low": 0.1, "high": 0.4, "step": "a"}}}, "low, high and step must be numbers, got .*'a'"),
         ({"space": {dropout: {"low": 0.1}}}, r"needs choices: \[...\], or low and high"),
         ({"space": {batch: {"choices": [1], "when": {"a": 1}}}}, "when names a, which is not above it"),
         ({"num_trial": 3}, r"'num_trial' is not one of .* \(did you mean num_trials\?\)"),
         ({"num_trials": 0}, "num_trials must be at least 1, got 0"),
-        ({"objectives": {"val/no": "max"}, "num_trials": 1}, "val/no was not logged, or is not finite; logged: "),
+        ({"space": {dropout: {"low": 0.1, "high": 0.4, "when": 3}}}, "and when, if there is one, key: value"),
+        ({"storage": "mysql+no://x"}, r"storage mysql\+no://x cannot be opened: Can't load plugin"),
         ({"sampler": "optuna.samplers.GridSampler"}, f"GridSampler needs choices, and space.{lr} is a range"),
         ({"sampler": "optuna.samplers.Nothing"}, "sampler needs optuna.samplers.Nothing, which cannot be imported"),
     ]
@@ -193,6 +217,53 @@ def test_mistakes(train: Train, tmp_path: Path) -> None:
     result = train("sweep", "--config", DIGITS)
     wanted = "error: sweep needs --sweep FILE, what is searched, such as configs/sweeps/digits.yaml\n"
     assert (result.code, result.err) == (2, wanted)
+
+
+@pytest.mark.parametrize(
+    ("objectives", "message", "is_kept"),
+    [
+        (
+            {"val/acuracy": "max"},
+            r"'val/acuracy', which \w+ does not log \(did you mean val/accuracy\?\); it logs",
+            False,
+        ),
+        ({"val/loss": "min", "val/acuracy": "max"}, r"'val/acuracy', which \w+ does not log \(did you mean", False),
+        ({"train/acuracy": "max"}, r"'train/acuracy', which was not logged \(did you mean train/accuracy\?\)", True),
+    ],
+)
+def test_an_objective_that_is_not_logged_stops_the_search(
+    train: Train, tmp_path: Path, objectives: dict[str, str], message: str, is_kept: bool
+) -> None:
+    """After its first trial, before that took a step where the module tells its metrics: then it may begin anew."""
+    write(tmp_path, objectives=objectives)
+    result = train(*WORDS, *QUICK)
+    assert result.code == 2 and re.search(f"^error: the search is for {message}", result.err, re.MULTILINE), result.err
+    assert "trial " not in result.out and not (tmp_path / "logs/digits/s-001").exists()
+    assert (tmp_path / "logs/digits/s-000").exists() == is_kept
+    again = train(*WORDS, *QUICK, "--objectives", "{val/accuracy: max}", "--num_trials", "1")
+    assert again.code == (2 if is_kept else 0), again.err
+    assert ("take a new --run_name" in again.err) == is_kept
+
+
+def test_runs_of_another_search_are_no_trials(train: Train, tmp_path: Path) -> None:
+    """The folder of a search was removed, and its runs were not: their metrics belong to other values."""
+    write(tmp_path, space={"model.optimizer.lr": {"choices": [0.01]}}, num_trials=1)
+    assert train(*WORDS, *QUICK).code == 0
+    shutil.rmtree(tmp_path / "logs/digits/s")
+    write(tmp_path, space={"model.optimizer.lr": {"choices": [0.02]}}, num_trials=1)
+    result = train(*WORDS, *QUICK)
+    message = "error: logs/digits/s-000 was trained with another model.optimizer.lr; write a new --run_name\n"
+    assert (result.code, result.err.endswith(message)) == (2, True), result.err
+    write(tmp_path, space={"model.optimizer.lr": {"choices": [0.01]}}, num_trials=1)
+    assert train(*WORDS, *QUICK, "--run_name", "t").code == 0
+
+
+def test_a_mistake_in_all_trials_stops_the_search(train: Train, tmp_path: Path) -> None:
+    write(tmp_path, num_trials=9)
+    result = train(*WORDS, *QUICK, "--model.loss", "torch.nn.BCEWithLogitsLoss")
+    assert result.code == 2 and "error: the first 3 trials failed alike: " in result.err, result
+    assert re.findall(r"^trial +(\d)", result.out, re.MULTILINE) == ["0", "1"]
+    assert train(*WORDS, *QUICK, "--num_trials", "1").code == 0  # and the corrected one begins anew
 
 
 def test_without_the_package_it_says_what_to_install(
