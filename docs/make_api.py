@@ -136,7 +136,8 @@ def page() -> str:
     text = "They are no part of the configuration. Any other `--key VALUE` changes the configuration."
     sections.append(("Options", text, "Option", _options()))
     sections.append(("Keys of a configuration", "At the top level; others are refused.", "Key", KEYS))
-    text = "Tensors and plain data, which torch.load reads with `weights_only=True`."
+    text = "Tensors and plain data, which torch.load reads with `weights_only=True`. A key `python_types` may say "
+    text += "which of them were values of NumPy, paths or deques. The file's `class_paths.json` names its classes."
     sections.append(("What a checkpoint holds", text, "Key", CHECKPOINT))
     text = "Beside those that SLURM, torchrun and the libraries set and read."
     sections.append(("Environment variables", text, "Variable", ENVIRONMENT))

@@ -1,4 +1,3 @@
-import contextlib
 import sys
 from collections.abc import Collection
 from typing import Any
@@ -7,10 +6,11 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities.signature_utils import is_param_in_hook_signature
 from torch import Tensor
 
-from trainworks.errors import RunFailure, UsageError, did_you_mean
+from trainworks.errors import RunFailure, UsageError, did_you_mean, listed
 from trainworks.models.base import BaseModule
 from trainworks.models.checks import set_names
-from trainworks.runs.checkpoint_io import METRICS, check_plain
+from trainworks.runs.checkpoint_io import METRICS
+from trainworks.runs.plain_data import HYPERPARAMETERS, to_plain
 from trainworks.runtime.logged_metrics import logged_since, without_classes
 
 
@@ -146,15 +146,23 @@ class StartCheck(Callback):
 
 
 def _check_states(trainer: Any, module: LightningModule) -> None:
-    """Check that module, data and callbacks put only what can be read back into a checkpoint."""
-    added: dict[str, Any] = {}
-    with contextlib.suppress(Exception):  # it may need what is not there yet; then the first save checks it
-        module.on_save_checkpoint(added)
-    owners = [module, *trainer.callbacks, *([] if trainer.datamodule is None else [trainer.datamodule])]
+    """Check that all that a checkpoint will hold can be read back, and say which hyperparameters it leaves out."""
     try:
-        check_plain(added | {type(owner).__name__: owner.state_dict() for owner in owners})
+        content = trainer._checkpoint_connector.dump_checkpoint(weights_only=False)
+    except Exception:  # a hook may need what is not there yet; then the first save checks what it adds
+        owners = [module, *trainer.callbacks, *([] if trainer.datamodule is None else [trainer.datamodule])]
+        content = {type(owner).__name__: owner.state_dict() for owner in owners}
+        content |= {"optimizer_states": [optimizer.state_dict() for optimizer in trainer.optimizers]}
+        content |= {"lr_schedulers": [config.scheduler.state_dict() for config in trainer.lr_scheduler_configs]}
+        content |= {module.CHECKPOINT_HYPER_PARAMS_KEY: module.hparams}
+    try:
+        plain = to_plain(content | content.pop("callbacks", {}))
     except RunFailure as failure:
         raise UsageError(str(failure)) from None
+    for key in HYPERPARAMETERS:
+        lost = [str(name) for name in content.get(key, ()) if name not in plain.get(key, ())]
+        if lost and trainer.is_global_zero:
+            print(f"checkpoints leave out {listed(lost)} of {key}, which is no plain data; load_model needs none of it")
 
 
 def _validates(trainer: Any) -> bool:

@@ -8,6 +8,7 @@ from typing import Any
 from trainworks.cli.command_line import CommandLine
 from trainworks.cli.request import Request
 from trainworks.errors import RunFailure, UsageError
+from trainworks.runs.files import trusting
 from trainworks.runtime.memory import without_collection
 from trainworks.runtime.signals import Stopped, interrupts_leave
 
@@ -20,7 +21,9 @@ def carry_out(words: list[str], start_time: float, callbacks: Sequence[dict[str,
     """
     with without_collection():
         try:
-            return _carry_out(CommandLine.parse(words), start_time, callbacks)
+            line = CommandLine.parse(words)
+            with trusting(line.options.get("trust") == "true"):
+                return _carry_out(line, start_time, callbacks)
         except (UsageError, RunFailure) as error:
             print(f"error: {error}", file=sys.stderr)
             return 2 if isinstance(error, UsageError) else 1

@@ -31,9 +31,11 @@ class Option:
             raise UsageError(f"--{self.name} must be {' or '.join(self.choices)}, got {text}")
 
 
+TRUST = Option("trust", "whether checkpoints may hold objects, which can run code when they are read", choices=BOOLEAN)
 CHECKPOINT_OPTIONS = (  # of each command that runs a checkpoint
     Option("run_name", "name of the run whose best checkpoint is taken; the newest run by default"),
     Option("ckpt_path", "the checkpoint", "FILE"),
+    TRUST,
 )
 
 

@@ -9,7 +9,7 @@ from lightning.pytorch import Callback, LightningDataModule, LightningModule, Tr
 from trainworks.cli.command_line import TOP_LEVEL, CommandLine
 from trainworks.cli.parser import Parser, parse_config
 from trainworks.errors import UsageError
-from trainworks.runs.checkpoint_io import DATA, MODULE
+from trainworks.runs.plain_data import DATA, MODULE
 from trainworks.runs.yaml_files import UNWRITTEN, Config, dump_yaml, write_yaml
 from trainworks.runtime.strategy import check_start_method
 

@@ -45,7 +45,7 @@ def evaluate(session: Session, stage: str, path: str | None, inputs: LightningDa
 
 def _show_at_its_step(trainer: Any, path: str) -> None:
     """Let what is logged of an evaluation stand at the step at which its checkpoint was saved, not at 0."""
-    from trainworks.runs.sharded import read_plain
+    from trainworks.runs.plain_data import read_plain
 
     if loops := read_plain(Path(path)).get("loops", {}).get("fit_loop"):
         steps = loops["epoch_loop.state_dict"]["_batches_that_stepped"]  # the last of which is number steps - 1

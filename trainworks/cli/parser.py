@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from lightning.pytorch.cli import LightningArgumentParser
+from lightning.pytorch.core.mixins import hparams_mixin
 from lightning.pytorch.core.mixins.hparams_mixin import _given_hyperparameters_context
 from lightning.pytorch.utilities.exceptions import MisconfigurationException  # type: ignore[attr-defined]
+from lightning.pytorch.utilities.parsing import collect_init_args
 
 from trainworks.errors import UsageError
 from trainworks.runs.class_paths import drop_defaults, import_path
@@ -35,10 +37,25 @@ class Parser(LightningArgumentParser):
         arguments = (described.get("init_args") or {}) | (described.get("dict_kwargs") or {})
         saved = {"_class_path": described.get("class_path"), **arguments}
 
-        def build(class_type: type, *args: Any, **kwargs: Any) -> Any:
-            with _given_hyperparameters_context(saved, "lightning.pytorch.cli.instantiate_module"):
-                return class_type(*args, **kwargs)
+        def save(item: Any, *names: Any, frame: Any, given_hparams: Any, **options: Any) -> None:
+            """Save beside the description what constructors hand on; a module within another saves what is its own."""
+            frame = inspect.currentframe().f_back.f_back  # type: ignore[union-attr]  # that of the constructor
+            given = given_hparams if type(item) is import_path(described.get("class_path")) else {}
+            if frame.f_globals["__name__"] != "trainworks.models.base":  # which saves the description alone
+                for arguments in collect_init_args(frame, [], classes=(mixin.HyperparametersMixin,)):
+                    given = arguments | given
+            original(item, *names, frame=frame, given_hparams=given, **options)
 
+        def build(class_type: type, *args: Any, **kwargs: Any) -> Any:
+            mixin.save_hyperparameters = save
+            try:
+                with _given_hyperparameters_context(saved, "lightning.pytorch.cli.instantiate_module"):
+                    return class_type(*args, **kwargs)
+            finally:
+                mixin.save_hyperparameters = original
+
+        mixin: Any = hparams_mixin
+        original = mixin.save_hyperparameters
         self.add_instantiator(build, base, subclasses=True)
 
 

@@ -14,7 +14,7 @@ from trainworks.datamodules.base import BaseDataModule
 from trainworks.datamodules.datasets.file_index import PackedNames, pack_names
 from trainworks.datamodules.new_inputs import NewInputsDataModule
 from trainworks.errors import UsageError, no_such_file
-from trainworks.runs.sharded import read_plain
+from trainworks.runs.plain_data import read_plain
 
 
 def set_up_writer(session: Session) -> ResultWriter:

@@ -1,21 +1,26 @@
 import importlib
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
+from inspect import isroutine
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import torch
 from jsonargparse import ArgumentParser
 from lightning.pytorch import LightningDataModule, LightningModule
+from lightning.pytorch.utilities.model_helpers import is_overridden
 
-from trainworks.errors import UsageError
-from trainworks.runs.checkpoint_io import DATA, MODULE, read_checkpoint
+from trainworks.errors import UsageError, listed
+from trainworks.runs.checkpoint_io import read_checkpoint
 from trainworks.runs.class_paths import drop_defaults
+from trainworks.runs.files import TRUSTED, trusting
+from trainworks.runs.plain_data import DATA, MODULE, import_classes
 from trainworks.runtime.threads import limited_threads, threads_for
 
 
-def load_model(path: str | Path, map_location: str | torch.device = "cpu") -> LightningModule:
+def load_model(path: str | Path, map_location: str | torch.device = "cpu", trust: bool = False) -> LightningModule:
     """Rebuild a trained module from its checkpoint alone, in eval mode.
 
     The module that the checkpoint names is imported, and so are its network, loss and metrics: do it only where you
@@ -25,17 +30,25 @@ def load_model(path: str | Path, map_location: str | torch.device = "cpu") -> Li
     Args:
         path: A checkpoint that `train.py` wrote, such as logs/digits/<run_name>/checkpoints/best.ckpt.
         map_location: Where its weights go.
+        trust: Whether the checkpoint may hold objects, which can run code when it is read.
 
     Raises:
         FileNotFoundError: If there is no such file.
         ValueError: If the checkpoint does not say how its module was built, or names something that is no
-            LightningModule or cannot be imported.
+            LightningModule or cannot be imported, or whose weights are made later.
     """
-    checkpoint = read_checkpoint(path)
-    module: LightningModule = build(checkpoint.get(MODULE, {"class_path": None}), LightningModule, path)
+    with trusting(trust or bool(TRUSTED.get())):
+        import_classes(Path(path))
+        checkpoint = read_checkpoint(path)
+        module: LightningModule = build(checkpoint.get(MODULE, {"class_path": None}), LightningModule, path)
     module.configure_model()
     module.on_load_checkpoint(checkpoint)
-    module.load_state_dict(checkpoint["state_dict"])
+    weights, strict = checkpoint["state_dict"], module.strict_loading
+    lacking = sorted(weights.keys() - module.state_dict().keys())
+    if is_overridden("setup", module) and lacking and (strict or len(lacking) == len(weights)):
+        what = f"{path}: {type(module).__name__} makes {listed(lacking, 3)} in setup, which needs a trainer"
+        raise ValueError(f"{what}; make it in configure_model, or build the module yourself and load its state_dict")
+    module.load_state_dict(weights, strict=strict)
     states = {name: part for name, part in checkpoint.items() if isinstance(part, dict) and "class_counts" in part}
     names = [part.get("class_names") or list(part["class_counts"]) for part in states.values()]
     module.class_names = (names[0] if names else None) or None  # type: ignore[assignment]
@@ -118,7 +131,7 @@ def results_of(returned: Any) -> list[Any]:
 
 
 def build(description: Mapping[str, Any], base: type, where: Any) -> Any:
-    """Build what a description names, class path and arguments; any other kind is a ValueError and is not called."""
+    """Build what a description names, a class or a function of that kind; any other is a ValueError, and not called."""
     name = description["class_path"]
     if not isinstance(name, str):
         raise ValueError(f"{where} does not say how its module was built; only checkpoints written by train.py do")
@@ -128,10 +141,15 @@ def build(description: Mapping[str, Any], base: type, where: Any) -> Any:
     except (ImportError, AttributeError, ValueError) as error:
         advice = "put the folder of its file on PYTHONPATH"
         raise ValueError(f"{where} needs {name}, which cannot be imported ({error}); {advice}") from None
-    if not (isinstance(found, type) and issubclass(found, base)):
+    kind = found
+    if isroutine(found) and found is not load_model:  # which would read one more file
+        with suppress(Exception):  # of any type, where an annotation names what is not there
+            kind = get_type_hints(found).get("return")
+    if not (isinstance(kind, type) and issubclass(kind, base)):
         raise ValueError(f"{where} names {name}, which is no {base.__name__}; it was not called")
     parser = ArgumentParser(exit_on_error=False)
     parser.add_subclass_arguments(base, "built", fail_untyped=False)
     parsed = parser.parse_object({"built": dict(description)})
     drop_defaults(parsed, {"built": description})
-    return parser.instantiate_classes(parsed).built
+    with trusting(bool(TRUSTED.get())):
+        return parser.instantiate_classes(parsed).built

@@ -1,9 +1,5 @@
-import io
 import os
-import pickle
-import re
 import shutil
-from collections import OrderedDict
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -16,8 +12,8 @@ from torch.utils._pytree import tree_leaves
 
 from trainworks.errors import RunFailure, UsageError
 from trainworks.runs.files import is_sharded, replace
+from trainworks.runs.plain_data import read_plain, save_plain, to_plain
 
-MODULE, DATA = "module", "data"  # keys of a checkpoint: class_path and init_args of its module and of its datamodule
 METRICS = "metrics"  # key of a checkpoint: what the validation of its weights logged, by name
 WRITER = ThreadPoolExecutor(max_workers=1, thread_name_prefix="checkpoint")
 
@@ -44,8 +40,7 @@ class DurableCheckpointIO(TorchCheckpointIO):
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None) -> None:
         """Replace the file at `path` by the checkpoint in one step."""
-        check_plain(checkpoint)
-        target = Path(os.path.realpath(path))
+        checkpoint, target = to_plain(checkpoint), Path(os.path.realpath(path))
         if self.background_mb is None or _megabytes(checkpoint) < self.background_mb:
             self.wait()
             write_checkpoint(checkpoint, target)
@@ -68,29 +63,25 @@ class DurableCheckpointIO(TorchCheckpointIO):
     def load_checkpoint(
         self, path: str | Path, map_location: Any | None = None, weights_only: bool | None = None
     ) -> dict[str, Any]:
-        """Read a checkpoint, tensors and plain data only, onto the CPU."""
+        """Read a checkpoint onto the CPU: tensors and plain data, unless it is trusted."""
         self.wait()
         return read_checkpoint(path, map_location or "cpu")
 
 
 def read_checkpoint(path: str | Path, map_location: Any = "cpu") -> dict[str, Any]:
-    """Read a checkpoint, in one file or sharded, tensors and plain data only."""
+    """Read a checkpoint, in one file or sharded: tensors and plain data, unless it is trusted."""
     if is_sharded(Path(path)):
         from trainworks.runs.sharded import merge_shards  # few runs need it
 
         return merge_shards(Path(path))
     if Path(path).is_dir():
         raise UsageError(f"{path}: a folder, and no checkpoint; write a file such as RUN/checkpoints/best.ckpt")
-    return torch.load(path, map_location=map_location, weights_only=True)
+    return read_plain(Path(path), map_location, mmap=False)
 
 
 def read_metrics(path: Path) -> dict[str, float]:
     """Return what the validation of a checkpoint's weights logged; its tensors are not read."""
-    if is_sharded(path):
-        from trainworks.runs.sharded import read_plain
-
-        return dict(read_plain(path).get(METRICS, {}))
-    return dict(torch.load(path, map_location="cpu", mmap=True, weights_only=True).get(METRICS, {}))
+    return dict(read_plain(path).get(METRICS, {}))
 
 
 def write_checkpoint(checkpoint: dict[str, Any], target: Path) -> None:
@@ -98,8 +89,8 @@ def write_checkpoint(checkpoint: dict[str, Any], target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.with_name(f"{target.name}.tmp")
     try:
-        with temporary.open("wb") as file:
-            torch.save(checkpoint, file)
+        with temporary.open("w+b") as file:
+            save_plain(checkpoint, file)
             file.flush()
             os.fsync(file.fileno())
         replace(temporary, target)
@@ -108,33 +99,6 @@ def write_checkpoint(checkpoint: dict[str, Any], target: Path) -> None:
         if isinstance(error, OSError | RuntimeError):  # torch's zip writer turns an OSError into a RuntimeError
             raise RunFailure(_explain(error, checkpoint, target)) from error
         raise
-
-
-def check_plain(content: dict[str, Any]) -> None:
-    """Raise a RunFailure if a checkpoint holds more than tensors and plain data: reading one must never run code."""
-    for key, value in content.items():
-        if unusual := _unusual_values(value):  # only these are saved and loaded to see whether that works
-            buffer = io.BytesIO()
-            try:
-                torch.save(unusual, buffer)
-                buffer.seek(0)
-                torch.load(buffer, weights_only=True)
-            except (pickle.UnpicklingError, pickle.PicklingError, AttributeError, TypeError) as error:
-                found = re.search(r"GLOBAL (\S+)", str(error))
-                raise RunFailure(
-                    f"'{key}' in the checkpoint holds {found[1] if found else error}, which could not be read back "
-                    "safely; let on_save_checkpoint and state_dict return tensors, numbers, strings, lists and "
-                    "dictionaries"
-                ) from None
-
-
-def _unusual_values(node: Any) -> list[Any]:
-    """Return all values that are neither tensors nor plain data."""
-    if type(node) in (dict, OrderedDict):
-        return _unusual_values([*node.keys(), *node.values()])
-    if type(node) in (list, tuple):
-        return [value for item in node for value in _unusual_values(item)]
-    return [] if isinstance(node, Tensor) or type(node) in (str, int, float, bool, type(None)) else [node]
 
 
 def _copied_to_cpu(checkpoint: dict[str, Any]) -> dict[str, Any]:

@@ -1,12 +1,29 @@
-"""Checkpoints as files and folders: how they are replaced in one step. Nothing heavy is imported here."""
+"""Checkpoints as files and folders: how they are replaced in one step, and trusted. Nothing heavy is imported here."""
 
 import contextlib
 import os
 import shlex
 import shutil
+from collections.abc import Iterator
+from contextvars import ContextVar
 from pathlib import Path
 
+from trainworks.errors import UsageError
+
 INDEX_FILE = ".metadata"  # every sharded checkpoint has this file
+TRUSTED: ContextVar[bool | None] = ContextVar("trusted", default=None)  # whether checkpoints may hold objects
+
+
+@contextlib.contextmanager
+def trusting(granted: bool) -> Iterator[None]:
+    """Let checkpoints hold objects in a block, or forbid it: then no configuration and no file in it can allow it."""
+    if granted and TRUSTED.get() is False:
+        raise UsageError("no file can grant trust; type --trust true, or load_model(path, trust=True) in Python")
+    token = TRUSTED.set(granted)
+    try:
+        yield
+    finally:
+        TRUSTED.reset(token)
 
 
 def is_sharded(path: Path) -> bool:

@@ -22,8 +22,9 @@ from torch.distributed.checkpoint.metadata import TensorStorageMetadata
 
 from trainworks.errors import UsageError
 from trainworks.runs.files import INDEX_FILE, sync_folder
+from trainworks.runs.plain_data import PLAIN_FILE, read_plain, save_plain, to_plain
 
-PLAIN_FILE, CHECKSUM_FILE = "plain.pt", "checksums.json"
+CHECKSUM_FILE = "checksums.json"
 CHUNK_SIZE = 1 << 24  # bytes
 ALLOWED_NAMES = {  # by module, all that an index of tensors names besides dtypes
     "torch": {"Size"},
@@ -42,11 +43,12 @@ def write_shards(folder: Path, tensors: dict[str, Tensor], plain: dict[str, Any]
 
     `tensors` by name are whole, or sharded over the processes (DTensor). All that is whole is taken from rank 0.
     """
-    rank = dist.get_rank()
+    rank, plain = dist.get_rank(), to_plain(plain)
     planner = DefaultSavePlanner(dedup_save_to_lowest_rank=True)  # running means and the like are those of rank 0
     state_dict_saver.save(dict(tensors), checkpoint_id=folder, planner=planner)
     if rank == 0:
-        torch.save(plain, folder / PLAIN_FILE)
+        with (folder / PLAIN_FILE).open("w+b") as file:
+            save_plain(plain, file)
     files = [*folder.glob(f"__{rank}_*"), *((folder / INDEX_FILE, folder / PLAIN_FILE) if rank == 0 else ())]
     checksums: list[Any] = [None] * dist.get_world_size()
     dist.all_gather_object(checksums, {path.name: _checksum(path, flush=True) for path in files})
@@ -72,12 +74,6 @@ def read_shards(folder: Path, tensors: dict[str, Tensor] | None = None) -> dict[
         warnings.filterwarnings("ignore", "torch.distributed is disabled", UserWarning)  # on purpose
         state_dict_loader.load(tensors, storage_reader=reader, planner=_Planner(), no_dist=alone)
     return tensors
-
-
-def read_plain(path: Path) -> dict[str, Any]:
-    """Return the plain data of a sharded checkpoint, or a checkpoint in one file, whose tensors are read when used."""
-    file = path / PLAIN_FILE if path.is_dir() else path
-    return torch.load(file, map_location="cpu", mmap=file is path, weights_only=True)
 
 
 def merge_shards(folder: Path) -> dict[str, Any]:

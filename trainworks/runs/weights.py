@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from trainworks.errors import UsageError, listed, no_such_file
 from trainworks.runs.checkpoint_io import read_checkpoint
-from trainworks.runs.files import is_checkpoint
+from trainworks.runs.files import is_checkpoint, trusting
+from trainworks.runs.plain_data import UntrustedFile
 
 Tensors = Mapping[str, Tensor]
 
@@ -83,9 +84,12 @@ def read_weights(source: str) -> dict[str, Any]:
 
             content: Any = load_file(path)
         else:
-            content = read_checkpoint(path)
+            with trusting(False):  # it may come from anywhere
+                content = read_checkpoint(path)
     except ImportError:
         raise UsageError(f"{path} needs the package safetensors; write pip install safetensors") from None
+    except UntrustedFile as error:
+        raise UsageError(f"{source}{_explain(error.__cause__, path)}") from None
     except UsageError:
         raise
     except Exception as error:  # zip and pickle readers raise anything for a damaged file
@@ -127,7 +131,7 @@ def _download(source: str) -> Path:
     return path
 
 
-def _explain(error: Exception, path: Path) -> str:
+def _explain(error: BaseException | None, path: Path) -> str:
     """Say why a file could not be read, as the rest of a sentence that begins with its name."""
     if unsafe := re.search(r"nsupported (?:global: )?GLOBAL (\S+)", str(error)):
         return (

@@ -12,7 +12,8 @@ from torch.distributed.checkpoint.api import CheckpointException
 
 from trainworks.errors import RunFailure, UsageError
 from trainworks.runs.files import is_sharded, remove, replace
-from trainworks.runs.sharded import read_plain, read_shards, write_shards
+from trainworks.runs.plain_data import read_plain
+from trainworks.runs.sharded import read_shards, write_shards
 from trainworks.runtime.blocks import blocks
 
 STEPS = ("training_step", "validation_step", "test_step", "predict_step")

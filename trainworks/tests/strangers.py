@@ -1,14 +1,17 @@
 """Modules and data that derive from nothing of this project, in the shapes in which people bring them."""
 
 import json
+from collections import deque
 from collections.abc import Callable
+from enum import Enum
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from lightning.pytorch import LightningDataModule, LightningModule
+from lightning.fabric.utilities.data import AttributeDict
+from lightning.pytorch import Callback, LightningDataModule, LightningModule
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -167,6 +170,16 @@ class NoTestData(LightningDataModule):
         return DataLoader(TensorDataset(torch.rand(60, 64), torch.arange(60) % 10), 10)
 
 
+class KeepsData(NoTestData):
+    """Keeps an array and a number of NumPy in its state."""
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"mean": np.arange(3.0), "count": np.int64(4)}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        assert (type(state_dict["mean"]), type(state_dict["count"])) == (np.ndarray, np.int64)
+
+
 class Unnamed(NoTestData):
     """Arguments of a loader by their places alone, which is fine until Lightning makes it anew to predict."""
 
@@ -195,11 +208,160 @@ class Numbered(LightningDataModule):
         return DataLoader(TensorDataset(torch.rand(20, 64), torch.arange(20)), 5, shuffle=True)
 
 
-class Numpy(Tested):
-    """Keeps in its checkpoints what torch.load refuses to read."""
+class Kind(Enum):
+    """An object, though a small one."""
+
+    FIRST = 1
+
+
+class KeepsObjects(Tested):
+    """Keeps an object in its checkpoints, where it is told to; what is not told is no plain data either."""
+
+    def __init__(self, where: str = "hook") -> None:
+        super().__init__()
+        self.where = where
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        checkpoint["history"] = np.arange(3)
+        checkpoint |= {"kinds": [Kind.FIRST]} if self.where == "hook" else {}
+        assert self.where != "late" or self.trainer.global_step  # the scheduler is looked at all the same
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        assert checkpoint.get("kinds") in (None, [Kind.FIRST])
+
+    def configure_optimizers(self) -> Any:
+        optimizer: Any = super().configure_optimizers()
+        optimizer.param_groups[0] |= {"kind": Kind.FIRST} if self.where == "optimizer" else {}
+        scheduler: Any = torch.optim.lr_scheduler.ConstantLR(optimizer, 1.0)
+        scheduler.kind = Kind.FIRST if self.where in ("scheduler", "late") else None
+        return [optimizer], [scheduler]
+
+
+class Warmup:
+    """A schedule whose state torch saves, as that of every schedule that is an object."""
+
+    def __init__(self) -> None:
+        self.steps, self.table = np.float32(3), np.ones(3)
+
+    def __call__(self, step: int) -> float:
+        assert (type(self.steps), type(self.table)) == (np.float32, np.ndarray)
+        return min(1.0, float((step + 1) / self.steps))
+
+
+class KeepsNumpy(Tested):
+    """Keeps values of NumPy and the like everywhere, as people do, and hyperparameters that are objects."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.save_hyperparameters({"norm": nn.LayerNorm(3), "rate": np.float32(0.5), "folder": Path("a/b")})
+        self.losses: deque[Any] = deque(maxlen=2)
+
+    def training_step(self, batch: Any, batch_idx: int) -> Any:
+        outputs = super().training_step(batch, batch_idx)
+        self.losses.append(np.float32(outputs["loss"].item()))
+        return outputs
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["own"] = {"losses": self.losses, "settings": AttributeDict(texts=np.array(["a", "bc"]))}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.losses = checkpoint["own"]["losses"]
+        assert (self.losses.maxlen, {*map(type, self.losses)}) == (2, {np.float32})
+        assert checkpoint["own"]["settings"]["texts"].tolist() == ["a", "bc"]
+
+    def configure_optimizers(self) -> Any:
+        optimizer: Any = super().configure_optimizers()
+        return [optimizer], [torch.optim.lr_scheduler.LambdaLR(optimizer, Warmup())]
+
+
+class CountsNumpy(Callback):
+    """Counts in an array."""
+
+    def __init__(self) -> None:
+        self.counts = np.zeros(2, np.int64)
+
+    def on_train_batch_end(self, *args: Any) -> None:
+        self.counts[0] += 1
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"counts": self.counts}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.counts = state_dict["counts"]
+        assert self.counts.dtype == np.int64
+
+
+class Parent(Tested):
+    """Names some of its hyperparameters."""
+
+    def __init__(self, hidden: int, act: str = "relu") -> None:
+        super().__init__()
+        self.save_hyperparameters("hidden", "act")
+
+
+class Child(Parent):
+    """Chooses an argument of the class that it derives from, and holds another module; both save theirs."""
+
+    def __init__(self, width: int = 4) -> None:
+        super().__init__(hidden=2 * width)
+        self.save_hyperparameters()
+        self.inner = Parent(hidden=5)
+
+
+def child(width: int) -> Child:
+    """Make a module, as functions do that need more than its arguments."""
+    return Child(width + 1)
+
+
+class FrozenBackbone(Tested):
+    """Leaves what it does not train out of its weights."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.backbone = nn.Linear(64, 64).requires_grad_(False)
+        self.strict_loading = False
+
+    def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        return {name: value for name, value in super().state_dict(*args, **kwargs).items() if "layer" in name}
+
+
+class MadeInSetup(Tested):
+    """Makes its network when the trainer says what for."""
+
+    def setup(self, stage: str) -> None:
+        if not isinstance(self.layer, nn.Sequential):
+            self.layer = nn.Sequential(nn.Linear(64, 10))  # type: ignore[assignment]
+
+
+class Grows(Tested):
+    """Buffers that change their shape, come later or are made in a validation, and an old weight norm."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("bank", torch.empty(0))
+        self.register_buffer("late", None)
+        self.register_buffer("mean", torch.zeros(1))
+        self.layer = nn.utils.weight_norm(self.layer)
+
+    def training_step(self, batch: Any, batch_idx: int) -> Any:
+        if self.current_epoch == 0:
+            self.bank = torch.cat([self.bank, batch[0].flatten(1)[:, 0]])
+        self.late = torch.ones(2)
+        return super().training_step(batch, batch_idx)
+
+    def on_validation_start(self) -> None:
+        self.mean = self.bank.mean()[None] + 1
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        for name in ("bank", "late") if not prefix else ():
+            setattr(self, name, torch.empty_like(state_dict[name]))
+        super()._load_from_state_dict(state_dict, prefix, *args)  # type: ignore[no-untyped-call]
+
+
+class Untrained(Grows):
+    """No optimizer, since nothing is trained."""
+
+    def configure_optimizers(self) -> Any:
+        return None
 
 
 class Layers(nn.Sequential):

@@ -164,5 +164,5 @@ def test_a_run_loads_what_it_uses(tmp_path: Path) -> None:
     assert [name for name in modules if name.rpartition(".")[2] in unused] == []
     modules.pop("trainworks.cli.main")  # which stood in train.py, and was not counted
     # a budget: whoever raises it says why (6,750, then figures with their checkpoint and hashes of the code, then
-    # values of single classes, epochs without a value, inputs of any kind, runs that begin anew)
-    assert sum(len(Path(file).read_text().splitlines()) for file in modules.values()) <= 7250
+    # values of single classes, epochs without a value, inputs of any kind, runs that begin anew, NumPy in checkpoints)
+    assert sum(len(Path(file).read_text().splitlines()) for file in modules.values()) <= 7500

@@ -157,13 +157,6 @@ def test_evaluation_says_what_is_missing(run: Train, train: Train) -> None:
     assert len(Path("logs/boring/a/predictions.csv").read_text().splitlines()) == 65
 
 
-def test_a_checkpoint_that_could_not_be_read_is_never_begun(run: Train) -> None:
-    result = run("Numpy")
-    assert (result.code, "Traceback" in result.err) == (2, False)
-    assert re.search(r"error: 'history' in the checkpoint holds numpy\S+, which could not be read back", result.err)
-    assert not Path("logs/plain/a/checkpoints").exists()
-
-
 def test_a_run_that_continues_says_what_covers_only_a_part(run: Train, train: Train) -> None:
     steps = ("--callbacks.last.every_n_steps", "1", "--trainer.max_epochs", "3")
     assert run("TwoNets", *steps, "--model.broken_batch", "8").code == 1

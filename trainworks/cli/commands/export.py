@@ -1,4 +1,4 @@
-from trainworks.cli.command import BOOLEAN, Command, Option
+from trainworks.cli.command import BOOLEAN, TRUST, Command, Option
 from trainworks.cli.command_line import CommandLine
 
 
@@ -21,5 +21,6 @@ COMMAND = Command(
         Option("format", "onnx (default) or pt2, which torch.export.load reads", choices=("onnx", "pt2")),
         Option("output", "the file to write; beside the checkpoint by default", "FILE"),
         Option("latency", "whether to print how long a batch takes; true by default", choices=BOOLEAN),
+        TRUST,
     ),
 )

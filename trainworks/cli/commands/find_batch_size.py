@@ -1,6 +1,6 @@
 from typing import Any
 
-from trainworks.cli.command import Command
+from trainworks.cli.command import TRUST, Command
 from trainworks.errors import UsageError
 
 
@@ -34,4 +34,5 @@ COMMAND = Command(
     "Find how many samples fit into memory at once.",
     needs="trainer",
     directory="temporary",
+    options=(TRUST,),
 )

@@ -1,7 +1,7 @@
 from pathlib import Path
 from typing import Any
 
-from trainworks.cli.command import Command
+from trainworks.cli.command import TRUST, Command
 from trainworks.cli.defaults import log_root
 from trainworks.errors import RunFailure, UsageError
 
@@ -57,4 +57,5 @@ COMMAND = Command(
     "Try learning rates from small to large, and suggest one.",
     needs="trainer",
     directory="temporary",
+    options=(TRUST,),
 )

@@ -1,7 +1,7 @@
 from dataclasses import replace
 from typing import Any
 
-from trainworks.cli.command import Command, Option
+from trainworks.cli.command import TRUST, Command, Option
 
 
 def fit(session: Any) -> None:
@@ -45,6 +45,7 @@ COMMAND = Command(
             "continue a run: auto for the unfinished one of this name (or the newest), or its directory",
             "RUN",
         ),
+        TRUST,
     ),
 )
 FIT_AND_TEST = replace(COMMAND, run=fit_and_test, summary="Train, then test the best checkpoint.")

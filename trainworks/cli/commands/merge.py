@@ -1,6 +1,6 @@
 from pathlib import Path
 
-from trainworks.cli.command import Command, Option
+from trainworks.cli.command import TRUST, Command, Option
 from trainworks.cli.command_line import CommandLine
 from trainworks.errors import UsageError
 from trainworks.runs.files import is_sharded
@@ -26,5 +26,5 @@ COMMAND = Command(
     merge,
     "Make one file of a sharded checkpoint.",
     needs="words",
-    options=(Option("ckpt_path", "a sharded checkpoint", "FOLDER", required=True),),
+    options=(Option("ckpt_path", "a sharded checkpoint", "FOLDER", required=True), TRUST),
 )

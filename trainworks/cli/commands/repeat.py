@@ -6,7 +6,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from trainworks.cli.command import Command, Option
+from trainworks.cli.command import TRUST, Command, Option
 from trainworks.cli.defaults import log_root
 from trainworks.cli.request import Request
 from trainworks.cli.search.series import is_trained, train_once, typed, words_of
@@ -71,5 +71,6 @@ COMMAND = Command(
         Option("num_folds", "train on so many folds (cross-validation)", "N", minimum=2),
         Option("num_seeds", "train with so many seeds", "N", minimum=2),
         Option("run_name", "name of all runs together; the time by default"),
+        TRUST,
     ),
 )

@@ -1,6 +1,6 @@
 from typing import Any
 
-from trainworks.cli.command import Command, Option
+from trainworks.cli.command import TRUST, Command, Option
 from trainworks.errors import UsageError
 
 
@@ -37,5 +37,6 @@ COMMAND = Command(
     options=(
         Option("resume", "the directory of a run, or one of its checkpoints", "RUN", required=True),
         Option("batch", "the number of a batch, counted over all epochs from 0", "N", minimum=0, required=True),
+        TRUST,
     ),
 )

@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from trainworks.cli.command import Command, Option
+from trainworks.cli.command import TRUST, Command, Option
 from trainworks.cli.command_line import CommandLine
 from trainworks.cli.console import silence_noise
 from trainworks.cli.defaults import log_root
@@ -187,6 +187,7 @@ COMMAND = Command(
         Option("num_seeds", "train the best trials again with so many other seeds", "N", minimum=2),
         Option("num_best", "how many trials --num_seeds repeats, 3 by default", "N", minimum=1),
         Option("num_trials", "overrides the file's key", "N", minimum=1),
+        TRUST,
         *(
             Option(key, "overrides the file's key, as YAML", "VALUE")
             for key in ("sampler", "pruner", "storage", "objectives", "space")

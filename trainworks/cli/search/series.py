@@ -17,6 +17,7 @@ from trainworks.cli.search.space import as_text
 from trainworks.errors import UsageError
 from trainworks.root import ROOT
 from trainworks.runs.continuing.settings import changed_keys
+from trainworks.runs.files import TRUSTED
 from trainworks.runs.run import TRIAL_VARIABLE, Run
 from trainworks.runs.yaml_files import Config, load_file
 
@@ -51,6 +52,7 @@ def train_once(
     A training on one device, which `config` tells, runs in this process: that saves the seconds of all imports. Others
     start processes that have to belong to one parent: each gets a process of its own. It gets `callbacks` besides.
     """
+    words = [*words, *typed([("trust", "true")] if TRUSTED.get() else [])]
     if not _needs_one_process(config):
         command = [sys.executable, str(ROOT / "train.py"), *words]
         out, err = (subprocess.DEVNULL, subprocess.PIPE) if quiet else (None, None)

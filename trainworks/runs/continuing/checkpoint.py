@@ -5,11 +5,10 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from trainworks.errors import UsageError, first_line
 from trainworks.runs.continuing.state import EXACT_STATE, Start
 from trainworks.runs.files import recover
+from trainworks.runs.plain_data import UntrustedFile, read_plain
 
 
 def find_start(folder: Path, keeps_last: bool = True) -> Start:
@@ -26,6 +25,8 @@ def find_start(folder: Path, keeps_last: bool = True) -> Start:
     for path in candidates:
         try:
             return read_start(path)
+        except UntrustedFile:
+            raise
         except UsageError as error:
             print(f"passed over: {error}")
     if candidates:
@@ -37,15 +38,14 @@ def read_start(path: Path) -> Start:
     """Read a checkpoint whole, with its checksums."""
     try:
         if path.is_dir():
-            from trainworks.runs.sharded import check_shards, read_plain  # few runs need it
+            from trainworks.runs.sharded import check_shards  # few runs need it
 
             check_shards(path)
-            content: Any = read_plain(path)
         else:
             with zipfile.ZipFile(path) as file:
                 if broken := file.testzip():
                     raise UsageError(f"{path}: damaged: wrong checksum of {broken}")
-            content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        content: Any = read_plain(path)
     except UsageError:
         raise
     except Exception as error:  # zip and pickle readers raise anything for a damaged file

@@ -10,7 +10,7 @@ from torch.nn.utils import parameters_to_vector
 
 from trainworks.callbacks.weight_average import WeightAverage
 from trainworks.models import load_model
-from trainworks.tests.conftest import Result
+from trainworks.tests.conftest import Result, Train
 from trainworks.tests.reach.problem import Record
 
 pytestmark = pytest.mark.reach
@@ -85,13 +85,59 @@ def test_a_start_needs_an_end(fit: Callable[..., Result]) -> None:
 @pytest.mark.parametrize(("decay", "share"), [(0.999, 9 / 10), (0.05, 1 - 0.05), (0.0, 1.0), (None, 1.0)])
 def test_the_first_share_of_the_weights_is_exact(decay: float | None, share: float) -> None:
     callback, (average, new) = WeightAverage(decay), torch.randn(2, 100)
-    assert callback.should_update(step_idx=0)
+    callback._first_step = 5
+    callback.load_state_dict({"latest_update_step": 5})
+    assert callback.should_update(5)
     expected = average.lerp(new, share)
-    callback._blend([average], [new], torch.tensor(1))
+    callback._blend([average], [new])
     assert torch.equal(average, expected)
 
 
 def test_counters_of_batches_stay_whole() -> None:
-    average, count = [torch.tensor([3])], torch.tensor(2)
-    WeightAverage()._blend(average, [torch.tensor([5])], count)
+    average = [torch.tensor([3])]
+    WeightAverage()._blend(average, [torch.tensor([5])])
     assert average == [5]
+
+
+STRANGE = """
+data: {class_path: trainworks.tests.strangers.OwnData}
+trainer: {max_epochs: 2, accelerator: cpu, log_every_n_steps: 2}
+callbacks:
+  figures: null
+  notes: null
+  average: {class_path: trainworks.callbacks.WeightAverage, init_args: {decay: 0}}
+"""
+
+
+@pytest.fixture
+def strange(train: Train, tmp_path: Path) -> Train:
+    """Train a module of trainworks/tests/strangers.py; with a decay of 0 the average is the last weights."""
+    (tmp_path / "plain.yaml").write_text(STRANGE)
+    base = ("fit", "--config", "plain.yaml", "--run_name", "a")
+    return lambda model, *words: train(*base, "--model", f"trainworks.tests.strangers.{model}", *words)
+
+
+@pytest.mark.filterwarnings("ignore:.*weight_norm.* is deprecated")
+@pytest.mark.parametrize("model", ["Grows", "MadeInSetup", "FrozenBackbone"])
+def test_networks_that_are_made_late_change_or_leave_parts_out(strange: Train, train: Train, model: str) -> None:
+    """Buffers of another shape, a network of setup, weights that no deepcopy takes, a state_dict of one's own."""
+    assert strange(model).code == 0
+    path = Path("logs/plain/a/checkpoints/last.ckpt")
+    assert train("--resume", "logs/plain/a", "--trainer.max_epochs", "3").code == 0
+    resumed = torch.load(path, weights_only=True)
+    assert strange(model, "--callbacks.average", "null", "--trainer.max_epochs", "3", "--run_name", "b").code == 0
+    plain = torch.load(str(path).replace("/a/", "/b/"), weights_only=True)["state_dict"]
+    for key in ("state_dict", "current_model_state"):
+        assert resumed[key].keys() == plain.keys()
+        assert all(resumed[key][name].shape == value.shape for name, value in plain.items())
+    if model == "Grows":
+        assert resumed["state_dict"]["bank"].shape == (60,) and resumed["state_dict"]["late"].tolist() == [1, 1]
+        assert resumed["state_dict"]["mean"] == resumed["state_dict"]["bank"].mean() + 1
+    if model == "MadeInSetup":
+        assert "layer.0.weight" in plain
+
+
+def test_without_an_optimizer_there_is_nothing_to_average(strange: Train) -> None:
+    result = strange("Untrained")
+    assert (result.code, "Traceback" in result.err) == (2, False)
+    assert "error: Untrained has no optimizer, so WeightAverage has no use; leave it out\n" in result.err
