@@ -115,6 +115,7 @@ def test_of_the_hyperparameters_what_is_plain_is_kept() -> None:
             to_plain({"f": lambda: 1})
 
 
+@pytest.mark.filterwarnings("ignore:Attribute 'norm' is an instance of `nn.Module`")  # said to the user
 def test_what_numpy_holds_comes_back_when_a_run_goes_on(run: Train, train: Train) -> None:
     own = (
         "--callbacks.own",
