@@ -1,8 +1,10 @@
+import contextlib
 import sys
 from collections.abc import Collection
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.strategies import Strategy
 from lightning.pytorch.utilities.signature_utils import is_param_in_hook_signature
 from torch import Tensor
 
@@ -147,9 +149,11 @@ class StartCheck(Callback):
 
 def _check_states(trainer: Any, module: LightningModule) -> None:
     """Check that all that a checkpoint will hold can be read back, and say which hyperparameters it leaves out."""
-    try:
-        content = trainer._checkpoint_connector.dump_checkpoint(weights_only=False)
-    except Exception:  # a hook may need what is not there yet; then the first save checks what it adds
+    content: dict[str, Any] = {}
+    if type(trainer.strategy).optimizer_state is Strategy.optimizer_state:  # a sharded one's would count as a step
+        with contextlib.suppress(Exception):  # a hook may need what is not there yet; the first save checks it
+            content = trainer._checkpoint_connector.dump_checkpoint(weights_only=False)
+    if not content:
         owners = [module, *trainer.callbacks, *([] if trainer.datamodule is None else [trainer.datamodule])]
         content = {type(owner).__name__: owner.state_dict() for owner in owners}
         content |= {"optimizer_states": [optimizer.state_dict() for optimizer in trainer.optimizers]}

@@ -60,6 +60,19 @@ def test_continues_exactly_also_after_kills_and_damage(train_process: Train, mon
         assert {path.name for path in of(name).parent.iterdir()} == {"best.ckpt", "last.ckpt", "last-1.ckpt"}
 
 
+@pytest.mark.two_processes
+def test_a_run_begins_as_without_sharding(train_process: Train) -> None:
+    """AdamW's first step is that of a new optimizer: torch's way to ask for its state counts as a step."""
+    one = ("--trainer.accelerator", "cpu", "--trainer.devices", "1", *SHORT)
+    for name, words in (("whole", ()), ("sharded", ("--config", OVERLAY, *BLOCKS))):
+        result = train_process("fit", "--config", DIGITS, *words, *one, "--run_name", name)
+        assert result.code == 0, result.err
+    whole = torch.load(of("whole"), weights_only=True)["state_dict"]
+    sharded = merge_shards(of("sharded"))["state_dict"]
+    assert whole.keys() == sharded.keys()
+    assert all(torch.allclose(value, sharded[name], atol=1e-4) for name, value in whole.items())
+
+
 def flip(path: Path) -> None:
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
