@@ -91,7 +91,7 @@ def refusal(config: Path, overlay: str) -> str | None:
     """Return what is said where an overlay does not go with what a config has."""
     text, (model, _, arguments) = config.read_text(encoding="utf-8"), parts(config)
     if overlay == "early_stopping" and arguments.get("val_fraction") == 0:
-        return f"EarlyStopping monitors 'val/loss', which {model.__name__} does not log"
+        return "EarlyStopping monitors 'val/loss', but there is no validation"
     if overlay == "fsdp" and "until_epoch" in text:
         return "parameters that train later need one device or trainer.strategy ddp"
     if overlay == "fsdp" and "automatic_optimization" in model.__init__.__code__.co_names:
