@@ -138,6 +138,7 @@ def test_networks_that_are_made_late_change_or_leave_parts_out(strange: Train, t
 
 
 @pytest.mark.filterwarnings("ignore:.*weight_norm.* is deprecated")
+@pytest.mark.filterwarnings("ignore:.*this fit will run with no optimizer")
 def test_without_an_optimizer_there_is_nothing_to_average(strange: Train) -> None:
     result = strange("Untrained")
     assert (result.code, "Traceback" in result.err) == (2, False)
