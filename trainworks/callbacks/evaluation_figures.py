@@ -16,6 +16,7 @@ from trainworks.callbacks.helpers.batch import inputs_of
 from trainworks.callbacks.helpers.drawing import denormalize, draw_target
 from trainworks.callbacks.helpers.isolation import has_all_weights, isolated, nondeterministic
 from trainworks.callbacks.helpers.loggers import never_fatal, send_media, steps_so_far, tensorboard_writers
+from trainworks.datamodules.annotations import IGNORED_CLASS
 from trainworks.errors import UsageError
 from trainworks.models.base import BaseModule
 from trainworks.models.checks import set_names
@@ -24,7 +25,6 @@ from trainworks.models.late_updates import LateUpdates
 CURVES = MulticlassPrecisionRecallCurve | MultilabelPrecisionRecallCurve
 MAX_NAMED_CLASSES = 25  # with more, numbers and names in a figure are not readable
 MAX_COLUMNS = 4  # of the figure of mistakes
-IGNORED_CLASS = 255  # of pixels that are not evaluated
 
 
 class EvaluationFigures(Callback):

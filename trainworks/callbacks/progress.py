@@ -11,8 +11,6 @@ from tqdm import tqdm
 from trainworks.callbacks.helpers.batch import batch_size, loss_of
 from trainworks.runtime.logged_metrics import logged_since, without_classes
 
-MAX_CLASSES = 3  # whose values stand in an epoch's line
-
 
 class ProgressPrinter(ProgressBar):
     """Print one line an epoch with every metric, and show a progress bar within long epochs.
@@ -92,7 +90,7 @@ class ProgressPrinter(ProgressBar):
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Add up the time of validations, and note which metrics they log."""
         self._validation_seconds += time.perf_counter() - self._validation_start
-        logged = without_classes(logged_since(self._before_validation, trainer.callback_metrics), MAX_CLASSES)
+        logged = without_classes(logged_since(self._before_validation, trainer.callback_metrics))
         names = [] if trainer.sanity_checking else sorted(logged, key=lambda name: name.endswith("loss"))
         self._validation_metrics = names
 
@@ -160,7 +158,7 @@ class ProgressPrinter(ProgressBar):
         if self._epoch_start is None:
             return
         seconds, self._epoch_start = time.perf_counter() - self._epoch_start, None
-        metrics = without_classes(logged_since(self._before, self.trainer.callback_metrics), MAX_CLASSES)
+        metrics = without_classes(logged_since(self._before, self.trainer.callback_metrics))
         # LearningRateMonitor puts values of steps among the metrics, in some epochs none
         found = [part for part in self.trainer.callbacks if isinstance(part, LearningRateMonitor)]  # type: ignore[attr-defined]
         rates = {key for part in found for key in part.lrs | part.last_momentum_values | part.last_weight_decay_values}

@@ -132,7 +132,7 @@ class StartCheck(Callback):
 
     def _refuse(self, trainer: Trainer, module: LightningModule, owner: Any, monitor: str, known: set[str]) -> None:
         """Raise an error, or switch the spare checkpoint off."""
-        names = ", ".join(sorted(without_classes(dict.fromkeys(known), 3))) or "nothing"
+        names = ", ".join(sorted(without_classes(dict.fromkeys(known)))) or "nothing"
         what = f"'{monitor}', which {type(module).__name__} does not log"
         if owner is not self.spare:
             if monitor.startswith("val") and not _validates(trainer):

@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 import torch
 
+from trainworks.datamodules.annotations import IGNORED_CLASS
 from trainworks.datamodules.arrays import CLASS_ARGUMENTS
 from trainworks.datamodules.base import BaseDataModule
-from trainworks.datamodules.masks import IGNORED, MAX_IGNORED_SHARE, mask_of, pixels_by_value
+from trainworks.datamodules.masks import MAX_IGNORED_SHARE, mask_of, pixels_by_value
 from trainworks.errors import listed
 from trainworks.runs.yaml_files import Config, flatten
 
@@ -24,7 +25,7 @@ class TargetReport:
         self.names, self.num_classes = names, datamodule.num_classes or len(names) or None
         self.classifies = datamodule.num_classes is not None or bool(CLASS_ARGUMENTS & datamodule.wanted)
         stated = [str(value) for key, value in flatten(config.get("model")).items() if key.endswith("ignore_index")]
-        usual = {-100, IGNORED} if (self.num_classes or 0) <= IGNORED else {-100}  # -100 is torch's default
+        usual = {-100, IGNORED_CLASS} if (self.num_classes or 0) <= IGNORED_CLASS else {-100}  # -100 is torch's default
         self.ignored = {int(value) for value in stated if re.fullmatch(r"-?\d+", value)} or usual
         self.unit = "class"  # what is counted; samples, if this says no other
         self.counts: dict[str, Counter[float]] = defaultdict(Counter)  # of each class, by split
@@ -139,6 +140,6 @@ class TargetReport:
             if count > MAX_IGNORED_SHARE * total:
                 share = f"{count / total:.1%} of the pixels"
                 report["problems"].append(f"{split}: {share} are left out (they are {values})")
-        if present == {0, IGNORED} and IGNORED in self.ignored:
-            fault = f"masks hold 0 and {IGNORED} alone, and {IGNORED} is left out (ignore_index): objects do not count"
-            report["problems"].append(f"{fault}; make them 0 and 1 in the dataset")
+        if present == {0, IGNORED_CLASS} and IGNORED_CLASS in self.ignored:
+            fault = f"masks hold 0 and {IGNORED_CLASS} alone, and {IGNORED_CLASS} is left out (ignore_index)"
+            report["problems"].append(f"{fault}: objects do not count; make them 0 and 1 in the dataset")

@@ -6,6 +6,8 @@ from typing import Any
 import numpy as np
 from torch.utils.data import Dataset, Subset
 
+IGNORED_CLASS = 255  # of pixels that usually count for nothing: `ignore_index` of losses and metrics
+
 
 def column(dataset: Dataset[Any] | None, name: str) -> np.ndarray | None:
     """Return what a dataset says of each of its samples, shape (N, ...), or None if it does not say.
@@ -24,8 +26,9 @@ def column(dataset: Dataset[Any] | None, name: str) -> np.ndarray | None:
 def classes_of(dataset: Dataset[Any] | None) -> np.ndarray | None:
     """Return the class of each sample, shape (N,), or None if the targets are no classes, as negative numbers."""
     targets = column(dataset, "targets")
-    whole = targets is not None and targets.ndim == 1 and targets.dtype.kind in "iu"
-    return targets if whole and len(targets) and targets.min() >= 0 else None  # type: ignore[arg-type, union-attr]
+    if targets is None or targets.ndim != 1 or targets.dtype.kind not in "iu" or not len(targets):
+        return None
+    return targets if targets.min() >= 0 else None
 
 
 def class_names_of(dataset: Dataset[Any] | None) -> list[str] | None:

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from trainworks.datamodules.datasets.array_dataset import ArrayDataset
+from trainworks.datamodules.datasets.array_dataset import ArrayDataset, channels_first
 from trainworks.datamodules.datasets.tables import class_numbers, read_csv, to_numbers
 from trainworks.datamodules.tabular import TabularDataModule
 from trainworks.errors import UsageError, did_you_mean, no_such_file
@@ -26,10 +26,10 @@ class ArrayDataModule(TabularDataModule):
     An .npz or .pt file holds arrays by name, a folder one `<name>.npy` each: `inputs` and `targets` and, optionally,
     `groups` (no group is in two splits) and `weights` (for weighted sampling). In a table each other column is a
     feature. Integer or text targets are classes, others are values, and integers too where the configuration has the
-    mean or the standard deviation of the targets. Whole floating-point numbers, such as 1.0 in a
-    table, are classes where the configuration has an argument of classes. Classes may have any numbers, such as -1 and
-    1, or 1 to K: these become their names. Targets of shape (N, 1) are taken as (N,). The columns of `val` and `test`
-    are taken by the names of those of `train`, and others are left out.
+    mean or the standard deviation of the targets. Whole floating-point numbers, such as 1.0 in a table, are classes
+    where the configuration has an argument of classes. Classes may have any numbers, such as -1 and 1, or 1 to K: these
+    become their names. Targets of shape (N, 1) are taken as (N,). The columns of `val` and `test` are taken by the
+    names of those of `train`, and others are left out.
 
     Args:
         train: The training samples. If `val` is left out, a validation split is taken from them; if `val` and `test`
@@ -64,10 +64,8 @@ class ArrayDataModule(TabularDataModule):
         Other samples than the training samples get no new numbers.
         """
         used = {name for name in CLASS_ARGUMENTS | VALUE_ARGUMENTS if getattr(self, name) is not None} | self.wanted
-        if used & VALUE_ARGUMENTS and not used & CLASS_ARGUMENTS:
-            return classes, targets.float()
         if not used & CLASS_ARGUMENTS:
-            return classes, targets
+            return classes, targets.float() if used & VALUE_ARGUMENTS else targets
         if targets.ndim == 2:
             targets = targets[:, 0] if targets.shape[1] == 1 else targets.float()
         if targets.ndim != 1 or not torch.equal(targets, targets.floor()):
@@ -100,8 +98,6 @@ class ArrayDataModule(TabularDataModule):
         if not inputs.ndim or not len(inputs):
             raise UsageError(f"{path}: the array '{self.inputs}' has no samples; its shape is {tuple(inputs.shape)}")
         if inputs.dtype == torch.uint8:
-            from trainworks.datamodules.vision import channels_first  # a table needs none of it
-
             inputs = channels_first(inputs)
         groups, weights = (np.asarray(arrays[name]) if name in arrays else None for name in OPTIONAL_ARRAYS)
         if not isinstance(self.targets, str):

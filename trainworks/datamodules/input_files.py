@@ -9,13 +9,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from trainworks.datamodules.datasets.array_dataset import channels_first
 from trainworks.datamodules.datasets.file_index import EXTENSIONS, PackedNames, find_images, pack_names
 from trainworks.errors import UsageError, no_such_file
 
 ARRAY_FILES = (".npy", ".npz")
 
 
-def sources_of(reader: Any, given: Any) -> Sequence[Any]:
+def split_inputs(reader: Any, given: Any) -> Sequence[Any]:
     """Return inputs for `read_input` one by one: files of a folder, items of a list, a batch or a file of arrays."""
     if isinstance(given, str | Path) and Path(given).is_dir():
         suffixes = reader.suffixes or (EXTENSIONS if reader.reads_images else ARRAY_FILES)
@@ -86,9 +87,8 @@ def _to_numbers(reader: Any, source: Any) -> Tensor:
         raise UsageError(f"{_wanted(dtype, shape)}; {how}") from None
     sizes = [own if size is None else size for size, own in zip_longest(shape, numbers.shape, fillvalue=-1)]
     exact = numbers.dtype == dtype
-    if (
-        not exact and numbers.is_complex() <= dtype.is_complex and torch.uint8 not in (numbers.dtype, dtype)
-    ):  # whose values may have another scale
+    other_scale = torch.uint8 in (numbers.dtype, dtype)  # its values may have one
+    if not exact and not other_scale and numbers.is_complex() <= dtype.is_complex:
         exact = torch.can_cast(numbers.dtype, dtype) or torch.equal(numbers.to(dtype).to(numbers.dtype), numbers)
     if sizes != list(numbers.shape) or not exact:
         got = f"{numbers.dtype} of shape {tuple(numbers.shape)}".removeprefix("torch.")
@@ -102,9 +102,7 @@ def _images(reader: Any, array: Any) -> Tensor:
     num_channels = reader.form.num_channels if reader.form else (reader.input_shape or [3])[0]
     if array.ndim < 3 or (array.ndim == 3 and len(array) == num_channels):
         return array
-    if array.shape[-1] in (1, 3) and not (array.ndim == 4 and array.shape[1] in (1, 3)):
-        return array.movedim(-1, -3)
-    return array[:, None] if array.ndim == 3 else array
+    return array.movedim(-1, 0) if array.ndim == 3 and array.shape[-1] in (1, 3) else channels_first(array)
 
 
 def _wanted(dtype: torch.dtype, shape: Sequence[int | None]) -> str:

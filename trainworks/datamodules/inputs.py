@@ -37,9 +37,9 @@ class InputReader:
 
     def sources(self, given: Any) -> Sequence[Any]:
         """Return inputs for `read` one by one: files of a folder, items of a list, a batch or a file of arrays."""
-        from trainworks.datamodules.input_files import sources_of  # which a training needs not
+        from trainworks.datamodules.input_files import split_inputs  # which a training needs not
 
-        return sources_of(self, given)
+        return split_inputs(self, given)
 
     def read(self, source: Any) -> Any:
         """Return an input as the datasets hold it, before the transforms; raise a ValueError where that is impossible.

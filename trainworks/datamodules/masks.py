@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 from torch.utils.data import Dataset
 
+from trainworks.datamodules.annotations import IGNORED_CLASS
 from trainworks.datamodules.randomness import kept_generators, seed_sample
 from trainworks.errors import listed
 
-IGNORED = 255  # the value of pixels that usually count for nothing: `ignore_index` of losses and metrics
 MAX_IGNORED_SHARE = 0.9  # of the pixels, above which something is wrong
 MAX_MASKS, MAX_SECONDS = 512, 0.05  # that are looked at before a training
 
@@ -48,10 +48,10 @@ def describe_masks(train: Dataset[Any], num_classes: int, seed: int) -> str:
             number += 1
     empty = [str(k) for k in range(num_classes) if not pixels[k]]
     empty = empty if number == length or len(empty) >= num_classes - 1 else []  # the rest may hold them
-    if not empty and pixels[IGNORED] <= MAX_IGNORED_SHARE * pixels.total():
+    if not empty and pixels[IGNORED_CLASS] <= MAX_IGNORED_SHARE * pixels.total():
         return ""
     found = listed([f"{value:g} ({count / pixels.total():.1%})" for value, count in pixels.most_common()], 5)
     seen = f"{number:,} training masks" if number == length else f"the first {number:,} of {length:,} training masks"
     found += f", and no pixel of class {listed(empty)}" if empty else ""
-    found += f"; {IGNORED} usually counts for nothing (ignore_index)" if IGNORED in pixels else ""
+    found += f"; {IGNORED_CLASS} usually counts for nothing (ignore_index)" if IGNORED_CLASS in pixels else ""
     return f"\nmasks: {seen} hold {found}"

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.utils.data import Dataset, IterableDataset
 from torchvision.datasets import wrap_dataset_for_transforms_v2
 
-from trainworks.datamodules.datasets.array_dataset import ArrayDataset
+from trainworks.datamodules.datasets.array_dataset import ArrayDataset, channels_first
 from trainworks.datamodules.datasets.image_dataset import PairedImages, PillowImages
 from trainworks.datamodules.image_base import ImageDataModule
 from trainworks.errors import UsageError
@@ -90,12 +90,3 @@ def _targets(dataset: Dataset[Any]) -> Tensor | None:
             if targets.ndim == 1 and not targets.is_floating_point():
                 return targets.long()
     return None
-
-
-def channels_first(images: Tensor) -> Tensor:
-    """Bring images of shape (N, H, W) or (N, H, W, C) to (N, C, H, W)."""
-    if images.ndim == 3:
-        return images.unsqueeze(1)
-    if images.ndim == 4 and images.shape[1] not in (1, 3) and images.shape[-1] in (1, 3):
-        return images.permute(0, 3, 1, 2).contiguous()
-    return images

@@ -7,6 +7,7 @@ from typing import TypeVar
 from torch import Tensor
 
 Value = TypeVar("Value")
+MAX_CLASSES = 3  # of a metric, whose values are shown in one line
 
 
 def logged_since(before: Mapping[str, Tensor], metrics: Mapping[str, Tensor]) -> dict[str, float]:
@@ -20,7 +21,7 @@ def logged_since(before: Mapping[str, Tensor], metrics: Mapping[str, Tensor]) ->
     return {name: float(value) for name, value in new.items() if name not in twice and not name.endswith("_step")}
 
 
-def without_classes(values: Mapping[str, Value], most: int) -> dict[str, Value]:
+def without_classes(values: Mapping[str, Value], most: int = MAX_CLASSES) -> dict[str, Value]:
     """Return the values without those of single classes, such as val/f1/cat, of metrics that have more than `most`.
 
     What has a loss, such as val/noisy, is no metric but a set.

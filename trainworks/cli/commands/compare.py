@@ -14,7 +14,6 @@ from trainworks.runs.yaml_files import flatten, load_file, short_key
 from trainworks.runtime.logged_metrics import without_classes
 
 REPETITION_KEYS = ("seed_everything", "data.fold")  # runs that differ in these alone are repetitions of one another
-MAX_CLASSES = 3  # whose values are in the table
 SHOWN = ("best/", "val", "test")  # metrics in the table, by how their names begin
 
 
@@ -39,7 +38,7 @@ def compare(line: CommandLine) -> int:
     runs = find_runs(line.positional)
     rows = group(runs)
     known = list(dict.fromkeys(name for row in rows for found in row.metrics.values() for name in found))
-    shown = [name for name in without_classes(dict.fromkeys(known), MAX_CLASSES) if name.startswith(SHOWN)] or known
+    shown = [name for name in without_classes(dict.fromkeys(known)) if name.startswith(SHOWN)] or known
     monitor = rows[0].settings.get("callbacks.best.monitor") or "val/loss"
     usual = rows[0].settings.get("callbacks.best.mode") or "min"
     by = sort_by or next((n for n in (f"best/{monitor}", monitor, *shown) if n in known), None)

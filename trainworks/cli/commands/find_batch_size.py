@@ -18,7 +18,8 @@ def find_batch_size(session: Any) -> None:
     trainer.accumulate_grad_batches = 1
     if hasattr(owner, "batch_size"):  # Lightning's first trial takes the loader that is there already
         owner.batch_size = least
-    owner.hparams.update({"batch_size": least} if "batch_size" in owner.hparams else {})
+    if "batch_size" in owner.hparams:
+        owner.hparams["batch_size"] = least
     found = Tuner(trainer).scale_batch_size(module, datamodule=datamodule, init_val=least, max_trials=30)
     print(f"\n{found} samples fit into memory at once (or are all there are)")
     fitting = range(least, min(wanted, found or least) + 1, least)

@@ -99,3 +99,12 @@ class ArrayDataset(Dataset[Any]):
 def unpack_name(row: Tensor) -> str:
     """Return the name in one row of what `pack_names` returned."""
     return os.fsdecode(row.numpy().tobytes().rstrip(b"\0"))
+
+
+def channels_first(images: Tensor) -> Tensor:
+    """Bring images of shape (N, H, W) or (N, H, W, C) to (N, C, H, W)."""
+    if images.ndim == 3:
+        return images.unsqueeze(1)
+    if images.ndim == 4 and images.shape[1] not in (1, 3) and images.shape[-1] in (1, 3):
+        return images.permute(0, 3, 1, 2).contiguous()
+    return images

@@ -46,9 +46,8 @@ def read_csv(
     The separator is a comma, a semicolon or a tab, whichever the header has most of. Where it is no comma, numbers may
     have a decimal comma. Empty lines and spaces after a separator are skipped. The file must be UTF-8 and have the
     columns `required`; `advice` ends the message if not. These and `optional` ones, all with a name if None, have no
-    empty cell.
-    Where `broken` is given, empty cells stay, and a row of another length becomes one of them; `broken` gets the reason
-    by its line.
+    empty cell. Where `broken` is given, empty cells stay, and a row of another length becomes one of them; `broken`
+    gets the reason by its line.
     """
     try:
         with open(path, newline="", encoding="utf-8-sig") as file:

@@ -11,8 +11,8 @@ from torchvision.transforms import v2
 
 from trainworks.datamodules import VisionDataModule
 from trainworks.datamodules.datasets import ArrayDataset
+from trainworks.datamodules.datasets.array_dataset import channels_first
 from trainworks.datamodules.transforms import KeepLists, PadSequences, PerSample, RandomFlip, RandomShift
-from trainworks.datamodules.vision import channels_first
 from trainworks.errors import UsageError
 
 

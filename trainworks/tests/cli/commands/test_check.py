@@ -12,6 +12,7 @@ from trainworks.tests.conftest import CONFIGS, DIGITS, Train, write_images
 
 FOLDER = str(CONFIGS / "image_folder.yaml")
 ARRAYS = str(CONFIGS / "arrays.yaml")
+VISION = ("--data", "trainworks.datamodules.VisionDataModule", "--data.root", ".")
 
 
 @pytest.fixture
@@ -250,14 +251,7 @@ class Boxes(Dataset[Any]):
 
 
 def test_boxes(train: Train) -> None:
-    data: tuple[str, ...] = (
-        "--data",
-        "trainworks.datamodules.VisionDataModule",
-        "--data.root",
-        ".",
-        "--data.num_classes",
-        "4",
-    )
+    data = (*VISION, "--data.num_classes", "4")
     data += ("--data.train_dataset", "trainworks.tests.cli.commands.test_check.Boxes", "--data.val_fraction", "0")
     sizes = ("--model.net.min_size", "20", "--model.net.max_size", "20")
     result = train("check", "--config", str(CONFIGS / "detection.yaml"), *data, *sizes)
@@ -292,14 +286,7 @@ class Halves(Dataset[Any]):
 
 
 def test_sizes_are_those_before_images_and_masks_are_resized(train: Train) -> None:
-    data: tuple[str, ...] = (
-        "--data",
-        "trainworks.datamodules.VisionDataModule",
-        "--data.root",
-        ".",
-        "--data.num_classes",
-        "2",
-    )
+    data = (*VISION, "--data.num_classes", "2")
     data += ("--data.train_dataset", "trainworks.tests.cli.commands.test_check.Halves", "--data.image_size", "16")
     result = train("check", "--config", str(CONFIGS / "segmentation.yaml"), *data, "--data.val_fraction", "0")
     assert "train: 3 samples, 3 of shape 3x10x20\n" in result.out
