@@ -54,6 +54,7 @@ class LastCheckpoint(Checkpoint):
         self._loaded: dict[str, Any] | None = None
         self._agreement: Any = None  # where there are several ranks
         self._wanted = 0  # 1: save, as so much time has passed; a signal's number + 1: save and stop; 0: neither
+        self._error: Exception | None = None  # with which the training stops once it is saved
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Continue where the loaded state ended, if one was loaded, and begin to listen for signals."""
@@ -67,6 +68,10 @@ class LastCheckpoint(Checkpoint):
             self._loaded = None
         STOP.install()  # Lightning has just put its own handlers in place, which can hang under DDP (its issue 20806)
         STOP.deferred = True
+
+    def stop_with(self, error: Exception) -> None:
+        """Save as soon as the training can continue from there, on every rank, and raise the error."""
+        self._wanted, self._error = 1, self._error or error
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Save or stop between two steps, if it is time to."""
@@ -134,6 +139,8 @@ class LastCheckpoint(Checkpoint):
             finally:
                 self._point = None
         self._saved_step, self._saved_time = trainer.global_step, time.monotonic()
+        if self._error is not None:
+            raise self._error
         if wanted > 1:
             raise Stopped(wanted - 1)
 
