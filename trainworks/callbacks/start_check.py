@@ -72,8 +72,7 @@ class StartCheck(Callback):
             self._announced = set(pl_module.metric_names("val") if _validates(trainer) else ())
             known = known | self._announced | set(pl_module.metric_names("train"))
         self._check_monitors(trainer, pl_module, known)
-        by_epoch = [owner for owner in _watching(trainer) if getattr(owner, "interval", None) == "epoch"]
-        self._frequencies = [(config, config.frequency) for config in by_epoch]
+        self._frequencies = [(it, it.frequency) for it in _watching(trainer) if getattr(it, "interval", "") == "epoch"]
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Let schedulers that monitor a validation wait in epochs without one; they step after this hook."""
@@ -153,11 +152,10 @@ class StartCheck(Callback):
     def _check_monitors(self, trainer: Any, module: LightningModule, known: set[str]) -> None:
         """Refuse what monitors a metric that is not known, if it surely will not be."""
         self.adopt_monitor(trainer, known)
-        is_open = _validates(trainer) and self._validated_step == -1  # but a sanity validation shows what is misspelt
+        is_over = self._validated_step >= 0 or not _validates(trainer)  # but a sanity validation shows what is misspelt
         for owner in [owner for owner in _watching(trainer) if owner.monitor not in known]:
-            is_sure = not is_open or get_close_matches(owner.monitor, known, 1, 0.87)
-            is_missing = owner.monitor.startswith("val") and owner.monitor not in trainer.callback_metrics
-            if isinstance(module, BaseModule) or (is_missing and is_sure):
+            is_sure = owner.monitor.startswith("val") and (is_over or get_close_matches(owner.monitor, known, 1, 0.87))
+            if isinstance(module, BaseModule) or (is_sure and owner.monitor not in trainer.callback_metrics):
                 self._refuse(trainer, module, owner, known)
 
     def _refuse(self, trainer: Any, module: LightningModule, owner: Any, known: set[str]) -> None:
@@ -172,8 +170,7 @@ class StartCheck(Callback):
             error = UsageError(f"{type(getattr(owner, 'scheduler', owner)).__name__} monitors {message}")
             if self._last is None or self._validated_step == -1:
                 raise error
-            self._last.stop_with(error)
-            self._frequencies = []
+            self._last.error, self._frequencies = self._last.error or error, []
             for name in PASSIVE.keys() & vars(owner).keys():
                 setattr(owner, name, PASSIVE[name])
             return
