@@ -76,10 +76,11 @@ class StartCheck(Callback):
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Let schedulers that monitor a validation wait in epochs without one; they step after this hook."""
-        known = self.seen | self._announced
+        known = self.seen | self._announced | self._sanity
         for config, frequency in self._frequencies:
             absent = config.monitor not in trainer.callback_metrics
-            not_yet = not self.seen and absent and _validates(trainer)
+            may_come = not self.seen and (not known or config.monitor.startswith("val"))
+            not_yet = may_come and absent and _validates(trainer)
             waits = not_yet or (config.monitor in known and (absent or not self._has_validated))
             config.frequency = sys.maxsize if waits else frequency
         self._has_validated = False
@@ -109,8 +110,9 @@ class StartCheck(Callback):
         logged = logged_since(self._before, trainer.callback_metrics)
         (self._sanity if trainer.sanity_checking else self.seen).update(logged)
         if trainer.state.fn == "fit" and not trainer.sanity_checking:
-            self._validated, self._validated_step, self._has_validated = logged, trainer.global_step, True
-            if not isinstance(pl_module, BaseModule):
+            is_first, self._validated_step = self._validated_step == -1, trainer.global_step
+            self._validated, self._has_validated = logged, True
+            if is_first and not isinstance(pl_module, BaseModule):
                 self._check_monitors(trainer, pl_module, self.seen)
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
@@ -174,7 +176,7 @@ class StartCheck(Callback):
             for name in PASSIVE.keys() & vars(owner).keys():
                 setattr(owner, name, PASSIVE[name])
             return
-        owner.save_top_k, self.spare = 0, None
+        owner.save_top_k = 0
         advice = f"; it logs {names}: choose one with --callbacks.best.monitor" if known else ""
         reason = f"it would monitor {what}{advice}" if _validates(trainer) else "there is no validation"
         module.print(f"no best checkpoint is kept, the last weights count: {reason}")
