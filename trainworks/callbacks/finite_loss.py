@@ -3,6 +3,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.utilities.model_helpers import is_overridden
 from torch import Tensor
 from torch.distributed.tensor import DTensor
 from torch.optim import Optimizer
@@ -19,7 +20,7 @@ class FiniteLoss(Callback):
     Losses stay on their device and are checked together, so that no step waits for it: every
     `trainer.log_every_n_steps` batches, at the end of an epoch, and before each save. The weights are checked before
     each save, also of a module whose step returns no loss. `python train.py replay --resume RUN` then finds the samples
-    and the layer.
+    and the layer. For a module that logs nothing of its training, the mean over an epoch's batches is train/loss.
 
     Args:
         skip: Skip optimizer steps whose gradients are not finite, on all processes alike, and count them. Every step
@@ -33,6 +34,7 @@ class FiniteLoss(Callback):
         self.skip = skip
         self.num_skipped = 0
         self._losses: dict[int, Tensor] = {}  # not checked yet, by the index of their batch in the run
+        self._checked: list[Tensor] = []  # those of this epoch
         self._buffers: list[Tensor] = []
         if not skip:  # then Lightning calls neither hook; see trainworks/runtime/steps.py
             self.on_train_batch_start = self.on_before_optimizer_step = None  # type: ignore[assignment, method-assign]
@@ -73,6 +75,15 @@ class FiniteLoss(Callback):
             name = broken[0] if broken else "a weight"  # in the shard of another process
             raise _failure(trainer, f"{name} holds NaN or infinite values after", trainer.fit_loop.total_batch_idx)
 
+    def on_train_epoch_end(self, trainer: Any, pl_module: LightningModule) -> None:
+        """Check the last losses, and log their mean for a module that logs nothing of its training."""
+        self._check_losses(trainer)
+        logs = any(not key.startswith("on_train_epoch_end.") for key in trainer._results)
+        if self._checked and not logs and not is_overridden("on_train_epoch_end", pl_module):
+            mean = torch.cat(self._checked).mean() * trainer.accumulate_grad_batches  # by which Lightning divides each
+            pl_module.log("train/loss", mean, sync_dist=trainer.world_size > 1)
+        self._checked = []
+
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Print how many steps were skipped."""
         if self.num_skipped and trainer.is_global_zero:
@@ -90,14 +101,12 @@ class FiniteLoss(Callback):
         if not self._losses:
             return
         batch_indices, device = list(self._losses), trainer.strategy.root_device
-        finite = torch.isfinite(torch.stack([loss.float() for loss in self._losses.values()])).long().to(device)
-        self._losses = {}
+        self._checked.append(torch.stack([loss.float() for loss in self._losses.values()]).to(device))
+        finite, self._losses = torch.isfinite(self._checked[-1]).long(), {}
         if trainer.world_size > 1:
             dist.all_reduce(finite, dist.ReduceOp.MIN)
         if not finite.all():
             raise _failure(trainer, "the loss became NaN or infinite in", batch_indices[int(finite.argmin())])
-
-    on_train_epoch_end = _check_losses  # type: ignore[assignment]
 
 
 def _failure(trainer: Any, what: str, batch_index: int) -> RunFailure:

@@ -20,9 +20,8 @@ class LastCheckpoint(Checkpoint):
     A state is saved only between two optimizer steps, when everything that belongs to the step before is done: the
     validation after it, schedulers, logging. That is at the start of a batch or of an epoch, and at the end. Then
     nothing but the counters, the metric states of the running epoch and the generators of Python and numpy is needed
-    to go on exactly, since all else is drawn anew for each batch (see trainworks/datamodules/randomness.py).
-
-    A signal that asks the run to stop is obeyed at such a point too, after saving; see trainworks/runtime/signals.py.
+    to go on exactly, since all else is drawn anew for each batch (see trainworks/datamodules/randomness.py). A signal
+    that asks the run to stop is obeyed at such a point too, after saving; see trainworks/runtime/signals.py.
 
     Args:
         dirpath: Folder of the checkpoints; a relative one is inside the run directory.
@@ -49,6 +48,7 @@ class LastCheckpoint(Checkpoint):
         self.every_n_epochs, self.every_n_steps = every_n_epochs, every_n_steps
         self.every_n_minutes, self.num_older = every_n_minutes, num_older
         self.enabled = True
+        self.error: Exception | None = None  # with which the training ends, once a state is saved from which it goes on
         self._point: str | None = None  # where in the training the state is saved just now
         self._saved_step, self._saved_time = -1, time.monotonic()
         self._loaded: dict[str, Any] | None = None
@@ -76,14 +76,14 @@ class LastCheckpoint(Checkpoint):
         if batch_idx % trainer.accumulate_grad_batches:
             return  # within a window of accumulation the gradients would be lost
         steps = self.every_n_steps is not None and trainer.global_step % self.every_n_steps == 0
-        if self._wanted or (steps and trainer.global_step != self._saved_step):
+        if self._wanted or self.error or (steps and trainer.global_step != self._saved_step):
             self._save(trainer, "batch")
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save or stop between two epochs, if it is time to."""
         epoch = trainer.current_epoch
         due = self.every_n_epochs and epoch % self.every_n_epochs == 0 and trainer.global_step != self._saved_step
-        if epoch and (due or self._wanted):
+        if epoch and (due or self._wanted or self.error):
             self._save(trainer, "epoch")
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -134,6 +134,8 @@ class LastCheckpoint(Checkpoint):
             finally:
                 self._point = None
         self._saved_step, self._saved_time = trainer.global_step, time.monotonic()
+        if self.error is not None:
+            raise self.error
         if wanted > 1:
             raise Stopped(wanted - 1)
 

@@ -29,7 +29,7 @@ class ProgressPrinter(ProgressBar):
         if refresh_seconds <= 0 or line_seconds <= 0:
             raise ValueError(f"refresh_seconds and line_seconds must be above 0, got {refresh_seconds}, {line_seconds}")
         self.refresh_seconds, self.line_seconds = refresh_seconds, line_seconds
-        self._enabled = True
+        self.is_enabled = True  # `self.print` of a LightningModule asks for it
         self._bar: tqdm[Any] | None = None
         self._next_update = time.perf_counter() + self._interval
         self._epoch_name = ""
@@ -43,15 +43,15 @@ class ProgressPrinter(ProgressBar):
 
     def disable(self) -> None:
         """Show nothing; Lightning calls this on every rank but the first."""
-        self._enabled = False
+        self.is_enabled = False
 
     def enable(self) -> None:
         """Show progress."""
-        self._enabled = True
+        self.is_enabled = True
 
     def print(self, *args: Any, **kwargs: Any) -> None:
         """Print above the bar."""
-        if self._enabled:
+        if self.is_enabled:
             self._close_bar()
             print(*args, **kwargs)
 
@@ -137,7 +137,7 @@ class ProgressPrinter(ProgressBar):
 
     def _update(self, name: str, done: int, total: int | float, shown: str = "") -> None:
         self._next_update = time.perf_counter() + self._interval
-        if not self._enabled:
+        if not self.is_enabled:
             return
         if not sys.stderr.isatty():
             print(f"{name}  batch {done}/{total}  {shown}".rstrip(), flush=True)

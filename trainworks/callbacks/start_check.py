@@ -1,16 +1,20 @@
 import contextlib
 import sys
 from collections.abc import Collection
+from difflib import get_close_matches
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.strategies import Strategy
 from lightning.pytorch.utilities.signature_utils import is_param_in_hook_signature
 from torch import Tensor
 
+from trainworks.callbacks.last_checkpoint import LastCheckpoint
 from trainworks.errors import RunFailure, UsageError, did_you_mean, listed
 from trainworks.models.base import BaseModule
 from trainworks.models.checks import set_names
+from trainworks.models.left_out import PASSIVE
 from trainworks.runs.checkpoint_io import METRICS
 from trainworks.runs.plain_data import HYPERPARAMETERS, to_plain
 from trainworks.runtime.logged_metrics import logged_since, without_classes
@@ -19,21 +23,26 @@ from trainworks.runtime.logged_metrics import logged_since, without_classes
 class StartCheck(Callback):
     """Check before the first step that every monitored metric will be logged and that checkpoints can be read back.
 
-    Known metrics are those that a `BaseModule` declares and those that the sanity validation logged. A scheduler that
-    monitors a metric of validation steps only after epochs with a validation. Each checkpoint gets the metrics of the
-    validation of its weights.
+    Known metrics are those that a `BaseModule` declares and those that the sanity validation logged. Of other modules
+    only the first validation tells all; the training may end after it, once it is saved. A scheduler that monitors a
+    metric of validation steps only after epochs with a validation. Each checkpoint gets the metrics of its weights.
 
     Args:
         spare: A ModelCheckpoint that is switched off, without an error, if the metric that it monitors is not logged.
+        described: What each checkpoint says of how its module and data were built.
 
     Raises:
         UsageError: If a step cannot tell several sets apart; if a checkpoint, early stopping or a scheduler monitors an
             unknown metric; or if a checkpoint could not be read back.
     """
 
-    def __init__(self, spare: Any = None) -> None:
-        self.spare = spare
+    def __init__(self, spare: Any = None, described: dict[str, Any] | None = None) -> None:
+        self.spare, self.described = spare, described or {}
+        self.best = spare  # the callback that keeps the best checkpoint
+        self._default = getattr(spare, "monitor", None)
+        self._last: LastCheckpoint | None = None
         self.seen: set[str] = set()  # names of the metrics that validations logged
+        self._sanity: set[str] = set()  # and those that the sanity validation logged, which may have other names
         self.started = False  # whether a loop has begun; an error before that comes from a wrong setting
         self._announced: set[str] = set()  # names of what validations log, unless it has no value
         self._before: dict[str, Tensor] = {}  # the metrics before the validation
@@ -47,6 +56,8 @@ class StartCheck(Callback):
         names = getattr(trainer.datamodule, "class_names", None)  # type: ignore[attr-defined]
         if isinstance(pl_module, BaseModule) and names:
             pl_module.class_names = list(names)
+        if stage == "fit":
+            self._keep_best(trainer, pl_module)
         for name, step in (("val", "validation_step"), ("test", "test_step")):
             names = set_names(trainer, name)
             if len(names) > 1 and not is_param_in_hook_signature(getattr(pl_module, step), "dataloader_idx"):
@@ -56,27 +67,20 @@ class StartCheck(Callback):
     def on_train_start(self, trainer: Any, pl_module: LightningModule) -> None:
         """Check every monitored metric, and what will be saved."""
         _check_states(trainer, pl_module)
-        self.started, validates, known = True, _validates(trainer), set(self.seen)
-        if is_ours := isinstance(pl_module, BaseModule):
-            self._announced = set(pl_module.metric_names("val") if validates else ())
-            known.update(pl_module.metric_names("train"), self._announced)
-        self.adopt_monitor(known)
-        plateaus = [config for config in trainer.lr_scheduler_configs if config.reduce_on_plateau]
-        watching = [(callback, getattr(callback, "monitor", None)) for callback in trainer.callbacks]
-        watching += [(config.scheduler, config.monitor) for config in plateaus]
-        for owner, monitor in watching:
-            # what a foreign module logs is not known: in training never, in validation after a sanity validation only
-            unsure = (not is_ours and not str(monitor).startswith("val")) or (not known and validates)
-            if isinstance(monitor, str) and monitor not in known and not unsure:
-                self._refuse(trainer, pl_module, owner, monitor, known)
-        self._frequencies = [(config, config.frequency) for config in plateaus if config.interval == "epoch"]
+        self.started, known = True, self.seen or self._sanity
+        if isinstance(pl_module, BaseModule):
+            self._announced = set(pl_module.metric_names("val") if _validates(trainer) else ())
+            known = known | self._announced | set(pl_module.metric_names("train"))
+        self._check_monitors(trainer, pl_module, known)
+        self._frequencies = [(it, it.frequency) for it in _watching(trainer) if getattr(it, "interval", "") == "epoch"]
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Let schedulers that monitor a validation wait in epochs without one; they step after this hook."""
-        known = self.seen | self._announced
+        known = self.seen | self._announced | self._sanity
         for config, frequency in self._frequencies:
             absent = config.monitor not in trainer.callback_metrics
-            not_yet = not known and absent and _validates(trainer)
+            may_come = not self.seen and (not known or config.monitor.startswith("val"))
+            not_yet = may_come and absent and _validates(trainer)
             waits = not_yet or (config.monitor in known and (absent or not self._has_validated))
             config.frequency = sys.maxsize if waits else frequency
         self._has_validated = False
@@ -102,18 +106,18 @@ class StartCheck(Callback):
             print(f"the network has {found.shape[1]:,} outputs for {count:,} classes of the data; {how}")
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Note what the validation logged, and check the metric of the spare checkpoint."""
+        """Note what the validation logged, and check what only a real one can tell."""
         logged = logged_since(self._before, trainer.callback_metrics)
-        self.seen |= logged.keys()
+        (self._sanity if trainer.sanity_checking else self.seen).update(logged)
         if trainer.state.fn == "fit" and not trainer.sanity_checking:
-            self._validated, self._validated_step = logged, trainer.global_step
-            self.adopt_monitor(self.seen)
-            self._has_validated, monitor = True, getattr(self.spare, "monitor", None)
-            if monitor is not None and monitor not in self._announced | trainer.callback_metrics.keys():
-                self._refuse(trainer, pl_module, self.spare, monitor, self.seen)
+            is_first, self._validated_step = self._validated_step == -1, trainer.global_step
+            self._validated, self._has_validated = logged, True
+            if is_first and not isinstance(pl_module, BaseModule):
+                self._check_monitors(trainer, pl_module, self.seen)
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Add the metrics of the weights that are saved, if they were validated."""
+        """Add how all was built, and the metrics of the weights that are saved, if they were validated."""
+        checkpoint |= self.described
         checkpoint[METRICS] = self._validated if trainer.global_step == self._validated_step else {}
 
     def state_dict(self) -> dict[str, Any]:
@@ -124,27 +128,64 @@ class StartCheck(Callback):
         """Restore what `state_dict` returned."""
         self.seen, self._has_validated = set(state_dict["seen"]), state_dict["fresh"]
 
-    def adopt_monitor(self, known: Collection[str]) -> None:
-        """Let the spare checkpoint monitor val_loss if that is logged and val/loss is not."""
-        similar = str(getattr(self.spare, "monitor", None)).replace("/", "_")
-        if similar in known and self.spare.monitor not in known:
-            self.spare.monitor = similar
+    def adopt_monitor(self, trainer: Trainer, known: Collection[str]) -> None:
+        """Let what monitors the default, val/loss, monitor val_loss if that is logged and val/loss is not."""
+        similar = str(self._default).replace("/", "_")
+        if similar in known and self._default not in known:
+            for owner in _watching(trainer):
+                owner.monitor = similar if owner.monitor == self._default else owner.monitor
 
-    def _refuse(self, trainer: Trainer, module: LightningModule, owner: Any, monitor: str, known: set[str]) -> None:
-        """Raise an error, or switch the spare checkpoint off."""
+    def _keep_best(self, trainer: Any, module: LightningModule) -> None:
+        """Take back the best checkpoint, which Lightning drops for one of the module, and let it monitor the same."""
+        kept = [callback for callback in trainer.callbacks if isinstance(callback, ModelCheckpoint)]
+        own = next((callback for callback in kept if callback.monitor), None)
+        self._last = next((callback for callback in trainer.callbacks if isinstance(callback, LastCheckpoint)), None)
+        for callback in kept if self._last else ():
+            callback.save_last = None  # it would replace a state from which the training goes on exactly
+        if self.best is None:
+            self.best = own
+        elif self.best not in kept:
+            self.best.__class__ = type("BestCheckpoint", (type(self.best),), {})  # its state is saved by its class
+            trainer.callbacks.insert(trainer.callbacks.index(trainer.checkpoint_callback), self.best)
+            if own is not None and self.spare is not None:
+                self.best.monitor, self.best.mode, self.best.kth_value = own.monitor, own.mode, own.kth_value
+                module.print(f"best.ckpt goes by '{own.monitor}' ({own.mode}), as that of {type(module).__name__} does")
+
+    def _check_monitors(self, trainer: Any, module: LightningModule, known: set[str]) -> None:
+        """Refuse what monitors a metric that is not known, if it surely will not be."""
+        self.adopt_monitor(trainer, known)
+        is_over = self._validated_step >= 0 or not _validates(trainer)  # but a sanity validation shows what is misspelt
+        for owner in [owner for owner in _watching(trainer) if owner.monitor not in known]:
+            is_sure = owner.monitor.startswith("val") and (is_over or get_close_matches(owner.monitor, known, 1, 0.87))
+            if isinstance(module, BaseModule) or (is_sure and owner.monitor not in trainer.callback_metrics):
+                self._refuse(trainer, module, owner, known)
+
+    def _refuse(self, trainer: Any, module: LightningModule, owner: Any, known: set[str]) -> None:
+        """Raise an error, once the state of a training that has begun is saved, or switch the spare checkpoint off."""
         names = ", ".join(sorted(without_classes(dict.fromkeys(known)))) or "nothing"
-        what = f"'{monitor}', which {type(module).__name__} does not log"
+        what = f"'{owner.monitor}', which {type(module).__name__} does not log"
         if owner is not self.spare:
-            if monitor.startswith("val") and not _validates(trainer):
+            message = f"{what}{did_you_mean(owner.monitor, known)}; it logs {names}"
+            if owner.monitor.startswith("val") and not _validates(trainer):
                 how = "choose a metric of the training, or bring or hold out validation samples (data.val_fraction)"
-                raise UsageError(f"{type(owner).__name__} monitors '{monitor}', but there is no validation; {how}")
-            hint = did_you_mean(monitor, known)
-            raise UsageError(f"{type(owner).__name__} monitors {what}{hint}; it logs {names}")
-        owner.save_top_k, self.spare = 0, None
-        if trainer.is_global_zero:
-            advice = f"; it logs {names}: choose one with --callbacks.best.monitor" if known else ""
-            reason = f"it would monitor {what}{advice}" if _validates(trainer) else "there is no validation"
-            print(f"no best checkpoint is kept, the last weights count: {reason}")
+                message = f"'{owner.monitor}', but there is no validation; {how}"
+            error = UsageError(f"{type(getattr(owner, 'scheduler', owner)).__name__} monitors {message}")
+            if self._last is None or self._validated_step == -1:
+                raise error
+            self._last.error, self._frequencies = self._last.error or error, []
+            for name in PASSIVE.keys() & vars(owner).keys():
+                setattr(owner, name, PASSIVE[name])
+            return
+        owner.save_top_k = 0
+        advice = f"; it logs {names}: choose one with --callbacks.best.monitor" if known else ""
+        reason = f"it would monitor {what}{advice}" if _validates(trainer) else "there is no validation"
+        module.print(f"no best checkpoint is kept, the last weights count: {reason}")
+
+
+def _watching(trainer: Any) -> list[Any]:
+    """Return the callbacks and the configurations of schedulers that monitor a metric."""
+    plateaus = [config for config in trainer.lr_scheduler_configs if config.reduce_on_plateau]
+    return [owner for owner in (*trainer.callbacks, *plateaus) if isinstance(getattr(owner, "monitor", None), str)]
 
 
 def _check_states(trainer: Any, module: LightningModule) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer, seed_everything
-from lightning.pytorch.callbacks import Checkpoint, LambdaCallback, ModelCheckpoint, ProgressBar
+from lightning.pytorch.callbacks import Checkpoint, ProgressBar
 from lightning.pytorch.cli import instantiate_class
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.plugins.io import CheckpointIO
@@ -44,7 +44,6 @@ class Session:
     trainer: Trainer
     model: LightningModule
     datamodule: LightningDataModule | None
-    best: Any  # the callback that keeps the best checkpoint
     start_check: StartCheck
     metrics: dict[str, float] = field(default_factory=dict)  # all that was logged
     # of the last test or, where no best checkpoint was kept, of the last validation
@@ -54,14 +53,13 @@ class Session:
     @property
     def best_path(self) -> str | None:
         """Path of the best checkpoint of this training, None if none was kept."""
-        return (self.best.best_model_path or None) if isinstance(self.best, ModelCheckpoint) else None
+        return getattr(self.start_check.best, "best_model_path", None) or None
 
     @property
     def best_score(self) -> dict[str, float]:
         """The monitored metric at the best checkpoint, by its name; empty if none was kept."""
-        if not isinstance(self.best, ModelCheckpoint) or self.best.best_model_score is None:
-            return {}
-        return {str(self.best.monitor): float(self.best.best_model_score)}
+        score = getattr(self.start_check.best, "best_model_score", None)
+        return {} if score is None else {str(self.start_check.best.monitor): float(score)}
 
     @cached_property
     def best_metrics(self) -> dict[str, float]:
@@ -105,18 +103,17 @@ def build_session(
         if lazy := [name for name, weight in model.named_parameters() if is_lazy(weight)]:
             raise UsageError(f"model.{lazy[0]} has no shape before a batch comes; write the layer's sizes")
         named = {name: callback for name, callback in built.callbacks.items() if callback is not None}
-        best, check = named.get("best"), StartCheck(None if request.states_monitor else named.get("best"))
-        describe = LambdaCallback(on_save_checkpoint=lambda *given: given[-1].update(configuration.described))
-        last = [*_trial_callbacks(request, named), check, describe]
+        check = StartCheck(None if request.states_monitor else named.get("best"), configuration.described)
         threads = _thread_limit(request, configuration, run, start.step if extends else None)
-        trainer = _build_trainer(built.trainer, [threads], named, last, datamodule)
+        trainer = _build_trainer(built.trainer, [threads, check], named, _trial_callbacks(request, named), datamodule)
+        check.best = named.get("best")
         skip_idle_work(trainer, model)
         settle_precision(trainer, parsed.trainer.precision, parsed.tf32)
         settle_strategy(trainer, model, parsed.trainer.sync_batchnorm)
         for callback in [*trainer.callbacks]:  # type: ignore[attr-defined]
             if hasattr(callback, "before_data"):
                 callback.before_data(trainer, model, begins=start.path is None and not line.evaluates)
-    return Session(request, configuration, run, start, extends, trainer, model, datamodule, best, check)
+    return Session(request, configuration, run, start, extends, trainer, model, datamodule, check)
 
 
 def _direct_outputs(parsed: Any, run: Run) -> None:
@@ -145,7 +142,8 @@ def _build_trainer(
     if options["enable_progress_bar"] is False or any(isinstance(callback, ProgressBar) for callback in own):
         named.pop("progress", None)  # there can be only one
     if options["enable_checkpointing"] is False or options["fast_dev_run"]:
-        named = {name: item for name, item in named.items() if not isinstance(item, Checkpoint)}
+        for name in [name for name, item in named.items() if isinstance(item, Checkpoint)]:
+            del named[name]
     plugins = as_list(options["plugins"])
     if not any(isinstance(plugin, CheckpointIO) for plugin in plugins):
         options["plugins"] = [*plugins, DurableCheckpointIO()]

@@ -20,6 +20,7 @@ from trainworks.runs.class_paths import BUILT_LATER, import_path
 from trainworks.runs.yaml_files import Config, flatten, short_key
 
 LISTS = {"SequentialLR": "SequentialSchedulers", "ChainedScheduler": "ChainedSchedulers"}  # ours take factories
+INSTEAD = "import lightning.pytorch in its place, whose classes have the same names"
 
 KEY = re.compile(r"Parser key \"([\w.]+)\"(?: element (\d+))?")
 CLASS = re.compile(r"(?:given class_path |class_path=)'([\w.]+)'")
@@ -63,12 +64,16 @@ def shorten(report: str, config: Config) -> str:
         return f"{where}there is no {found[1]}.{found[2]}{near}"
     if found := re.search(r"No module named '([\w.]+)'(?:\. Got value: (\w+(?:\.\w+)+))?", report):
         owner = found[2] or (classes[-1] if classes else "?")
-        return f"{where}class_path '{owner}': there is no module '{found[1]}'"
-    if found := re.search(r"Expected '([\w.]+)' to be a subclass of ([^\n]+?)\.*(?: Got value|\n|$)", report):
-        return f"{where}{found[1]} is not a {found[2]}; write the class_path of one"
-    if found := re.search(r"Import path ?([\w.]*) does not correspond to a subclass of (\w+)", report):
+        how = f"; {INSTEAD}" if found[1] == "pytorch_lightning" else ""
+        return f"{where}class_path '{owner}': there is no module '{found[1]}'{how}"
+    kind = r"(?:Expected '([\w.]+)' to be|Import path ?([\w.]*) does not correspond to) a subclass of (\S+?)\.*\s"
+    if found := re.search(kind, f"{report}\n"):
         given = re.search(r"Given value: ([\w.]+)", report[found.end() :])
-        return f"{where}{found[1] or (given[1] if given else '')} is not a {found[2]}; write the class_path of one"
+        name = found[1] or found[2] or (given[1] if given else "")
+        modules = [base.__module__ for base in getattr(import_path(name), "__mro__", ())]
+        if any(module.startswith("pytorch_lightning.") for module in modules):
+            return f"{where}{name} derives from the package pytorch_lightning; {INSTEAD}"
+        return f"{where}{name} is not a {found[3]}; write the class_path of one"
     if found := re.search(r"the following arguments are required: (.+?)(?:\. Got value|\n|$)", report):
         before = report[: found.start()]
         index = len(CLASS.findall(before)) - (not before.endswith("callable class: "))  # a factory's is named later

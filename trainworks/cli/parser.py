@@ -65,8 +65,8 @@ def mistakes_in_one_line() -> Iterator[None]:
     try:
         yield
     except BaseException as error:
-        cause = error
-        while cause.__cause__ is not None:  # jsonargparse lists what each type of a union said
+        cause = error  # or what is behind it, since jsonargparse lists what each type of a union said
+        while cause.__cause__ is not None and "jsonargparse" in traceback.extract_tb(cause.__traceback__)[-1].filename:
             cause = cause.__cause__
         file = Path(traceback.extract_tb(cause.__traceback__)[-1].filename)
         refused = isinstance(cause, TypeError) and {"lightning", "jsonargparse"} & {*file.parts}
@@ -74,7 +74,7 @@ def mistakes_in_one_line() -> Iterator[None]:
             from trainworks.cli.mistakes import describe
 
             raise UsageError(describe(cause)) from error
-        raise cause from None
+        raise cause from cause.__cause__
 
 
 def parse_config(parser: LightningArgumentParser, config: Config) -> Any:

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from lightning.fabric.utilities.data import AttributeDict
 from lightning.pytorch import Callback, LightningDataModule, LightningModule
+from lightning.pytorch.callbacks import LambdaCallback, ModelCheckpoint
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -80,6 +81,68 @@ class Plateau(Validated):
         optimizer = torch.optim.SGD(self.parameters(), 0.1)
         scheduler = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, patience=0, factor=0.5, threshold=10.0)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "monitor": "valid_loss"}}
+
+
+class ByStage(Trained):
+    """Names its metrics by the stage, which is another in the sanity validation, and says something."""
+
+    def __init__(self, monitor: str = "val_loss") -> None:
+        super().__init__()
+        self.monitor = monitor
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        stage: Any = self.trainer.state.stage
+        self.log(f"{stage.value}_loss".replace("validate", "val"), F.cross_entropy(self(batch[0]), batch[1]))
+
+    def on_validation_start(self) -> None:
+        self.print("a module speaks")
+
+    def configure_optimizers(self) -> Any:
+        optimizer = torch.optim.SGD(self.parameters(), 0.1)
+        scheduler = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "monitor": self.monitor}}
+
+
+class KeepsItself(Validated):
+    """Brings a checkpoint of its own, and another callback of a class that the library might use."""
+
+    def __init__(self, monitor: str | None = "valid_acc") -> None:
+        super().__init__()
+        self.monitor = monitor
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        self.log_dict(
+            {"valid_loss": F.cross_entropy(self(batch[0]), batch[1]), "valid_acc": 1.0 / (1 + self.current_epoch)}
+        )
+
+    def configure_callbacks(self) -> Any:
+        return [ModelCheckpoint(monitor=self.monitor, mode="max", save_last=True), LambdaCallback()]
+
+
+class ReturnsLoss(Validated):
+    """A training that logs nothing."""
+
+    def training_step(self, batch: Any, batch_idx: int) -> Any:
+        return F.cross_entropy(self(batch[0]), batch[1])
+
+
+class Chained(Trained):
+    """Refuses an argument because of something else."""
+
+    def __init__(self, rate: float) -> None:
+        super().__init__()
+        raise ValueError(f"rate must be below 1, got {rate}") from KeyError("rate")
+
+
+class OfOtherPackage(nn.Module):
+    """A module of the other package that Lightning has."""
+
+
+OfOtherPackage.__module__ = "pytorch_lightning.core.module"
+
+
+class FromOtherPackage(OfOtherPackage):
+    """What was written for that package."""
 
 
 class Returns(Trained):

@@ -62,8 +62,11 @@ MODULES = {  # what is printed, and the metrics in the summary
     "Silent": ((f"{NO_BEST}it would monitor 'val/loss', which Silent does not log\n",), {"train_loss"}),
     "Skips": ((f"{NO_BEST}there is no validation", "Skips has no test_step: nothing is tested"), {"train_loss"}),
     "TwoNets": ((f"{NO_BEST}there is no validation", "TwoNets has no test_step: nothing is tested"), set()),
-    f"{BORING}.BoringModel": ((f"{NO_BEST}it would monitor 'val/loss', which BoringModel does not log\n",), set()),
-    f"{BORING}.ManualOptimBoringModel": ((f"{NO_BEST}it would monitor",), set()),
+    f"{BORING}.BoringModel": (
+        (f"{NO_BEST}it would monitor 'val/loss', which BoringModel does not log\n",),
+        {"train/loss"},
+    ),
+    f"{BORING}.ManualOptimBoringModel": ((f"{NO_BEST}it would monitor",), {"train/loss"}),
 }
 
 
@@ -186,7 +189,7 @@ MONITORS = {
     "--callbacks.best.monitor valid_accc": r"monitors 'valid_accc', which .* \(did you mean valid_acc\?\); it logs",
     "--callbacks.best.monitor val/loss": "monitors 'val/loss', which Validated does not log",
     "--config monitor.yaml": "monitors 'val/loss', which Validated does not log",
-    "--callbacks.best.monitor val_x --trainer.num_sanity_val_steps 0": "could not find the monitored key",
+    "--callbacks.best.monitor val_x --trainer.num_sanity_val_steps 0": "monitors 'val_x', which .*; it logs valid_acc",
     "--callbacks.best.monitor trian_loss": "could not find the monitored key",
 }
 
@@ -205,6 +208,73 @@ def test_a_metric_of_its_own_is_monitored(run: Train, train: Train) -> None:
     assert record()["best"].keys() == {"valid_acc"}
     again = train("--config", "logs/plain/a/config.yaml", "--run_name", "b", "--trainer.limit_val_batches", "0")
     assert (again.code, f"{NO_BEST}there is no validation" in again.out) == (0, True)  # a saved file is nobody's words
+
+
+EARLY_STOPPING = ("--config", str(CONFIGS / "overlays/early_stopping.yaml"))
+
+
+def test_what_a_sanity_validation_logs_is_not_all_that_validations_log(run: Train) -> None:
+    result = run("ByStage", *EARLY_STOPPING)
+    assert (result.code, result.err) == (0, "")
+    assert record()["best"].keys() == {"val_loss"} and "no best checkpoint" not in result.out
+    assert result.out.count("a module speaks\n") == 3
+    state = torch.load("logs/plain/a/checkpoints/last.ckpt", weights_only=True)["callbacks"]
+    assert "EarlyStopping{'monitor': 'val_loss', 'mode': 'min'}" in state  # as the best checkpoint does
+
+
+@pytest.mark.parametrize("words", [(), ("--trainer.val_check_interval", "3", *EARLY_STOPPING)])
+def test_a_wrong_monitor_that_only_a_validation_shows_loses_nothing(run: Train, words: tuple[str, ...]) -> None:
+    result = run("ByStage", "--model.monitor", "val_lss", *words)
+    wrong = "monitors 'val_lss', which ByStage does not log (did you mean val_loss?); it logs val_loss\n"
+    assert (result.code, result.err) == (2, f"error: ReduceLROnPlateau {wrong}")
+    last = torch.load("logs/plain/a/checkpoints/last.ckpt", weights_only=True)
+    assert last["global_step"] == (3 if words else 6)
+    assert last["exact"]["finished"] is False
+    assert record()["exit_status"] == 2
+
+
+def test_a_checkpoint_that_a_module_brings_stands_beside_the_best_one(run: Train) -> None:
+    result = run("KeepsItself")
+    assert result.code == 0, result.err
+    assert "best.ckpt goes by 'valid_acc' (max), as that of KeepsItself does" in result.out
+    assert summary(result)["best checkpoint"] == "logs/plain/a/checkpoints/best.ckpt"
+    assert run("KeepsItself", "--resume", "auto", "--trainer.max_epochs", "3").code == 0
+    assert (record()["best"], record()["best_metrics"]["valid_acc"]) == ({"valid_acc": 1.0}, 1.0)  # it is remembered
+    names = {path.stem: path for path in Path("logs/plain/a/checkpoints").iterdir()}
+    assert names.keys() == {"best", "epoch=0-step=6", "last", "last-1"}
+    assert all("exact" in torch.load(names[name], weights_only=True) for name in ("last", "last-1"))
+    module: Any = load_model(names["best"])  # it says how it was built
+    assert module.monitor == "valid_acc"
+    words = ("--callbacks.best.monitor", "valid_loss", "--run_name", "b", "--model.monitor", "null")
+    assert run("KeepsItself", *words).code == 0
+    assert json.loads(Path("logs/plain/b/run.json").read_text())["best"].keys() == {"valid_loss"}
+
+
+def test_a_loss_that_is_only_returned_is_shown(run: Train) -> None:
+    result = run("ReturnsLoss", "--trainer.accumulate_grad_batches", "2")
+    shown = re.findall(r"^epoch .* train/loss (\S+)", result.out, re.MULTILINE)
+    assert [f"{item.value:.4f}" for item in EventAccumulator("logs/plain/a").Reload().Scalars("train/loss")] == shown
+    assert len(shown) == 2 and 1 < float(shown[1]) < float(shown[0]) < 3
+
+
+MISTAKES = {
+    "Chained --model.rate 2": "rate must be below 1, got 2.0\n",
+    "FromOtherPackage": "model: trainworks.tests.strangers.FromOtherPackage derives from the package pytorch_lightning",
+}
+
+
+@pytest.mark.parametrize("words", MISTAKES)
+def test_what_its_own_code_refuses_is_said_in_its_own_words(run: Train, words: str) -> None:
+    result = run(*words.split())
+    assert (result.code, "Traceback" in result.err) == (2, False)
+    assert result.err.startswith(f"error: {MISTAKES[words]}")
+
+
+def test_a_rate_is_found_for_a_module_without_arguments(train: Train) -> None:
+    Path("plain.yaml").write_text(f"model: trainworks.tests.strangers.Tested\n{DATA}")
+    result = train("find_lr", "--config", "plain.yaml", *PLAIN)
+    assert result.code == 0, result.err
+    assert re.search(r"\n90 rates from .*\na tenth of the rate with the lowest loss: \d", result.out)
 
 
 @pytest.mark.parametrize("words", [(), ("--trainer.num_sanity_val_steps", "0")])

@@ -19,6 +19,7 @@ def find_lr(session: Any) -> None:
     model, config = session.model, session.request.config
     if not model.automatic_optimization:
         raise UsageError(f"find_lr needs automatic optimization, and {type(model).__name__} steps by hand")
+    session.trainer.fit_loop.max_epochs = 100  # of at least one step each
     found: Any = Tuner(session.trainer).lr_find(
         model, datamodule=session.datamodule, min_lr=1e-7, max_lr=1.0, num_training=100, update_attr=False
     )
@@ -33,7 +34,7 @@ def find_lr(session: Any) -> None:
     file = Path(log_root(config), config["experiment"], "find_lr.png")
     _draw(rates, losses, suggested, file)
     print(f"\n{len(losses)} rates from {rates[0]:.1e} to {rates[-1]:.1e}: {file}")
-    optimizer = session.configuration.content["model"]["init_args"].get("optimizer")
+    optimizer = session.configuration.content["model"].get("init_args", {}).get("optimizer")
     typed = isinstance(optimizer, dict) and "lr" in (optimizer.get("init_args") or {})
     print(f"a tenth of the rate with the lowest loss: {'--model.optimizer.lr ' if typed else ''}{suggested:.2g}")
 

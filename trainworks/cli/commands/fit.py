@@ -10,7 +10,7 @@ def fit(session: Any) -> None:
 
     trainer, start = session.trainer, session.start
     if start.path is not None:
-        session.start_check.adopt_monitor(start.metrics)  # the state of the best checkpoint goes by its name
+        session.start_check.adopt_monitor(trainer, start.metrics)  # the state of the best checkpoint goes by its name
         trainer.num_sanity_val_steps = 0
         trainer.should_stop = start.finished and not session.extends  # only the test was missing
     trainer.fit(session.model, session.datamodule, ckpt_path=start.path, weights_only=True)
