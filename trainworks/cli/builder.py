@@ -21,10 +21,11 @@ from trainworks.cli.parser import mistakes_in_one_line
 from trainworks.cli.request import Request
 from trainworks.datamodules.base import BaseDataModule
 from trainworks.errors import UsageError
-from trainworks.runs.checkpoint_io import DurableCheckpointIO, read_metrics
+from trainworks.runs.checkpoint_io import METRICS, DurableCheckpointIO
 from trainworks.runs.class_paths import import_path
 from trainworks.runs.continuing.state import Start
 from trainworks.runs.files import is_checkpoint
+from trainworks.runs.plain_data import read_plain
 from trainworks.runs.run import Run
 from trainworks.runtime.devices import settle_precision
 from trainworks.runtime.launch import layout
@@ -64,11 +65,18 @@ class Session:
         return {str(self.best.monitor): float(self.best.best_model_score)}
 
     @cached_property
-    def best_metrics(self) -> dict[str, float]:
-        """What the validation of the best checkpoint logged, read once the training is over; empty if none was kept."""
+    def best_point(self) -> dict[str, Any]:
+        """Epoch, from 1, and step of the best checkpoint, and what its validation logged; empty if none was kept."""
         if self.best_path is None or not is_checkpoint(Path(self.best_path)):
             return {}
-        return read_metrics(Path(self.best_path)) | self.best_score
+        kept = read_plain(Path(self.best_path))
+        metrics = {**kept.get(METRICS, {}), **self.best_score}
+        return {"best_metrics": metrics, "best_epoch": kept["epoch"] + 1, "best_step": kept["global_step"]}
+
+    @property
+    def best_metrics(self) -> dict[str, float]:
+        """What the validation of the best checkpoint logged, read once the training is over; empty if none was kept."""
+        return self.best_point.get("best_metrics", {})
 
 
 def seed(configuration: Configuration) -> None:

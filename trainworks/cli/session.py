@@ -20,6 +20,7 @@ from trainworks.cli.report import closing, headline, log_end
 from trainworks.cli.request import Request
 from trainworks.errors import UsageError
 from trainworks.runs.continuing.state import Start
+from trainworks.runs.page import write_page
 from trainworks.runs.run import NAME_VARIABLE, Run
 from trainworks.runs.yaml_files import load_file
 from trainworks.runtime.cores import allowed_cores
@@ -27,6 +28,7 @@ from trainworks.runtime.devices import device_name
 from trainworks.runtime.launch import is_main_process, job_name
 from trainworks.runtime.memory import collect_from_now
 from trainworks.runtime.signals import STOP, Stopped
+from trainworks.runtime.stop_reason import stop_reason
 
 
 def run_session(request: Request, start_time: float) -> int:
@@ -134,13 +136,17 @@ def _record_end(session: Session, start_time: float, status: int, error: str | N
     if status == 2 and session.request.run is None and run.num_threads is None:
         (run.directory / "run.json").unlink()  # a mistake before the first step leaves no run
     elif line.trains:
-        run.finish(status, error, session.metrics, session.best_score, session.best_metrics)
+        stopped = None if status else stop_reason(session.trainer)
+        ending = {"best": session.best_score, "best_metrics": {}, **session.best_point, "stopped": stopped}
+        run.finish(status, error, session.metrics, ending)
         if session.tested:
             tested = str(session.best_path or run.best_checkpoint)
             run.add_evaluation(start_time, line.typed, tested, status, session.results)
         log_end(session.trainer, status == 0)
     elif line.evaluates:
         run.add_evaluation(start_time, line.typed, str(session.request.ckpt_path), status, session.metrics)
+    with contextlib.suppress(OSError):  # it can be made again
+        write_page(run.directory, run.read())
 
 
 def _guarded(session: Session) -> tuple[int, str | None]:
