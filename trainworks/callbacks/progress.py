@@ -112,7 +112,7 @@ class ProgressPrinter(ProgressBar):
 
     @property
     def _interval(self) -> float:
-        return self.refresh_seconds if sys.stderr.isatty() else self.line_seconds
+        return self.refresh_seconds if _redraws() else self.line_seconds
 
     def _time_left(self, trainer: Any) -> list[str]:
         """Return the remaining time at this pace, validations included, if the end of the training is known."""
@@ -138,7 +138,7 @@ class ProgressPrinter(ProgressBar):
         self._next_update = time.perf_counter() + self._interval
         if not self._enabled:
             return
-        if not sys.stderr.isatty():
+        if not _redraws():
             print(f"{name}  batch {done}/{total}  {shown}".rstrip(), flush=True)
             return
         if self._bar is None or self._bar.desc != name or self._bar.n > done:
@@ -162,6 +162,11 @@ class ProgressPrinter(ProgressBar):
         self.print("  ".join([self._epoch_name, *columns, f"{ended[1]:.1f} s", *best]), flush=True)
 
     on_train_end = _print_epoch  # type: ignore[assignment]
+
+
+def _redraws() -> bool:
+    """Whether what is shown can be drawn over: a terminal, or a notebook."""
+    return sys.stderr.isatty() or "ipykernel" in sys.modules
 
 
 def _best_score(trainer: Trainer) -> Any:

@@ -106,7 +106,7 @@ def build_session(
     elif parsed.get("data") is not None:
         parser.save_plain_hyperparameters(LightningDataModule, configuration.content["data"])
     with mistakes_in_one_line():
-        built = parser.instantiate_classes(parsed)
+        built = parser.instantiate(parsed)
         model, datamodule = built.model, datamodule or built.get("data")
         if line.trains and not has_loader("train", model, datamodule):
             raise UsageError("data is required; write it, or give the model a train_dataloader")

@@ -48,6 +48,9 @@ def run_session(request: Request, start_time: float) -> int:
         stack.callback(_leave_process_group)
         start, remarks, extends = _continuation(request, configuration, run)
         session = build_session(request, configuration, run, start, extends, datamodule)
+        request.session = session
+        if request.raises and session.trainer.world_size > 1 and session.trainer.strategy.launcher is not None:
+            raise UsageError("several devices need the command python train.py; write trainer.devices 1 here")
         collect_from_now()
         if not is_main_process() or request.line.command.directory == "temporary":
             return _follow(session)
@@ -158,11 +161,14 @@ def _guarded(session: Session) -> tuple[int, str | None]:
     except BaseException as error:
         from trainworks.cli.failure import explain, say_stopped
 
+        session.request.failure = error
+
         with contextlib.suppress(Exception):  # of a validation Lightning ends the workers, not those of the training
             session.trainer.fit_loop.teardown()
         if isinstance(error, Stopped):
             return say_stopped(error, session.run.directory if line.trains else None), str(error)
-        return explain(error, session, _in_group())
+        code, session.request.message = explain(error, session, _in_group())
+        return code, session.request.message
 
 
 def _leave_process_group() -> None:
