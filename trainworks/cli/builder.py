@@ -19,6 +19,7 @@ from trainworks.cli.config import as_list, put_inside
 from trainworks.cli.configuration import Configuration
 from trainworks.cli.parser import mistakes_in_one_line
 from trainworks.cli.request import Request
+from trainworks.cli.trackers import guard_trackers, name_trackers
 from trainworks.datamodules.base import BaseDataModule
 from trainworks.errors import UsageError
 from trainworks.runs.checkpoint_io import METRICS, DurableCheckpointIO
@@ -94,7 +95,7 @@ def build_session(
     What cannot be built as the configuration says, or does not go together, is a UsageError.
     """
     parsed, parser, line = configuration.parsed, configuration.parser, request.line
-    _direct_outputs(parsed, run)
+    _direct_outputs(parsed, run, request.config["experiment"])
     if line.trains and request.run is not None:
         from trainworks.runs.event_files import first_repeated_step
 
@@ -117,6 +118,7 @@ def build_session(
         describe = LambdaCallback(on_save_checkpoint=lambda *given: given[-1].update(configuration.described))
         last = [*_trial_callbacks(request, named), check, describe]
         threads = _thread_limit(request, configuration, run, start.step if extends else None)
+        guard_trackers(built.trainer["logger"], run, continues=start.path is not None and not line.evaluates)
         trainer = _build_trainer(built.trainer, [threads], named, last, datamodule)
         skip_idle_work(trainer, model)
         settle_precision(trainer, parsed.trainer.precision, parsed.tf32)
@@ -127,9 +129,10 @@ def build_session(
     return Session(request, configuration, run, start, extends, trainer, model, datamodule, best, check)
 
 
-def _direct_outputs(parsed: Any, run: Run) -> None:
+def _direct_outputs(parsed: Any, run: Run, experiment: str) -> None:
     """Let loggers and callbacks write into the run directory, and the trainer have what the launcher laid out."""
     parsed.trainer.default_root_dir = str(run.directory)
+    name_trackers(parsed.trainer.logger, run, experiment)
     for key, value in layout().items():
         if parsed.trainer[key] in ("auto", 1):
             parsed.trainer[key] = value

@@ -9,6 +9,7 @@ from torch.utils.tensorboard.summary import hparams
 from trainworks import __version__
 from trainworks.callbacks.helpers.loggers import send_media, tensorboard_writers
 from trainworks.cli.builder import Session
+from trainworks.cli.trackers import tracker_commands
 from trainworks.datamodules.base import BaseDataModule
 from trainworks.models.base import BaseModule
 from trainworks.runs.files import shown_path
@@ -84,8 +85,7 @@ def closing(session: Session, seconds: float) -> str:
     lines += [("run directory", shown_path(session.run.directory)), ("seconds", f"{seconds:.1f}")]
     width = max(len(name) for name, _ in lines)
     table = "\n".join(f"{name:<{width}}  {value}" for name, value in lines)
-    watch = f"\n\ntensorboard --logdir {shown_path(session.run.directory.parent)}"
-    return f"\n{table}{watch if tensorboard_writers(session.trainer) else ''}"
+    return "\n".join(["", table, "", *tracker_commands(session.trainer.loggers)]).rstrip()
 
 
 def log_end(trainer: Trainer, success: bool) -> None:
