@@ -1,4 +1,4 @@
-"""Weights & Biases, MLflow and CSV files beside TensorBoard: named after the run, continued with it, never fatal."""
+"""Weights & Biases and MLflow: named after the run, continued with it, never fatal."""
 
 import json
 import os
@@ -45,9 +45,6 @@ def name_trackers(loggers: Any, run: Run, experiment: str) -> None:
             filled["run_id"] = known.get(kind.__name__)
             if store.startswith("sqlite:"):
                 filled["artifact_location"] = (root / "mlartifacts").as_uri()
-        elif issubclass(kind, CSVLogger):  # which would remove what stands in its folder
-            parts = len([*(run.directory / "csv").glob("part*")])
-            filled = {"save_dir": ".", "name": "csv", "version": f"part{parts + 1}"}
         for key, value in filled.items():
             if arguments.get(key) in (None, "", "lightning_logs"):  # Lightning's own defaults
                 arguments[key] = value

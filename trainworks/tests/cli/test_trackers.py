@@ -85,13 +85,13 @@ def test_a_missing_package_is_named(train: Train, monkeypatch: pytest.MonkeyPatc
 
 def test_csv_files_stay_when_a_run_continues(train: Train) -> None:
     words = ("--config", DIGITS, *QUICK, "--run_name", "a", "--trainer.logger", f"{KINDS}.CSVLogger")
-    words += ("--trainer.logger.save_dir", ".", "--trainer.log_every_n_steps", "1")
+    words += ("--trainer.logger.save_dir", "csv", "--trainer.logger.name", "", "--trainer.log_every_n_steps", "1")
     for end in (as_if_killed, dict):
         result = train("fit", *words, "--trainer.max_epochs", "2", "--resume", "auto")
         assert (result.code, result.err) == (0, "")
         end()
     steps = []
-    for part in ("part1", "part2"):
+    for part in ("version_0", "version_1"):
         with (RUN / "csv" / part / "metrics.csv").open(newline="") as file:
             steps.append({int(row["step"]) for row in csv.DictReader(file)})
     assert steps == [{0, 1, 2, 3}, {2, 3}]
