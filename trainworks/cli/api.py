@@ -101,7 +101,7 @@ def build(config: Config, overrides: Mapping[str, Any] | None = None, *, run_nam
     """
     from trainworks.cli.builder import build_session, seed
     from trainworks.cli.configuration import Configuration
-    from trainworks.cli.console import silence_noise
+    from trainworks.cli.console import captured, silence_noise
     from trainworks.cli.defaults import log_root
     from trainworks.cli.facts import fill_in
     from trainworks.runs.continuing.state import Start
@@ -113,9 +113,10 @@ def build(config: Config, overrides: Mapping[str, Any] | None = None, *, run_nam
     request = _request(["fit"], config, overrides, {"run_name": run_name})
     request.config, datamodule = fill_in(request.config)
     configuration = Configuration(request.config, request.line)
-    seed(configuration)
     run = Run.create(log_root(request.config), request.config["experiment"], run_name, None, makes=True)
-    session = build_session(request, configuration, run, Start(), False, datamodule)
+    with captured():
+        seed(configuration)
+        session = build_session(request, configuration, run, Start(), False, datamodule)
     (run.directory / "config.yaml").write_text(configuration.text, encoding="utf-8")
     return Built(session.trainer, session.model, session.datamodule, run.directory.absolute())
 
