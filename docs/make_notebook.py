@@ -1,4 +1,4 @@
-"""Run docs/quickstart.ipynb anew and keep what it shows: python -m docs.make_notebook. It needs nbclient and ipykernel."""
+"""Run docs/quickstart.ipynb anew and keep what it shows: python -m docs.make_notebook (needs the notebook extra)."""
 
 import re
 import tempfile
