@@ -9,6 +9,7 @@ is 1 if any differs.
 """
 
 import argparse
+import csv
 import hashlib
 import json
 import os
@@ -100,7 +101,11 @@ def fingerprint(run: Path) -> str:
     for key in ("state_dict", "current_model_state", "optimizer_states", "lr_schedulers"):
         _update(digest, checkpoint.get(key))
     record = json.loads((run / "run.json").read_text())
-    digest.update(json.dumps([record["metrics"], record["best"], record["exit_status"]], sort_keys=True).encode())
+    keys = ("metrics", "best", "best_epoch", "best_step", "stopped", "exit_status")
+    digest.update(json.dumps([record[key] for key in keys], sort_keys=True).encode())
+    with (run / "metrics.csv").open(newline="") as file:
+        rows = [{key: cell for key, cell in row.items() if key != "seconds"} for row in csv.DictReader(file)]
+    digest.update(json.dumps(rows).encode())
     return digest.hexdigest()[:16]
 
 

@@ -14,9 +14,13 @@ if TYPE_CHECKING:
     from trainworks.callbacks.helpers.loggers import send_media as send_media
     from trainworks.callbacks.helpers.loggers import send_scalars as send_scalars
     from trainworks.callbacks.helpers.loggers import steps_so_far as steps_so_far
+    from trainworks.cli.api import build as build
+    from trainworks.cli.api import evaluate as evaluate
+    from trainworks.cli.api import train as train
     from trainworks.datamodules.base import BaseDataModule as BaseDataModule
     from trainworks.datamodules.datasets.array_dataset import ArrayDataset as ArrayDataset
     from trainworks.datamodules.tabular import TabularDataModule as TabularDataModule
+    from trainworks.errors import RunFailure as RunFailure
     from trainworks.errors import UsageError as UsageError
     from trainworks.errors import did_you_mean as did_you_mean
     from trainworks.errors import no_such_file as no_such_file

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from trainworks.callbacks.freeze import Freeze as Freeze
     from trainworks.callbacks.init_from import InitFrom as InitFrom
     from trainworks.callbacks.last_checkpoint import LastCheckpoint as LastCheckpoint
+    from trainworks.callbacks.metrics_table import MetricsTable as MetricsTable
     from trainworks.callbacks.overfit import Overfit as Overfit
     from trainworks.callbacks.progress import ProgressPrinter as ProgressPrinter
     from trainworks.callbacks.result_writer import ResultWriter as ResultWriter

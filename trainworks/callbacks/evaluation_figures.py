@@ -1,6 +1,7 @@
 import math
 import time
 import warnings
+from pathlib import Path
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -116,7 +117,7 @@ class EvaluationFigures(Callback):
             for name, metric in metrics.items()
             if isinstance(metric, CURVES) and metric.thresholds is not None
         }
-        if not trainer.is_global_zero or not trainer.loggers:
+        if not trainer.is_global_zero or not (trainer.loggers or trainer.testing):
             return
         step = steps_so_far(trainer)
         for name, value in values.items():
@@ -125,10 +126,10 @@ class EvaluationFigures(Callback):
                     _send_pr_curves(trainer, curves[name], stage, self._class_names, step)
                 # Matplotlib takes minutes for 1,000 curves
                 if name not in curves or len(self._class_names) <= MAX_NAMED_CLASSES:
-                    send_media(trainer, f"{name}/{stage}", _plot(metrics[name], value, self._class_names), step)
+                    _show(trainer, f"{name}/{stage}", _plot(metrics[name], value, self._class_names), step)
         with never_fatal(f"mistakes/{stage}"):
             if figure := self._mistakes[stage].draw(trainer, module, self._class_names):
-                send_media(trainer, f"mistakes/{stage}", figure, step)
+                _show(trainer, f"mistakes/{stage}", figure, step)
 
 
 class Mistakes:
@@ -185,6 +186,12 @@ class Mistakes:
             axis.axis("off")
         figure.tight_layout()
         return figure
+
+
+def _show(trainer: Trainer, tag: str, figure: Any, step: int) -> None:
+    """Send a figure to the loggers, and after a test keep it in the run directory too."""
+    path = Path(trainer.default_root_dir) / "figures" / f"{tag.replace('/', '_')}.png"
+    send_media(trainer, tag, figure, step, path if trainer.testing else None)
 
 
 def _plot(metric: Metric, value: Any, names: list[str]) -> Any:

@@ -1,5 +1,6 @@
 import os
 import shutil
+import signal
 import time
 from itertools import pairwise
 from pathlib import Path
@@ -11,7 +12,7 @@ from lightning.pytorch.callbacks import Checkpoint
 from trainworks.runs.continuing.state import EXACT_STATE, complete_progress, exact_state, restore, with_moved_paths
 from trainworks.runs.files import replace
 from trainworks.runtime.devices import device_name
-from trainworks.runtime.signals import STOP, Stopped
+from trainworks.runtime.signals import STOP, TERMINAL_SIGNALS, Stopped
 
 
 class LastCheckpoint(Checkpoint):
@@ -52,6 +53,7 @@ class LastCheckpoint(Checkpoint):
         self._point: str | None = None  # where in the training the state is saved just now
         self._saved_step, self._saved_time = -1, time.monotonic()
         self._loaded: dict[str, Any] | None = None
+        self._handlers: dict[Any, Any] = {}  # of signals before the training
         self._agreement: Any = None  # where there are several ranks
         self._wanted = 0  # 1: save, as so much time has passed; a signal's number + 1: save and stop; 0: neither
 
@@ -65,7 +67,9 @@ class LastCheckpoint(Checkpoint):
         if self._loaded is not None:
             restore(trainer, self._loaded)
             self._loaded = None
-        STOP.install()  # Lightning has just put its own handlers in place, which can hang under DDP (its issue 20806)
+        self._handlers = (
+            STOP.install()
+        )  # Lightning has just put its own handlers in place, which can hang under DDP (its issue 20806)
         STOP.deferred = True
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
@@ -99,11 +103,11 @@ class LastCheckpoint(Checkpoint):
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save the end."""
         self._save(trainer, "end")
-        STOP.deferred = False
+        self._stop_listening()
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Stop listening."""
-        STOP.deferred = False
+        self._stop_listening()
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Add what an exact continuation needs; this is called on every rank."""
@@ -138,6 +142,12 @@ class LastCheckpoint(Checkpoint):
             raise self.error
         if wanted > 1:
             raise Stopped(wanted - 1)
+
+    def _stop_listening(self) -> None:
+        """Give Ctrl-C back to who handled it before; Lightning itself puts back the handlers that it replaced."""
+        STOP.deferred, handlers, self._handlers = False, self._handlers, {}
+        for signum in handlers.keys() & TERMINAL_SIGNALS:
+            signal.signal(signum, handlers[signum])
 
     def _rotate(self) -> None:
         """Keep the files before; last.ckpt itself stays in place until it is replaced."""

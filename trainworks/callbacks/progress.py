@@ -5,10 +5,11 @@ from datetime import timedelta
 from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint, ProgressBar
+from lightning.pytorch.callbacks import ModelCheckpoint, ProgressBar
 from tqdm import tqdm
 
 from trainworks.callbacks.helpers.batch import batch_size, loss_of
+from trainworks.callbacks.helpers.epoch_metrics import EpochMetrics
 from trainworks.runtime.logged_metrics import logged_since, without_classes
 
 
@@ -33,9 +34,8 @@ class ProgressPrinter(ProgressBar):
         self._bar: tqdm[Any] | None = None
         self._next_update = time.perf_counter() + self._interval
         self._epoch_name = ""
-        self._epoch_start: float | None = None
+        self._epoch = EpochMetrics()
         self._best: Any = None
-        self._before: dict[str, Any] = {}  # the metrics when this epoch began
         self._before_validation: dict[str, Any] = {}
         self._validation_metrics: list[str] = []  # names of what the last validation logged
         self._num_batches = 0  # trained on by this process
@@ -112,7 +112,7 @@ class ProgressPrinter(ProgressBar):
 
     @property
     def _interval(self) -> float:
-        return self.refresh_seconds if sys.stderr.isatty() else self.line_seconds
+        return self.refresh_seconds if _redraws() else self.line_seconds
 
     def _time_left(self, trainer: Any) -> list[str]:
         """Return the remaining time at this pace, validations included, if the end of the training is known."""
@@ -132,14 +132,13 @@ class ProgressPrinter(ProgressBar):
     def _begin_epoch(self, trainer: Trainer) -> None:
         last = "" if trainer.max_epochs in (None, -1) else f"/{trainer.max_epochs}"
         self._epoch_name = f"epoch {trainer.current_epoch + 1:>{max(len(last) - 1, 1)}}{last}"
-        self._epoch_start = time.perf_counter()
-        self._before = dict(trainer.callback_metrics)
+        self._epoch.begin(trainer)
 
     def _update(self, name: str, done: int, total: int | float, shown: str = "") -> None:
         self._next_update = time.perf_counter() + self._interval
         if not self.is_enabled:
             return
-        if not sys.stderr.isatty():
+        if not _redraws():
             print(f"{name}  batch {done}/{total}  {shown}".rstrip(), flush=True)
             return
         if self._bar is None or self._bar.desc != name or self._bar.n > done:
@@ -155,27 +154,21 @@ class ProgressPrinter(ProgressBar):
             self._bar = None
 
     def _print_epoch(self, *_: Any) -> None:
-        if self._epoch_start is None:
+        if (ended := self._epoch.end(self.trainer)) is None:
             return
-        seconds, self._epoch_start = time.perf_counter() - self._epoch_start, None
-        metrics = without_classes(logged_since(self._before, self.trainer.callback_metrics))
-        # LearningRateMonitor puts values of steps among the metrics, in some epochs none
-        found = [part for part in self.trainer.callbacks if isinstance(part, LearningRateMonitor)]  # type: ignore[attr-defined]
-        rates = {key for part in found for key in part.lrs | part.last_momentum_values | part.last_weight_decay_values}
-        columns = [f"{k} {value:.4f}" for k, value in sorted(metrics.items(), key=_by_metric) if k not in rates]
+        columns = [f"{name} {value:.4f}" for name, value in ended[0].items()]
         before, self._best = self._best, _best_score(self.trainer)
         best = ["best"] if self._best is not before else []
-        self.print("  ".join([self._epoch_name, *columns, f"{seconds:.1f} s", *best]), flush=True)
+        self.print("  ".join([self._epoch_name, *columns, f"{ended[1]:.1f} s", *best]), flush=True)
 
     on_train_end = _print_epoch  # type: ignore[assignment]
+
+
+def _redraws() -> bool:
+    """Whether what is shown can be drawn over: a terminal, or a notebook."""
+    return sys.stderr.isatty() or "ipykernel" in sys.modules
 
 
 def _best_score(trainer: Trainer) -> Any:
     best = trainer.checkpoint_callback
     return best.best_model_score if isinstance(best, ModelCheckpoint) else None
-
-
-def _by_metric(item: tuple[str, float]) -> tuple[str, bool, str]:
-    """Return a sort key: by metric, train before val."""
-    stage, _, metric = item[0].rpartition("/")
-    return metric, stage != "train", stage

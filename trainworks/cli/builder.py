@@ -19,12 +19,14 @@ from trainworks.cli.config import as_list, put_inside
 from trainworks.cli.configuration import Configuration
 from trainworks.cli.parser import mistakes_in_one_line
 from trainworks.cli.request import Request
+from trainworks.cli.trackers import guard_trackers, name_trackers
 from trainworks.datamodules.base import BaseDataModule
 from trainworks.errors import UsageError
-from trainworks.runs.checkpoint_io import DurableCheckpointIO, read_metrics
+from trainworks.runs.checkpoint_io import METRICS, DurableCheckpointIO
 from trainworks.runs.class_paths import import_path
 from trainworks.runs.continuing.state import Start
 from trainworks.runs.files import is_checkpoint
+from trainworks.runs.plain_data import read_plain
 from trainworks.runs.run import Run
 from trainworks.runtime.devices import settle_precision
 from trainworks.runtime.launch import layout
@@ -62,11 +64,18 @@ class Session:
         return {} if score is None else {str(self.start_check.best.monitor): float(score)}
 
     @cached_property
-    def best_metrics(self) -> dict[str, float]:
-        """What the validation of the best checkpoint logged, read once the training is over; empty if none was kept."""
+    def best_point(self) -> dict[str, Any]:
+        """Epoch, from 1, and step of the best checkpoint, and what its validation logged; empty if none was kept."""
         if self.best_path is None or not is_checkpoint(Path(self.best_path)):
             return {}
-        return read_metrics(Path(self.best_path)) | self.best_score
+        kept = read_plain(Path(self.best_path))
+        metrics = {**kept.get(METRICS, {}), **self.best_score}
+        return {"best_metrics": metrics, "best_epoch": kept["epoch"] + 1, "best_step": kept["global_step"]}
+
+    @property
+    def best_metrics(self) -> dict[str, float]:
+        """What the validation of the best checkpoint logged, read once the training is over; empty if none was kept."""
+        return self.best_point.get("best_metrics", {})
 
 
 def seed(configuration: Configuration) -> None:
@@ -84,7 +93,7 @@ def build_session(
     What cannot be built as the configuration says, or does not go together, is a UsageError.
     """
     parsed, parser, line = configuration.parsed, configuration.parser, request.line
-    _direct_outputs(parsed, run)
+    _direct_outputs(parsed, run, request.config["experiment"])
     if line.trains and request.run is not None:
         from trainworks.runs.event_files import first_repeated_step
 
@@ -96,7 +105,7 @@ def build_session(
     elif parsed.get("data") is not None:
         parser.save_plain_hyperparameters(LightningDataModule, configuration.content["data"])
     with mistakes_in_one_line():
-        built = parser.instantiate_classes(parsed)
+        built = parser.instantiate(parsed)
         model, datamodule = built.model, datamodule or built.get("data")
         if line.trains and not has_loader("train", model, datamodule):
             raise UsageError("data is required; write it, or give the model a train_dataloader")
@@ -105,6 +114,7 @@ def build_session(
         named = {name: callback for name, callback in built.callbacks.items() if callback is not None}
         check = StartCheck(None if request.states_monitor else named.get("best"), configuration.described)
         threads = _thread_limit(request, configuration, run, start.step if extends else None)
+        guard_trackers(built.trainer["logger"], run, continues=start.path is not None and not line.evaluates)
         trainer = _build_trainer(built.trainer, [threads, check], named, _trial_callbacks(request, named), datamodule)
         check.best = named.get("best")
         skip_idle_work(trainer, model)
@@ -116,9 +126,10 @@ def build_session(
     return Session(request, configuration, run, start, extends, trainer, model, datamodule, check)
 
 
-def _direct_outputs(parsed: Any, run: Run) -> None:
+def _direct_outputs(parsed: Any, run: Run, experiment: str) -> None:
     """Let loggers and callbacks write into the run directory, and the trainer have what the launcher laid out."""
     parsed.trainer.default_root_dir = str(run.directory)
+    name_trackers(parsed.trainer.logger, run, experiment)
     for key, value in layout().items():
         if parsed.trainer[key] in ("auto", 1):
             parsed.trainer[key] = value

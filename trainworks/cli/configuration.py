@@ -51,7 +51,7 @@ class Configuration:
         self.parsed = parse_config(self.parser, config)  # from which the classes are built
         self._check_ranges(line)
         check_start_method((config.get("trainer") or {}).get("strategy"))
-        dumped = self.parser.dump(self.parsed, skip_none=False)
+        dumped = self.parser.dump(self.parsed, skip_unset=False)
         # the same as plain data; UNWRITTEN precedes a text that could be a function
         self.content: Config = yaml.safe_load(dumped.replace(UNWRITTEN, ""))
         self.text = write_yaml(self.content)

@@ -24,7 +24,7 @@ def build_data(config: Config) -> LightningDataModule:
     parser.add_subclass_arguments(LightningDataModule, "data", fail_untyped=False)
     parsed = parse_config(parser, {"data": data})
     with mistakes_in_one_line():
-        datamodule: LightningDataModule = parser.instantiate_classes(parsed).data
+        datamodule: LightningDataModule = parser.instantiate(parsed).data
     datamodule.wanted = names  # type: ignore[attr-defined]
     return datamodule
 

@@ -59,10 +59,12 @@ def explain(error: BaseException, session: Session, in_group: bool) -> tuple[int
         misfit = refused_by(session.model, error) if session.trainer.global_step == 0 else None
         setting = isinstance(error, MISTAKES) and (refused or not session.start_check.started)
         if not (isinstance(error, UsageError) or misfit or setting):
-            traceback.print_exception(error)
+            if not session.request.raises:
+                traceback.print_exception(error)
             return 1, message
         message, code = misfit or message, 2
-    print(f"error: {message}", file=sys.stderr)
+    if not session.request.raises:
+        print(f"error: {message}", file=sys.stderr)
     return code, message
 
 

@@ -9,11 +9,13 @@ from torch.utils.tensorboard.summary import hparams
 from trainworks import __version__
 from trainworks.callbacks.helpers.loggers import send_media, tensorboard_writers
 from trainworks.cli.builder import Session
+from trainworks.cli.trackers import tracker_commands
 from trainworks.datamodules.base import BaseDataModule
 from trainworks.models.base import BaseModule
 from trainworks.runs.files import shown_path
 from trainworks.runtime.devices import device_name
 from trainworks.runtime.logged_metrics import without_classes
+from trainworks.runtime.stop_reason import stop_reason
 
 MAX_CLASSES = 20  # whose values stand in the closing lines
 NOT_EXACT = "the result will not be bit by bit the same"
@@ -76,11 +78,14 @@ def closing(session: Session, seconds: float) -> str:
     if trains:
         best = shown_path(session.best_path) if session.best_path else "none was kept; these are the final weights"
         lines.append(("best checkpoint", best))
+        if "best_epoch" in session.best_point:
+            point = f"{session.best_point['best_epoch']:,}, step {session.best_point['best_step']:,}"
+            lines.append(("best epoch", "; ".join([point, *(f"{k} {v:.4f}" for k, v in session.best_score.items())])))
+        lines.append(("ended by", stop_reason(session.trainer)))
     lines += [("run directory", shown_path(session.run.directory)), ("seconds", f"{seconds:.1f}")]
     width = max(len(name) for name, _ in lines)
     table = "\n".join(f"{name:<{width}}  {value}" for name, value in lines)
-    watch = f"\n\ntensorboard --logdir {shown_path(session.run.directory.parent)}"
-    return f"\n{table}{watch if tensorboard_writers(session.trainer) else ''}"
+    return "\n".join(["", table, "", *tracker_commands(session.trainer.loggers)]).rstrip()
 
 
 def log_end(trainer: Trainer, success: bool) -> None:

@@ -29,6 +29,10 @@ class Request:
     ckpt_path: str | None = None  # to evaluate, or to continue from if it was named
     states_monitor: bool = False  # whether somebody chose what the best checkpoint monitors, not the defaults
     callbacks: Sequence[dict[str, Any]] = ()  # class paths and arguments of those beside the configuration's
+    raises: bool = False  # whether it comes from Python, where `session`, or `failure` and its `message`, are looked at
+    session: Any = None
+    failure: BaseException | None = None
+    message: str = ""
 
     @classmethod
     def build(cls, line: CommandLine) -> "Request":

@@ -18,8 +18,10 @@ from trainworks.cli.facts import fill_in
 from trainworks.cli.process import settled_process
 from trainworks.cli.report import closing, headline, log_end
 from trainworks.cli.request import Request
+from trainworks.cli.trackers import end_trackers
 from trainworks.errors import UsageError
 from trainworks.runs.continuing.state import Start
+from trainworks.runs.page import write_page
 from trainworks.runs.run import NAME_VARIABLE, Run
 from trainworks.runs.yaml_files import load_file
 from trainworks.runtime.cores import allowed_cores
@@ -27,6 +29,7 @@ from trainworks.runtime.devices import device_name
 from trainworks.runtime.launch import is_main_process, job_name
 from trainworks.runtime.memory import collect_from_now
 from trainworks.runtime.signals import STOP, Stopped
+from trainworks.runtime.stop_reason import stop_reason
 
 
 def run_session(request: Request, start_time: float) -> int:
@@ -46,6 +49,9 @@ def run_session(request: Request, start_time: float) -> int:
         stack.callback(_leave_process_group)
         start, remarks, extends = _continuation(request, configuration, run)
         session = build_session(request, configuration, run, start, extends, datamodule)
+        request.session = session
+        if request.raises and session.trainer.world_size > 1 and session.trainer.strategy.launcher is not None:
+            raise UsageError("several devices need the command python train.py; write trainer.devices 1 here")
         collect_from_now()
         if not is_main_process() or request.line.command.directory == "temporary":
             return _follow(session)
@@ -56,6 +62,7 @@ def run_session(request: Request, start_time: float) -> int:
         _record_end(session, start_time, status, error)
         if status == 0 and request.line.command.directory != "replayed":
             print(closing(session, time.time() - start_time))
+        end_trackers(session.trainer.loggers)
         return status
 
 
@@ -134,13 +141,17 @@ def _record_end(session: Session, start_time: float, status: int, error: str | N
     if status == 2 and session.request.run is None and run.num_threads is None:
         (run.directory / "run.json").unlink()  # a mistake before the first step leaves no run
     elif line.trains:
-        run.finish(status, error, session.metrics, session.best_score, session.best_metrics)
+        stopped = None if status else stop_reason(session.trainer)
+        ending = {"best": session.best_score, "best_metrics": {}, **session.best_point, "stopped": stopped}
+        run.finish(status, error, session.metrics, ending)
         if session.tested:
             tested = str(session.best_path or run.best_checkpoint)
             run.add_evaluation(start_time, line.typed, tested, status, session.results)
         log_end(session.trainer, status == 0)
     elif line.evaluates:
         run.add_evaluation(start_time, line.typed, str(session.request.ckpt_path), status, session.metrics)
+    with contextlib.suppress(OSError):  # it can be made again
+        write_page(run.directory, run.read())
 
 
 def _guarded(session: Session) -> tuple[int, str | None]:
@@ -152,11 +163,14 @@ def _guarded(session: Session) -> tuple[int, str | None]:
     except BaseException as error:
         from trainworks.cli.failure import explain, say_stopped
 
+        session.request.failure = error
+
         with contextlib.suppress(Exception):  # of a validation Lightning ends the workers, not those of the training
             session.trainer.fit_loop.teardown()
         if isinstance(error, Stopped):
             return say_stopped(error, session.run.directory if line.trains else None), str(error)
-        return explain(error, session, _in_group())
+        code, session.request.message = explain(error, session, _in_group())
+        return code, session.request.message
 
 
 def _leave_process_group() -> None:

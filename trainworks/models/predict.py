@@ -152,4 +152,4 @@ def build(description: Mapping[str, Any], base: type, where: Any) -> Any:
     parsed = parser.parse_object({"built": dict(description)})
     drop_defaults(parsed, {"built": description})
     with trusting(bool(TRUSTED.get())):
-        return parser.instantiate_classes(parsed).built
+        return parser.instantiate(parsed).built

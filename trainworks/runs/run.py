@@ -171,9 +171,9 @@ class Run:
         content.setdefault("hardware", {})["threads"] = number
         self.write(content)
 
-    def finish(self, status: int, error: str | None, metrics: Metrics, best: Metrics, best_metrics: Metrics) -> None:
-        """Write how the run ended: its last metrics, and of the best checkpoint the monitored one, and all."""
-        content = self.read() | {"best": best, "best_metrics": best_metrics}
+    def finish(self, status: int, error: str | None, metrics: Metrics, ending: dict[str, Any]) -> None:
+        """Write how the run ended: its last metrics, and what else is known, such as of the best checkpoint."""
+        content = self.read() | ending
         content.setdefault("metrics", {}).update(metrics)
         self.write(content | {"end": _iso(time.time()), "exit_status": status, "error": error})
 

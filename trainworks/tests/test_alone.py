@@ -27,9 +27,16 @@ def test_the_librarys_tests_need_nothing_of_a_project(tmp_path: Path) -> None:
 
     copy = Path(shutil.copytree(ROOT, tmp_path / "copy", ignore=left_out))
     (copy / "trainworks/tests" / Path(__file__).name).unlink()  # this test itself
-    words = ("-m", "pytest", "-q", "-rs", "-n", "2", "trainworks/tests")
-    done = subprocess.run([sys.executable, *words], cwd=copy, capture_output=True, text=True, check=False)
+    pytest_there = (sys.executable, "-m", "pytest", "-q", "-rs")
+    found = subprocess.run(
+        (*pytest_there, "--collect-only", "-n", "0", "-m", ""), cwd=copy, capture_output=True, text=True
+    )
+    assert found.returncode == 0, found.stdout[-5000:]
+    # the others call the library alone, which test_border.py reads
+    parts = ("cli", "runs", "callbacks", *(path.name for path in (copy / "trainworks/tests").glob("test_*.py")))
+    words = ("-n", "2", *(f"trainworks/tests/{part}" for part in parts))
+    done = subprocess.run((*pytest_there, *words), cwd=copy, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout[-5000:]
     skipped = re.findall(r"^SKIPPED \[\d+\] (.*)$", done.stdout, re.MULTILINE)
     assert [line for line in skipped if not any(reason in line for reason in MACHINES)] == []
-    assert int(re.findall(r"(\d+) passed", done.stdout)[-1]) > 900
+    assert int(re.findall(r"(\d+) passed", done.stdout)[-1]) > 500

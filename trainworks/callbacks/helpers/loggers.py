@@ -4,11 +4,14 @@ import gc
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import matplotlib.pyplot as plt
+import numpy as np
 from lightning.pytorch import Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
+from PIL import Image
 from torch import Tensor
 
 
@@ -22,17 +25,17 @@ def never_fatal(name: str) -> Iterator[None]:
         print(f"the figure {name} could not be drawn: {type(error).__name__}: {error}")
 
 
-def send_media(trainer: Trainer, tag: str, item: Any, step: int) -> None:
+def send_media(trainer: Trainer, tag: str, item: Any, step: int, path: Path | None = None) -> None:
     """Send a Markdown text, an image of shape (3, H, W) in [0, 1], or a Matplotlib figure, which is then closed.
 
     Loggers without a method for it are passed over. Weights & Biases, and loggers like it, take both figures and images
-    by `log_image`; MLflow has `log_figure`.
+    by `log_image`; MLflow has `log_figure`. With a `path` a figure is written there as PNG, too.
     """
     kind = "text" if isinstance(item, str) else "image" if isinstance(item, Tensor) else "figure"
     for logger in trainer.loggers:
         experiment: Any = getattr(logger, "experiment", None)
         if isinstance(logger, TensorBoardLogger):
-            getattr(experiment, f"add_{kind}")(tag, item, step)
+            getattr(experiment, f"add_{kind}")(tag, item, step, **({"close": False} if kind == "figure" else {}))
         elif kind == "text" and hasattr(logger, "log_text"):
             logger.log_text(key=tag, columns=["text"], data=[[item]], step=step)
         elif kind != "text" and hasattr(logger, "log_image"):
@@ -41,6 +44,11 @@ def send_media(trainer: Trainer, tag: str, item: Any, step: int) -> None:
         elif kind == "figure" and hasattr(experiment, "log_figure"):
             experiment.log_figure(getattr(logger, "run_id", None), item, f"{tag}.png")
     if kind == "figure":
+        if path is not None:
+            path.parent.mkdir(exist_ok=True)
+            if item.stale:  # else TensorBoard has drawn it
+                item.canvas.draw()
+            Image.fromarray(np.asarray(item.canvas.buffer_rgba())).convert("RGB").save(path)
         plt.close(item)
         gc.collect()  # its parts refer to each other, and a figure that is not collected holds 5 MB
 

@@ -28,9 +28,13 @@ def find_images(
 ) -> Iterator[str]:
     """Yield the path of every image, or file of other `suffixes`, below a folder of `root`, relative to `root`, sorted.
 
-    Hidden files and folders are skipped. Files of other kinds are counted in `others` by their extension.
+    Hidden files and folders are skipped, and so are directories of runs. Files of other kinds are counted in `others`
+    by their extension.
     """
     for parent, folders, files in os.walk(os.path.join(root, folder), followlinks=True):
+        if "run.json" in files:  # the pictures of a run
+            folders.clear()
+            continue
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         prefix = os.path.relpath(parent, root)
         for name in sorted(files):

@@ -89,7 +89,7 @@ def test_a_discarded_run_leaves_nothing(tmp_path: Path) -> None:
 def test_numbers_that_json_lacks_become_null(tmp_path: Path) -> None:
     run = Run.create(str(tmp_path), "exp", "a", None, makes=True)
     run.start(0.0, ["fit"], {})
-    run.finish(1, "went wrong", {"val/loss": float("nan"), "val/accuracy": 0.5}, {}, {})
+    run.finish(1, "went wrong", {"val/loss": float("nan"), "val/accuracy": 0.5}, {"best": {}})
     content = json.loads((run.directory / "run.json").read_text(), parse_constant=pytest.fail)
     assert content["metrics"] == {"val/loss": None, "val/accuracy": 0.5}
     run.add_evaluation(0.0, ["test"], "best.ckpt", 0, {"test/loss": float("nan")})

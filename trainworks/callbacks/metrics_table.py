@@ -1,0 +1,84 @@
+import csv
+import os
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
+
+from trainworks.callbacks.helpers.epoch_metrics import EpochMetrics
+
+FIRST_COLUMNS = ("epoch", "step", "seconds", "learning_rate")
+
+
+class MetricsTable(Callback):
+    """Write metrics.csv, a row an epoch with all that its line shows, and draw the rows as curves.png at the end.
+
+    Its first columns are the epoch, from 1, the optimizer steps done at its end, its seconds and the learning rate of
+    its last step. A run that continues removes the rows of epochs that are done again.
+
+    Args:
+        dirpath: Folder of the files; a relative one is inside the run directory.
+        curves: Whether to draw the curves.
+    """
+
+    def __init__(self, dirpath: str = ".", curves: bool = True) -> None:
+        self.path, self.curves = Path(dirpath) / "metrics.csv", curves
+        self.rows: list[dict[str, Any]] = []
+        self._epoch = EpochMetrics()
+        self._learning_rate: Any = ""
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Keep the rows of the epochs that are done."""
+        if trainer.fit_loop.batch_idx >= 0:  # it continues within an epoch, for whose start no hook is called
+            self._begin(trainer)
+        self.rows = []
+        if trainer.is_global_zero and self.path.is_file():
+            with self.path.open(newline="", encoding="utf-8") as file:
+                rows = [row for row in csv.DictReader(file) if str(row["epoch"]).isdigit()]
+            self.rows = [row for row in rows if int(row["epoch"]) <= trainer.current_epoch]
+            self._write()
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write the row of the epoch before, whose metrics are complete only now, and before its state is saved."""
+        self._add_row(trainer)
+        self._begin(trainer)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Note the learning rate before a scheduler changes it."""
+        groups = [group for optimizer in trainer.optimizers for group in optimizer.param_groups]
+        self._learning_rate = float(groups[0]["lr"]) if groups and "lr" in groups[0] else ""
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write the row of the last epoch, and draw the curves."""
+        self._add_row(trainer)
+        if trainer.is_global_zero and self.curves and len(self.rows) > 1:
+            from trainworks.callbacks.helpers.curves import draw_curves
+            from trainworks.callbacks.helpers.loggers import never_fatal
+
+            best = trainer.checkpoint_callback
+            monitored = (best.monitor, best.best_model_score) if isinstance(best, ModelCheckpoint) else (None, None)
+            with never_fatal("curves.png"):
+                draw_curves(self.rows, FIRST_COLUMNS, *monitored).savefig(self.path.with_name("curves.png"))
+
+    def _begin(self, trainer: Trainer) -> None:
+        self._number = trainer.current_epoch + 1
+        self._epoch.begin(trainer)
+
+    def _add_row(self, trainer: Trainer) -> None:
+        ended = self._epoch.end(trainer)
+        if ended is None or not trainer.is_global_zero:
+            return
+        values = self._number, trainer.global_step, round(ended[1], 3), self._learning_rate
+        self.rows.append(dict(zip(FIRST_COLUMNS, values, strict=True)) | ended[0])
+        self._write()
+
+    def _write(self) -> None:
+        """Replace the file by one with all rows; where an epoch lacks a metric, the cell is empty."""
+        columns = list(dict.fromkeys(name for row in self.rows for name in row))
+        temporary = self.path.with_name("metrics.csv.tmp")
+        with temporary.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, columns or FIRST_COLUMNS)
+            writer.writeheader()
+            writer.writerows(self.rows)
+        os.replace(temporary, self.path)

@@ -1,0 +1,38 @@
+"""README.md of a run directory: what came of the run on one page, as a forge or an editor shows it."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+FILES = {
+    "config.yaml": "the configuration",
+    "metrics.csv": "metrics of each epoch",
+    "results.csv": "the result of each test sample",
+    "run.json": "versions, hardware, times, metrics",
+    "train.log": "what was printed",
+}
+
+
+def write_page(directory: Path, record: dict[str, Any]) -> None:
+    """Write the page from what run.json holds, `record`, and from the pictures that are there."""
+    lines = [f"# {_escaped('/'.join(directory.absolute().parts[-2:]))}", "", f"    {record.get('command', '')}", ""]
+    if (epoch := record.get("best_epoch")) is not None:
+        scores = ", ".join(f"{_escaped(name)} {_number(value)}" for name, value in record["best"].items())
+        lines += [f"Best checkpoint: epoch {epoch}, step {record['best_step']:,}. {scores}".rstrip(), ""]
+    lines += [f"Ended by: {record['stopped']}.", ""] if record.get("stopped") else []
+    if metrics := {name: value for name, value in record.get("metrics", {}).items() if name.startswith("test/")}:
+        lines += ["| test | |", "| --- | --- |"]
+        lines += [f"| {_escaped(name)} | {_number(value)} |" for name, value in metrics.items()] + [""]
+    pictures = [directory / "curves.png", *sorted((directory / "figures").glob("*.png"))]
+    for path in filter(Path.is_file, pictures):
+        lines += [f"![{path.stem.replace('_', ' ')}]({path.relative_to(directory).as_posix().replace(' ', '%20')})", ""]
+    lines += [f"- [{name}]({name}): {what}" for name, what in FILES.items() if (directory / name).is_file()]
+    (directory / "README.md").write_text("\n".join(lines) + "\n", encoding="utf-8", errors="replace")
+
+
+def _escaped(text: str) -> str:
+    return re.sub(r"([\\`*_{}\[\]<>()#|])", r"\\\1", text)
+
+
+def _number(value: Any) -> str:
+    return "not finite" if value is None else f"{value:.4f}"

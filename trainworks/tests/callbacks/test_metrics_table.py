@@ -1,0 +1,71 @@
+import csv
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from trainworks.runs.page import write_page
+from trainworks.runtime.stop_reason import stop_reason
+from trainworks.tests.conftest import DIGITS, QUICK, Train
+
+RUN = Path("logs/digits/a")
+
+
+def rows() -> list[dict[str, str]]:
+    with (RUN / "metrics.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_a_run_keeps_what_there_is_to_look_at(train: Train) -> None:
+    words = ("--config", DIGITS, *QUICK, "--run_name", "a", "--trainer.max_epochs", "3")
+    words += ("--trainer.check_val_every_n_epoch", "2")
+    result = train(*words)
+    assert result.code == 0, result.err
+    found, record = rows(), json.loads((RUN / "run.json").read_text())
+    assert [(row["epoch"], row["step"]) for row in found] == [("1", "2"), ("2", "4"), ("3", "6")]
+    lines = [line.split() for line in result.out.splitlines() if line.startswith("epoch ")]
+    for row, line in zip(found, lines, strict=True):
+        shown = dict(zip(line[2::2], line[3::2], strict=False))
+        named = {name: f"{float(value):.4f}" for name, value in row.items() if "/" in name and value}
+        assert named == {name: value for name, value in shown.items() if "/" in name}
+    assert [bool(row["val/loss"]) for row in found] == [False, True, False]
+    assert (record["best_epoch"], record["best_step"], record["stopped"]) == (2, 4, "all 3 epochs")
+    assert "best epoch       2, step 4; val/loss" in result.out and "ended by         all 3 epochs" in result.out
+    with Image.open(RUN / "curves.png") as picture:
+        assert picture.size[0] > 300
+    page = (RUN / "README.md").read_text()
+    assert page.startswith("# digits/a\n") and "![curves](curves.png)" in page
+    assert f"| test/accuracy | {record['metrics']['test/accuracy']:.4f} |" in page and "[metrics.csv]" in page
+
+    first = found[:2]
+    (RUN / "run.json").write_text(json.dumps(record | {"exit_status": None}))  # as if it had been killed,
+    (RUN / "checkpoints/last.ckpt").unlink()  # with a state of the second epoch's end
+    again = train(*words, "--resume", str(RUN))
+    assert again.code == 0 and "step 4" in again.out, again.err
+    assert rows()[:2] == first and len(rows()) == 3
+    same = [{name: cell for name, cell in row.items() if name != "seconds"} for row in (found[2], rows()[2])]
+    assert same[0] == same[1]
+
+
+def test_why_a_training_ended(train: Train) -> None:
+    stopping = "lightning.pytorch.callbacks.EarlyStopping"
+    words = ("--callbacks.stop", stopping, "--callbacks.stop.monitor", "val/loss", "--callbacks.stop.patience", "1")
+    still = ("--model.optimizer.lr", "0.0", "--trainer.max_epochs", "9", "--run_name", "a")
+    result = train("fit", "--config", DIGITS, *QUICK, *words, *still)
+    assert "early stopping, 1 validations without a better val/loss" in result.out, result.err
+    progress = SimpleNamespace(current=SimpleNamespace(processed=3))
+    trainer: Any = SimpleNamespace(
+        fit_loop=SimpleNamespace(epoch_progress=progress), max_steps=7, max_epochs=5, global_step=7, callbacks=[]
+    )
+    assert stop_reason(trainer) == "all 7 steps"
+    trainer.global_step = 6
+    assert stop_reason(trainer) == "a callback or the module stopped it"
+
+
+@pytest.mark.parametrize(("name", "shown"), [("a|b_c", r"a\|b\_c"), ("[x](y)", r"\[x\]\(y\)")])
+def test_names_on_the_page_are_no_markdown(tmp_path: Path, name: str, shown: str) -> None:
+    write_page(tmp_path, {"command": "train.py", "metrics": {f"test/{name}": None}})
+    assert f"| test/{shown} | not finite |" in (tmp_path / "README.md").read_text()
