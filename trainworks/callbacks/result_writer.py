@@ -5,10 +5,14 @@ from typing import TYPE_CHECKING, Any
 
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import BasePredictionWriter
+from lightning.pytorch.overrides.distributed import _IndexBatchSamplerWrapper
 from torch import Tensor
+from torch.utils._pytree import tree_leaves
+from torch.utils.data import IterableDataset, RandomSampler, SequentialSampler
 
 from trainworks.callbacks.helpers.batch import inputs_of
 from trainworks.datamodules.annotations import name_of
+from trainworks.datamodules.randomness import KeyedDataset
 from trainworks.datamodules.samplers import ShardSampler
 from trainworks.errors import UsageError
 from trainworks.models.base import BaseModule
@@ -42,18 +46,28 @@ class ResultWriter(BasePredictionWriter):
         self.top_k, self.probabilities, self.draw = top_k, probabilities, draw
         self._tables: dict[str, Any] = {}  # a ResultTable by the name of its set
 
-    def open_predictions(self, trainer: Trainer, data: Any) -> "PredictionTable":
-        """Return the table of the command predict, which is yet to begin."""
+    def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:
+        """Let one process predict from loaders as they are: Lightning cannot make each of them anew."""
+        super().setup(trainer, pl_module, stage)
+        if stage == "predict" and trainer.world_size == 1:
+            trainer._data_connector._prepare_dataloader = _watched
+
+    def open_predictions(self, trainer: Trainer, data: Any, ending: str = "") -> "PredictionTable":
+        """Return the table of the command predict, which is yet to begin; `ending` tells that of a loader apart."""
         from trainworks.callbacks.helpers.prediction_table import PredictionTable
 
-        names = getattr(data, "class_names", None) or []
-        self._tables["predict"] = table = PredictionTable(self.output, trainer.global_rank, trainer.world_size, names)
+        names, output = getattr(data, "class_names", None) or [], self.output.with_stem(self.output.stem + ending)
+        table = PredictionTable(output, trainer.global_rank, trainer.world_size, names)
+        self._tables[f"predict{ending}"] = table
         return table
 
-    def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Begin the table, unless the command has done so."""
+    def on_predict_start(self, trainer: Any, pl_module: LightningModule) -> None:
+        """Begin the table of each loader, unless the command has done so."""
         if not self._tables:
-            self.open_predictions(trainer, trainer.datamodule).begin()  # type: ignore[attr-defined]
+            loaders, count = trainer.predict_dataloaders, trainer.predict_loop.num_dataloaders
+            for name in loaders if isinstance(loaders, Mapping) else range(count):
+                ending = f"_{name}".replace("/", "_") if count > 1 else ""
+                self.open_predictions(trainer, trainer.datamodule, ending).begin()
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Begin the table of each test set, if the module makes results of predictions."""
@@ -68,21 +82,26 @@ class ResultWriter(BasePredictionWriter):
     def write_on_batch_end(
         self, trainer: Any, pl_module: Any, prediction: Any, batch_indices: Any, batch: Any, *numbers: int
     ) -> None:
-        """Append a row for each input of a batch, with its result or why it could not be read."""
-        from trainworks.models.predict import results_of
+        """Append a row for each input of a batch, with its result or why it could not be read, or save what came."""
+        from trainworks.models.predict import NoRows, results_of
 
-        data = trainer.datamodule
-        samples = getattr(data, "splits", {}).get(getattr(data, "predicted", "test"))
+        data, (batch_idx, dataloader_idx) = trainer.datamodule, numbers
+        loader = tree_leaves(trainer.predict_dataloaders)[dataloader_idx]
+        name, dataset = list(self._tables)[dataloader_idx], getattr(loader, "dataset", None)
+        table, samples = self._tables[name], dataset.dataset if isinstance(dataset, KeyedDataset) else None
         is_pair = isinstance(batch, tuple | list) and len(batch) == 2 and not hasattr(data, "errors")
-        targets = batch[1] if is_pair else None
-        indices, inputs = [int(index) for index in batch_indices or ()], inputs_of(batch)
-        results = results_of(prediction)
-        if isinstance(inputs, Tensor) and inputs.ndim and len(inputs) != len(results):
-            raise UsageError(f"predict_step must return a result for each of {len(inputs)} inputs, got {len(results)}")
-        if too_many := self._too_many_classes(results):
-            self._tables.pop("predict").part.unlink(missing_ok=True)
-            raise UsageError(f"--top_k {self.top_k}: {too_many}; leave --top_k out, or write a smaller number")
-        self._append(trainer, "predict", results, targets, samples, indices, inputs)
+        targets, inputs = batch[1] if is_pair else None, inputs_of(batch)
+        indices, trainer.predict_loop.current_batch_indices = batch_indices or (), []  # the next loader may have none
+        try:
+            if table.reason:
+                raise NoRows(table.reason)
+            results = results_of(prediction, _num_inputs(batch, indices, loader, getattr(data, "errors", None)))
+            if too_many := self._too_many_classes(results):
+                self._tables.pop(name).part.unlink(missing_ok=True)
+                raise UsageError(f"--top_k {self.top_k}: {too_many}; leave --top_k out, or write a smaller number")
+            self._append(trainer, name, results, targets, samples, [int(index) for index in indices], inputs)
+        except NoRows as reason:
+            table.save(prediction, batch_idx * trainer.world_size + trainer.global_rank, str(reason))
 
     def on_test_batch_end(
         self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
@@ -169,6 +188,24 @@ class ResultWriter(BasePredictionWriter):
         self._tables[name].complete = False
         if trainer.is_global_zero:
             print(f"{self._tables[name].path.name} is left out: {reason}")
+
+
+def _watched(loader: Any, **how: Any) -> Any:
+    """Let a loader keep which samples it takes, and leave none out: what Lightning makes loaders anew for."""
+    sampler = getattr(loader, "batch_sampler", None)
+    if sampler is not None and not isinstance(loader.dataset, IterableDataset):
+        sampler.drop_last = False
+        vars(loader)["batch_sampler"] = _IndexBatchSamplerWrapper(sampler)
+    return loader
+
+
+def _num_inputs(batch: Any, indices: Any, loader: Any, errors: list[str] | None) -> int | None:
+    """Return how many inputs of a batch have a result, or None if it cannot be told."""
+    if errors is not None:
+        return errors.count("") or 1  # a blank one where none can be read
+    lengths = {len(leaf) for leaf in tree_leaves(batch) if isinstance(leaf, Tensor) and leaf.ndim}
+    is_sample = isinstance(getattr(loader, "sampler", None), SequentialSampler | RandomSampler)  # with batch_size None
+    return len(indices) or (lengths.pop() if len(lengths) == 1 and not is_sample else None)
 
 
 def _listed(targets: Any, count: int) -> Sequence[Any]:
