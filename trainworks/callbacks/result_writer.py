@@ -10,10 +10,9 @@ from torch import Tensor
 from torch.utils._pytree import tree_leaves
 from torch.utils.data import IterableDataset, RandomSampler, SequentialSampler
 
-from trainworks.callbacks.helpers.batch import inputs_of
+from trainworks.callbacks.helpers.batch import batch_size, inputs_of
 from trainworks.datamodules.annotations import name_of
 from trainworks.datamodules.randomness import KeyedDataset
-from trainworks.datamodules.samplers import ShardSampler
 from trainworks.errors import UsageError
 from trainworks.models.base import BaseModule
 from trainworks.models.checks import set_names
@@ -63,11 +62,9 @@ class ResultWriter(BasePredictionWriter):
 
     def on_predict_start(self, trainer: Any, pl_module: LightningModule) -> None:
         """Begin the table of each loader, unless the command has done so."""
-        if not self._tables:
-            loaders, count = trainer.predict_dataloaders, trainer.predict_loop.num_dataloaders
-            for name in loaders if isinstance(loaders, Mapping) else range(count):
-                ending = f"_{name}".replace("/", "_") if count > 1 else ""
-                self.open_predictions(trainer, trainer.datamodule, ending).begin()
+        count = trainer.predict_loop.num_dataloaders
+        for k in () if self._tables else range(count):
+            self.open_predictions(trainer, trainer.datamodule, f"_{k}" if count > 1 else "").begin()
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Begin the table of each test set, if the module makes results of predictions."""
@@ -83,44 +80,47 @@ class ResultWriter(BasePredictionWriter):
         self, trainer: Any, pl_module: Any, prediction: Any, batch_indices: Any, batch: Any, *numbers: int
     ) -> None:
         """Append a row for each input of a batch, with its result or why it could not be read, or save what came."""
-        from trainworks.models.predict import NoRows, results_of
+        from trainworks.models.predict import results_of
 
-        data, (batch_idx, dataloader_idx) = trainer.datamodule, numbers
-        loader = tree_leaves(trainer.predict_dataloaders)[dataloader_idx]
-        name, dataset = list(self._tables)[dataloader_idx], getattr(loader, "dataset", None)
-        table, samples = self._tables[name], dataset.dataset if isinstance(dataset, KeyedDataset) else None
-        is_pair = isinstance(batch, tuple | list) and len(batch) == 2 and not hasattr(data, "errors")
-        targets, inputs = batch[1] if is_pair else None, inputs_of(batch)
+        batch_idx, dataloader_idx = numbers
+        loader, name = tree_leaves(trainer.predict_dataloaders)[dataloader_idx], list(self._tables)[dataloader_idx]
+        inputs, table, errors = inputs_of(batch), self._tables[name], getattr(trainer.datamodule, "errors", None)
+        targets = batch[1] if isinstance(batch, tuple | list) and len(batch) == 2 and errors is None else None
         indices, trainer.predict_loop.current_batch_indices = batch_indices or (), []  # the next loader may have none
+        is_sample = isinstance(
+            getattr(loader, "sampler", None), SequentialSampler | RandomSampler
+        )  # with batch_size None
         try:
             if table.reason:
-                raise NoRows(table.reason)
-            results = results_of(prediction, _num_inputs(batch, indices, loader, getattr(data, "errors", None)))
-            if too_many := self._too_many_classes(results):
-                self._tables.pop(name).part.unlink(missing_ok=True)
-                raise UsageError(f"--top_k {self.top_k}: {too_many}; leave --top_k out, or write a smaller number")
-            self._append(trainer, name, results, targets, samples, [int(index) for index in indices], inputs)
-        except NoRows as reason:
-            table.save(prediction, batch_idx * trainer.world_size + trainer.global_rank, str(reason))
+                raise UsageError(table.reason)
+            # of inputs that cannot be read there is no result, but of a blank one where none can
+            count = errors.count("") or 1 if errors else len(indices) or (0 if is_sample else batch_size(batch))
+            results = results_of(prediction, count)
+            if not (too_many := self._too_many_classes(results)):
+                return self._append(trainer, name, results, targets, loader, [int(index) for index in indices], inputs)
+        except UsageError as reason:
+            return table.save(prediction, batch_idx * trainer.world_size + trainer.global_rank, str(reason))
+        self._tables.pop(name).part.unlink(missing_ok=True)
+        raise UsageError(f"--top_k {self.top_k}: {too_many}; leave --top_k out, or write a smaller number")
 
     def on_test_batch_end(
         self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
         """Append a row for each sample of a batch, from the predictions that its step returned."""
-        name, loaders = set_names(trainer, "test")[dataloader_idx], trainer.test_dataloaders
+        name, loader = set_names(trainer, "test")[dataloader_idx], tree_leaves(trainer.test_dataloaders)[dataloader_idx]
         table = self._tables.get(name)
         if table is None or not table.complete or not isinstance(outputs, dict) or "predictions" not in outputs:
             return
-        loader = loaders[dataloader_idx] if isinstance(loaders, list | tuple) else loaders
-        sampler = getattr(getattr(loader, "batch_sampler", None), "sampler", None)
-        splits = getattr(trainer.datamodule, "splits", {}) if isinstance(sampler, ShardSampler) else {}
         try:
             results = pl_module.results(outputs["predictions"], pl_module.class_names)
             if batch_idx == 0 and trainer.is_global_zero and (too_many := self._too_many_classes(results)):
                 print(f"{table.path.name}: callbacks.predictions.top_k is {self.top_k}, but {too_many}")
-            self._append(trainer, name, results, outputs.get("targets"), splits.get(name))
+            self._append(trainer, name, results, outputs.get("targets"), loader)
         except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
-            self._leave_out(trainer, name, f"{type(error).__name__}: {error}")  # it is not worth a training
+            table.complete = False  # it is not worth a training
+            if trainer.is_global_zero:
+                kind = "" if isinstance(error, UsageError) else f"{type(error).__name__}: "
+                print(f"{table.path.name} is left out: {kind}{error}")
 
     def on_predict_epoch_end(self, trainer: Any, pl_module: Any) -> None:
         """Join the rows of all processes."""
@@ -135,17 +135,15 @@ class ResultWriter(BasePredictionWriter):
     on_test_epoch_end = on_predict_epoch_end
 
     def _append(
-        self, trainer: Any, name: str, results: Any, targets: Any, samples: Any, indices: Any = (), inputs: Any = None
+        self, trainer: Any, name: str, results: Any, targets: Any, loader: Any, indices: Any = (), inputs: Any = None
     ) -> None:
         """Append a row for each result, and for each input that could not be read; with `inputs` pictures too."""
         from trainworks.models.results import target_columns
 
-        table, data = self._tables[name], trainer.datamodule
-        if not table.complete:
-            return
+        table, data, dataset = self._tables[name], trainer.datamodule, getattr(loader, "dataset", None)
+        samples = dataset.dataset if isinstance(dataset, KeyedDataset) else None
         if not indices and samples is None and trainer.world_size > 1:
-            reason = "several processes share a loader that does not say which samples are whose"
-            return self._leave_out(trainer, name, reason)
+            raise UsageError("several processes share a loader that does not say which samples are whose")
         errors, class_names = getattr(data, "errors", None), getattr(data, "class_names", None)
         images = inputs if self.draw and inputs is not None else repeat(None)
         found = zip(results, _listed(targets, len(results)), images, strict=False)
@@ -183,12 +181,6 @@ class ResultWriter(BasePredictionWriter):
             columns |= {f"probability_{label}": value for label, value in result.probabilities.items()}
         return columns
 
-    def _leave_out(self, trainer: Trainer, name: str, reason: str) -> None:
-        """Write no table of a set, and say so."""
-        self._tables[name].complete = False
-        if trainer.is_global_zero:
-            print(f"{self._tables[name].path.name} is left out: {reason}")
-
 
 def _watched(loader: Any, **how: Any) -> Any:
     """Let a loader keep which samples it takes, and leave none out: what Lightning makes loaders anew for."""
@@ -197,15 +189,6 @@ def _watched(loader: Any, **how: Any) -> Any:
         sampler.drop_last = False
         vars(loader)["batch_sampler"] = _IndexBatchSamplerWrapper(sampler)
     return loader
-
-
-def _num_inputs(batch: Any, indices: Any, loader: Any, errors: list[str] | None) -> int | None:
-    """Return how many inputs of a batch have a result, or None if it cannot be told."""
-    if errors is not None:
-        return errors.count("") or 1  # a blank one where none can be read
-    lengths = {len(leaf) for leaf in tree_leaves(batch) if isinstance(leaf, Tensor) and leaf.ndim}
-    is_sample = isinstance(getattr(loader, "sampler", None), SequentialSampler | RandomSampler)  # with batch_size None
-    return len(indices) or (lengths.pop() if len(lengths) == 1 and not is_sample else None)
 
 
 def _listed(targets: Any, count: int) -> Sequence[Any]:

@@ -105,21 +105,17 @@ class Predictor:
         return results[0] if len(sources) == 1 and sources[0] is inputs else results
 
 
-class NoRows(UsageError):
-    """What a `predict_step` returned is no result for each input, or none that fits into a row."""
-
-
-def results_of(returned: Any, count: int | None) -> list[Any]:
+def results_of(returned: Any, count: int) -> list[Any]:
     """Return what a module's `predict_step` returned for `count` inputs as a list with a result for each of them.
 
     A list, or a tuple without tensors, has a result for each. What has names, a tuple of tensors, and a bare tensor or
-    array, which is called `prediction`, have parts with a row for each, which become a mapping of columns to values; of
-    shape (B, K) there are K columns. A number of the whole batch, such as its loss, is left out.
+    array, called `prediction`, have parts with a row for each, which become columns: K for shape (B, K). A number of
+    the whole batch, such as its loss, is left out.
     """
+    if not count:
+        raise UsageError("this loader does not say how many inputs a batch has")
     parts = named_parts(returned)
-    if count is None:
-        raise NoRows("this loader does not say how many inputs a batch has")
-    if parts is None and getattr(returned, "ndim", 0):
+    if parts is None and getattr(returned, "ndim", 0) > 0:
         parts = {"prediction": returned}
     elif parts is None and isinstance(returned, list | tuple):
         are_arrays = [getattr(part, "ndim", 0) > 0 for part in returned]
@@ -129,16 +125,18 @@ def results_of(returned: Any, count: int | None) -> list[Any]:
             return list(returned)  # else they may be parts
     columns: dict[str, list[Any]] = {}
     for name, values in (parts or {}).items():
-        num_dims = getattr(values, "ndim", 1 if isinstance(values, list | tuple) else 3)
+        num_dims = 1 if isinstance(values, list | tuple) else getattr(values, "ndim", None)
         if num_dims == 0 or isinstance(values, int | float | None):
             continue
-        if num_dims > 2 or len(values) != count:
-            raise NoRows(f"{count} inputs gave '{name}' as {shape_of(values)}, which is not a row for each")
+        if num_dims not in (1, 2) or len(values) != count:
+            raise UsageError(
+                f"predict_step returned '{name}' as {shape_of(values)}, not a row for each of {count} inputs"
+            )
         split = {f"{name}_{k}": part for k, part in enumerate(values.T)} if num_dims == 2 else {name: values}
         for key, part in split.items():
             columns[key] = [item.tolist() if hasattr(item, "tolist") else item for item in part]
     if not columns:
-        raise NoRows(f"{count} inputs gave {shape_of(returned)}, which is not a result for each")
+        raise UsageError(f"predict_step returned {shape_of(returned)}, not a result for each of {count} inputs")
     return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
 

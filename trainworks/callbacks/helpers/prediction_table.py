@@ -24,9 +24,6 @@ class PredictionTable(ResultTable):
     """Rows on their way to `output`, a CSV or Parquet file, with pictures and a COCO file of boxes beside it.
 
     From the first batch that makes no rows, what came back is saved in `<output>_batches`, a file for each.
-
-    Raises:
-        UsageError: If the file has another ending, or Parquet's package is missing.
     """
 
     def __init__(self, output: Path, rank: int, world_size: int, class_names: list[str]) -> None:
@@ -49,12 +46,9 @@ class PredictionTable(ResultTable):
     def resume(self, command: str, num_rows: int, batch_size: int) -> None:
         """Keep the rows of the same command that was killed, or begin; `num_done` says how many there are.
 
-        Only whole batches, of `batch_size` rows of each process, are kept, and fewer than all `num_rows` rows. Where
-        there are batches without rows, it begins.
+        Only whole batches, of `batch_size` rows of each process, are kept, and fewer than all `num_rows` rows.
         """
-        if any(self.batches.glob("*.pt")):
-            return self.begin(command)
-        most = (num_rows - 1) // self.world_size
+        most = 0 if any(self.batches.glob("*.pt")) else (num_rows - 1) // self.world_size
         kept = min(most, *(_count_rows(part, command) for part in self.parts)) // batch_size * batch_size
         self.num_done = kept * self.world_size
         if not kept:
@@ -64,11 +58,11 @@ class PredictionTable(ResultTable):
         os.truncate(self.part, size)
 
     def join(self) -> list[str]:
-        """Write the table, and a COCO file where it has boxes, and say where it and batches are; return its columns."""
+        """Write the table, and a COCO file where it has boxes, and say where all is; return its columns."""
         columns, saved = super().join(), len([*self.batches.glob("*.pt")])
-        if self.reason or saved:
-            found = f"{self.batches}, what came back of {saved} batches, a .pt file each" if saved else "none"
-            print(f"predictions: {found}, since {self.reason or 'no rows can be made of it'}")
+        if saved or self.reason:
+            where = f"{self.batches}, a .pt file of what came back of each of {saved} batches" if saved else "none"
+            print("predictions: " + ", since ".join(filter(None, (where, self.reason))))
         if not columns:
             self.output.unlink(missing_ok=True)  # of an earlier command
             return columns

@@ -9,8 +9,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from trainworks.errors import UsageError
 from trainworks.models.misfit import shape_of
-from trainworks.models.predict import NoRows
 
 
 class ResultTable:
@@ -36,7 +36,7 @@ class ResultTable:
         return range(first, self._next, self.world_size)
 
     def append(self, rows: Mapping[int, Mapping[str, Any]]) -> None:
-        """Append rows by the index of their sample, which rises; a NoRows if one of them fits into no cells."""
+        """Append rows by the index of their sample, which rises; a UsageError if one of them fits into no cells."""
         lines = [json.dumps(item, default=_plain) + "\n" for item in rows.items()]
         with self.part.open("a", encoding="utf-8") as file:
             file.writelines(lines)
@@ -78,7 +78,7 @@ def _plain(value: Any) -> Any:
     if getattr(value, "ndim", 3) <= 2:
         return value.tolist()
     if hasattr(value, "ndim") or (hasattr(value, "__dict__") and str(value) == repr(value)):
-        raise NoRows(f"a result holds {shape_of(value)}, which fits into no cell")
+        raise UsageError(f"a result holds {shape_of(value)}, which fits into no cell")
     return str(value)
 
 
