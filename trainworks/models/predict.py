@@ -129,9 +129,7 @@ def results_of(returned: Any, count: int) -> list[Any]:
         if num_dims == 0 or isinstance(values, int | float | None):
             continue
         if num_dims not in (1, 2) or len(values) != count:
-            raise UsageError(
-                f"predict_step returned '{name}' as {shape_of(values)}, not a row for each of {count} inputs"
-            )
+            raise UsageError(f"predict_step's '{name}' is {shape_of(values)}, not a row for each of {count} inputs")
         split = {f"{name}_{k}": part for k, part in enumerate(values.T)} if num_dims == 2 else {name: values}
         for key, part in split.items():
             columns[key] = [item.tolist() if hasattr(item, "tolist") else item for item in part]
