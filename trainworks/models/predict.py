@@ -98,10 +98,9 @@ class Predictor:
         results: list[Any] = []
         step = batch_size or self.data.batch_size
         for start in range(0, len(sources), step):
-            part = sources[start : start + step]
-            batch = self.data.batch_for(module, self.data.batch_of(part, module.device))
+            batch = self.data.batch_for(module, self.data.batch_of(sources[start : start + step], module.device))
             with limited_threads(threads_for(module, batch)):
-                results += results_of(module.predict_step(batch, 0), len(part))
+                results += results_of(module.predict_step(batch, 0), min(step, len(sources) - start))
         return results[0] if len(sources) == 1 and sources[0] is inputs else results
 
 

@@ -181,7 +181,7 @@ class KeepsData(NoTestData):
 
 
 class Unnamed(NoTestData):
-    """Arguments of a loader by their places alone, which Lightning could not make anew to predict."""
+    """Arguments of a loader by their places alone, which is fine until Lightning makes it anew to predict."""
 
     predict_dataloader = NoTestData.train_dataloader
 

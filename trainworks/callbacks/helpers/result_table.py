@@ -36,10 +36,9 @@ class ResultTable:
         return range(first, self._next, self.world_size)
 
     def append(self, rows: Mapping[int, Mapping[str, Any]]) -> None:
-        """Append rows by the index of their sample, which rises; a UsageError if one of them fits into no cells."""
-        lines = [json.dumps(item, default=_plain) + "\n" for item in rows.items()]
+        """Append rows by the index of their sample, which rises; a UsageError, and none, if one fits into no cells."""
         with self.part.open("a", encoding="utf-8") as file:
-            file.writelines(lines)
+            file.write("".join(json.dumps(item, default=_plain) + "\n" for item in rows.items()))
 
     def rows(self) -> Iterator[tuple[int, dict[str, Any]]]:
         """Yield index and row of all parts in the order of the samples, one at a time."""
