@@ -139,7 +139,7 @@ def results_of(returned: Any, count: int) -> list[Any]:
 
 def named_parts(returned: Any) -> dict[str, Any] | None:
     """Return the parts of a mapping or the like, a dataclass or a named tuple by their names; None of anything else."""
-    named = returned._asdict() if hasattr(returned, "_asdict") else returned
+    named = getattr(returned, "_asdict", lambda: returned)()
     named = vars(named) if is_dataclass(named) and not hasattr(named, "keys") else named
     return {name: named[name] for name in named.keys()} if hasattr(named, "keys") else None  # noqa: SIM118
 

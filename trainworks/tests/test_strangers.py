@@ -302,7 +302,7 @@ def test_a_loader_whose_arguments_have_no_names_is_told_what_to_write(
     run: Train, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert run("Tested", "--data", "trainworks.tests.strangers.Unnamed", command="fit").code == 0
-    monkeypatch.setattr(ResultWriter, "setup", lambda *given: None)  # as on several devices
+    monkeypatch.setattr(ResultWriter, "setup", lambda *given, **named: None)  # as on several devices
     result = run("Tested", "--data", "trainworks.tests.strangers.Unnamed", command="predict")
     assert (result.code, "Traceback" in result.err) == (2, False)
     assert "write DataLoader(dataset, batch_size=...)" in result.err
