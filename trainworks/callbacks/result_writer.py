@@ -8,7 +8,7 @@ from lightning.pytorch.callbacks import BasePredictionWriter
 from lightning.pytorch.overrides.distributed import _IndexBatchSamplerWrapper
 from torch import Tensor
 from torch.utils._pytree import tree_leaves
-from torch.utils.data import IterableDataset, RandomSampler, SequentialSampler
+from torch.utils.data import DataLoader, IterableDataset, RandomSampler, SequentialSampler
 
 from trainworks.callbacks.helpers.batch import batch_size, inputs_of
 from trainworks.datamodules.annotations import name_of
@@ -28,9 +28,10 @@ class ResultWriter(BasePredictionWriter):
     `target` where the data has one, those of the module's result, and `error` where an input may be unreadable. Rows
     are written as they come, and those of several processes are joined in the order of the data.
 
-    `predict` writes predictions.csv, or what `--output` names; a mask becomes a picture beside it, and boxes also a
-    COCO file. A test writes test_predictions.csv, that of a further set "test/clinic" test_clinic_predictions.csv, from
-    the predictions that its metrics get. A module that does not define `results` has no such table.
+    `predict` writes predictions.csv, or what `--output` names; a mask becomes a picture beside it, boxes also a COCO
+    file, and what makes no rows a file for each batch. A test writes test_predictions.csv, that of a further set
+    "test/clinic" test_clinic_predictions.csv, from the predictions that its metrics get; a module that does not define
+    `results` has no such table.
 
     Args:
         dirpath: Folder of the tables; a relative one is inside the run directory.
@@ -86,20 +87,19 @@ class ResultWriter(BasePredictionWriter):
         loader, name = tree_leaves(trainer.predict_dataloaders)[dataloader_idx], list(self._tables)[dataloader_idx]
         inputs, table, errors = inputs_of(batch), self._tables[name], getattr(trainer.datamodule, "errors", None)
         targets = batch[1] if isinstance(batch, tuple | list) and len(batch) == 2 and errors is None else None
-        indices, trainer.predict_loop.current_batch_indices = batch_indices or (), []  # the next loader may have none
-        is_sample = isinstance(
-            getattr(loader, "sampler", None), SequentialSampler | RandomSampler
-        )  # with batch_size None
+        taken = getattr(getattr(loader, "batch_sampler", None), "seen_batch_indices", None)
+        indices = taken[batch_idx] if taken else ()  # `batch_indices` may be those of the loader before
+        is_sample = isinstance(getattr(loader, "sampler", None), SequentialSampler | RandomSampler)
         try:
             if table.reason:
                 raise UsageError(table.reason)
-            # of inputs that cannot be read there is no result, but of a blank one where none can
+            # there is no result of unreadable inputs, but one of a blank; with batch_size None a sample may be a batch
             count = errors.count("") or 1 if errors else len(indices) or (0 if is_sample else batch_size(batch))
             results = results_of(prediction, count)
             if not (too_many := self._too_many_classes(results)):
                 return self._append(trainer, name, results, targets, loader, [int(index) for index in indices], inputs)
         except UsageError as reason:
-            return table.save(prediction, batch_idx * trainer.world_size + trainer.global_rank, str(reason))
+            return table.save(prediction, batch_idx, str(reason))
         self._tables.pop(name).part.unlink(missing_ok=True)
         raise UsageError(f"--top_k {self.top_k}: {too_many}; leave --top_k out, or write a smaller number")
 
@@ -184,7 +184,7 @@ class ResultWriter(BasePredictionWriter):
 
 def _watched(loader: Any, **how: Any) -> Any:
     """Let a loader keep which samples it takes, and leave none out: what Lightning makes loaders anew for."""
-    sampler = getattr(loader, "batch_sampler", None)
+    sampler = loader.batch_sampler if isinstance(loader, DataLoader) else None
     if sampler is not None and not isinstance(loader.dataset, IterableDataset):
         sampler.drop_last = False
         vars(loader)["batch_sampler"] = _IndexBatchSamplerWrapper(sampler)

@@ -141,7 +141,8 @@ def named_parts(returned: Any) -> dict[str, Any] | None:
     """Return the parts of a mapping or the like, a dataclass or a named tuple by their names; None of anything else."""
     named = getattr(returned, "_asdict", lambda: returned)()
     named = vars(named) if is_dataclass(named) and not hasattr(named, "keys") else named
-    return {name: named[name] for name in named.keys()} if hasattr(named, "keys") else None  # noqa: SIM118
+    has_names = hasattr(named, "keys") and not hasattr(named, "tolist")
+    return {name: named[name] for name in named.keys()} if has_names else None  # noqa: SIM118
 
 
 def build(description: Mapping[str, Any], base: type, where: Any) -> Any:

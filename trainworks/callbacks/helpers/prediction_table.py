@@ -21,10 +21,7 @@ from trainworks.runs.plain_data import to_plain
 
 
 class PredictionTable(ResultTable):
-    """Rows on their way to `output`, a CSV or Parquet file, with pictures and a COCO file of boxes beside it.
-
-    From the first batch that makes no rows, what came back is saved in `<output>_batches`, a file for each.
-    """
+    """Rows on their way to `output`, a CSV or Parquet file; beside it pictures, boxes and batches that make no rows."""
 
     def __init__(self, output: Path, rank: int, world_size: int, class_names: list[str]) -> None:
         ending = output.suffix.lower()
@@ -34,7 +31,7 @@ class PredictionTable(ResultTable):
             raise UsageError(f"--output {output} needs the package pyarrow; write pip install pyarrow")
         super().__init__(output if ending == ".csv" else output.with_name(f"{output.name}.csv"), rank, world_size)
         self.output, self.class_names, self.reason = output, class_names, ""  # why no more rows can be made
-        self.rank, self.batches = rank, output.with_name(f"{output.stem}_batches")
+        self.batches, self.rank, self._first = output.with_name(f"{output.stem}_batches"), rank, 0
 
     def begin(self, command: str = "") -> None:
         """Begin without a row, and without the batches of an earlier command."""
@@ -50,7 +47,7 @@ class PredictionTable(ResultTable):
         """
         most = 0 if any(self.batches.glob("*.pt")) else (num_rows - 1) // self.world_size
         kept = min(most, *(_count_rows(part, command) for part in self.parts)) // batch_size * batch_size
-        self.num_done = kept * self.world_size
+        self.num_done, self._first = kept * self.world_size, kept // batch_size
         if not kept:
             return self.begin(command)
         with self.part.open("rb") as file:
@@ -63,8 +60,9 @@ class PredictionTable(ResultTable):
         if saved or self.reason:
             where = f"{self.batches}, a .pt file of what came back of each of {saved} batches" if saved else "none"
             print("predictions: " + ", since ".join(filter(None, (where, self.reason))))
-        if not columns:
+        if saved and not columns:
             self.output.unlink(missing_ok=True)  # of an earlier command
+        if not columns:
             return columns
         if {"boxes", "labels", "scores"} <= {*columns}:
             self._write_coco()
@@ -75,7 +73,7 @@ class PredictionTable(ResultTable):
         print(f"predictions: {self.output}, {counts.total():,} rows{unread}")
         return columns
 
-    def save(self, returned: Any, number: int, reason: str) -> None:
+    def save(self, returned: Any, batch_idx: int, reason: str) -> None:
         """Save what `predict_step` returned of a batch, as plain data where it can be; None needs no file."""
         self.reason = self.reason or reason
         if returned is not None:
@@ -83,7 +81,8 @@ class PredictionTable(ResultTable):
             found = apply_to_collection(found, Tensor, lambda part: part.cpu().clone())  # not all that it is a part of
             with suppress(RunFailure):
                 found = to_plain({"": found})[""]
-            torch.save(found, self._folder("batches") / f"{number:06}.pt")
+            name = f"{(self._first + batch_idx) * self.world_size + self.rank:06}.pt"
+            torch.save(found, self._folder("batches") / name)
 
     def save_mask(self, name: str, result: Any) -> dict[str, str]:
         """Save the mask of a result that has one; return its column."""

@@ -45,10 +45,7 @@ class ResultTable:
         return heapq.merge(*map(_rows_of, self.parts), key=lambda item: item[0])
 
     def join(self) -> list[str]:
-        """Write the file from the parts of all processes, in the order of the samples; return its columns.
-
-        Without a row there is no file.
-        """
+        """Write the rows of all processes, if there are any, in the order of the samples; return their columns."""
         if (first := next(self.rows(), None)) is None:
             return []
         columns = [*next((row for _, row in self.rows() if not row.get("error")), first[1])]
@@ -74,7 +71,7 @@ def _rows_of(part: Path) -> Iterator[tuple[int, dict[str, Any]]]:
 
 def _plain(value: Any) -> Any:
     """Return numbers of up to two dimensions that a foreign module gave as lists, and a path or the like as a text."""
-    if getattr(value, "ndim", 3) <= 2:
+    if hasattr(value, "tolist") and getattr(value, "ndim", 0) <= 2:
         return value.tolist()
     if hasattr(value, "ndim") or (hasattr(value, "__dict__") and str(value) == repr(value)):
         raise UsageError(f"a result holds {shape_of(value)}, which fits into no cell")
