@@ -184,7 +184,7 @@ class ResultWriter(BasePredictionWriter):
 
 def _watched(loader: Any, **how: Any) -> Any:
     """Let a loader keep which samples it takes, and leave none out: what Lightning makes loaders anew for."""
-    sampler = loader.batch_sampler if isinstance(loader, DataLoader) else None
+    sampler: Any = loader.batch_sampler if isinstance(loader, DataLoader) else None
     if sampler is not None and not isinstance(loader.dataset, IterableDataset):
         sampler.drop_last = False
         vars(loader)["batch_sampler"] = _IndexBatchSamplerWrapper(sampler)
