@@ -97,7 +97,8 @@ class ResultWriter(BasePredictionWriter):
             count = errors.count("") or 1 if errors else len(indices) or (0 if is_sample else batch_size(batch))
             results = results_of(prediction, count)
             if not (too_many := self._too_many_classes(results)):
-                return self._append(trainer, name, results, targets, loader, [int(index) for index in indices], inputs)
+                known = [int(index) for index in indices if hasattr(index, "__index__")]  # a key may be anything
+                return self._append(trainer, name, results, targets, loader, known, inputs)
         except UsageError as reason:
             return table.save(prediction, batch_idx, str(reason))
         self._tables.pop(name).part.unlink(missing_ok=True)
