@@ -16,9 +16,10 @@ from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 from PIL import Image
 from sklearn.metrics import f1_score
 from torch import Tensor
-from torch.utils.data import BatchSampler, DataLoader, IterableDataset, TensorDataset
+from torch.utils.data import BatchSampler, DataLoader, Dataset, IterableDataset, TensorDataset
 
 from trainworks.callbacks import ResultWriter
+from trainworks.callbacks.helpers.prediction_table import PredictionTable
 from trainworks.callbacks.helpers.result_table import ResultTable
 from trainworks.models import load_model
 from trainworks.tests import strangers
@@ -343,7 +344,15 @@ def predicted(tmp_path: Path) -> Iterator[Predicted]:
     logging.disable(logging.NOTSET)
 
 
+class Pairs(Dataset[Any]):
+    """Takes keys that are no numbers."""
+
+    def __getitem__(self, key: tuple[str, int]) -> Tensor:
+        return INPUTS[key[1]]
+
+
 LOADERS: dict[str, Callable[[], Any]] = {
+    "keys that are no numbers": lambda: DataLoader(Pairs(), 3, sampler=[("a", k) for k in range(7)]),
     "arguments without names": lambda: DataLoader(ROWS, 3, False, None),
     "a class of its own, which leaves a sample out": lambda: OwnLoader(INPUTS),
     "a batch sampler of its own": lambda: DataLoader(ROWS, batch_sampler=OwnBatches()),
@@ -430,4 +439,29 @@ def test_rows_end_with_the_first_batch_that_makes_none(
     assert reason in capsys.readouterr().out
     predicted(lambda x: None, lambda: DataLoader(ROWS, 2))
     assert capsys.readouterr().out == f"predictions: none, {reason}".replace("float32 ()", "NoneType")
-    assert not [*tmp_path.rglob("*.*")]
+    assert [path.name for path in tmp_path.rglob("*.*")] == ["out.csv"]  # a step that returns nothing may write it
+
+
+def test_boxes_alone_make_rows(predicted: Predicted, tmp_path: Path) -> None:
+    predicted(lambda x: [{"boxes": row[None], "path": Path("a/b")} for row in x], lambda: DataLoader(ROWS, 3))
+    assert rows_of(tmp_path / "out.csv")[2] == {"input": "2", "boxes": "[[2.0, 2.0, 2.0, 2.0]]", "path": "a/b"}
+    assert [path.name for path in tmp_path.iterdir()] == ["out.csv"]  # a COCO file needs labels and scores
+
+
+def test_a_killed_command_goes_on_with_rows_and_begins_anew_with_batches(tmp_path: Path) -> None:
+    table, other = (PredictionTable(tmp_path / "out.csv", rank, 2, []) for rank in range(2))
+    for one, first in ((table, 0), (other, 1)):
+        one.begin("command")
+        one.append({index: {"input": index} for index in range(first, 8, 2)})
+    again, its_other = (PredictionTable(tmp_path / "out.csv", rank, 2, []) for rank in range(2))
+    for one in (again, its_other):
+        one.resume("command", 20, 2)
+    assert (again.num_done, its_other.num_done) == (8, 8)
+    again.save(INPUTS[:1], 0, "no rows")
+    its_other.save({"path": Path("a"), "values": INPUTS.numpy()}, 1, "no rows")
+    assert [path.name for path in sorted(tmp_path.glob("*/*"))] == ["000004.pt", "000007.pt"]  # after four batches
+    assert torch.load(tmp_path / "out_batches/000007.pt")["values"].shape == (7, 4)
+    table.resume("command", 20, 2)
+    assert (table.num_done, [path.name for path in tmp_path.glob("*/*")]) == (0, ["000007.pt"])  # of the other process
+    other.resume("command", 20, 2)
+    assert (other.num_done, [*tmp_path.glob("*/*")]) == (0, [])
