@@ -50,8 +50,8 @@ class Exported(nn.Module):
         self.any_length = data.input_shape is not None and data.input_shape[:1] == [None]
         self.any_size = inputs.ndim == 4 and inputs.dtype == torch.uint8 and inputs.shape[1] in (1, 3)
         if self.any_size:
-            crop = getattr(data.form, "fit", "stretch") == "crop"
-            self.transforms.insert(0, FitBatch((inputs.shape[2], inputs.shape[3]), crop))
+            fit: Any = getattr(data.form, "fit", "stretch")
+            self.transforms.insert(0, FitBatch((inputs.shape[2], inputs.shape[3]), fit))
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Return the module's outputs, such as probabilities, shape (B, ...)."""

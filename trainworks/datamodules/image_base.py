@@ -9,7 +9,8 @@ from torch.utils.data import Dataset
 
 from trainworks.datamodules.base import BaseDataModule
 from trainworks.datamodules.datasets.image_cache import ImageCache, Unreadable, decode_all, describe_unreadable
-from trainworks.datamodules.datasets.image_dataset import ImageDataset, ImageFormat
+from trainworks.datamodules.datasets.image_dataset import ImageDataset
+from trainworks.datamodules.datasets.image_format import ImageFormat
 from trainworks.errors import UsageError
 
 MEMORY_LIMIT = 256_000_000  # bytes of decoded images up to which storage "auto" is "memory"
@@ -22,7 +23,7 @@ class ImageDataModule(BaseDataModule):
     Args:
         image_size: Height and width in pixels to which every image is brought.
         fit: "crop" keeps the proportions and cuts off what is beyond a square in the middle; "stretch" keeps the whole
-            image and changes its proportions.
+            image and changes its proportions; "pad" keeps both, with black around.
         num_channels: 3 for colour, 1 for grey; every image is converted to it.
         storage: "memory" decodes all images at the start, "cache" decodes them once into a file that later runs and all
             processes share, "files" decodes each image whenever it is needed. All three give the same pixels. "auto" is
@@ -36,7 +37,7 @@ class ImageDataModule(BaseDataModule):
     """
 
     image_size: int | None = None
-    fit: Literal["crop", "stretch"] = "crop"
+    fit: Literal["crop", "stretch", "pad"] = "crop"
     num_channels: Literal[1, 3] = 3
     storage: Literal["auto", "memory", "cache", "files"] = "auto"
     cache_dir: str = "data/.prepared"

@@ -93,20 +93,6 @@ def read_image(source: Any, num_channels: int = 3, min_side: int | None = None) 
     return pixels, ImageInfo(pixels.shape[-1], pixels.shape[-2], source.mode, rotated=False)
 
 
-def fit_image(image: Tensor, size: int, crop: bool, original: ImageInfo) -> Tensor:
-    """Resize an image of uint8, shape (C, H, W), to (C, size, size), antialiased.
-
-    It is stretched, or it keeps the proportions of the `original` file and what is beyond the square is cut off.
-    """
-    if not crop:
-        return functional.resize(image, [size, size], antialias=True)
-    short = min(original.width, original.height)
-    height, width = (max(size * side // short, size) for side in (original.height, original.width))
-    if image.shape[-2:] != (height, width):
-        image = functional.resize(image, [height, width], antialias=True)
-    return functional.center_crop(image, [size, size])
-
-
 def from_pillow(image: Image.Image, num_channels: int) -> Tensor:
     """Convert a Pillow image to an upright tensor of uint8, shape (C, H, W)."""
     image = ImageOps.exif_transpose(image)

@@ -2,8 +2,8 @@ import contextlib
 import hashlib
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Literal
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,22 +13,8 @@ from torchvision import tv_tensors
 from torchvision.transforms import v2
 
 from trainworks.datamodules.datasets.array_dataset import ArrayDataset
-from trainworks.datamodules.datasets.decode import ImageInfo, decode_image, fit_image, from_pillow, read_image, readable
-
-
-@dataclass(frozen=True)
-class ImageFormat:
-    """The size and channels to which every image of a dataset is brought.
-
-    Args:
-        size: Height and width in pixels.
-        fit: "crop" keeps the proportions and the middle, "stretch" keeps the whole image and changes its proportions.
-        num_channels: 1 for grey, 3 for colour.
-    """
-
-    size: int
-    fit: Literal["crop", "stretch"] = "crop"
-    num_channels: int = 3
+from trainworks.datamodules.datasets.decode import ImageInfo, decode_image, from_pillow, read_image, readable
+from trainworks.datamodules.datasets.image_format import ImageFormat
 
 
 class ImageDataset(ArrayDataset):
@@ -80,7 +66,7 @@ class ImageDataset(ArrayDataset):
         for transform in self.transform:
             image = transform(image)
             info = replace(info, height=image.shape[-2], width=image.shape[-1])
-        return fit_image(image, self.form.size, self.form.fit == "crop", info)
+        return self.form.place(info.height, info.width).fit(image)
 
 
 class ImageFiles(ImageDataset):
@@ -142,10 +128,11 @@ class PairedImages(Dataset[Any]):
     def __init__(self, dataset: Dataset[Any], form: ImageFormat | None, transform: Sequence[nn.Module] = ()) -> None:
         self.dataset, self.form, self.transform = dataset, form, transform
         self._resize: list[nn.Module] = []
-        if form is not None and form.fit == "crop":
-            self._resize = [v2.Resize(form.size, antialias=True), v2.CenterCrop(form.size)]
-        elif form is not None:
+        if form is not None and form.fit == "stretch":
             self._resize = [v2.Resize((form.size, form.size), antialias=True)]
+        elif form is not None:
+            size, longest = (form.size, None) if form.fit == "crop" else (None, form.size)
+            self._resize = [v2.Resize(size, max_size=longest, antialias=True), v2.CenterCrop(form.size)]
 
     def __len__(self) -> int:
         return len(self.dataset)  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -7,29 +7,34 @@ from torch import Tensor, nn
 class FitBatch(nn.Module):
     """Resize images to the size that a network takes, antialiased, with operations that can be exported.
 
-    Images of that size stay as they are. The pixels of others differ by at most one level from those of `fit_image`,
-    which computes with integers.
+    Images of that size stay as they are. The pixels of others differ by at most one level from those of
+    `Placement.fit`, which computes with integers.
 
     Args:
         size: Height and width of the result in pixels.
-        crop: Whether the proportions are kept and what is beyond the square is cut off.
+        fit: "crop", "stretch" or "pad", see ImageFormat.
     """
 
-    def __init__(self, size: tuple[int, int], crop: bool = False) -> None:
+    def __init__(self, size: tuple[int, int], fit: Literal["crop", "stretch", "pad"] = "stretch") -> None:
         super().__init__()
-        self.size, self.crop = size, crop
+        self.size, self.fit = size, fit
 
     def forward(self, images: Tensor) -> Tensor:
         """Return images of uint8, shape (B, C, *size), from such of any height and width, shape (B, C, H, W)."""
         height: Any = self.size[0]  # a symbolic expression during the export
         width: Any = self.size[1]
-        if self.crop:
-            short = torch.sym_min(*images.shape[-2:])
-            height, width = (torch.sym_max(height * side // short, height) for side in images.shape[-2:])
+        if self.fit != "stretch":
+            choose, least = (torch.sym_min, height) if self.fit == "crop" else (torch.sym_max, 1)
+            side = choose(*images.shape[-2:])
+            height, width = (torch.sym_max(height * old // side, least) for old in images.shape[-2:])
         resized = nn.functional.interpolate(images.float(), (height, width), mode="bilinear", antialias=True)
-        if self.crop:  # by indices: a slice of symbolic length would fix the proportions in the file
-            for dim, length, wanted in ((2, height, self.size[0]), (3, width, self.size[1])):
+        for dim, length, wanted in ((2, height, self.size[0]), (3, width, self.size[1])):
+            if self.fit == "crop":  # by indices: a slice of symbolic length would fix the proportions in the file
                 rest = length - wanted
                 start = (rest + rest // 2 % 2) // 2  # half of it, rounded as center_crop does
                 resized = resized.index_select(dim, torch.arange(wanted, device=images.device) + start)
+            elif self.fit == "pad":
+                index = torch.arange(wanted, device=images.device) - (wanted - length) // 2
+                inside = ((index >= 0) & (index < length)).reshape(-1, *[1] * (3 - dim))
+                resized = resized.index_select(dim, index.clamp(0, length - 1)) * inside
         return resized.round().clamp(0, 255).to(torch.uint8)

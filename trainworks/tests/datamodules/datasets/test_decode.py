@@ -8,7 +8,8 @@ import torch
 from PIL import Image, ImageOps
 from torchvision.transforms.v2 import functional
 
-from trainworks.datamodules.datasets.decode import UnreadableImage, decode_image, fit_image
+from trainworks.datamodules.datasets.decode import UnreadableImage, decode_image
+from trainworks.datamodules.datasets.image_format import ImageFormat
 from trainworks.tests.conftest import write_images
 
 
@@ -41,7 +42,7 @@ def test_decoded_pixels_are_equal(tmp_path: Path, suffix: str) -> None:
 def test_resized_pixels_are_within_one_level(tmp_path: Path, size: tuple[int, int]) -> None:
     path = write_photo(tmp_path / "a.jpg", size)
     image, info = decode_image(str(path), min_side=224)
-    fitted = fit_image(image, 224, True, info).int()
+    fitted = ImageFormat(224).place(info.height, info.width).fit(image).int()
     pillow = Image.open(path)
     scale = [max(224 * side // min(size), 224) for side in size]
     resized = torch.from_numpy(np.array(pillow.resize(scale, Image.Resampling.BILINEAR))).permute(2, 0, 1)
@@ -53,9 +54,8 @@ def test_scaled_decoding_is_within_four_levels(tmp_path: Path) -> None:
     small, info = decode_image(str(path), min_side=224)
     assert small.shape == (3, 750, 1000)  # half; a quarter would leave fewer than two pixels for each one wanted
     assert (info.width, info.height) == (2000, 1500)
-    difference = (
-        fit_image(small, 224, True, info).int() - fit_image(decode_image(str(path))[0], 224, True, info).int()
-    ).abs()
+    place = ImageFormat(224).place(info.height, info.width)
+    difference = (place.fit(small).int() - place.fit(decode_image(str(path))[0]).int()).abs()
     assert difference.float().mean() < 1
     assert difference.float().quantile(0.999) <= 4
 
@@ -63,10 +63,9 @@ def test_scaled_decoding_is_within_four_levels(tmp_path: Path) -> None:
 def test_a_stretched_image_keeps_its_edges() -> None:
     image = torch.zeros(1, 10, 40, dtype=torch.uint8)
     image[..., :4] = 255
-    info = type("Info", (), {"width": 40, "height": 10})()
-    left, *right = fit_image(image, 10, False, info)[0, 0].tolist()
+    left, *right = ImageFormat(10, "stretch").place(10, 40).fit(image)[0, 0].tolist()
     assert left > 200 > max(right)
-    assert fit_image(image, 10, True, info).max() == 0  # cropped away
+    assert ImageFormat(10, "crop").place(10, 40).fit(image).max() == 0  # cropped away
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))

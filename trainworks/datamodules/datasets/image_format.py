@@ -1,0 +1,83 @@
+from dataclasses import dataclass
+from typing import Literal
+
+from torch import Tensor
+from torchvision.transforms.v2 import InterpolationMode, functional
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where an image of any size lies in the square to which it is brought; all numbers are pixels.
+
+    Args:
+        original: Height and width of the image before.
+        resized: Its height and width once resized.
+        size: Height and width of the square.
+    """
+
+    original: tuple[int, int]
+    resized: tuple[int, int]
+    size: int
+
+    @property
+    def corner(self) -> tuple[int, int]:
+        """Row and column of the resized image's upper left corner in the square, negative where it is cut off."""
+        rest = (
+            (self.size - side) // 2 if side < self.size else -round((side - self.size) / 2) for side in self.resized
+        )
+        return next(rest), next(rest)  # rounded as center_crop does
+
+    def fit(self, image: Tensor) -> Tensor:
+        """Resize an image (C, H, W), decoded at full or a smaller scale, antialiased; cut it, or put 0 around it."""
+        if tuple(image.shape[-2:]) != self.resized:
+            image = functional.resize(image, list(self.resized), antialias=True)
+        return functional.center_crop(image, [self.size, self.size])
+
+    def fit_mask(self, mask: Tensor, outside: int) -> Tensor:
+        """Do the same with the classes (H, W) of its pixels: the nearest pixel's, and `outside` where there is none."""
+        nearest = functional.resize(mask[None], list(self.resized), InterpolationMode.NEAREST_EXACT)[0]
+        top, left = self.corner
+        fitted = mask.new_full((self.size, self.size), outside)
+        part = nearest[max(-top, 0) : self.size - top, max(-left, 0) : self.size - left]
+        fitted[max(top, 0) :, max(left, 0) :][: part.shape[0], : part.shape[1]] = part
+        return fitted
+
+    def fit_boxes(self, boxes: Tensor) -> Tensor:
+        """Return corners x1, y1, x2, y2 in the image, shape (M, 4), as corners in the square; none is cut off."""
+        return boxes * self._scales(boxes) + self._shifts(boxes)
+
+    def original_boxes(self, boxes: Tensor) -> Tensor:
+        """Return corners in the square, shape (M, 4), as corners in the original image."""
+        return (boxes - self._shifts(boxes)) / self._scales(boxes)
+
+    def _scales(self, boxes: Tensor) -> Tensor:
+        down, across = (new / old for new, old in zip(self.resized, self.original, strict=True))
+        return boxes.new_tensor([across, down, across, down])
+
+    def _shifts(self, boxes: Tensor) -> Tensor:
+        top, left = self.corner
+        return boxes.new_tensor([left, top, left, top])
+
+
+@dataclass(frozen=True)
+class ImageFormat:
+    """The size and channels to which every image of a dataset is brought.
+
+    Args:
+        size: Height and width in pixels.
+        fit: "crop" keeps the proportions and the middle, "stretch" keeps the whole image and changes its proportions,
+            "pad" keeps both, with 0 around.
+        num_channels: 1 for grey, 3 for colour.
+    """
+
+    size: int
+    fit: Literal["crop", "stretch", "pad"] = "crop"
+    num_channels: int = 3
+
+    def place(self, height: int, width: int) -> Placement:
+        """Return where an image of this height and width lies in the square."""
+        if self.fit == "stretch":
+            return Placement((height, width), (self.size, self.size), self.size)
+        side, least = (min(height, width), self.size) if self.fit == "crop" else (max(height, width), 1)
+        resized = max(self.size * height // side, least), max(self.size * width // side, least)
+        return Placement((height, width), resized, self.size)
