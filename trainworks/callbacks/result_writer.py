@@ -5,11 +5,14 @@ from typing import TYPE_CHECKING, Any
 
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import BasePredictionWriter
+from lightning.pytorch.overrides.distributed import _IndexBatchSamplerWrapper
 from torch import Tensor
+from torch.utils._pytree import tree_leaves
+from torch.utils.data import DataLoader, IterableDataset, RandomSampler, SequentialSampler
 
-from trainworks.callbacks.helpers.batch import inputs_of
+from trainworks.callbacks.helpers.batch import batch_size, inputs_of
 from trainworks.datamodules.annotations import name_of
-from trainworks.datamodules.samplers import ShardSampler
+from trainworks.datamodules.randomness import KeyedDataset
 from trainworks.errors import UsageError
 from trainworks.models.base import BaseModule
 from trainworks.models.checks import set_names
@@ -25,9 +28,10 @@ class ResultWriter(BasePredictionWriter):
     `target` where the data has one, those of the module's result, and `error` where an input may be unreadable. Rows
     are written as they come, and those of several processes are joined in the order of the data.
 
-    `predict` writes predictions.csv, or what `--output` names; a mask becomes a picture beside it, and boxes also a
-    COCO file. A test writes test_predictions.csv, that of a further set "test/clinic" test_clinic_predictions.csv, from
-    the predictions that its metrics get. A module that does not define `results` has no such table.
+    `predict` writes predictions.csv, or what `--output` names; a mask becomes a picture beside it, boxes also a COCO
+    file, and what makes no rows a file for each batch. A test writes test_predictions.csv, that of a further set
+    "test/clinic" test_clinic_predictions.csv, from the predictions that its metrics get; a module that does not define
+    `results` has no such table.
 
     Args:
         dirpath: Folder of the tables; a relative one is inside the run directory.
@@ -42,18 +46,26 @@ class ResultWriter(BasePredictionWriter):
         self.top_k, self.probabilities, self.draw = top_k, probabilities, draw
         self._tables: dict[str, Any] = {}  # a ResultTable by the name of its set
 
-    def open_predictions(self, trainer: Trainer, data: Any) -> "PredictionTable":
-        """Return the table of the command predict, which is yet to begin."""
+    def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:
+        """Let one process predict from loaders as they are: Lightning cannot make each of them anew."""
+        super().setup(trainer, pl_module, stage)
+        if stage == "predict" and trainer.world_size == 1:
+            trainer._data_connector._prepare_dataloader = _watched
+
+    def open_predictions(self, trainer: Trainer, data: Any, ending: str = "") -> "PredictionTable":
+        """Return the table of the command predict, which is yet to begin; `ending` tells that of a loader apart."""
         from trainworks.callbacks.helpers.prediction_table import PredictionTable
 
-        names = getattr(data, "class_names", None) or []
-        self._tables["predict"] = table = PredictionTable(self.output, trainer.global_rank, trainer.world_size, names)
+        names, output = getattr(data, "class_names", None) or [], self.output.with_stem(self.output.stem + ending)
+        table = PredictionTable(output, trainer.global_rank, trainer.world_size, names)
+        self._tables[f"predict{ending}"] = table
         return table
 
-    def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Begin the table, unless the command has done so."""
-        if not self._tables:
-            self.open_predictions(trainer, trainer.datamodule).begin()  # type: ignore[attr-defined]
+    def on_predict_start(self, trainer: Any, pl_module: LightningModule) -> None:
+        """Begin the table of each loader, unless the command has done so."""
+        count = trainer.predict_loop.num_dataloaders
+        for k in () if self._tables else range(count):
+            self.open_predictions(trainer, trainer.datamodule, f"_{k}" if count > 1 else "").begin()
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Begin the table of each test set, if the module makes results of predictions."""
@@ -68,40 +80,48 @@ class ResultWriter(BasePredictionWriter):
     def write_on_batch_end(
         self, trainer: Any, pl_module: Any, prediction: Any, batch_indices: Any, batch: Any, *numbers: int
     ) -> None:
-        """Append a row for each input of a batch, with its result or why it could not be read."""
+        """Append a row for each input of a batch, with its result or why it could not be read, or save what came."""
         from trainworks.models.predict import results_of
 
-        data = trainer.datamodule
-        samples = getattr(data, "splits", {}).get(getattr(data, "predicted", "test"))
-        is_pair = isinstance(batch, tuple | list) and len(batch) == 2 and not hasattr(data, "errors")
-        targets = batch[1] if is_pair else None
-        indices, inputs = [int(index) for index in batch_indices or ()], inputs_of(batch)
-        results = results_of(prediction)
-        if isinstance(inputs, Tensor) and inputs.ndim and len(inputs) != len(results):
-            raise UsageError(f"predict_step must return a result for each of {len(inputs)} inputs, got {len(results)}")
-        if too_many := self._too_many_classes(results):
-            self._tables.pop("predict").part.unlink(missing_ok=True)
-            raise UsageError(f"--top_k {self.top_k}: {too_many}; leave --top_k out, or write a smaller number")
-        self._append(trainer, "predict", results, targets, samples, indices, inputs)
+        batch_idx, dataloader_idx = numbers
+        loader, name = tree_leaves(trainer.predict_dataloaders)[dataloader_idx], list(self._tables)[dataloader_idx]
+        inputs, table, errors = inputs_of(batch), self._tables[name], getattr(trainer.datamodule, "errors", None)
+        targets = batch[1] if isinstance(batch, tuple | list) and len(batch) == 2 and errors is None else None
+        taken = getattr(getattr(loader, "batch_sampler", None), "seen_batch_indices", None)
+        indices = taken[batch_idx] if taken else ()  # `batch_indices` may be those of the loader before
+        is_sample = isinstance(getattr(loader, "sampler", None), SequentialSampler | RandomSampler)
+        try:
+            if table.reason:
+                raise UsageError(table.reason)
+            # there is no result of unreadable inputs, but one of a blank; with batch_size None a sample may be a batch
+            count = errors.count("") or 1 if errors else len(indices) or (0 if is_sample else batch_size(batch))
+            results = results_of(prediction, count)
+            if not (too_many := self._too_many_classes(results)):
+                known = [int(index) for index in indices if hasattr(index, "__index__")]  # a key may be anything
+                return self._append(trainer, name, results, targets, loader, known, inputs)
+        except UsageError as reason:
+            return table.save(prediction, batch_idx, str(reason))
+        self._tables.pop(name).part.unlink(missing_ok=True)
+        raise UsageError(f"--top_k {self.top_k}: {too_many}; leave --top_k out, or write a smaller number")
 
     def on_test_batch_end(
         self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
         """Append a row for each sample of a batch, from the predictions that its step returned."""
-        name, loaders = set_names(trainer, "test")[dataloader_idx], trainer.test_dataloaders
+        name, loader = set_names(trainer, "test")[dataloader_idx], tree_leaves(trainer.test_dataloaders)[dataloader_idx]
         table = self._tables.get(name)
         if table is None or not table.complete or not isinstance(outputs, dict) or "predictions" not in outputs:
             return
-        loader = loaders[dataloader_idx] if isinstance(loaders, list | tuple) else loaders
-        sampler = getattr(getattr(loader, "batch_sampler", None), "sampler", None)
-        splits = getattr(trainer.datamodule, "splits", {}) if isinstance(sampler, ShardSampler) else {}
         try:
             results = pl_module.results(outputs["predictions"], pl_module.class_names)
             if batch_idx == 0 and trainer.is_global_zero and (too_many := self._too_many_classes(results)):
                 print(f"{table.path.name}: callbacks.predictions.top_k is {self.top_k}, but {too_many}")
-            self._append(trainer, name, results, outputs.get("targets"), splits.get(name))
+            self._append(trainer, name, results, outputs.get("targets"), loader)
         except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
-            self._leave_out(trainer, name, f"{type(error).__name__}: {error}")  # it is not worth a training
+            table.complete = False  # it is not worth a training
+            if trainer.is_global_zero:
+                kind = "" if isinstance(error, UsageError) else f"{type(error).__name__}: "
+                print(f"{table.path.name} is left out: {kind}{error}")
 
     def on_predict_epoch_end(self, trainer: Any, pl_module: Any) -> None:
         """Join the rows of all processes."""
@@ -116,17 +136,15 @@ class ResultWriter(BasePredictionWriter):
     on_test_epoch_end = on_predict_epoch_end
 
     def _append(
-        self, trainer: Any, name: str, results: Any, targets: Any, samples: Any, indices: Any = (), inputs: Any = None
+        self, trainer: Any, name: str, results: Any, targets: Any, loader: Any, indices: Any = (), inputs: Any = None
     ) -> None:
         """Append a row for each result, and for each input that could not be read; with `inputs` pictures too."""
         from trainworks.models.results import target_columns
 
-        table, data = self._tables[name], trainer.datamodule
-        if not table.complete:
-            return
+        table, data, dataset = self._tables[name], trainer.datamodule, getattr(loader, "dataset", None)
+        samples = dataset.dataset if isinstance(dataset, KeyedDataset) else None
         if not indices and samples is None and trainer.world_size > 1:
-            reason = "several processes share a loader that does not say which samples are whose"
-            return self._leave_out(trainer, name, reason)
+            raise UsageError("several processes share a loader that does not say which samples are whose")
         errors, class_names = getattr(data, "errors", None), getattr(data, "class_names", None)
         images = inputs if self.draw and inputs is not None else repeat(None)
         found = zip(results, _listed(targets, len(results)), images, strict=False)
@@ -164,11 +182,14 @@ class ResultWriter(BasePredictionWriter):
             columns |= {f"probability_{label}": value for label, value in result.probabilities.items()}
         return columns
 
-    def _leave_out(self, trainer: Trainer, name: str, reason: str) -> None:
-        """Write no table of a set, and say so."""
-        self._tables[name].complete = False
-        if trainer.is_global_zero:
-            print(f"{self._tables[name].path.name} is left out: {reason}")
+
+def _watched(loader: Any, **how: Any) -> Any:
+    """Let a loader keep which samples it takes, and leave none out: what Lightning makes loaders anew for."""
+    sampler: Any = loader.batch_sampler if isinstance(loader, DataLoader) else None
+    if sampler is not None and not isinstance(loader.dataset, IterableDataset):
+        sampler.drop_last = False
+        vars(loader)["batch_sampler"] = _IndexBatchSamplerWrapper(sampler)
+    return loader
 
 
 def _listed(targets: Any, count: int) -> Sequence[Any]:

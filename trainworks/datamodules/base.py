@@ -190,12 +190,7 @@ class BaseDataModule(InputReader, LightningDataModule):
 
     def predict_dataloader(self) -> DataLoader[Any]:
         """Predict on the samples called "predict", or else on those of the first test set."""
-        return self._loader(self.predicted)
-
-    @property
-    def predicted(self) -> str:
-        """Name of the split that the command predict takes."""
-        return "predict" if "predict" in self.splits else next(iter(self.set_names("test")), "test")
+        return self._loader("predict" if "predict" in self.splits else next(iter(self.set_names("test")), "test"))
 
     def set_names(self, stage: str) -> list[str]:
         """Return the names of the validation ("val") or test ("test") sets, in the order of their loaders."""

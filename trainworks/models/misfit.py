@@ -28,7 +28,7 @@ def metric_error(metrics: MetricCollection, given: Any, error: Exception, probe:
             probe(metric)
         except Exception:
             kind, (predictions, targets) = type(metric).__name__, given or (None, None)
-            got = f"predictions of {_shape(predictions)} and targets of {_shape(targets)}"
+            got = f"predictions of {shape_of(predictions)} and targets of {shape_of(targets)}"
             message = str(error).strip().partition("\n")[0][:200]
             advice = _advice(kind, predictions, targets)
             return UsageError(f"model.metrics.{name}: {kind} cannot take {got}{advice} ({message})")
@@ -49,7 +49,7 @@ def refused_by(module: nn.Module, error: BaseException) -> str | None:
     if not found:
         return None
     layer, given = found[-1]["self"], found[-1]["args"]
-    got = " and ".join(_shape(item) for item in given)
+    got = " and ".join(shape_of(item) for item in given)
     message, advice = str(error).strip().partition("\n")[0][:300].rstrip("."), ""
     if any(getattr(item, "dtype", None) in (torch.uint8, torch.float64) for item in given[:1]):
         how = "torchvision.transforms.v2.ToDtype, dtype torch.float32 and, for uint8, scale true"
@@ -59,8 +59,9 @@ def refused_by(module: nn.Module, error: BaseException) -> str | None:
     return f"model.{names[id(layer)]}: {type(layer).__name__} cannot take {got}: {message}{advice}"
 
 
-def _shape(x: Any) -> str:
-    return f"{x.dtype} {tuple(x.shape)}".removeprefix("torch.") if isinstance(x, Tensor) else type(x).__name__
+def shape_of(x: Any) -> str:
+    """Return type of numbers and shape of an array for a message, or the type of anything else."""
+    return f"{x.dtype} {tuple(x.shape)}".removeprefix("torch.") if hasattr(x, "dtype") else type(x).__name__
 
 
 def _advice(kind: str, predictions: Any, targets: Any) -> str:

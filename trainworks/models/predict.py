@@ -1,7 +1,7 @@
 import importlib
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, is_dataclass
 from functools import cached_property
 from inspect import isroutine
 from pathlib import Path
@@ -13,6 +13,7 @@ from lightning.pytorch import LightningDataModule, LightningModule
 from lightning.pytorch.utilities.model_helpers import is_overridden
 
 from trainworks.errors import UsageError, listed
+from trainworks.models.misfit import shape_of
 from trainworks.runs.checkpoint_io import read_checkpoint
 from trainworks.runs.class_paths import drop_defaults
 from trainworks.runs.files import TRUSTED, trusting
@@ -99,35 +100,49 @@ class Predictor:
         for start in range(0, len(sources), step):
             batch = self.data.batch_for(module, self.data.batch_of(sources[start : start + step], module.device))
             with limited_threads(threads_for(module, batch)):
-                results += results_of(module.predict_step(batch, 0))
+                results += results_of(module.predict_step(batch, 0), min(step, len(sources) - start))
         return results[0] if len(sources) == 1 and sources[0] is inputs else results
 
 
-def results_of(returned: Any) -> list[Any]:
-    """Return what a module's `predict_step` returned as a list with a result for each input.
+def results_of(returned: Any, count: int) -> list[Any]:
+    """Return what a module's `predict_step` returned for `count` inputs as a list with a result for each of them.
 
-    A list stays as it is. Of a mapping of names to tensors, arrays or lists of B rows, and of a bare tensor or array,
-    which is called `prediction`, each input gets a row, a mapping of columns to values; shape (B, K) gives K columns.
+    A list, or a tuple without tensors, has a result for each. What has names, a tuple of tensors, and a bare tensor or
+    array, called `prediction`, have parts with a row for each, which become columns: K for shape (B, K). A number of
+    the whole batch, such as its loss, is left out.
     """
-    if isinstance(returned, list | tuple):
-        return list(returned)
-    named = {"prediction": returned} if hasattr(returned, "ndim") else returned
-    if not isinstance(named, Mapping):
-        kinds = "a list of results, or a mapping of names to tensors, arrays or lists"
-        raise UsageError(f"predict_step must return {kinds}, got {type(returned).__name__}")
+    if not count:
+        raise UsageError("this loader does not say how many inputs a batch has")
+    parts = named_parts(returned)
+    if parts is None and getattr(returned, "ndim", 0) > 0:
+        parts = {"prediction": returned}
+    elif parts is None and isinstance(returned, list | tuple):
+        are_arrays = [getattr(part, "ndim", 0) > 0 for part in returned]
+        if isinstance(returned, tuple) and any(are_arrays):
+            parts = {f"prediction_{k}": part for k, part in enumerate(returned)}
+        elif len(returned) == count and not (count > 1 and all(are_arrays) and {*map(len, returned)} == {count}):
+            return list(returned)  # else they may be parts
     columns: dict[str, list[Any]] = {}
-    for name, values in named.items():
-        if not isinstance(values, list | tuple) and getattr(values, "ndim", 0) not in (1, 2):
-            got = f"(B,) or (B, K), or a list, got {values!r:.80}"
-            raise UsageError(f"predict_step's '{name}' must be a tensor of shape {got}")
-        has_columns = getattr(values, "ndim", 1) == 2
-        parts = {f"{name}_{k}": part for k, part in enumerate(values.T)} if has_columns else {name: values}
-        for key, part in parts.items():
+    for name, values in (parts or {}).items():
+        num_dims = 1 if isinstance(values, list | tuple) else getattr(values, "ndim", None)
+        if num_dims == 0 or isinstance(values, int | float | None):
+            continue
+        if num_dims not in (1, 2) or len(values) != count:
+            raise UsageError(f"predict_step's '{name}' is {shape_of(values)}, not a row for each of {count} inputs")
+        split = {f"{name}_{k}": part for k, part in enumerate(values.T)} if num_dims == 2 else {name: values}
+        for key, part in split.items():
             columns[key] = [item.tolist() if hasattr(item, "tolist") else item for item in part]
-    sizes = {key: len(part) for key, part in columns.items()}
-    if len({*sizes.values()}) > 1:
-        raise UsageError(f"predict_step's columns must have a row for each input, got {sizes}")
+    if not columns:
+        raise UsageError(f"predict_step returned {shape_of(returned)}, not a result for each of {count} inputs")
     return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+
+
+def named_parts(returned: Any) -> dict[str, Any] | None:
+    """Return the parts of a mapping or the like, a dataclass or a named tuple by their names; None of anything else."""
+    named = getattr(returned, "_asdict", lambda: returned)()
+    named = vars(named) if is_dataclass(named) and not hasattr(named, "keys") else named
+    has_names = hasattr(named, "keys") and not hasattr(named, "tolist")
+    return {name: named[name] for name in named.keys()} if has_names else None  # noqa: SIM118
 
 
 def build(description: Mapping[str, Any], base: type, where: Any) -> Any:

@@ -4,23 +4,24 @@ import json
 import os
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import torch
+from lightning_utilities.core.apply_func import apply_to_collection
 from torch import Tensor, nn
 
 from trainworks.callbacks.helpers.result_table import ResultTable
-from trainworks.errors import UsageError
+from trainworks.errors import RunFailure, UsageError
+from trainworks.models.predict import named_parts
+from trainworks.runs.plain_data import to_plain
 
 
 class PredictionTable(ResultTable):
-    """Rows on their way to `output`, a CSV or Parquet file, with pictures and a COCO file of boxes beside it.
-
-    Raises:
-        UsageError: If the file has another ending, or Parquet's package is missing.
-    """
+    """Rows on their way to `output`, a CSV or Parquet file; beside it pictures, boxes and batches that make no rows."""
 
     def __init__(self, output: Path, rank: int, world_size: int, class_names: list[str]) -> None:
         ending = output.suffix.lower()
@@ -29,16 +30,24 @@ class PredictionTable(ResultTable):
         if ending == ".parquet" and find_spec("pyarrow") is None:
             raise UsageError(f"--output {output} needs the package pyarrow; write pip install pyarrow")
         super().__init__(output if ending == ".csv" else output.with_name(f"{output.name}.csv"), rank, world_size)
-        self.output, self.class_names = output, class_names
+        self.output, self.class_names, self.reason = output, class_names, ""  # why no more rows can be made
+        self.batches, self.rank, self._first = output.with_name(f"{output.stem}_batches"), rank, 0
+
+    def begin(self, command: str = "") -> None:
+        """Begin without a row, and without the batches of an earlier command."""
+        super().begin(command)
+        for path in self.batches.glob("*.pt"):
+            if int(path.stem) % self.world_size == self.rank:  # the other processes remove theirs
+                path.unlink()
 
     def resume(self, command: str, num_rows: int, batch_size: int) -> None:
         """Keep the rows of the same command that was killed, or begin; `num_done` says how many there are.
 
         Only whole batches, of `batch_size` rows of each process, are kept, and fewer than all `num_rows` rows.
         """
-        most = (num_rows - 1) // self.world_size
+        most = 0 if any(self.batches.glob("*.pt")) else (num_rows - 1) // self.world_size
         kept = min(most, *(_count_rows(part, command) for part in self.parts)) // batch_size * batch_size
-        self.num_done = kept * self.world_size
+        self.num_done, self._first = kept * self.world_size, kept // batch_size
         if not kept:
             return self.begin(command)
         with self.part.open("rb") as file:
@@ -46,10 +55,16 @@ class PredictionTable(ResultTable):
         os.truncate(self.part, size)
 
     def join(self) -> list[str]:
-        """Write the table, and a COCO file where it has boxes, and say where; return its columns."""
-        if not (columns := super().join()):
+        """Write the table, and a COCO file where it has boxes, and say where all is; return its columns."""
+        columns, saved = super().join(), len([*self.batches.glob("*.pt")])
+        if saved or self.reason:
+            where = f"{self.batches}, a .pt file of what came back of each of {saved} batches" if saved else "none"
+            print("predictions: " + ", since ".join(filter(None, (where, self.reason))))
+        if saved and not columns:
+            self.output.unlink(missing_ok=True)  # of an earlier command
+        if not columns:
             return columns
-        if "boxes" in columns:
+        if {"boxes", "labels", "scores"} <= {*columns}:
             self._write_coco()
         if self.path != self.output:
             _write_parquet(self.path, self.output)
@@ -57,6 +72,17 @@ class PredictionTable(ResultTable):
         unread = f", {counts[True]:,} could not be read: see the column error" if counts[True] else ""
         print(f"predictions: {self.output}, {counts.total():,} rows{unread}")
         return columns
+
+    def save(self, returned: Any, batch_idx: int, reason: str) -> None:
+        """Save what `predict_step` returned of a batch, as plain data where it can be; None needs no file."""
+        self.reason = self.reason or reason
+        if returned is not None:
+            found = named_parts(returned) or returned
+            found = apply_to_collection(found, Tensor, lambda part: part.cpu().clone())  # not all that it is a part of
+            with suppress(RunFailure):
+                found = to_plain({"": found})[""]
+            name = f"{(self._first + batch_idx) * self.world_size + self.rank:06}.pt"
+            torch.save(found, self._folder("batches") / name)
 
     def save_mask(self, name: str, result: Any) -> dict[str, str]:
         """Save the mask of a result that has one; return its column."""

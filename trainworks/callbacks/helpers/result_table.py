@@ -9,6 +9,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from trainworks.errors import UsageError
+from trainworks.models.misfit import shape_of
+
 
 class ResultTable:
     """Rows on their way to a CSV file: each process appends to a part of its own, the first one joins them at the end.
@@ -33,19 +36,16 @@ class ResultTable:
         return range(first, self._next, self.world_size)
 
     def append(self, rows: Mapping[int, Mapping[str, Any]]) -> None:
-        """Append rows by the index of their sample, which rises."""
+        """Append rows by the index of their sample, which rises; a UsageError, and none, if one fits into no cells."""
         with self.part.open("a", encoding="utf-8") as file:
-            file.writelines(json.dumps(item, default=_plain) + "\n" for item in rows.items())
+            file.write("".join(json.dumps(item, default=_plain) + "\n" for item in rows.items()))
 
     def rows(self) -> Iterator[tuple[int, dict[str, Any]]]:
         """Yield index and row of all parts in the order of the samples, one at a time."""
         return heapq.merge(*map(_rows_of, self.parts), key=lambda item: item[0])
 
     def join(self) -> list[str]:
-        """Write the file from the parts of all processes, in the order of the samples; return its columns.
-
-        Without a row there is no file.
-        """
+        """Write the rows of all processes, if there are any, in the order of the samples; return their columns."""
         if (first := next(self.rows(), None)) is None:
             return []
         columns = [*next((row for _, row in self.rows() if not row.get("error")), first[1])]
@@ -70,8 +70,12 @@ def _rows_of(part: Path) -> Iterator[tuple[int, dict[str, Any]]]:
 
 
 def _plain(value: Any) -> Any:
-    """Return a tensor or an array that a foreign module gave as plain numbers, and anything else as a text."""
-    return value.tolist() if hasattr(value, "tolist") else str(value)
+    """Return numbers of up to two dimensions that a foreign module gave as lists, and a path or the like as a text."""
+    if hasattr(value, "tolist") and getattr(value, "ndim", 0) <= 2:
+        return value.tolist()
+    if hasattr(value, "ndim") or (hasattr(value, "__dict__") and str(value) == repr(value)):
+        raise UsageError(f"a result holds {shape_of(value)}, which fits into no cell")
+    return str(value)
 
 
 def _cell(value: Any) -> Any:

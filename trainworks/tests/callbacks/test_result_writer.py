@@ -2,15 +2,24 @@
 
 import csv
 import json
+import logging
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 from PIL import Image
 from sklearn.metrics import f1_score
 from torch import Tensor
+from torch.utils.data import BatchSampler, DataLoader, Dataset, IterableDataset, TensorDataset
 
+from trainworks.callbacks import ResultWriter
+from trainworks.callbacks.helpers.prediction_table import PredictionTable
 from trainworks.callbacks.helpers.result_table import ResultTable
 from trainworks.models import load_model
 from trainworks.tests import strangers
@@ -145,13 +154,10 @@ def test_columns_of_a_foreign_module_are_rows_everywhere(train: Train, tmp_path:
     assert [columns_of(found) for found in model.predict(inputs)] == [columns_of(row) for row in predicted]
     assert train("predict", *config, *plain, "--input", write_inputs(inputs), "--output", "out.csv").code == 0
     assert [columns_of(row) for row in rows_of("out.csv")] == [columns_of(row) for row in predicted]
-    for name, message in (
-        ("Unpacking", "predict_step takes a batch apart, and --input brings no targets; write batch[0] if"),
-        ("Paired", "predict_step must return a result for each of 64 inputs, got 2"),
-    ):
-        other = ("--config", DIGITS, "--model", f"{__name__}.{name}", "--run_name", "a", *plain)
-        failed = train("predict", *other, "--input", "new", "--output", "no.csv")
-        assert (failed.code, message in failed.err, "Traceback" in failed.err) == (2, True, False), failed.err
+    words = ("--run_name", "a", *plain, "--input", "new", "--output", "no.csv")
+    failed = train("predict", "--config", DIGITS, "--model", f"{__name__}.Unpacking", *words)
+    message = "predict_step takes a batch apart, and --input brings no targets; write batch[0] if"
+    assert (failed.code, message in failed.err, "Traceback" in failed.err) == (2, True, False), failed.err
 
 
 class Unpacking(Foreign):
@@ -160,13 +166,6 @@ class Unpacking(Foreign):
     def predict_step(self, batch: Any, batch_idx: int) -> Any:
         inputs, _ = batch
         return super().predict_step(inputs, batch_idx)
-
-
-class Paired(Foreign):
-    """Returns two tensors of all samples where a result for each is asked for."""
-
-    def predict_step(self, batch: Any, batch_idx: int) -> Any:
-        return tuple(super().predict_step(batch, batch_idx).values())
 
 
 class Misnamed(ClassifierModule):
@@ -274,3 +273,195 @@ def test_samples_of_foreign_loaders_are_counted_on_one_process(
     assert result.code == 0, result.err
     assert result.out.count("test_predictions.csv is left out: several processes share a loader that does not say") == 1
     assert not list(tmp_path.glob("logs/foreign/b/*predictions*"))
+
+
+class Plain(LightningModule):
+    """Returns what it is told to of inputs of four numbers, of which the first is their own number."""
+
+    def __init__(self, predict: Callable[[Tensor], Any]) -> None:
+        super().__init__()
+        self.predict = predict
+
+    def predict_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> Any:
+        return self.predict(batch[0] if isinstance(batch, list) else batch)
+
+
+class Data(LightningDataModule):
+    """Gives the loaders that it is told to."""
+
+    def __init__(self, make: Callable[[], Any]) -> None:
+        super().__init__()
+        self.predict_dataloader = make  # type: ignore[method-assign]
+
+
+INPUTS = torch.arange(7.0)[:, None].expand(7, 4)
+ROWS = TensorDataset(INPUTS)
+
+
+class Stream(IterableDataset[Tensor]):
+    """Samples without a length."""
+
+    def __iter__(self) -> Iterator[Tensor]:
+        return iter(INPUTS)
+
+
+class OwnLoader(DataLoader[Any]):
+    """Takes what no loader of torch takes, so that nobody can make it anew."""
+
+    def __init__(self, values: Tensor) -> None:
+        super().__init__(TensorDataset(values), 3, drop_last=True)
+
+
+class OwnBatches(BatchSampler):
+    """Batches from the last sample to the first."""
+
+    def __init__(self) -> None: ...
+
+    def __iter__(self) -> Iterator[list[int]]:
+        return iter([[6, 5, 4], [3, 2], [1, 0]])
+
+    def __len__(self) -> int:
+        return 3
+
+
+Predicted = Callable[[Callable[[Tensor], Any], Callable[[], Any]], None]
+
+
+@pytest.fixture
+def predicted(tmp_path: Path) -> Iterator[Predicted]:
+    """Predict as the command does, into out.csv."""
+
+    def run(predict: Callable[[Tensor], Any], make: Callable[[], Any]) -> None:
+        writer = ResultWriter(str(tmp_path))
+        writer.output = tmp_path / "out.csv"
+        quiet: Any = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False}
+        trainer = Trainer(accelerator="cpu", callbacks=[writer], enable_checkpointing=False, **quiet)
+        with warnings.catch_warnings(action="ignore"):  # of Lightning, about shuffled loaders and the like
+            trainer.predict(Plain(predict), datamodule=Data(make), return_predictions=False)
+
+    logging.disable(logging.INFO)
+    yield run
+    logging.disable(logging.NOTSET)
+
+
+class Pairs(Dataset[Any]):
+    """Takes keys that are no numbers."""
+
+    def __getitem__(self, key: tuple[str, int]) -> Tensor:
+        return INPUTS[key[1]]
+
+
+LOADERS: dict[str, Callable[[], Any]] = {
+    "keys that are no numbers": lambda: DataLoader(Pairs(), 3, sampler=[("a", k) for k in range(7)]),
+    "arguments without names": lambda: DataLoader(ROWS, 3, False, None),
+    "a class of its own, which leaves a sample out": lambda: OwnLoader(INPUTS),
+    "a batch sampler of its own": lambda: DataLoader(ROWS, batch_sampler=OwnBatches()),
+    "batches from a sampler": lambda: DataLoader(ROWS, None, sampler=BatchSampler(range(7), 3, False)),
+    "shuffled": lambda: DataLoader(ROWS, batch_size=3, shuffle=True),
+    "without a length": lambda: DataLoader(Stream(), batch_size=3),
+}
+
+
+@pytest.mark.parametrize("name", LOADERS)
+def test_each_input_of_any_loader_has_its_row(predicted: Predicted, tmp_path: Path, name: str) -> None:
+    predicted(lambda x: (x.sum(1), [f"no. {k:.0f}" for k in x[:, 0].tolist()]), LOADERS[name])
+    rows = sorted(list(row.values()) for row in rows_of(tmp_path / "out.csv"))  # they stand in the loader's order
+    assert rows == [[str(k), str(4.0 * k), f"no. {k}"] for k in range(7)]
+    assert [path.name for path in tmp_path.iterdir()] == ["out.csv"]
+
+
+@dataclass
+class Opaque:
+    """An object that fits into no cell."""
+
+    number: int = 1
+
+
+WHOLE: dict[str, tuple[Callable[[Tensor], Any], str]] = {
+    "a map of each input": (lambda x: x[:, None, None].expand(-1, 2, 5, 4), "'prediction' is float32 (3, 2, 5, 4)"),
+    "a part that is no row": (lambda x: Output(x, x[:, None].expand(-1, 2, 4)), "'hidden' is float32 (3, 2, 4)"),
+    "a list of parts": (lambda x: [x, x[:, 0]], "returned list"),
+    "more rows than inputs": (lambda x: x.repeat(2, 1), "'prediction' is float32 (6, 4)"),
+    "masks": (lambda x: [{"masks": row.expand(1, 5, 4)} for row in x], "a result holds float32 (1, 5, 4)"),
+    "objects": (lambda x: [Opaque(int(row[0])) for row in x], "a result holds Opaque"),
+    "a loss": (lambda x: x.mean(), "returned float32 ()"),
+}
+
+
+@dataclass
+class Output:
+    """What some modules return."""
+
+    logits: Tensor
+    hidden: Tensor
+
+
+@pytest.mark.parametrize("name", WHOLE)
+def test_what_makes_no_rows_is_saved_as_it_came(
+    predicted: Predicted, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    """A file for each batch; the last one, of a single input, looks like a row sometimes."""
+    predict, reason = WHOLE[name]
+    (tmp_path / "out_batches").mkdir()
+    for stale in ("out.csv", "out_batches/000004.pt"):
+        (tmp_path / stale).write_text("of an earlier command")
+    predicted(predict, lambda: DataLoader(ROWS, batch_size=3))
+    said = f"predictions: {tmp_path}/out_batches, a .pt file of what came back of each of 3 batches, since "
+    out = capsys.readouterr().out
+    assert out.startswith(said) and reason in out and out.count("\n") == 1
+    assert sorted(path.name for path in tmp_path.rglob("*.*")) == ["000000.pt", "000001.pt", "000002.pt"]
+    for number, batch in enumerate(INPUTS.split(3)):
+        expected, path = predict(batch), tmp_path / f"out_batches/{number:06}.pt"
+        found = torch.load(path, weights_only=name != "objects")
+        expected = vars(expected) if isinstance(expected, Output) else expected
+        torch.testing.assert_close(found, expected) if name != "objects" else None
+        assert path.stat().st_size < 3000 and (name != "objects" or found == expected)
+
+
+def test_each_loader_has_a_table_and_samples_alone_have_none(predicted: Predicted, tmp_path: Path) -> None:
+    two = TensorDataset(INPUTS[:5], torch.arange(5))
+    loaders = [DataLoader(ROWS, 3), DataLoader(two, 2), DataLoader(ROWS, None)]
+    predicted(lambda x: x.sum(-1), lambda: loaders)
+    assert [row["input"] for row in rows_of(tmp_path / "out_0.csv")] == [str(k) for k in range(7)]
+    assert rows_of(tmp_path / "out_1.csv")[4] == {"input": "4", "target": "4", "prediction": "16.0"}
+    assert len([*tmp_path.glob("out_2_batches/*.pt")]) == 7
+    assert {path.name for path in tmp_path.iterdir()} == {"out_0.csv", "out_1.csv", "out_2_batches"}
+
+
+def test_rows_end_with_the_first_batch_that_makes_none(
+    predicted: Predicted, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    returned = iter([INPUTS[:2, 0], INPUTS[3, 0], None, INPUTS[6:, 0]])
+    predicted(lambda x: next(returned), lambda: DataLoader(ROWS, 2))
+    assert [row["prediction"] for row in rows_of(tmp_path / "out.csv")] == ["0.0", "1.0"]
+    assert [torch.load(path).tolist() for path in sorted(tmp_path.glob("out_batches/*"))] == [3.0, [6.0]]
+    reason = "since predict_step returned float32 (), not a result for each of 2 inputs\n"
+    assert reason in capsys.readouterr().out
+    predicted(lambda x: None, lambda: DataLoader(ROWS, 2))
+    assert capsys.readouterr().out == f"predictions: none, {reason}".replace("float32 ()", "NoneType")
+    assert [path.name for path in tmp_path.rglob("*.*")] == ["out.csv"]  # a step that returns nothing may write it
+
+
+def test_boxes_alone_make_rows(predicted: Predicted, tmp_path: Path) -> None:
+    predicted(lambda x: [{"boxes": row[None], "path": Path("a/b")} for row in x], lambda: DataLoader(ROWS, 3))
+    assert rows_of(tmp_path / "out.csv")[2] == {"input": "2", "boxes": "[[2.0, 2.0, 2.0, 2.0]]", "path": "a/b"}
+    assert [path.name for path in tmp_path.iterdir()] == ["out.csv"]  # a COCO file needs labels and scores
+
+
+def test_a_killed_command_goes_on_with_rows_and_begins_anew_with_batches(tmp_path: Path) -> None:
+    table, other = (PredictionTable(tmp_path / "out.csv", rank, 2, []) for rank in range(2))
+    for one, first in ((table, 0), (other, 1)):
+        one.begin("command")
+        one.append({index: {"input": index} for index in range(first, 8, 2)})
+    again, its_other = (PredictionTable(tmp_path / "out.csv", rank, 2, []) for rank in range(2))
+    for one in (again, its_other):
+        one.resume("command", 20, 2)
+    assert (again.num_done, its_other.num_done) == (8, 8)
+    again.save(INPUTS[:1], 0, "no rows")
+    its_other.save({"path": Path("a"), "values": INPUTS.numpy()}, 1, "no rows")
+    assert [path.name for path in sorted(tmp_path.glob("*/*"))] == ["000004.pt", "000007.pt"]  # after four batches
+    assert torch.load(tmp_path / "out_batches/000007.pt")["values"].shape == (7, 4)
+    table.resume("command", 20, 2)
+    assert (table.num_done, [path.name for path in tmp_path.glob("*/*")]) == (0, ["000007.pt"])  # of the other process
+    other.resume("command", 20, 2)
+    assert (other.num_done, [*tmp_path.glob("*/*")]) == (0, [])

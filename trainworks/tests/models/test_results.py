@@ -1,3 +1,7 @@
+from collections import namedtuple
+from dataclasses import dataclass
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -6,32 +10,91 @@ from trainworks.errors import UsageError
 from trainworks.models.predict import results_of
 
 
+@dataclass
+class Output:
+    """What a module of another make returns."""
+
+    logits: Any
+    loss: Any = None
+
+
+NamedOutput = namedtuple("NamedOutput", ["logits", "hidden"], defaults=[None])
+
+
 def test_rows_of_tensors_of_one_and_of_two_dimensions() -> None:
-    rows = results_of({"a": torch.tensor([1, 2]), "b": torch.tensor([[3, 4], [5, 6]])})
+    rows = results_of({"a": torch.tensor([1, 2]), "b": torch.tensor([[3, 4], [5, 6]])}, 2)
     assert rows == [{"a": 1, "b_0": 3, "b_1": 4}, {"a": 2, "b_0": 5, "b_1": 6}]
-    assert results_of(torch.tensor([1.5, 2.0])) == [{"prediction": 1.5}, {"prediction": 2.0}]
-    assert results_of([1, "b"]) == [1, "b"]
+    assert results_of(torch.tensor([1.5, 2.0]), 2) == [{"prediction": 1.5}, {"prediction": 2.0}]
+    assert results_of([1, "b"], 2) == [1, "b"]
 
 
 def test_rows_of_texts_lists_and_arrays() -> None:
     mixed = {"name": ["a", "b"], "p": np.array([0.5, 1.0]), "k": [torch.tensor(3), np.int64(4)], "all": np.eye(2)}
     expected = [{"name": "a", "p": 0.5, "k": 3, "all_0": 1.0, "all_1": 0.0}]
-    assert results_of(mixed) == [*expected, {"name": "b", "p": 1.0, "k": 4, "all_0": 0.0, "all_1": 1.0}]
-    assert results_of(np.array([1.5, 2.0])) == [{"prediction": 1.5}, {"prediction": 2.0}]
-    assert results_of(("a", "b")) == ["a", "b"]
+    assert results_of(mixed, 2) == [*expected, {"name": "b", "p": 1.0, "k": 4, "all_0": 0.0, "all_1": 1.0}]
+    assert results_of(np.array([1.5, 2.0]), 2) == [{"prediction": 1.5}, {"prediction": 2.0}]
+    assert results_of(("a", "b"), 2) == ["a", "b"]
+
+
+LOGITS = torch.tensor([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]])
+
+
+class Graphs:
+    """Has keys, as batches of graphs and tables have, and is no mapping."""
+
+    def keys(self) -> list[str]:
+        return ["logits"]
+
+    def __getitem__(self, key: str) -> Any:
+        return LOGITS
+
+
+@pytest.mark.parametrize(
+    "returned",
+    [
+        {"logits": LOGITS, "loss": torch.tensor(0.5), "nothing": None},
+        {"logits": LOGITS, "loss": 0.5},
+        Output(LOGITS, torch.tensor(0.5)),
+        NamedOutput(LOGITS),
+        Graphs(),
+    ],
+)
+def test_what_has_names_has_columns_and_a_number_of_the_batch_has_none(returned: object) -> None:
+    rows = [{"logits_0": float(k), "logits_1": k + 1.0} for k in (1, 3, 5)]
+    assert results_of(returned, 3) == rows
+
+
+def test_a_tuple_of_tensors_has_columns_and_a_list_has_results() -> None:
+    row = {"prediction_0_0": 3.0, "prediction_0_1": 4.0, "prediction_1": 1}
+    assert results_of((LOGITS, LOGITS.argmax(1), 0.5), 3)[1] == row
+    assert results_of((LOGITS[:2], torch.zeros(2)), 2)[1] == {**row, "prediction_1": 0.0}  # also of as many inputs
+    assert results_of(LOGITS.argmax(1).unbind(), 3) == [1, 1, 1]
+    assert [result.tolist() for result in results_of(list(LOGITS), 3)] == LOGITS.tolist()
 
 
 @pytest.mark.parametrize(
     ("prediction", "message"),
     [
-        (None, "must return a list of results, or a mapping of names to tensors, arrays or lists, got NoneType"),
-        ("abc", "arrays or lists, got str"),
-        ({"a": "abc"}, r"'a' must be a tensor of shape .*, or a list, got 'abc'"),
-        ({"a": [1], "b": torch.zeros(2)}, r"must have a row for each input, got {'a': 1, 'b': 2}"),
-        ({"a": torch.zeros(1, 2, 3)}, r"'a' must be a"),
-        ({"a": 3}, r"'a' must be a tensor of shape \(B,\) or \(B, K\), or a list, got 3"),
+        (None, "predict_step returned NoneType, not a result for each of 2 inputs"),
+        ("ab", "returned str, not a result"),
+        (torch.tensor(0.5), r"returned float32 \(\), not a result"),
+        ({"loss": 3}, "returned dict, not a result"),
+        ({"a": "ab"}, "predict_step's 'a' is str, not a row for each of 2 inputs"),
+        ({"a": {"x": 1, "y": 2}}, "'a' is dict"),
+        ({"a": [1], "b": torch.zeros(2)}, "'a' is list"),
+        ({"a": torch.zeros(2, 2, 3)}, r"'a' is float32 \(2, 2, 3\)"),
+        (np.zeros((3, 2)), r"'prediction' is float64 \(3, 2\)"),
+        ([LOGITS[:2], torch.zeros(2)], "returned list"),  # parts or results: nobody knows
+        ((torch.zeros(2), torch.zeros(3)), r"'prediction_1' is float32 \(3,\)"),
+        ([1, 2, 3], "returned list"),
     ],
 )
-def test_what_makes_no_table_is_refused(prediction: object, message: str) -> None:
-    with pytest.raises(UsageError, match=message):
-        results_of(prediction)
+def test_what_makes_no_rows_is_refused_without_its_numbers(prediction: object, message: str) -> None:
+    with pytest.raises(UsageError, match=message) as failed:
+        results_of(prediction, 2)
+    assert "tensor" not in str(failed.value)
+
+
+def test_without_a_number_of_inputs_there_are_no_rows() -> None:
+    with pytest.raises(UsageError, match="this loader does not say how many inputs a batch has"):
+        results_of(LOGITS, 0)
