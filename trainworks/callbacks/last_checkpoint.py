@@ -8,7 +8,15 @@ from typing import Any
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 
-from trainworks.runs.continuing.state import EXACT_STATE, complete_progress, exact_state, restore, with_moved_paths
+from trainworks.runs.continuing.loaders import is_exact, keep_order
+from trainworks.runs.continuing.state import (
+    EXACT_STATE,
+    complete_progress,
+    exact_state,
+    put_generators,
+    restore,
+    with_moved_paths,
+)
 from trainworks.runs.files import replace
 from trainworks.runtime.devices import device_name
 from trainworks.runtime.signals import STOP, Stopped
@@ -52,8 +60,13 @@ class LastCheckpoint(Checkpoint):
         self._point: str | None = None  # where in the training the state is saved just now
         self._saved_step, self._saved_time = -1, time.monotonic()
         self._loaded: dict[str, Any] | None = None
+        self._own, self._batch = dict[str, Any](), None  # what is still to be put back, and before which batch it saves
         self._agreement: Any = None  # where there are several ranks
         self._wanted = 0  # 1: save, as so much time has passed; a signal's number + 1: save and stop; 0: neither
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Keep what loaders draw from that are not ours."""
+        keep_order(trainer)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Continue where the loaded state ended, if one was loaded, and begin to listen for signals."""
@@ -63,13 +76,15 @@ class LastCheckpoint(Checkpoint):
 
             self._agreement = Agreement()
         if self._loaded is not None:
-            restore(trainer, self._loaded)
-            self._loaded = None
+            self._own, self._loaded = restore(trainer, self._loaded), None
         STOP.install()  # Lightning has just put its own handlers in place, which can hang under DDP (its issue 20806)
         STOP.deferred = True
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Save or stop between two steps, if it is time to."""
+        if self._own:
+            put_generators(trainer, self._own, batch)
+            self._own = {}
         late = self.every_n_minutes is not None and time.monotonic() - self._saved_time > 60 * self.every_n_minutes
         wish = STOP.signum + 1 if STOP.signum else int(late)
         self._wanted = max(self._wanted, wish if self._agreement is None else self._agreement.exchange(wish))
@@ -77,10 +92,13 @@ class LastCheckpoint(Checkpoint):
             return  # within a window of accumulation the gradients would be lost
         steps = self.every_n_steps is not None and trainer.global_step % self.every_n_steps == 0
         if self._wanted or (steps and trainer.global_step != self._saved_step):
+            self._batch = batch
             self._save(trainer, "batch")
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save or stop between two epochs, if it is time to."""
+        put_generators(trainer, self._own)
+        self._own = {}
         epoch = trainer.current_epoch
         due = self.every_n_epochs and epoch % self.every_n_epochs == 0 and trainer.global_step != self._saved_step
         if epoch and (due or self._wanted):
@@ -111,7 +129,8 @@ class LastCheckpoint(Checkpoint):
             return
         complete_progress(checkpoint["loops"]["fit_loop"], self._point)
         group = None if self._agreement is None else self._agreement.group
-        checkpoint[EXACT_STATE] = exact_state(trainer, self._point, self.path.parent, device_name(trainer), group)
+        where = self.path.parent, device_name(trainer), group
+        checkpoint[EXACT_STATE] = exact_state(trainer, self._point, *where, self._batch)
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Keep what `on_train_start` needs; in a run that was moved, let the other callbacks find their files."""
@@ -132,7 +151,7 @@ class LastCheckpoint(Checkpoint):
             try:
                 trainer.save_checkpoint(self.path, weights_only=False)
             finally:
-                self._point = None
+                self._point = self._batch = None
         self._saved_step, self._saved_time = trainer.global_step, time.monotonic()
         if wanted > 1:
             raise Stopped(wanted - 1)

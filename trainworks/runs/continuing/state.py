@@ -1,15 +1,15 @@
 """What a checkpoint holds so that a training continues exactly, and how it is put back."""
 
 import os
-import random
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 import torch.distributed as dist
 from lightning.pytorch import Trainer
+
+from trainworks.runs.continuing.loaders import KeptLoader, begins_within_epoch, checksum, generators, put_back
 
 EXACT_STATE = "exact"  # the key under which a checkpoint holds it
 COUNTERS = ("ready", "started", "processed", "completed")  # of Lightning's progress
@@ -29,15 +29,17 @@ class Start:
     device: str = ""  # the kind that it was saved on; empty if it does not say
 
 
-def exact_state(trainer: Trainer, point: str, folder: Path, device: str, group: Any) -> dict[str, Any]:
+def exact_state(trainer: Trainer, point: str, folder: Path, device: str, group: Any, batch: Any) -> dict[str, Any]:
     """Return what a checkpoint needs beside Lightning's state for an exact continuation; called on every rank.
 
-    The training stands before a "batch", before an "epoch" or at the "end"; `folder` is that of the checkpoints,
+    The training stands before a `batch`, before an "epoch" or at the "end"; `folder` is that of the checkpoints,
     `device` the kind that it runs on, `group` a process group on the CPU, where there are several ranks.
     """
-    name, keys, *rest = np.random.get_state(legacy=True)
-    own: dict[str, Any] = {"python": random.getstate(), "numpy": (name, np.asarray(keys).tolist(), *rest)}
+    loader: Any = trainer.fit_loop._combined_loader
+    own = {name: read() for name, (read, _) in generators(trainer, loader.flattened).items()}
     own["sums"] = getattr(trainer.lightning_module, "metric_state", lambda: None)()
+    if point == "batch" and isinstance(loader, KeptLoader):
+        own |= {"kept": loader.kept, "batch": checksum(batch)}
     ranks: list[Any] = [own]
     if trainer.world_size > 1:
         ranks = [None] * trainer.world_size
@@ -58,28 +60,27 @@ def complete_progress(loops: dict[str, Any], point: str) -> None:
         batches["current"] |= dict.fromkeys(COUNTERS, 0)
 
 
-def restore(trainer: Trainer, state: dict[str, Any]) -> None:
-    """Put generators, metrics, loaders and loops where the training stood that saved this state."""
+def restore(trainer: Trainer, state: dict[str, Any]) -> dict[str, Any]:
+    """Put metrics, loaders and loops where the training stood that saved this state; return what it drew from."""
     module: Any = trainer.lightning_module
-    if len(state["ranks"]) == trainer.world_size:
-        own = state["ranks"][trainer.global_rank]
-        version, numbers, gauss = own["python"]
-        random.setstate((version, tuple(numbers), gauss))
-        name, keys, *rest = own["numpy"]
-        np.random.set_state((name, np.array(keys, dtype=np.uint32), *rest))
-        if own["sums"] is not None:
-            module.load_metric_state(own["sums"])
+    own = state["ranks"][trainer.global_rank] if len(state["ranks"]) == trainer.world_size else {}
+    if own.get("sums") is not None:
+        module.load_metric_state(own["sums"])
     trainer.callback_metrics.update({name: torch.tensor(value) for name, value in state["metrics"].items()})
     fit_loop: Any = trainer.fit_loop
-    loop = fit_loop.epoch_loop
+    loop, loaders = fit_loop.epoch_loop, fit_loop._combined_loader
     done = loop.batch_progress.current.ready
-    for loader in fit_loop._combined_loader.flattened:
+    for loader in loaders.flattened:
         batches: Any = getattr(loader, "batch_sampler", None)
-        if hasattr(batches, "continue_at"):
+        if hasattr(batches, "continue_at") and "kept" not in own:
             batches.continue_at(trainer.current_epoch, done)
             iter(fit_loop._data_fetcher)  # its workers may have begun already, from the start of the epoch
-        elif done and trainer.is_global_zero:
+        elif done and not begins_within_epoch(loader) and "kept" not in own and trainer.is_global_zero:
             print("this data can only be read from its start: the result will not be bit by bit the same")
+    if isinstance(loaders, KeptLoader):
+        fit_loop._resuming_from_checkpoint = "kept" in own  # else the epoch begins anew
+        if "kept" in own:
+            loaders.go_on(own["kept"], done)
     reset = loop.reset
 
     def reset_once() -> None:
@@ -89,6 +90,15 @@ def restore(trainer: Trainer, state: dict[str, Any]) -> None:
         loop._restarting = fit_loop._restarting = False
 
     loop.reset = reset_once
+    return own
+
+
+def put_generators(trainer: Trainer, own: dict[str, Any], batch: Any = None) -> None:
+    """Put generators where they stood when a state was saved, before this batch or before an epoch."""
+    loader: Any = trainer.fit_loop._combined_loader
+    if "batch" in own and own["batch"] != checksum(batch) and trainer.is_global_zero:
+        print("this data came in another order than before: the result will not be bit by bit the same")
+    put_back(generators(trainer, loader.flattened), own)
 
 
 def with_moved_paths(node: Any, old: str, new: str) -> Any:
