@@ -8,15 +8,9 @@ from typing import Any
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 
-from trainworks.runs.continuing.loaders import is_exact, keep_order
-from trainworks.runs.continuing.state import (
-    EXACT_STATE,
-    complete_progress,
-    exact_state,
-    put_generators,
-    restore,
-    with_moved_paths,
-)
+from trainworks.datamodules.base import BaseDataModule
+from trainworks.runs.continuing.loaders import LoaderOrder
+from trainworks.runs.continuing.state import EXACT_STATE, complete_progress, exact_state, restore, with_moved_paths
 from trainworks.runs.files import replace
 from trainworks.runtime.devices import device_name
 from trainworks.runtime.signals import STOP, Stopped
@@ -60,13 +54,9 @@ class LastCheckpoint(Checkpoint):
         self._point: str | None = None  # where in the training the state is saved just now
         self._saved_step, self._saved_time = -1, time.monotonic()
         self._loaded: dict[str, Any] | None = None
-        self._own, self._batch = dict[str, Any](), None  # what is still to be put back, and before which batch it saves
+        self._order: Any = None  # of what the loaders give, while it trains
         self._agreement: Any = None  # where there are several ranks
         self._wanted = 0  # 1: save, as so much time has passed; a signal's number + 1: save and stop; 0: neither
-
-    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Keep what loaders draw from that are not ours."""
-        keep_order(trainer)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Continue where the loaded state ended, if one was loaded, and begin to listen for signals."""
@@ -75,16 +65,21 @@ class LastCheckpoint(Checkpoint):
             from trainworks.runtime.agreement import Agreement
 
             self._agreement = Agreement()
+        self._order = LoaderOrder(trainer)
+        data: Any = trainer.datamodule or pl_module  # type: ignore[attr-defined]
+        if trainer.is_global_zero and not isinstance(data, BaseDataModule):
+            kept = "goes on in the same order, bit by bit the same" if self._order.is_exact else None
+            way = kept or "can go on, but not bit by bit the same"
+            print(f"{type(data).__name__} brings its own loaders: a run that is stopped {way}")
         if self._loaded is not None:
-            self._own, self._loaded = restore(trainer, self._loaded), None
+            restore(self._order, self._loaded)
+            self._loaded = None
         STOP.install()  # Lightning has just put its own handlers in place, which can hang under DDP (its issue 20806)
         STOP.deferred = True
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Save or stop between two steps, if it is time to."""
-        if self._own:
-            put_generators(trainer, self._own, batch)
-            self._own = {}
+        self._order.begin_step()
         late = self.every_n_minutes is not None and time.monotonic() - self._saved_time > 60 * self.every_n_minutes
         wish = STOP.signum + 1 if STOP.signum else int(late)
         self._wanted = max(self._wanted, wish if self._agreement is None else self._agreement.exchange(wish))
@@ -92,13 +87,11 @@ class LastCheckpoint(Checkpoint):
             return  # within a window of accumulation the gradients would be lost
         steps = self.every_n_steps is not None and trainer.global_step % self.every_n_steps == 0
         if self._wanted or (steps and trainer.global_step != self._saved_step):
-            self._batch = batch
             self._save(trainer, "batch")
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save or stop between two epochs, if it is time to."""
-        put_generators(trainer, self._own)
-        self._own = {}
+        self._order.begin_epoch()
         epoch = trainer.current_epoch
         due = self.every_n_epochs and epoch % self.every_n_epochs == 0 and trainer.global_step != self._saved_step
         if epoch and (due or self._wanted):
@@ -129,8 +122,7 @@ class LastCheckpoint(Checkpoint):
             return
         complete_progress(checkpoint["loops"]["fit_loop"], self._point)
         group = None if self._agreement is None else self._agreement.group
-        where = self.path.parent, device_name(trainer), group
-        checkpoint[EXACT_STATE] = exact_state(trainer, self._point, *where, self._batch)
+        checkpoint[EXACT_STATE] = exact_state(self._order, self._point, self.path.parent, device_name(trainer), group)
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Keep what `on_train_start` needs; in a run that was moved, let the other callbacks find their files."""
@@ -151,7 +143,7 @@ class LastCheckpoint(Checkpoint):
             try:
                 trainer.save_checkpoint(self.path, weights_only=False)
             finally:
-                self._point = self._batch = None
+                self._point = None
         self._saved_step, self._saved_time = trainer.global_step, time.monotonic()
         if wanted > 1:
             raise Stopped(wanted - 1)

@@ -1,125 +1,114 @@
-"""Loaders that are not ours give the same batches when a run continues: the generators they draw from are put back."""
+"""Loaders that are not ours go on in the same order, since the generators that they draw from are put back."""
 
-import pickle
-import random
 import zlib
-from collections.abc import Iterable
-from functools import partial
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import torch
 from lightning.fabric.utilities.data import _set_sampler_epoch
-from lightning.pytorch.utilities import CombinedLoader
+from lightning.fabric.utilities.seed import _collect_rng_states, _set_rng_states
 from torch.utils._pytree import tree_leaves
-from torch.utils.data import BatchSampler, DataLoader, IterableDataset
-
-GENERATORS = (random.Random, np.random.RandomState, np.random.Generator, torch.Generator)
+from torch.utils.data import BatchSampler, DataLoader
 
 
-class KeptLoader(CombinedLoader):
-    """Keeps the states of generators from before an epoch, its first batch and the two that were read last.
+class LoaderOrder:
+    """Keeps where generators stood before an epoch, and before each of the last two batches was read.
 
-    The training draws from them too, between any two batches, and one batch may have been read ahead.
+    The training draws from them too, between any two batches, and one batch may have been read ahead. Loaders that can
+    begin within an epoch need nothing: those of a BaseDataModule, and those with a state of their own.
     """
 
-    trainer: Any
-    wanted: dict[int, dict[str, Any]]  # states to put back, by the number of the next batch; -1 before an epoch
+    def __init__(self, trainer: Any) -> None:
+        self.trainer, self.loop, self.loaders = trainer, trainer.fit_loop, trainer.fit_loop._combined_loader.flattened
+        ways = [(getattr(loader, "batch_sampler", None), "continue_at") for loader in self.loaders]
+        ways += [(loader, "load_state_dict") for loader in self.loaders]
+        self.is_needed = sum(hasattr(*way) for way in ways) < len(self.loaders)
+        self.kept, self._wanted, self._draws = dict[str, Any](), dict[str, Any](), self.is_needed
+        if self.is_needed:
+            loop = self.loop.epoch_loop
+            self._profile, loop._on_before_fetch = loop._on_before_fetch, self._before_batch
 
-    def __iter__(self) -> Self:
-        self.generators, self.kept = generators(self.trainer, self.flattened), dict[int, Any]()
-        self._number, self._names = -1, list(self.generators)  # of those from which batches are drawn
-        self._keep()
-        return super().__iter__()
+    @property
+    def is_exact(self) -> bool:
+        """Whether tests found that these go on bit by bit: torch's in all parts, whose workers end with the epoch."""
+        return all(
+            type(loader).__iter__ is DataLoader.__iter__
+            and type(loader.batch_sampler) is BatchSampler
+            and type(loader.sampler).__module__.startswith("torch.utils.data.")
+            and hasattr(loader.dataset, "__len__")
+            and not loader.persistent_workers
+            for loader in self.loaders
+        )
 
-    def __next__(self) -> Any:
-        self._keep()
-        batch = super().__next__()
-        if self._number == 1:
-            pairs = {name: (self.kept[0][name], self.generators[name][0]()) for name in self._names}
-            self._names = [name for name, pair in pairs.items() if len({*map(pickle.dumps, pair)}) > 1]
-        return batch
+    def begin_epoch(self) -> None:
+        """Keep where an epoch begins."""
+        self._put(self._wanted)
+        self._wanted, self._draws = {}, self.is_needed
+        self.kept = {"epoch": self._states(), "batches": []}
 
-    def _keep(self) -> None:
-        put_back(self.generators, self.wanted.pop(self._number, {}))
-        self.kept[self._number] = {name: self.generators[name][0]() for name in self._names}
-        if self._number > 2:
-            del self.kept[self._number - 2]
-        self._number += 1
+    def _before_batch(self) -> None:
+        self._profile()
+        self._put(*self._wanted.get("batches", ())[-1:])
+        if self._draws:
+            self.kept["batches"] = [*self.kept["batches"][-1:], self._states()]
 
-    def go_on(self, wanted: dict[int, dict[str, Any]], num_batches: int) -> None:
-        """Begin the current epoch again, and read past so many of its batches."""
+    def begin_step(self) -> None:
+        """Put back what the step draws from, and see in an epoch's second one whether its batch was drawn."""
+        if self._wanted:
+            if self._wanted.get("batch") not in (None, self._checksum()):
+                print("this data came in another order: the result will not be bit by bit the same")
+            self._put(self._wanted)
+            self._wanted = {}
+        if self._draws and self.loop.batch_idx == 1:
+            before, after = tree_leaves(self.kept["batches"][-1]), tree_leaves(self._states())
+            self._draws = not all(map(np.array_equal, before, after))
+
+    def state(self, point: str) -> dict[str, Any]:
+        """Return what lets the training go on from a point."""
+        within = self.is_needed and point == "batch"
+        return self._states() | (self.kept | {"batch": self._checksum()} if within else {})
+
+    def go_on(self, state: dict[str, Any], num_batches: int) -> None:
+        """Go on from a state, past so many batches of an epoch."""
+        self._wanted = state
+        if not self.is_needed:
+            return
+        within = self.loop._resuming_from_checkpoint = "epoch" in state  # else an epoch begins as any other
         if num_batches and self.trainer.is_global_zero:
-            print(f"reads past {num_batches:,} batches of this epoch, to go on in the same order")
-        if self.trainer.current_epoch == 0:
-            self.reset()  # workers that stay between epochs have begun already
-        for loader in self.flattened:
-            _set_sampler_epoch(loader, self.trainer.current_epoch)
-        self.wanted, fetcher = wanted, self.trainer.fit_loop._data_fetcher
-        iter(fetcher)
-        for _ in range(num_batches):
+            past = f"reads past {num_batches:,} batches of this epoch, to go on in the same order"
+            lost = "this data can only be read from its start: the result will not be bit by bit the same"
+            print(past if within else lost)
+        if within:
+            self._read_past(num_batches, **{name: state[name] for name in ("epoch", "batches")})
+
+    def _read_past(self, num_batches: int, epoch: dict[str, Any], batches: list[Any]) -> None:
+        fetcher, self.kept = self.loop._data_fetcher, {"epoch": epoch, "batches": batches[:-1]}
+        self._put(epoch)
+        if self.trainer.current_epoch:  # the first has begun already, as it did before
+            for loader in self.loaders:
+                _set_sampler_epoch(loader, self.trainer.current_epoch)
+            iter(fetcher)
+        for number in range(num_batches):
+            if number == num_batches - 1:
+                self._put(*batches[:1])
             next(fetcher)
         fetcher.fetched = 0  # Lightning counts them in
 
+    def _generators(self) -> list[Any]:
+        parts = [part for loader in self.loaders for part in (loader, getattr(loader, "sampler", None))]
+        return [item for part in parts if (item := getattr(part, "generator", None)) is not None]
 
-def keep_order(trainer: Any) -> None:
-    """Keep what the loaders of a fit draw from, but for those that can begin within an epoch by themselves."""
-    source = trainer.fit_loop._data_source
-    requested = source.dataloader
+    def _states(self) -> dict[str, Any]:
+        own = [generator.get_state() for generator in self._generators()]
+        return _collect_rng_states(torch.cuda.is_initialized()) | {"own": own}
 
-    def dataloader() -> Any:
-        loaders = requested()
-        loaders = loaders if isinstance(loaders, CombinedLoader) else CombinedLoader(loaders, "max_size_cycle")
-        if not all(begins_within_epoch(loader) for loader in loaders.flattened):
-            loaders.__class__, loaders.trainer, loaders.wanted = KeptLoader, trainer, {}
-        return loaders
+    def _put(self, states: dict[str, Any] | None = None) -> None:
+        if states:
+            on_gpus = states.get("torch.cuda", [])[: torch.cuda.device_count()]
+            _set_rng_states({"torch": torch.get_rng_state(), **states, "torch.cuda": on_gpus})
+            for generator, state in zip(self._generators(), states.get("own", ()), strict=False):
+                generator.set_state(state)
 
-    source.dataloader = dataloader
-
-
-def begins_within_epoch(loader: Any) -> bool:
-    """Whether a loader is a BaseDataModule's, or restores its own state."""
-    return hasattr(loader, "load_state_dict") or hasattr(getattr(loader, "batch_sampler", None), "continue_at")
-
-
-def is_exact(loader: Any) -> bool:
-    """Whether a loader is known to go on bit by bit: it is torch's in all its parts, and workers end with the epoch."""
-    if not isinstance(loader, DataLoader) or isinstance(loader.dataset, IterableDataset) or loader.persistent_workers:
-        return False
-    usual = type(loader).__iter__ is DataLoader.__iter__ and type(loader.batch_sampler) is BatchSampler
-    return usual and type(loader.sampler).__module__.startswith("torch.utils.data")
-
-
-def generators(trainer: Any, loaders: Iterable[Any]) -> dict[str, Any]:
-    """Return how the states of generators are read and put back that the training and these loaders draw from."""
-    device = trainer.strategy.root_device
-    found: dict[str, Any] = {"python": (random.getstate, random.setstate)}
-    found |= {"numpy": (np.random.get_state, np.random.set_state), "cpu": (torch.get_rng_state, torch.set_rng_state)}
-    if device.type != "cpu":
-        found[device.type] = (module := torch.get_device_module(device)).get_rng_state, module.set_rng_state
-    for number, loader in enumerate(loaders):
-        holders = loader, getattr(loader, "batch_sampler", None)
-        parts = [getattr(holder, name, None) for holder in holders for name in ("dataset", "sampler", "batch_sampler")]
-        for part in (loader, *parts):
-            held = {name: item for name, item in getattr(part, "__dict__", {}).items() if isinstance(item, GENERATORS)}
-            found |= {f"{number}.{type(part).__name__}.{name}": _ways(item) for name, item in held.items()}
-    return found
-
-
-def _ways(generator: Any) -> tuple[Any, Any]:
-    if isinstance(generator, np.random.Generator):
-        return partial(getattr, generator.bit_generator, "state"), partial(setattr, generator.bit_generator, "state")
-    is_python = isinstance(generator, random.Random)
-    return (generator.getstate, generator.setstate) if is_python else (generator.get_state, generator.set_state)
-
-
-def put_back(found: dict[str, Any], states: dict[str, Any]) -> None:
-    """Put generators into the states that were kept of them."""
-    for name in found.keys() & states.keys():
-        found[name][1](states[name])
-
-
-def checksum(batch: Any) -> int:
-    """Return a number that tells a batch from others by its tensors."""
-    leaves = [leaf.detach().cpu().flatten() for leaf in tree_leaves(batch) if isinstance(leaf, torch.Tensor)]
-    return zlib.crc32(b"".join(leaf.contiguous().view(torch.uint8).numpy().tobytes() for leaf in leaves))
+    def _checksum(self) -> int:
+        leaves = [leaf for leaf in tree_leaves(self.trainer._results.batch) if isinstance(leaf, torch.Tensor)]
+        return zlib.crc32(b"".join(leaf.cpu().flatten().view(torch.uint8).numpy().tobytes() for leaf in leaves))

@@ -9,7 +9,7 @@ import torch
 import torch.distributed as dist
 from lightning.pytorch import Trainer
 
-from trainworks.runs.continuing.loaders import KeptLoader, begins_within_epoch, checksum, generators, put_back
+from trainworks.runs.continuing.loaders import LoaderOrder
 
 EXACT_STATE = "exact"  # the key under which a checkpoint holds it
 COUNTERS = ("ready", "started", "processed", "completed")  # of Lightning's progress
@@ -29,17 +29,14 @@ class Start:
     device: str = ""  # the kind that it was saved on; empty if it does not say
 
 
-def exact_state(trainer: Trainer, point: str, folder: Path, device: str, group: Any, batch: Any) -> dict[str, Any]:
+def exact_state(order: LoaderOrder, point: str, folder: Path, device: str, group: Any) -> dict[str, Any]:
     """Return what a checkpoint needs beside Lightning's state for an exact continuation; called on every rank.
 
-    The training stands before a `batch`, before an "epoch" or at the "end"; `folder` is that of the checkpoints,
+    The training stands before a "batch", before an "epoch" or at the "end"; `folder` is that of the checkpoints,
     `device` the kind that it runs on, `group` a process group on the CPU, where there are several ranks.
     """
-    loader: Any = trainer.fit_loop._combined_loader
-    own = {name: read() for name, (read, _) in generators(trainer, loader.flattened).items()}
-    own["sums"] = getattr(trainer.lightning_module, "metric_state", lambda: None)()
-    if point == "batch" and isinstance(loader, KeptLoader):
-        own |= {"kept": loader.kept, "batch": checksum(batch)}
+    trainer = order.trainer
+    own = order.state(point) | {"sums": getattr(trainer.lightning_module, "metric_state", lambda: None)()}
     ranks: list[Any] = [own]
     if trainer.world_size > 1:
         ranks = [None] * trainer.world_size
@@ -60,27 +57,21 @@ def complete_progress(loops: dict[str, Any], point: str) -> None:
         batches["current"] |= dict.fromkeys(COUNTERS, 0)
 
 
-def restore(trainer: Trainer, state: dict[str, Any]) -> dict[str, Any]:
-    """Put metrics, loaders and loops where the training stood that saved this state; return what it drew from."""
-    module: Any = trainer.lightning_module
+def restore(order: LoaderOrder, state: dict[str, Any]) -> None:
+    """Put generators, metrics, loaders and loops where the training stood that saved this state."""
+    trainer, fit_loop = order.trainer, order.loop
     own = state["ranks"][trainer.global_rank] if len(state["ranks"]) == trainer.world_size else {}
     if own.get("sums") is not None:
-        module.load_metric_state(own["sums"])
+        trainer.lightning_module.load_metric_state(own["sums"])
     trainer.callback_metrics.update({name: torch.tensor(value) for name, value in state["metrics"].items()})
-    fit_loop: Any = trainer.fit_loop
-    loop, loaders = fit_loop.epoch_loop, fit_loop._combined_loader
+    loop = fit_loop.epoch_loop
     done = loop.batch_progress.current.ready
-    for loader in loaders.flattened:
+    for loader in order.loaders:
         batches: Any = getattr(loader, "batch_sampler", None)
-        if hasattr(batches, "continue_at") and "kept" not in own:
+        if hasattr(batches, "continue_at") and not order.is_needed:
             batches.continue_at(trainer.current_epoch, done)
             iter(fit_loop._data_fetcher)  # its workers may have begun already, from the start of the epoch
-        elif done and not begins_within_epoch(loader) and "kept" not in own and trainer.is_global_zero:
-            print("this data can only be read from its start: the result will not be bit by bit the same")
-    if isinstance(loaders, KeptLoader):
-        fit_loop._resuming_from_checkpoint = "kept" in own  # else the epoch begins anew
-        if "kept" in own:
-            loaders.go_on(own["kept"], done)
+    order.go_on(own, done)
     reset = loop.reset
 
     def reset_once() -> None:
@@ -90,15 +81,6 @@ def restore(trainer: Trainer, state: dict[str, Any]) -> dict[str, Any]:
         loop._restarting = fit_loop._restarting = False
 
     loop.reset = reset_once
-    return own
-
-
-def put_generators(trainer: Trainer, own: dict[str, Any], batch: Any = None) -> None:
-    """Put generators where they stood when a state was saved, before this batch or before an epoch."""
-    loader: Any = trainer.fit_loop._combined_loader
-    if "batch" in own and own["batch"] != checksum(batch) and trainer.is_global_zero:
-        print("this data came in another order than before: the result will not be bit by bit the same")
-    put_back(generators(trainer, loader.flattened), own)
 
 
 def with_moved_paths(node: Any, old: str, new: str) -> Any:
