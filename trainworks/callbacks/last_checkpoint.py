@@ -68,9 +68,7 @@ class LastCheckpoint(Checkpoint):
         self._order = LoaderOrder(trainer)
         data: Any = trainer.datamodule or pl_module  # type: ignore[attr-defined]
         if trainer.is_global_zero and not isinstance(data, BaseDataModule):
-            kept = "goes on in the same order, bit by bit the same" if self._order.is_exact else None
-            way = kept or "can go on, but not bit by bit the same"
-            print(f"{type(data).__name__} brings its own loaders: a run that is stopped {way}")
+            print(f"{type(data).__name__} brings its own loaders: a run that is stopped {self._order.promise()}")
         if self._loaded is not None:
             restore(self._order, self._loaded)
             self._loaded = None
@@ -79,7 +77,7 @@ class LastCheckpoint(Checkpoint):
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Save or stop between two steps, if it is time to."""
-        self._order.begin_step()
+        self._order.begin(is_epoch=False)
         late = self.every_n_minutes is not None and time.monotonic() - self._saved_time > 60 * self.every_n_minutes
         wish = STOP.signum + 1 if STOP.signum else int(late)
         self._wanted = max(self._wanted, wish if self._agreement is None else self._agreement.exchange(wish))
@@ -91,7 +89,7 @@ class LastCheckpoint(Checkpoint):
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save or stop between two epochs, if it is time to."""
-        self._order.begin_epoch()
+        self._order.begin(is_epoch=True)
         epoch = trainer.current_epoch
         due = self.every_n_epochs and epoch % self.every_n_epochs == 0 and trainer.global_step != self._saved_step
         if epoch and (due or self._wanted):

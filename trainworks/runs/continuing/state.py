@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-from lightning.pytorch import Trainer
 
 from trainworks.runs.continuing.loaders import LoaderOrder
 
@@ -36,7 +35,9 @@ def exact_state(order: LoaderOrder, point: str, folder: Path, device: str, group
     `device` the kind that it runs on, `group` a process group on the CPU, where there are several ranks.
     """
     trainer = order.trainer
-    own = order.state(point) | {"sums": getattr(trainer.lightning_module, "metric_state", lambda: None)()}
+    own = order.states() | {"sums": getattr(trainer.lightning_module, "metric_state", lambda: None)()}
+    if point == "batch" and order.is_needed:
+        own |= order.kept | {"batch": order.checksum()}
     ranks: list[Any] = [own]
     if trainer.world_size > 1:
         ranks = [None] * trainer.world_size
@@ -59,19 +60,20 @@ def complete_progress(loops: dict[str, Any], point: str) -> None:
 
 def restore(order: LoaderOrder, state: dict[str, Any]) -> None:
     """Put generators, metrics, loaders and loops where the training stood that saved this state."""
-    trainer, fit_loop = order.trainer, order.loop
-    own = state["ranks"][trainer.global_rank] if len(state["ranks"]) == trainer.world_size else {}
+    trainer, fit_loop = order.trainer, order.trainer.fit_loop
+    own = order.wanted = state["ranks"][trainer.global_rank] if len(state["ranks"]) == trainer.world_size else {}
     if own.get("sums") is not None:
         trainer.lightning_module.load_metric_state(own["sums"])
     trainer.callback_metrics.update({name: torch.tensor(value) for name, value in state["metrics"].items()})
     loop = fit_loop.epoch_loop
     done = loop.batch_progress.current.ready
-    for loader in order.loaders:
-        batches: Any = getattr(loader, "batch_sampler", None)
-        if hasattr(batches, "continue_at") and not order.is_needed:
-            batches.continue_at(trainer.current_epoch, done)
+    if order.is_needed:
+        order.read_past(done)
+    for batches in () if order.is_needed else [getattr(loader, "batch_sampler", None) for loader in order.loaders]:
+        if hasattr(batches, "num_skipped"):
+            batches.num_skipped = done
+            batches.sampler.set_epoch(trainer.current_epoch)
             iter(fit_loop._data_fetcher)  # its workers may have begun already, from the start of the epoch
-    order.go_on(own, done)
     reset = loop.reset
 
     def reset_once() -> None:
