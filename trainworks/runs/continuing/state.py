@@ -69,8 +69,9 @@ def restore(order: LoaderOrder, state: dict[str, Any]) -> None:
     done = loop.batch_progress.current.ready
     if order.is_needed:
         order.read_past(done)
-    for batches in () if order.is_needed else [getattr(loader, "batch_sampler", None) for loader in order.loaders]:
-        if hasattr(batches, "num_skipped"):
+    for loader in order.loaders:
+        batches: Any = getattr(loader, "batch_sampler", None)
+        if hasattr(batches, "num_skipped") and not order.is_needed:
             batches.num_skipped = done
             batches.sampler.set_epoch(trainer.current_epoch)
             iter(fit_loop._data_fetcher)  # its workers may have begun already, from the start of the epoch
