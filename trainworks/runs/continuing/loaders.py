@@ -62,7 +62,7 @@ class LoaderOrder:
         if start is None:
             return
         if num_batches and self.trainer.is_global_zero:
-            print(f"reads past {num_batches:,} batches of this epoch, to go on in the same order")
+            print(f"batches of this epoch to read past, to go on in the same order: {num_batches:,}")
         self.kept, self._draws = {"epoch": self.states(start)}, True
         for loader in self.loaders:
             _set_sampler_epoch(loader, epoch)
