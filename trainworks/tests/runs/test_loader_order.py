@@ -1,6 +1,7 @@
 """Loaders of other people's datamodules go on in the same order when a run continues."""
 
 import random
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -22,14 +23,12 @@ from torch.utils.data import (
 
 from trainworks.callbacks import LastCheckpoint
 from trainworks.runs.checkpoint_io import DurableCheckpointIO
-from trainworks.tests.conftest import same_weights
+from trainworks.tests.conftest import PLAIN, ROOT, Train, same_weights
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # what Lightning thinks of workers and of continuing in an epoch
 
 EXACT = "brings its own loaders: a run that is stopped goes on in the same order, bit by bit the same"
-INpytestmark = pytest.mark.filterwarnings("ignore")  # what Lightning thinks of workers and of continuing in an epoch
-
-EXACT = "brings its own loaders: a run that is stopped can go on, but not bit by bit the same"
+INEXACT = "brings its own loaders: a run that is stopped can go on, but not bit by bit the same"
 OTHER = "this data came in another order: the result will not be bit by bit the same"
 INPUTS = torch.randn(60, 8, generator=torch.Generator().manual_seed(0))
 POINTS = TensorDataset(INPUTS, INPUTS.sum(1, keepdim=True))
@@ -187,3 +186,22 @@ def test_another_order_is_said_to_be_one(tmp_path: Path, capsys: pytest.CaptureF
         "batches of this epoch to read past, to go on in the same order: 4",
         OTHER,
     ]
+
+
+@pytest.mark.kills
+def test_killed_within_an_epoch_and_at_its_end(
+    train_process: Train, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    here = "class_path: trainworks.tests.runs.test_loader_order"
+    data = f"{{{here}.Data, init_args: {{kind: noisy, workers: 2}}}}"
+    (tmp_path / "e.yaml").write_text(f"model: {{{here}.Net}}\ndata: {data}\ntrainer: {{max_epochs: 3}}\n")
+    words = ("--config", "e.yaml", "--callbacks.bomb=trainworks.tests.bomb.Bomb", *PLAIN)
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    assert train_process(*words, "--run_name", "whole").code == 0
+    for bomb, steps in ("kill:9", "1"), ("kill:13", "null"), ("", "1"):
+        monkeypatch.setenv("BOMB", bomb)
+        often = ("--callbacks.last.every_n_steps", steps)
+        result = train_process(*words, *often, "--run_name", "a", "--resume", "auto")
+        assert result.code == (-signal.SIGKILL if bomb else 0), result.err
+    assert "step 12" in result.out and EXACT in result.out
+    assert same_weights(tmp_path / "logs/e/whole", tmp_path / "logs/e/a")
