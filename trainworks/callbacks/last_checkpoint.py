@@ -20,9 +20,8 @@ class LastCheckpoint(Checkpoint):
     """Keep the newest state of the training as last.ckpt, from which it continues to the very same weights.
 
     A state is saved only between two optimizer steps, when everything that belongs to the step before is done: the
-    validation after it, schedulers, logging. That is at the start of a batch or of an epoch, and at the end. Then
-    nothing but the counters, the metric states of the running epoch and the generators of Python and numpy is needed
-    to go on exactly, since all else is drawn anew for each batch (see trainworks/datamodules/randomness.py).
+    validation after it, schedulers, logging. That is at the start of a batch or of an epoch, and at the end. Then the
+    counters, the metric states of the running epoch and the generators are enough to go on exactly.
 
     A signal that asks the run to stop is obeyed at such a point too, after saving; see trainworks/runtime/signals.py.
 
@@ -54,7 +53,6 @@ class LastCheckpoint(Checkpoint):
         self._point: str | None = None  # where in the training the state is saved just now
         self._saved_step, self._saved_time = -1, time.monotonic()
         self._loaded: dict[str, Any] | None = None
-        self._order: Any = None  # of what the loaders give, while it trains
         self._agreement: Any = None  # where there are several ranks
         self._wanted = 0  # 1: save, as so much time has passed; a signal's number + 1: save and stop; 0: neither
 

@@ -16,9 +16,10 @@ class LoaderOrder:
 
     def __init__(self, trainer: Any) -> None:
         self.trainer, self.loaders = trainer, trainer.fit_loop._combined_loader.flattened
-        ways = [getattr(item, "load_state_dict", getattr(item, "batch_sampler", None)) for item in self.loaders]
-        self.is_needed = not all(callable(way) or hasattr(way, "num_skipped") for way in ways)  # else they can skip
-        parts = [*self.loaders, *(getattr(item, "sampler", None) for item in self.loaders)]
+        self.batches: list[Any] = [getattr(item, "batch_sampler", None) for item in self.loaders]
+        ways = [getattr(item, "load_state_dict", None) for item in self.loaders] + self.batches
+        self.is_needed = sum(callable(way) or hasattr(way, "num_skipped") for way in ways) < len(self.batches)
+        parts = [*self.loaders, *(getattr(item, "sampler", None) for item in self.batches)]
         self._own = [part.generator for part in parts if getattr(part, "generator", None) is not None]
         if (device := trainer.strategy.root_device).type == "cuda":
             self._own.append(torch.cuda.default_generators[device.index or 0])
@@ -29,10 +30,11 @@ class LoaderOrder:
 
     def promise(self) -> str:
         """Say whether a run goes on bit by bit, as tests found for torch's loaders whose workers end with the epoch."""
+        samplers = "torch.utils.data.sampler", "torch.utils.data.distributed"  # modules
         is_exact = not self.trainer.reload_dataloaders_every_n_epochs and all(
             type(item).__iter__ is DataLoader.__iter__
             and (type(item.batch_sampler), item.persistent_workers) == (BatchSampler, False)
-            and type(item.sampler).__module__ in ("torch.utils.data.sampler", "torch.utils.data.distributed")
+            and type(item.batch_sampler.sampler).__module__ in samplers
             for item in self.loaders
         )
         return f"{'goes on in the same order,' if is_exact else 'can go on, but not'} bit by bit the same"
@@ -55,12 +57,9 @@ class LoaderOrder:
         if self._draws:
             self.kept["last"] = self.states(self.wanted.get("last"))
 
-    def read_past(self, num_batches: int) -> None:
-        """Begin an epoch where `wanted` says, and read past batches of it."""
-        loop, epoch, start = self.trainer.fit_loop, self.trainer.current_epoch, self.wanted.get("epoch")
-        loop._resuming_from_checkpoint = start is not None  # else an epoch begins as any other
-        if start is None:
-            return
+    def read_past(self, start: dict[str, Any], num_batches: int) -> None:
+        """Begin an epoch where it began, and read past batches of it."""
+        loop, epoch = self.trainer.fit_loop, self.trainer.current_epoch
         if num_batches and self.trainer.is_global_zero:
             print(f"batches of this epoch to read past, to go on in the same order: {num_batches:,}")
         self.kept, self._draws = {"epoch": self.states(start)}, True

@@ -36,8 +36,7 @@ def exact_state(order: LoaderOrder, point: str, folder: Path, device: str, group
     """
     trainer = order.trainer
     own = order.states() | {"sums": getattr(trainer.lightning_module, "metric_state", lambda: None)()}
-    if point == "batch" and order.is_needed:
-        own |= order.kept | {"batch": order.checksum()}
+    own |= order.kept | {"batch": order.checksum()} if point == "batch" and order.is_needed else {}
     ranks: list[Any] = [own]
     if trainer.world_size > 1:
         ranks = [None] * trainer.world_size
@@ -67,10 +66,11 @@ def restore(order: LoaderOrder, state: dict[str, Any]) -> None:
     trainer.callback_metrics.update({name: torch.tensor(value) for name, value in state["metrics"].items()})
     loop = fit_loop.epoch_loop
     done = loop.batch_progress.current.ready
-    if order.is_needed:
-        order.read_past(done)
-    for loader in order.loaders:
-        batches: Any = getattr(loader, "batch_sampler", None)
+    if order.is_needed and "epoch" in own:
+        order.read_past(own["epoch"], done)
+    elif order.is_needed:
+        fit_loop._resuming_from_checkpoint = False  # an epoch begins as any other
+    for batches in order.batches:
         if hasattr(batches, "num_skipped") and not order.is_needed:
             batches.num_skipped = done
             batches.sampler.set_epoch(trainer.current_epoch)
