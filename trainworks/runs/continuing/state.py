@@ -66,10 +66,9 @@ def restore(order: LoaderOrder, state: dict[str, Any]) -> None:
     trainer.callback_metrics.update({name: torch.tensor(value) for name, value in state["metrics"].items()})
     loop = fit_loop.epoch_loop
     done = loop.batch_progress.current.ready
-    if order.is_needed and "epoch" in own:
+    fit_loop._resuming_from_checkpoint = "epoch" in own or not order.is_needed  # else an epoch begins as any other
+    if "epoch" in own:
         order.read_past(own["epoch"], done)
-    elif order.is_needed:
-        fit_loop._resuming_from_checkpoint = False  # an epoch begins as any other
     for batches in order.batches:
         if hasattr(batches, "num_skipped") and not order.is_needed:
             batches.num_skipped = done
