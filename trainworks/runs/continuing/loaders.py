@@ -31,19 +31,13 @@ class LoaderOrder:
     def promise(self) -> str:
         """Say whether a run goes on bit by bit, as tests found for torch's loaders whose workers end with the epoch."""
         own = "Generator", "RandomState", "Random"  # types of what a dataset may draw from by itself
-        stays = [getattr(item, "persistent_workers", False) for item in tree_leaves(self.trainer.val_dataloaders)]
-        is_exact = (
-            not self.trainer.reload_dataloaders_every_n_epochs
-            and not any(stays)
-            and all(
-                type(item).__iter__ is DataLoader.__iter__
-                and (type(item.batch_sampler), item.persistent_workers) == (BatchSampler, False)
-                and type(item.batch_sampler.sampler).__module__.startswith(
-                    ("torch.utils.data.s", "torch.utils.data.dis")
-                )
-                and not any(type(part).__name__ in own for part in getattr(item.dataset, "__dict__", {}).values())
-                for item in self.loaders
-            )
+        stays = any(getattr(item, "persistent_workers", False) for item in tree_leaves(self.trainer.val_dataloaders))
+        is_exact = not (stays or self.trainer.reload_dataloaders_every_n_epochs) and all(
+            type(item).__iter__ is DataLoader.__iter__
+            and (type(item.batch_sampler), item.persistent_workers) == (BatchSampler, False)
+            and type(item.batch_sampler.sampler).__module__.startswith(("torch.utils.data.s", "torch.utils.data.dis"))
+            and not any(type(part).__name__ in own for part in getattr(item.dataset, "__dict__", {}).values())
+            for item in self.loaders
         )
         return f"{'goes on in the same order,' if is_exact else 'can go on, but not'} bit by bit the same"
 
