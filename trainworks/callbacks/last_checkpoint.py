@@ -9,6 +9,8 @@ from typing import Any
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 
+from trainworks.datamodules.base import BaseDataModule
+from trainworks.runs.continuing.loaders import LoaderOrder
 from trainworks.runs.continuing.state import EXACT_STATE, complete_progress, exact_state, restore, with_moved_paths
 from trainworks.runs.files import replace
 from trainworks.runtime.devices import device_name
@@ -19,10 +21,9 @@ class LastCheckpoint(Checkpoint):
     """Keep the newest state of the training as last.ckpt, from which it continues to the very same weights.
 
     A state is saved only between two optimizer steps, when everything that belongs to the step before is done: the
-    validation after it, schedulers, logging. That is at the start of a batch or of an epoch, and at the end. Then
-    nothing but the counters, the metric states of the running epoch and the generators of Python and numpy is needed
-    to go on exactly, since all else is drawn anew for each batch (see trainworks/datamodules/randomness.py). A signal
-    that asks the run to stop is obeyed at such a point too, after saving; see trainworks/runtime/signals.py.
+    validation after it, schedulers, logging. That is at the start of a batch or of an epoch, and at the end. Then the
+    counters, the metric states of the running epoch and the generators are enough to go on exactly. A signal that asks
+    the run to stop is obeyed at such a point too, after saving; see trainworks/runtime/signals.py.
 
     Args:
         dirpath: Folder of the checkpoints; a relative one is inside the run directory.
@@ -64,8 +65,12 @@ class LastCheckpoint(Checkpoint):
             from trainworks.runtime.agreement import Agreement
 
             self._agreement = Agreement()
+        self._order = LoaderOrder(trainer)
+        data: Any = trainer.datamodule or pl_module  # type: ignore[attr-defined]
+        if trainer.is_global_zero and not isinstance(data, BaseDataModule):
+            print(f"{type(data).__name__} brings its own loaders: a run that is stopped {self._order.promise()}")
         if self._loaded is not None:
-            restore(trainer, self._loaded)
+            restore(self._order, self._loaded)
             self._loaded = None
         self._handlers = (
             STOP.install()
@@ -74,6 +79,7 @@ class LastCheckpoint(Checkpoint):
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Save or stop between two steps, if it is time to."""
+        self._order.begin(is_epoch=False)
         late = self.every_n_minutes is not None and time.monotonic() - self._saved_time > 60 * self.every_n_minutes
         wish = STOP.signum + 1 if STOP.signum else int(late)
         self._wanted = max(self._wanted, wish if self._agreement is None else self._agreement.exchange(wish))
@@ -85,6 +91,7 @@ class LastCheckpoint(Checkpoint):
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save or stop between two epochs, if it is time to."""
+        self._order.begin(is_epoch=True)
         epoch = trainer.current_epoch
         due = self.every_n_epochs and epoch % self.every_n_epochs == 0 and trainer.global_step != self._saved_step
         if epoch and (due or self._wanted or self.error):
@@ -115,7 +122,7 @@ class LastCheckpoint(Checkpoint):
             return
         complete_progress(checkpoint["loops"]["fit_loop"], self._point)
         group = None if self._agreement is None else self._agreement.group
-        checkpoint[EXACT_STATE] = exact_state(trainer, self._point, self.path.parent, device_name(trainer), group)
+        checkpoint[EXACT_STATE] = exact_state(self._order, self._point, self.path.parent, device_name(trainer), group)
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Keep what `on_train_start` needs; in a run that was moved, let the other callbacks find their files."""

@@ -10,7 +10,6 @@ from trainworks import __version__
 from trainworks.callbacks.helpers.loggers import send_media, tensorboard_writers
 from trainworks.cli.builder import Session
 from trainworks.cli.trackers import tracker_commands
-from trainworks.datamodules.base import BaseDataModule
 from trainworks.models.base import BaseModule
 from trainworks.runs.files import shown_path
 from trainworks.runtime.devices import device_name
@@ -34,9 +33,6 @@ def headline(session: Session, remarks: list[str]) -> str:
     size = sum(parameter.numel() for parameter in session.model.parameters())
     where = device if processes == 1 else f"{processes} x {device}"
     lines = [f"{session.run.directory}: {net}, {size:,} parameters, {where}, seed {seed}"]
-    if not isinstance(session.datamodule, BaseDataModule):
-        own = type(session.datamodule or session.model).__name__
-        lines.append(f"{own} brings its own loaders: a run that is stopped can go on, but not bit by bit the same")
     shares_store = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
     if session.request.run is not None:
         lines += _continued(session, remarks)

@@ -70,20 +70,15 @@ class ArrayBatchSampler(BatchSampler):
     The arguments are those of torch's BatchSampler.
 
     Attributes:
-        start: Number of batches that the next epoch skips, where a training continues in the middle of an epoch.
+        num_skipped: Number of batches that the next epoch skips, where a training continues in the middle of an epoch.
         num_batches: If set, the number of batches, which are of nearly equal size; `drop_last` is then ignored.
     """
 
-    start = 0
+    num_skipped = 0
     num_batches: int | None = None
 
-    def continue_at(self, epoch: int, num_batches: int) -> None:
-        """Let the next iteration be that of an epoch after so many of its batches."""
-        self.start = num_batches
-        self.sampler.set_epoch(epoch)  # type: ignore[union-attr]
-
     def __iter__(self) -> Iterator[np.ndarray]:  # type: ignore[override]
-        sampler, first, self.start = self.sampler, self.start * self.batch_size, 0
+        sampler, first, self.num_skipped = self.sampler, self.num_skipped * self.batch_size, 0
         keys = sampler.keys() if isinstance(sampler, ShardSampler) else np.fromiter(sampler, dtype=np.int64)
         if self.num_batches is not None:
             yield from np.array_split(keys, self.num_batches)

@@ -1,15 +1,14 @@
 """What a checkpoint holds so that a training continues exactly, and how it is put back."""
 
 import os
-import random
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 import torch.distributed as dist
-from lightning.pytorch import Trainer
+
+from trainworks.runs.continuing.loaders import LoaderOrder
 
 EXACT_STATE = "exact"  # the key under which a checkpoint holds it
 COUNTERS = ("ready", "started", "processed", "completed")  # of Lightning's progress
@@ -29,15 +28,15 @@ class Start:
     device: str = ""  # the kind that it was saved on; empty if it does not say
 
 
-def exact_state(trainer: Trainer, point: str, folder: Path, device: str, group: Any) -> dict[str, Any]:
+def exact_state(order: LoaderOrder, point: str, folder: Path, device: str, group: Any) -> dict[str, Any]:
     """Return what a checkpoint needs beside Lightning's state for an exact continuation; called on every rank.
 
     The training stands before a "batch", before an "epoch" or at the "end"; `folder` is that of the checkpoints,
     `device` the kind that it runs on, `group` a process group on the CPU, where there are several ranks.
     """
-    name, keys, *rest = np.random.get_state(legacy=True)
-    own: dict[str, Any] = {"python": random.getstate(), "numpy": (name, np.asarray(keys).tolist(), *rest)}
-    own["sums"] = getattr(trainer.lightning_module, "metric_state", lambda: None)()
+    trainer = order.trainer
+    own = order.states() | {"sums": getattr(trainer.lightning_module, "metric_state", lambda: None)()}
+    own |= order.kept | {"batch": order.checksum()} if point == "batch" and order.is_needed else {}
     ranks: list[Any] = [own]
     if trainer.world_size > 1:
         ranks = [None] * trainer.world_size
@@ -58,28 +57,23 @@ def complete_progress(loops: dict[str, Any], point: str) -> None:
         batches["current"] |= dict.fromkeys(COUNTERS, 0)
 
 
-def restore(trainer: Trainer, state: dict[str, Any]) -> None:
+def restore(order: LoaderOrder, state: dict[str, Any]) -> None:
     """Put generators, metrics, loaders and loops where the training stood that saved this state."""
-    module: Any = trainer.lightning_module
-    if len(state["ranks"]) == trainer.world_size:
-        own = state["ranks"][trainer.global_rank]
-        version, numbers, gauss = own["python"]
-        random.setstate((version, tuple(numbers), gauss))
-        name, keys, *rest = own["numpy"]
-        np.random.set_state((name, np.array(keys, dtype=np.uint32), *rest))
-        if own["sums"] is not None:
-            module.load_metric_state(own["sums"])
+    trainer, fit_loop = order.trainer, order.trainer.fit_loop
+    own = order.wanted = state["ranks"][trainer.global_rank] if len(state["ranks"]) == trainer.world_size else {}
+    if own.get("sums") is not None:
+        trainer.lightning_module.load_metric_state(own["sums"])
     trainer.callback_metrics.update({name: torch.tensor(value) for name, value in state["metrics"].items()})
-    fit_loop: Any = trainer.fit_loop
     loop = fit_loop.epoch_loop
     done = loop.batch_progress.current.ready
-    for loader in fit_loop._combined_loader.flattened:
-        batches: Any = getattr(loader, "batch_sampler", None)
-        if hasattr(batches, "continue_at"):
-            batches.continue_at(trainer.current_epoch, done)
+    fit_loop._resuming_from_checkpoint = "epoch" in own or not order.is_needed  # else an epoch begins as any other
+    if "epoch" in own:
+        order.read_past(own["epoch"], done)
+    for batches in order.batches:
+        if hasattr(batches, "num_skipped") and not order.is_needed:
+            batches.num_skipped = done
+            batches.sampler.set_epoch(trainer.current_epoch)
             iter(fit_loop._data_fetcher)  # its workers may have begun already, from the start of the epoch
-        elif done and trainer.is_global_zero:
-            print("this data can only be read from its start: the result will not be bit by bit the same")
     reset = loop.reset
 
     def reset_once() -> None:
