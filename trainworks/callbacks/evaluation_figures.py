@@ -1,7 +1,6 @@
 import math
 import time
 import warnings
-from pathlib import Path
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -126,10 +125,10 @@ class EvaluationFigures(Callback):
                     _send_pr_curves(trainer, curves[name], stage, self._class_names, step)
                 # Matplotlib takes minutes for 1,000 curves
                 if name not in curves or len(self._class_names) <= MAX_NAMED_CLASSES:
-                    _show(trainer, f"{name}/{stage}", _plot(metrics[name], value, self._class_names), step)
+                    send_media(trainer, f"{name}/{stage}", _plot(metrics[name], value, self._class_names), step)
         with never_fatal(f"mistakes/{stage}"):
             if figure := self._mistakes[stage].draw(trainer, module, self._class_names):
-                _show(trainer, f"mistakes/{stage}", figure, step)
+                send_media(trainer, f"mistakes/{stage}", figure, step)
 
 
 class Mistakes:
@@ -186,12 +185,6 @@ class Mistakes:
             axis.axis("off")
         figure.tight_layout()
         return figure
-
-
-def _show(trainer: Trainer, tag: str, figure: Any, step: int) -> None:
-    """Send a figure to the loggers, and after a test keep it in the run directory too."""
-    path = Path(trainer.default_root_dir) / "figures" / f"{tag.replace('/', '_')}.png"
-    send_media(trainer, tag, figure, step, path if trainer.testing else None)
 
 
 def _plot(metric: Metric, value: Any, names: list[str]) -> Any:

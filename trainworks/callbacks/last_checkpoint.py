@@ -72,9 +72,8 @@ class LastCheckpoint(Checkpoint):
         if self._loaded is not None:
             restore(self._order, self._loaded)
             self._loaded = None
-        self._handlers = (
-            STOP.install()
-        )  # Lightning has just put its own handlers in place, which can hang under DDP (its issue 20806)
+        # Lightning has just put its own handlers in place, which can hang under DDP (its issue 20806)
+        self._handlers = STOP.install()
         STOP.deferred = True
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:

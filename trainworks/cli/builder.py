@@ -19,7 +19,6 @@ from trainworks.cli.config import as_list, put_inside
 from trainworks.cli.configuration import Configuration
 from trainworks.cli.parser import mistakes_in_one_line
 from trainworks.cli.request import Request
-from trainworks.cli.trackers import guard_trackers, name_trackers
 from trainworks.datamodules.base import BaseDataModule
 from trainworks.errors import UsageError
 from trainworks.runs.checkpoint_io import METRICS, DurableCheckpointIO
@@ -114,7 +113,10 @@ def build_session(
         named = {name: callback for name, callback in built.callbacks.items() if callback is not None}
         check = StartCheck(None if request.states_monitor else named.get("best"), configuration.described)
         threads = _thread_limit(request, configuration, run, start.step if extends else None)
-        guard_trackers(built.trainer["logger"], run, continues=start.path is not None and not line.evaluates)
+        if _are_tracked(parsed):
+            from trainworks.cli.trackers import guard_trackers
+
+            guard_trackers(built.trainer["logger"], run, continues=start.path is not None and not line.evaluates)
         trainer = _build_trainer(built.trainer, [threads, check], named, _trial_callbacks(request, named), datamodule)
         check.best = named.get("best")
         skip_idle_work(trainer, model)
@@ -129,12 +131,21 @@ def build_session(
 def _direct_outputs(parsed: Any, run: Run, experiment: str) -> None:
     """Let loggers and callbacks write into the run directory, and the trainer have what the launcher laid out."""
     parsed.trainer.default_root_dir = str(run.directory)
-    name_trackers(parsed.trainer.logger, run, experiment)
+    if _are_tracked(parsed):
+        from trainworks.cli.trackers import name_trackers
+
+        name_trackers(parsed.trainer.logger, run, experiment)
     for key, value in layout().items():
         if parsed.trainer[key] in ("auto", 1):
             parsed.trainer[key] = value
     put_inside(run.directory, parsed.trainer)
     put_inside(run.directory, parsed.callbacks)
+
+
+def _are_tracked(parsed: Any) -> bool:
+    """Whether there are loggers beside TensorBoard's."""
+    paths = [getattr(logger, "class_path", None) for logger in as_list(parsed.trainer.logger)]
+    return any(path and not path.endswith(".TensorBoardLogger") for path in paths)
 
 
 def _hide_repeated_steps(loggers: Any, step: int) -> None:

@@ -9,7 +9,6 @@ from torch.utils.tensorboard.summary import hparams
 from trainworks import __version__
 from trainworks.callbacks.helpers.loggers import send_media, tensorboard_writers
 from trainworks.cli.builder import Session
-from trainworks.cli.trackers import tracker_commands
 from trainworks.models.base import BaseModule
 from trainworks.runs.files import shown_path
 from trainworks.runtime.devices import device_name
@@ -81,7 +80,14 @@ def closing(session: Session, seconds: float) -> str:
     lines += [("run directory", shown_path(session.run.directory)), ("seconds", f"{seconds:.1f}")]
     width = max(len(name) for name, _ in lines)
     table = "\n".join(f"{name:<{width}}  {value}" for name, value in lines)
-    return "\n".join(["", table, "", *tracker_commands(session.trainer.loggers)]).rstrip()
+    watch = [f"tensorboard --logdir {shown_path(session.run.directory.parent)}"] * bool(
+        tensorboard_writers(session.trainer)
+    )
+    if len(watch) < len(session.trainer.loggers):
+        from trainworks.cli.trackers import tracker_commands
+
+        watch += tracker_commands(session.trainer.loggers)
+    return "\n".join(["", table, "", *watch]).rstrip()
 
 
 def log_end(trainer: Trainer, success: bool) -> None:

@@ -18,7 +18,6 @@ from trainworks.cli.facts import fill_in
 from trainworks.cli.process import settled_process
 from trainworks.cli.report import closing, headline, log_end
 from trainworks.cli.request import Request
-from trainworks.cli.trackers import end_trackers
 from trainworks.errors import UsageError
 from trainworks.runs.continuing.state import Start
 from trainworks.runs.page import write_page
@@ -62,7 +61,8 @@ def run_session(request: Request, start_time: float) -> int:
         _record_end(session, start_time, status, error)
         if status == 0 and request.line.command.directory != "replayed":
             print(closing(session, time.time() - start_time))
-        end_trackers(session.trainer.loggers)
+        for logger in session.trainer.loggers:
+            getattr(logger, "end_tracking", lambda: None)()  # or the next training of this process would go on there
         return status
 
 

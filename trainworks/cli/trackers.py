@@ -4,6 +4,7 @@ import json
 import os
 import uuid
 from collections.abc import Callable
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -56,6 +57,7 @@ def guard_trackers(loggers: Any, run: Run, continues: bool) -> None:
         if isinstance(logger, Logger) and not isinstance(logger, TensorBoardLogger | CSVLogger):
             guard = Guard(run, type(logger).__name__, continues)
             logger.__class__ = guard.kind_of(type(logger))
+            logger.end_tracking = partial(_end, logger)  # type: ignore[attr-defined]
             for name in GUARDED:
                 if hasattr(logger, name):
                     setattr(logger, name, guard.guarded(getattr(logger, name)))
@@ -129,21 +131,17 @@ class Guard:
             os.replace(temporary, self.file)
 
 
-def end_trackers(loggers: list[Any]) -> None:
-    """End the runs of trackers that would otherwise take the next training of this process for their own."""
-    for logger in loggers:
-        if isinstance(logger, WandbLogger) and logger._experiment is not None:
-            logger.experiment.finish()
-            logger._experiment = None
+def _end(logger: Any) -> None:
+    """End a run of Weights & Biases, which otherwise takes the next training of this process for its own."""
+    if isinstance(logger, WandbLogger) and logger._experiment is not None:
+        logger.experiment.finish()
 
 
 def tracker_commands(loggers: list[Any]) -> list[str]:
-    """Return what one types to look at what each logger wrote."""
+    """Return what one types, or opens, to look at what the trackers hold."""
     found = []
     for logger in loggers:
-        if isinstance(logger, TensorBoardLogger):
-            found.append(f"tensorboard --logdir {shown_path(Path(logger.log_dir).parent)}")
-        elif isinstance(logger, WandbLogger) and logger._experiment is not None:
+        if isinstance(logger, WandbLogger) and logger._experiment is not None:
             run: Any = logger._experiment
             found.append(f"wandb sync {shown_path(Path(str(run.dir)).parent)}" if run.offline else str(run.url))
         elif isinstance(logger, MLFlowLogger):

@@ -67,6 +67,10 @@ def imports_of_files(library: Path) -> dict[str, set[str]]:
         # what is imported may be a module, or a name in one
         paths = [path if path in modules else path.rpartition(".")[0] for path in imported(file)]
         graph[module] = {path for path in paths if path in modules and path != module}
+        if {
+            path for path in imported(file) if path.startswith(f"{library.name}.__")
+        }:  # its version, for which nothing is imported
+            graph[module].discard(library.name)
     return graph
 
 
@@ -164,5 +168,6 @@ def test_a_run_loads_what_it_uses(tmp_path: Path) -> None:
     assert [name for name in modules if name.rpartition(".")[2] in unused] == []
     modules.pop("trainworks.cli.main")  # which stood in train.py, and was not counted
     # a budget: whoever raises it says why (6,750, then figures with their checkpoint and hashes of the code, then
-    # values of single classes, epochs without a value, inputs of any kind, runs that begin anew, NumPy in checkpoints)
-    assert sum(len(Path(file).read_text().splitlines()) for file in modules.values()) <= 7500
+    # values of single classes, epochs without a value, inputs of any kind, runs that begin anew, NumPy in checkpoints;
+    # from 7,500 on files of a run, other people's loaders in order, their checkpoints)
+    assert sum(len(Path(file).read_text().splitlines()) for file in modules.values()) <= 7900

@@ -15,7 +15,8 @@ class LoaderOrder:
     """Keeps where generators stood before an epoch, and before a batch was read: the training draws from them too."""
 
     def __init__(self, trainer: Any) -> None:
-        self.trainer, self.loaders = trainer, trainer.fit_loop._combined_loader.flattened
+        self.trainer: Any = trainer
+        self.loaders: list[Any] = trainer.fit_loop._combined_loader.flattened
         self.batches: list[Any] = [getattr(item, "batch_sampler", None) for item in self.loaders]
         ways = [getattr(item, "load_state_dict", None) for item in self.loaders] + self.batches
         self.is_needed = sum(callable(way) or hasattr(way, "num_skipped") for way in ways) < len(self.batches)
@@ -34,10 +35,10 @@ class LoaderOrder:
         stays = any(getattr(item, "persistent_workers", False) for item in tree_leaves(self.trainer.val_dataloaders))
         is_exact = not (stays or self.trainer.reload_dataloaders_every_n_epochs) and all(
             type(item) is DataLoader
-            and (type(item.batch_sampler), item.persistent_workers) == (BatchSampler, False)
-            and type(item.batch_sampler.sampler).__module__.startswith(("torch.utils.data.s", "torch.utils.data.dis"))
+            and (type(batches), item.persistent_workers) == (BatchSampler, False)
+            and type(batches.sampler).__module__.startswith(("torch.utils.data.s", "torch.utils.data.dis"))
             and not any(type(part).__name__ in own for part in getattr(item.dataset, "__dict__", {}).values())
-            for item in self.loaders
+            for item, batches in zip(self.loaders, self.batches, strict=True)
         )
         return f"{'goes on in the same order,' if is_exact else 'can go on, but not'} bit by bit the same"
 
