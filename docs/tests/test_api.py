@@ -71,7 +71,7 @@ def test_keys_are_those_of_a_checkpoint(train: Train, tmp_path: Path) -> None:
     )
     data = {"<name of the datamodule's class>": "DigitsDataModule"}
     known = [data.get(key, key) for key in CHECKPOINT]
-    assert set(last) == set(known) and set(known) - set(best) == {"exact"}
+    assert set(last) == {*known, "python_types"} and set(known) - set(best) == {"exact"}
 
 
 def test_variables_are_those_that_the_library_reads() -> None:
