@@ -60,8 +60,8 @@ class ImageDataModule(BaseDataModule):
     @property
     def form(self) -> ImageFormat | None:
         """The format to which every image is brought; None to leave images as they are."""
-        shape = self.fit, self.num_channels, self.dtype
-        return None if self.image_size is None else ImageFormat(self.image_size, *shape)
+        size = self.image_size
+        return None if size is None else ImageFormat(size, self.fit, self.num_channels, self.dtype)
 
     def prepare_data(self) -> None:
         """Do what takes long, once a machine: the other processes wait, and then find the cached files."""

@@ -10,24 +10,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 from PIL.TiffImagePlugin import TiffImageFile
 from torch import Tensor
 
-from trainworks.datamodules.datasets.image_arrays import (
-    ORIENTATION_TAG,
-    Decoded,
-    ImageInfo,
-    from_array,
-    read_tiff,
-    to_format,
-)
+from trainworks.datamodules.datasets.image_arrays import Decoded, ImageInfo, from_array, read_tiff, to_format
 from trainworks.errors import UsageError
 
 PILLOW_MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
 DECODING_ERRORS = (OSError, ValueError, RuntimeError, SyntaxError, MemoryError, Image.DecompressionBombError)
+BITS_TAG = ExifTags.Base.BitsPerSample
 OVERSAMPLING = 2  # a JPEG is decoded at a smaller scale only if that still has twice the height and width wanted
-BITS_TAG = 258  # of a TIFF file: bits of each channel
 
 
 class UnreadableImage(UsageError):
@@ -82,7 +75,7 @@ def _decode_file(path: str, data: bytes, num_channels: int, min_side: int | None
         return pixels, ImageInfo(pixels.shape[-1], pixels.shape[-2], "HEIC")
     with opened as image:
         width, height, mode = *image.size, image.mode
-        orientation = image.getexif().get(ORIENTATION_TAG, 1)
+        orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
         if orientation in (5, 6, 7, 8):
             width, height = height, width
         info = ImageInfo(width, height, mode, orientation)

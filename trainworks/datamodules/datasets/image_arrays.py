@@ -10,8 +10,7 @@ from torchvision.transforms.v2 import functional
 
 from trainworks.errors import UsageError
 
-ORIENTATION_TAG = 0x0112  # of EXIF and TIFF; 1 is upright, those from 5 on are transposed
-FLIPS = {2: (-1,), 3: (-2, -1), 4: (-2,), 5: (), 6: (-1,), 7: (-2, -1), 8: (-2,)}  # of each orientation, after that
+FLIPS = {2: (-1,), 3: (-2, -1), 4: (-2,), 6: (-1,), 7: (-2, -1), 8: (-2,)}  # by orientation, after transposing from 5 on
 SCALED = (torch.uint8, torch.uint16)  # which stand for [0, 1], as in ToDtype
 
 
@@ -69,7 +68,7 @@ def read_tiff(path: str, num_channels: int, dtype: str) -> Decoded:
     """Read a TIFF file with all its bits; its pages and bands are the channels."""
     try:
         with import_module("tifffile").TiffFile(path) as file:  # optional, as imagecodecs for most compressions
-            series, orientation = file.series[0], int(file.pages[0].tags.valueof(ORIENTATION_TAG, 1))
+            series, orientation = file.series[0], int(file.pages[0].tags.valueof("Orientation", 1))
             array = np.moveaxis(series.asarray(), [series.axes.index(axis) for axis in "YX"], [-2, -1])
     except Exception as error:  # a damaged file raises anything
         if isinstance(error, ImportError) or "imagecodecs" in str(error):

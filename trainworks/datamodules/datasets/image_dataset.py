@@ -99,12 +99,11 @@ class ImageDataset(ArrayDataset):
 
     def _upright_mask(self, item: int, info: ImageInfo) -> Tensor:
         mask, wanted = self.decode_mask(item), (info.height, info.width)
-        if tuple(mask.shape) != wanted:
-            mask = upright(mask, info.orientation)
-        if tuple(mask.shape) != wanted:
-            sizes = "{1} x {0} pixels, but its image has {3} x {2}".format(*mask.shape, *wanted)
-            raise UnreadableImage(f"{title_of(self, item)}: the mask has {sizes}")
-        return tv_tensors.Mask(mask)
+        for turned in (mask, upright(mask, info.orientation)):
+            if tuple(turned.shape) == wanted:
+                return tv_tensors.Mask(turned)
+        sizes = "{1} x {0} pixels, but its image has {3} x {2}".format(*mask.shape, *wanted)
+        raise UnreadableImage(f"{title_of(self, item)}: the mask has {sizes}")
 
 
 class ImageFiles(ImageDataset):
@@ -170,10 +169,9 @@ class PairedImages(Dataset[Any]):
     def __init__(self, dataset: Dataset[Any], form: ImageFormat | None, transform: Sequence[nn.Module] = ()) -> None:
         self.dataset, self.form, self.transform = dataset, form, transform
         self._resize: list[nn.Module] = []
-        if form is not None and form.fit == "stretch":
-            self._resize = [v2.Resize((form.size, form.size), antialias=True)]
-        elif form is not None:
-            size, longest = (form.size, None) if form.fit == "crop" else (None, form.size)
+        if form is not None:
+            size: Any = {"stretch": (form.size, form.size), "crop": form.size, "pad": None}[form.fit]
+            longest = form.size if form.fit == "pad" else None
             self._resize = [v2.Resize(size, max_size=longest, antialias=True), v2.CenterCrop(form.size)]
 
     def __len__(self) -> int:
