@@ -109,7 +109,8 @@ def _check_images(
         ranges = [f"{sides.min()} to {sides.max()} (median {int(np.median(sides))})" for sides in (widths, heights)]
         made = f"each is made {images.form.size}x{images.form.size}"
         print(f"{split}: {len(infos):,} images, width {ranges[0]}, height {ranges[1]}; {made}")
-    wanted = "L" if images.form.num_channels == 1 else "RGB"
+    number, dtype = images.form.num_channels, images.form.dtype
+    wanted = {(1, "uint8"): "L", (3, "uint8"): "RGB"}.get((number, dtype), f"{number} channels of {dtype}")
     modes = Counter(info.mode for info in infos if info.mode != wanted)
     report["notes"] += [f"{split}: {count:,} images of mode {mode}, made {wanted}" for mode, count in modes.items()]
     if rotated := sum(info.orientation != 1 for info in infos):

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import nn
 from torch.utils.data import Dataset
+from torchvision.transforms import v2
 
 from trainworks.datamodules.base import BaseDataModule
 from trainworks.datamodules.datasets.image_cache import ImageCache, Unreadable, decode_all, describe_unreadable
@@ -55,7 +56,12 @@ class ImageDataModule(BaseDataModule):
         if self.sample_transform and self.storage in ("memory", "cache"):
             raise ValueError(f"data.sample_transform needs data.storage files, got {self.storage}")
         self.skipped: list[str] = []
-        self._storage_line = ""
+        self._storage_line = self._remark = ""
+        for step in [*self.train_transform, *self.eval_transform] if self.form else []:
+            if isinstance(step, v2.Normalize) and (number := len(step.mean)) not in (1, self.num_channels):
+                step.mean, step.std = ([sum(values) / number] for values in (step.mean, step.std))
+                self._remark = f"Normalize: its numbers for {number} channels are averaged for {self.num_channels}; "
+                self._remark += "check --statistics true prints those of each"
 
     @property
     def form(self) -> ImageFormat | None:
@@ -96,7 +102,7 @@ class ImageDataModule(BaseDataModule):
     def describe(self) -> str:
         """Say what the data is, where its images are, and what was left out."""
         skipped = f"skipped {describe_unreadable(self.skipped)}" if self.skipped else ""
-        return "\n".join(line for line in (super().describe(), self._storage_line, skipped) if line)
+        return "\n".join(line for line in (super().describe(), self._storage_line, self._remark, skipped) if line)
 
     def _choose_storage(self, size: int, cache: ImageCache, images: list[ImageDataset]) -> str:
         if self.storage != "auto":

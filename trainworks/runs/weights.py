@@ -59,7 +59,7 @@ def load_weights(
     prefix = f", without '{removed}'" if removed else f", as '{added}'" if added else ""
     prefix = f", '{removed}' as '{added}'" if removed and added else prefix
     others = {
-        "made for other channels": [new for old, new in renamed.items() if found.get(new, given[old]) is not given[old]],
+        "for other channels": [new for old, new in renamed.items() if found.get(new, given[old]) is not given[old]],
         "left new, of another shape": [
             f"{name} {_size(found[name])} -> {_size(own[name])}" for name in found if name not in fitting
         ],

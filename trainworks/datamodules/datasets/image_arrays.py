@@ -10,7 +10,7 @@ from torchvision.transforms.v2 import functional
 
 from trainworks.errors import UsageError
 
-FLIPS = {2: (-1,), 3: (-2, -1), 4: (-2,), 6: (-1,), 7: (-2, -1), 8: (-2,)}  # by orientation, after transposing from 5 on
+FLIPS = {2: (-1,), 3: (-2, -1), 4: (-2,), 6: (-1,), 7: (-2, -1), 8: (-2,)}  # by orientation; transposed first from 5 on
 SCALED = (torch.uint8, torch.uint16)  # which stand for [0, 1], as in ToDtype
 
 
@@ -33,9 +33,9 @@ def to_format(pixels: Tensor, num_channels: int, dtype: str) -> Tensor:
     One channel is repeated for three, and three are made grey for one; any other number of channels is a ValueError.
     """
     if dtype == "uint8" and pixels.dtype not in SCALED:
-        raise ValueError(f"{pixels.dtype} needs data.dtype float32, got uint8".removeprefix("torch."))
+        raise ValueError(f"data.dtype is uint8, this image has {pixels.dtype}: float32 takes it".replace("torch.", ""))
     if len(pixels) != num_channels and {len(pixels), num_channels} != {1, 3}:
-        raise ValueError(f"{len(pixels)} channels need data.num_channels {len(pixels)}, got {num_channels}")
+        raise ValueError(f"data.num_channels is {num_channels}, this image has {len(pixels)}")
     pixels = functional.to_dtype(pixels, getattr(torch, dtype), scale=pixels.dtype in SCALED)
     if dtype == "float32" and not pixels.isfinite().all():
         raise ValueError("some of its numbers are NaN or infinite")
