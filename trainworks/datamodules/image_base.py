@@ -63,8 +63,7 @@ class ImageDataModule(BaseDataModule):
     @property
     def form(self) -> ImageFormat | None:
         """The format to which every image is brought; None to leave images as they are."""
-        size = self.image_size
-        return None if size is None else ImageFormat(size, self.fit, self.num_channels, self.dtype)
+        return ImageFormat(self.image_size, self.fit, self.num_channels, self.dtype) if self.image_size else None
 
     def prepare_data(self) -> None:
         """Do what takes long, once a machine: the other processes wait, and then find the cached files."""

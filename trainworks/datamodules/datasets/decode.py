@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 from PIL.TiffImagePlugin import TiffImageFile
 from torch import Tensor
@@ -69,19 +70,20 @@ def _decode_file(path: str, data: bytes, num_channels: int, min_side: int | None
             return read_tiff(path, num_channels, dtype)
         if data[4:8] != b"ftyp":  # of HEIC and AVIF
             raise
-        return from_array(_decode_fast(path, data, num_channels), num_channels, dtype)
+        return from_array(_decode_fast(path, data, num_channels).movedim(0, -1).numpy(), num_channels, dtype)
     with opened as image:
         orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
         width, height = image.size[::-1] if orientation in (5, 6, 7, 8) else image.size
         info = ImageInfo(width, height, image.mode, orientation)
+        ordinary = num_channels in (1, 3) and dtype == "uint8"
         if isinstance(image, TiffImageFile) and (image.n_frames > 1 or max(image.tag_v2.get(258, (1,))) > 8):
-            grey_pages = image.n_frames == num_channels > 1 and len(image.getbands()) == 1
-            if grey_pages or num_channels not in (1, 3) or dtype != "uint8":  # Pillow would lose pages or bits
+            if not ordinary or (image.n_frames == num_channels > 1 and len(image.getbands()) == 1):  # Pillow loses some
                 return read_tiff(path, num_channels, dtype)
-        deep = dtype != "uint8" and image.format == "PNG" and data[24] == 16 and image.mode[0] != "I"
+        if dtype != "uint8" and image.format == "PNG" and data[24] == 16 and image.mode[0] != "I":  # colour of 16 bits
+            return from_array(_decode_fast(path, data, num_channels).movedim(0, -1).numpy(), num_channels, dtype)
         scaled = min_side is not None and min(image.size) >= 2 * OVERSAMPLING * min_side
-        if deep or (image.format == "JPEG" and not scaled and torchcodec() is not None):
-            return from_array(_decode_fast(path, data, num_channels), num_channels, dtype)[0], info
+        if ordinary and image.format == "JPEG" and not scaled and torchcodec() is not None:
+            return _decode_fast(path, data, num_channels), info
         if scaled:
             ratio = OVERSAMPLING * min_side / min(image.size)  # type: ignore[operator]
             image.draft(PILLOW_MODES.get(num_channels), (int(image.width * ratio), int(image.height * ratio)))
@@ -105,8 +107,8 @@ def torchcodec() -> Any:
         return import_module("torchcodec.decoders").decode_image
 
 
-def _decode_fast(path: str, data: bytes, num_channels: int) -> np.ndarray:
+def _decode_fast(path: str, data: bytes, num_channels: int) -> Tensor:
     if (decode := torchcodec()) is None:
         raise UsageError(f"{path}: such an image needs the package torchcodec; write pip install torchcodec")
-    pixels = decode(data, mode={1: "GRAY", 3: "RGB"}.get(num_channels, "UNCHANGED"), output_dtype="auto")
-    return pixels.movedim(0, -1).numpy()
+    encoded = torch.frombuffer(bytearray(data), dtype=torch.uint8)  # of bytes it changes the filter of warnings
+    return decode(encoded, mode={1: "GRAY", 3: "RGB"}.get(num_channels, "UNCHANGED"), output_dtype="auto")

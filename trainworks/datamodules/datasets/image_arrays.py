@@ -34,8 +34,7 @@ def upright(pixels: Tensor, orientation: int) -> Tensor:
 def from_array(array: np.ndarray, num_channels: int, dtype: str, orientation: int = 1) -> Decoded:
     """Return an image (H, W), (H, W, C) or (C, H, W) upright, as uint8 or float32, and the info of the array.
 
-    As float32, 8 and 16 bits are scaled to [0, 1] and other numbers stay. One channel is repeated for three, and three
-    are made grey for one; any other number of channels is a ValueError.
+    For float32, 8 and 16 bits are scaled to [0, 1]. One channel is repeated for three, and three are made grey for one.
     """
     if not isinstance(array, np.ndarray) or array.ndim not in (2, 3) or array.dtype.kind not in "buif":
         got = f"{getattr(array, 'dtype', type(array).__name__)} of shape {np.shape(array)}"

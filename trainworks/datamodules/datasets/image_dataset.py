@@ -159,8 +159,7 @@ class PairedImages(Dataset[Any]):
         self._resize: list[nn.Module] = []
         if form is not None:
             size: Any = {"stretch": (form.size, form.size), "crop": form.size, "pad": None}[form.fit]
-            longest = form.size if form.fit == "pad" else None
-            self._resize = [v2.Resize(size, max_size=longest, antialias=True), v2.CenterCrop(form.size)]
+            self._resize = [v2.Resize(size, max_size=None if size else form.size), v2.CenterCrop(form.size)]
 
     def __len__(self) -> int:
         return len(self.dataset)  # type: ignore[arg-type]
