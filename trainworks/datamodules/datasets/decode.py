@@ -77,7 +77,8 @@ def _decode_file(path: str, data: bytes, num_channels: int, min_side: int | None
         info = ImageInfo(width, height, image.mode, orientation)
         ordinary = num_channels in (1, 3) and dtype == "uint8"
         if isinstance(image, TiffImageFile) and (image.n_frames > 1 or max(image.tag_v2.get(258, (1,))) > 8):
-            if not ordinary or (image.n_frames == num_channels > 1 and len(image.getbands()) == 1):  # Pillow loses some
+            grey_pages = image.n_frames == num_channels > 1 and len(image.getbands()) == 1
+            if grey_pages or not ordinary:  # Pillow would lose pages or bits
                 return read_tiff(path, num_channels, dtype)
         if dtype != "uint8" and image.format == "PNG" and data[24] == 16 and image.mode[0] != "I":  # colour of 16 bits
             return from_array(_decode_fast(path, data, num_channels).movedim(0, -1).numpy(), num_channels, dtype)

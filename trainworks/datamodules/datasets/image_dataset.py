@@ -23,9 +23,8 @@ from trainworks.datamodules.datasets.image_format import ImageFormat
 class ImageDataset(ArrayDataset):
     """Images of any size, decoded one by one and brought to one format; `ImageCache` decodes them all beforehand.
 
-    A subclass decodes one image. A sample is (image, class), (image, labels of shape (K,)), or the image
-    alone where there are no targets. Where `has_masks` it is (image, mask): a subclass decodes masks too, which are
-    transformed and fitted as their images are, and kept beside them as one more channel.
+    A subclass decodes one image, and its mask where `has_masks`; it is kept beside the image as one more channel. A
+    sample is (image, class), (image, labels of shape (K,)), (image, mask), or the image alone without targets.
 
     Args:
         index: Targets and names of the images, and what else is known without decoding them.
