@@ -42,9 +42,8 @@ def readable(name: str) -> Iterator[None]:
 def decode_image(source: Any, num_channels: int = 3, min_side: int | None = None, dtype: str = "uint8") -> Decoded:
     """Read a file, Pillow image, array (H, W, C) or tensor (C, H, W) upright, see `from_array`.
 
-    Pillow and torchcodec decode a JPEG to the same pixels. torchcodec is faster, but only Pillow can decode a large one
-    at a half, a quarter or an eighth of its size: at a scale of at least twice `min_side`, the shorter side that is
-    wanted in the end. Grey and colour leave transparency out. What cannot be read whole is an UnreadableImage.
+    Pillow and torchcodec decode a JPEG to the same pixels: torchcodec faster, Pillow at a half, a quarter or an eighth of
+    its size where at least twice `min_side` is left, the shorter side wanted. What is no image is an UnreadableImage.
     """
     path = str(source) if isinstance(source, str | Path) else ""
     with readable(path or type(source).__name__):
@@ -76,9 +75,10 @@ def _decode_file(path: str, data: bytes, num_channels: int, min_side: int | None
         width, height = image.size[::-1] if orientation in (5, 6, 7, 8) else image.size
         info = ImageInfo(width, height, image.mode, orientation)
         ordinary = num_channels in (1, 3) and dtype == "uint8"
-        if isinstance(image, TiffImageFile) and (image.n_frames > 1 or max(image.tag_v2.get(258, (1,))) > 8):
+        if isinstance(image, TiffImageFile):  # of which Pillow would lose pages or bits
+            deep = max(image.tag_v2.get(258, (1,))) > 8 and image.mode not in ("F", "I;16", "I;16B")
             grey_pages = image.n_frames == num_channels > 1 and len(image.getbands()) == 1
-            if grey_pages or not ordinary:  # Pillow would lose pages or bits
+            if grey_pages or (not ordinary and (deep or image.n_frames > 1)):
                 return read_tiff(path, num_channels, dtype)
         if dtype != "uint8" and image.format == "PNG" and data[24] == 16 and image.mode[0] != "I":  # colour of 16 bits
             return from_array(_decode_fast(path, data, num_channels).movedim(0, -1).numpy(), num_channels, dtype)
