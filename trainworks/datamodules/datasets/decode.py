@@ -42,7 +42,7 @@ def readable(name: str) -> Iterator[None]:
 def decode_image(source: Any, num_channels: int = 3, min_side: int | None = None, dtype: str = "uint8") -> Decoded:
     """Read a file, Pillow image, array (H, W, C) or tensor (C, H, W) upright, see `from_array`.
 
-    Pillow and torchcodec decode a JPEG to the same pixels: torchcodec faster, Pillow at a half, a quarter or an eighth of
+    Pillow and torchcodec decode a JPEG to the same pixels: torchcodec faster, Pillow at a half, quarter or eighth of
     its size where at least twice `min_side` is left, the shorter side wanted. What is no image is an UnreadableImage.
     """
     path = str(source) if isinstance(source, str | Path) else ""
