@@ -48,7 +48,8 @@ class Exported(nn.Module):
         super().__init__()
         self.module, self.transforms = module, nn.ModuleList(data.eval_transform)
         self.any_length = data.input_shape is not None and data.input_shape[:1] == [None]
-        self.any_size = inputs.ndim == 4 and inputs.dtype == torch.uint8 and inputs.shape[1] in (1, 3)
+        is_image = inputs.ndim == 4 and inputs.dtype == torch.uint8
+        self.any_size = is_image and (data.form is not None or inputs.shape[1] in (1, 3))
         if self.any_size:
             fit: Any = getattr(data.form, "fit", "stretch")
             self.transforms.insert(0, FitBatch((inputs.shape[2], inputs.shape[3]), fit))
@@ -85,7 +86,7 @@ def export_checkpoint(options: dict[str, str]) -> int:
         path.unlink()
         raise RunFailure(f"{path} was removed: its outputs differ by more than {TOLERANCE:g} from the module's")
     run = _loaded(path, kind)
-    if isinstance(split, ImageFiles):
+    if isinstance(split, ImageFiles) and exported.any_size:
         _compare_files(model, run, split)
     if options.get("latency", "true") == "true":
         _show_latency(exported, inputs, run, "onnxruntime" if kind == "onnx" else kind)

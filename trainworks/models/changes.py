@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from trainworks.runs.weights import for_channels
+
 
 @dataclass
 class Init:
@@ -53,6 +55,21 @@ def initialized(net: nn.Module, rules: list[Init]) -> nn.Module:
             except (TypeError, ValueError) as error:
                 shape = tuple(parameter.shape)
                 raise ValueError(f"rules.{number} cannot fill {name} of shape {shape}: {error}") from None
+    return net
+
+
+def with_channels(net: nn.Module, in_channels: int) -> nn.Module:
+    """Change a network's first convolution, its weights repeated and scaled, so that it takes other images than RGB.
+
+    Args:
+        net: The network, such as one of torchvision.models. Weights that `InitFrom` loads are repeated in the same way.
+        in_channels: Number of channels of the images.
+    """
+    first = next((part for part in net.modules() if isinstance(part, nn.Conv2d)), None)
+    if first is None or first.in_channels != 3:
+        raise ValueError(f"with_channels: {type(net).__name__} must begin with a Conv2d of 3 channels, got {first}")
+    weight, first.in_channels = first.weight.detach(), in_channels
+    first.weight = nn.Parameter(for_channels(weight, [len(weight), in_channels, *weight.shape[2:]]))
     return net
 
 

@@ -3,6 +3,7 @@ import hashlib
 import os
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -12,16 +13,18 @@ from torch.utils.data import Dataset, Subset
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
+from trainworks.datamodules.annotations import IGNORED_CLASS, title_of
 from trainworks.datamodules.datasets.array_dataset import ArrayDataset
-from trainworks.datamodules.datasets.decode import ImageInfo, decode_image, from_pillow, read_image, readable
+from trainworks.datamodules.datasets.decode import UnreadableImage, decode_image, from_pillow, readable
+from trainworks.datamodules.datasets.image_arrays import ImageInfo, upright
 from trainworks.datamodules.datasets.image_format import ImageFormat
 
 
 class ImageDataset(ArrayDataset):
     """Images of any size, decoded one by one and brought to one format; `ImageCache` decodes them all beforehand.
 
-    A subclass decodes one image. A sample is (image, class), (image, labels of shape (K,)), or the image
-    alone where there are no targets.
+    A subclass decodes one image, and its mask where `has_masks`; it is kept beside the image as one more channel. A
+    sample is (image, class), (image, labels of shape (K,)), (image, mask), or the image alone without targets.
 
     Args:
         index: Targets and names of the images, and what else is known without decoding them.
@@ -31,6 +34,7 @@ class ImageDataset(ArrayDataset):
     """
 
     serves_batches = False
+    has_masks = False
     __getitems__ = None  # type: ignore[assignment]
 
     def __init__(self, index: ArrayDataset, form: ImageFormat, transform: Sequence[nn.Module] = ()) -> None:
@@ -39,34 +43,54 @@ class ImageDataset(ArrayDataset):
 
     @property
     def decoded_shape(self) -> tuple[int, int, int, int]:
-        """The shape (N, C, size, size) of all images together."""
-        return len(self), self.form.num_channels, self.form.size, self.form.size
+        """The shape (N, C, size, size) of all that `read` returns; masks are one more channel."""
+        return len(self), self.form.num_channels + self.has_masks, self.form.size, self.form.size
 
     def decode(self, item: int) -> tuple[Tensor, ImageInfo]:
-        """Return the image, uint8 of shape (C, H, W) at full or at a smaller scale, and the info of its file.
+        """Return the image (C, H, W) at full or a smaller scale, and its file's info, or raise an UnreadableImage."""
+        raise NotImplementedError
 
-        An image that cannot be decoded whole is an UnreadableImage.
-        """
+    def decode_mask(self, item: int) -> Tensor:
+        """Return the class of each pixel, uint8 of shape (H, W), of the image as it is stored or once it is upright."""
         raise NotImplementedError
 
     def fingerprint(self) -> str:
-        """Return a text that changes whenever the pixels of an image would."""
+        """Return a text that changes whenever the pixels of an image or a mask would."""
         raise NotImplementedError
+
+    def with_inputs(self, inputs: Tensor) -> ArrayDataset:
+        """Return the same samples with what `read` returned for them, shape (M, C, size, size)."""
+        served = super().with_inputs(inputs[:, : self.form.num_channels])
+        if self.has_masks:
+            served._columns["targets"] = inputs[:, -1].to(torch.uint8)
+        return served
 
     def __getitem__(self, index: int) -> Any:
         image, targets = self.read(index), self._columns["targets"]
+        if self.has_masks:
+            return image[:-1], image[-1].to(torch.uint8)
         if targets is None:
             return image
         target = targets[self._row(index)]
         return image, target if target.ndim else int(target)
 
     def read(self, item: int) -> Tensor:
-        """Return the image alone, uint8 of shape (C, size, size)."""
+        """Return the image, shape (C, size, size), with its mask as the last channel where there are masks."""
         image, info = self.decode(item)
+        masks = [self._upright_mask(item, info)] if self.has_masks else []  # one, or none
         for transform in self.transform:
-            image = transform(image)
+            image, *masks = transform(image, *masks) if masks else [transform(image)]
             info = replace(info, height=image.shape[-2], width=image.shape[-1])
-        return self.form.place(info.height, info.width).fit(image)
+        place = self.form.place(info.height, info.width)
+        return torch.cat([place.fit(image), *(place.fit_mask(mask, IGNORED_CLASS)[None] for mask in masks)])
+
+    def _upright_mask(self, item: int, info: ImageInfo) -> Tensor:
+        mask, wanted = self.decode_mask(item), (info.height, info.width)
+        for turned in (mask, upright(mask, info.orientation)):
+            if tuple(turned.shape) == wanted:
+                return tv_tensors.Mask(turned)
+        sizes = "{1} x {0} pixels, but its image has {3} x {2}".format(*mask.shape, *wanted)
+        raise UnreadableImage(f"{title_of(self, item)}: the mask has {sizes}")
 
 
 class ImageFiles(ImageDataset):
@@ -77,18 +101,22 @@ class ImageFiles(ImageDataset):
         self.root = root
 
     def path(self, item: int) -> str:
-        """Return the path of a file."""
+        """Return the path of an image."""
         return os.path.join(self.root, str(self.name(item)))
+
+    def paths(self, item: int) -> list[str]:
+        """Return the paths of all files of a sample: the image's, and in a subclass its mask's too."""
+        return [self.path(item)]
 
     def decode(self, item: int) -> tuple[Tensor, ImageInfo]:
         """Return the image and the info of its file."""
-        return decode_image(self.path(item), self.form.num_channels, None if self.transform else self.form.size)
+        min_side = None if self.transform else self.form.size
+        return decode_image(self.path(item), self.form.num_channels, min_side, self.form.dtype)
 
     def fingerprint(self) -> str:
         """Return a hash of the files' names, sizes and times."""
         digest = hashlib.sha256(os.fsencode(os.getcwd()))  # to which relative paths refer
-        for item in range(len(self)):
-            path = self.path(item)
+        for path in chain.from_iterable(map(self.paths, range(len(self)))):
             with contextlib.suppress(OSError):  # decoding names the file
                 status = os.stat(path)
                 digest.update(f"{path}\0{status.st_size}\0{status.st_mtime_ns}\0".encode(errors="surrogateescape"))
@@ -109,7 +137,7 @@ class PillowImages(ImageDataset):
         """Return the image and its info."""
         index = int(self._row(item))
         with readable(f"{type(self.dataset).__name__}, sample {index}"):
-            return read_image(self.dataset[index][0], self.form.num_channels)
+            return decode_image(self.dataset[index][0], self.form.num_channels, None, self.form.dtype)
 
     def fingerprint(self) -> str:
         """Return a hash of the dataset's description (its repr) and its targets."""
@@ -128,11 +156,9 @@ class PairedImages(Dataset[Any]):
     def __init__(self, dataset: Dataset[Any], form: ImageFormat | None, transform: Sequence[nn.Module] = ()) -> None:
         self.dataset, self.form, self.transform = dataset, form, transform
         self._resize: list[nn.Module] = []
-        if form is not None and form.fit == "stretch":
-            self._resize = [v2.Resize((form.size, form.size), antialias=True)]
-        elif form is not None:
-            size, longest = (form.size, None) if form.fit == "crop" else (None, form.size)
-            self._resize = [v2.Resize(size, max_size=longest, antialias=True), v2.CenterCrop(form.size)]
+        if form is not None:
+            size: Any = {"stretch": (form.size, form.size), "crop": form.size, "pad": None}[form.fit]
+            self._resize = [v2.Resize(size, max_size=None if size else form.size), v2.CenterCrop(form.size)]
 
     def __len__(self) -> int:
         return len(self.dataset)  # type: ignore[arg-type]
@@ -140,7 +166,8 @@ class PairedImages(Dataset[Any]):
     def __getitem__(self, item: int) -> Any:
         """Return image and target."""
         image, target = self.dataset[item]
-        sample = tv_tensors.Image(from_pillow(image, self.form.num_channels if self.form else 3)), target
+        wanted = (self.form.num_channels, self.form.dtype) if self.form else (3, "uint8")
+        sample = tv_tensors.Image(from_pillow(image, *wanted)), target
         for transform in [*self.transform, *self._resize]:
             sample = transform(*sample)
         return sample

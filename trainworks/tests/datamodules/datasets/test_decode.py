@@ -8,7 +8,7 @@ import torch
 from PIL import Image, ImageOps
 from torchvision.transforms.v2 import functional
 
-from trainworks.datamodules.datasets.decode import UnreadableImage, decode_image
+from trainworks.datamodules.datasets.decode import UnreadableImage, decode_image, torchcodec
 from trainworks.datamodules.datasets.image_format import ImageFormat
 from trainworks.tests.conftest import write_images
 
@@ -35,7 +35,7 @@ def test_decoded_pixels_are_equal(tmp_path: Path, suffix: str) -> None:
     for path in write_images(tmp_path, 3, (61, 47), suffix):
         image, info = decode_image(str(path))
         assert torch.equal(image, reference(path))
-        assert (info.width, info.height, info.mode, info.rotated) == (61, 47, "RGB", False)
+        assert (info.width, info.height, info.mode, info.orientation) == (61, 47, "RGB", 1)
 
 
 @pytest.mark.parametrize("size", [(500, 375), (375, 500), (301, 299)])
@@ -79,7 +79,7 @@ def test_exif_rotation_is_applied(tmp_path: Path, orientation: int, suffix: str,
     image, info = decode_image(str(path), min_side=min_side)
     expected = reference(path)
     assert (info.height, info.width) == tuple(expected.shape[-2:])
-    assert info.rotated is (orientation != 1)
+    assert info.orientation == orientation
     if min_side is None:
         assert torch.equal(image, expected)
     else:
@@ -132,8 +132,11 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
         decode_image(str(tmp_path / "gone.jpg"))
 
 
-def test_without_torchvisions_decoder_pillow_serves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = write_photo(tmp_path / "a.jpg", (50, 40))
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+def test_without_torchcodec_pillow_serves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: str) -> None:
+    if torchcodec() is None:
+        pytest.skip("no torchcodec")
+    path = write_photo(tmp_path / "a.jpg", (50, 40), mode)
     fast, _ = decode_image(str(path))
-    monkeypatch.delattr("torchvision.io.decode_jpeg")
+    monkeypatch.setattr("trainworks.datamodules.datasets.decode.torchcodec", lambda: None)
     assert torch.equal(decode_image(str(path))[0], fast)
