@@ -91,7 +91,7 @@ def _check_images(
     wanted = "L" if images.form.num_channels == 1 else "RGB"
     modes = Counter(info.mode for info in infos if info.mode != wanted)
     report["notes"] += [f"{split}: {count:,} images of mode {mode}, made {wanted}" for mode, count in modes.items()]
-    if rotated := sum(info.rotated for info in infos):
+    if rotated := sum(info.orientation != 1 for info in infos):
         report["notes"].append(f"{split}: {rotated:,} images turned upright by their EXIF data")
     report["problems"] += copies[:10] + ([f"and {len(copies) - 10} more copies"] if len(copies) > 10 else [])
 

@@ -18,7 +18,8 @@ from trainworks.errors import UsageError
 
 PILLOW_MODES = {1: "L", 3: "RGB"}
 DECODING_ERRORS = (OSError, ValueError, RuntimeError, SyntaxError, Image.DecompressionBombError)
-ORIENTATION_TAG = 0x0112  # of EXIF; 1 is upright
+ORIENTATION_TAG = 0x0112  # of EXIF; 1 is upright, those from 5 on are transposed
+FLIPS = {2: (-1,), 3: (-2, -1), 4: (-2,), 5: (), 6: (-1,), 7: (-2, -1), 8: (-2,)}  # of each orientation, after that
 OVERSAMPLING = 2  # a JPEG is decoded at a smaller scale only if that still has twice the height and width wanted
 
 
@@ -33,7 +34,7 @@ class ImageInfo:
     width: int  # in pixels, after the rotation by EXIF
     height: int
     mode: str  # Pillow's name of the pixel format, such as RGB, L, CMYK or I;16
-    rotated: bool  # whether its EXIF data asks for a rotation
+    orientation: int = 1  # of its EXIF data; 1 is upright
 
 
 @contextmanager
@@ -61,9 +62,9 @@ def decode_image(path: str, num_channels: int = 3, min_side: int | None = None) 
         with Image.open(io.BytesIO(data)) as image:
             width, height, mode = *image.size, image.mode
             orientation = image.getexif().get(ORIENTATION_TAG, 1)
-            if orientation >= 5:  # a quarter turn
+            if orientation in (5, 6, 7, 8):
                 width, height = height, width
-            info = ImageInfo(width, height, mode, orientation != 1)
+            info = ImageInfo(width, height, mode, orientation)
             scaled = min_side is not None and min(image.size) >= 2 * OVERSAMPLING * min_side
             if image.format == "JPEG" and not scaled and hasattr(tvio, "decode_jpeg"):  # which is deprecated
                 encoded = torch.frombuffer(bytearray(data), dtype=torch.uint8)
@@ -90,7 +91,12 @@ def read_image(source: Any, num_channels: int = 3, min_side: int | None = None) 
         got = type(source).__name__
         raise UnreadableImage(f"an image must be a path, a Pillow image, an array or a tensor; got {got}")
     pixels = from_pillow(source, num_channels)
-    return pixels, ImageInfo(pixels.shape[-1], pixels.shape[-2], source.mode, rotated=False)
+    return pixels, ImageInfo(pixels.shape[-1], pixels.shape[-2], source.mode)
+
+
+def upright(pixels: Tensor, orientation: int) -> Tensor:
+    """Turn pixels, shape (..., H, W), as the orientation of their EXIF data asks for."""
+    return (pixels.mT if orientation >= 5 else pixels).flip(FLIPS.get(orientation, ()))
 
 
 def from_pillow(image: Image.Image, num_channels: int) -> Tensor:

@@ -3,6 +3,7 @@ import hashlib
 import os
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -12,8 +13,17 @@ from torch.utils.data import Dataset, Subset
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
+from trainworks.datamodules.annotations import IGNORED_CLASS, title_of
 from trainworks.datamodules.datasets.array_dataset import ArrayDataset
-from trainworks.datamodules.datasets.decode import ImageInfo, decode_image, from_pillow, read_image, readable
+from trainworks.datamodules.datasets.decode import (
+    ImageInfo,
+    UnreadableImage,
+    decode_image,
+    from_pillow,
+    read_image,
+    readable,
+    upright,
+)
 from trainworks.datamodules.datasets.image_format import ImageFormat
 
 
@@ -21,7 +31,8 @@ class ImageDataset(ArrayDataset):
     """Images of any size, decoded one by one and brought to one format; `ImageCache` decodes them all beforehand.
 
     A subclass decodes one image. A sample is (image, class), (image, labels of shape (K,)), or the image
-    alone where there are no targets.
+    alone where there are no targets. Where `has_masks`, a subclass decodes masks too and a sample is (image, mask); the
+    mask is transformed and fitted as its image is, and kept beside it as one more channel.
 
     Args:
         index: Targets and names of the images, and what else is known without decoding them.
@@ -31,6 +42,7 @@ class ImageDataset(ArrayDataset):
     """
 
     serves_batches = False
+    has_masks = False
     __getitems__ = None  # type: ignore[assignment]
 
     def __init__(self, index: ArrayDataset, form: ImageFormat, transform: Sequence[nn.Module] = ()) -> None:
@@ -39,8 +51,8 @@ class ImageDataset(ArrayDataset):
 
     @property
     def decoded_shape(self) -> tuple[int, int, int, int]:
-        """The shape (N, C, size, size) of all images together."""
-        return len(self), self.form.num_channels, self.form.size, self.form.size
+        """The shape (N, C, size, size) of all that `read` returns; masks are one more channel."""
+        return len(self), self.form.num_channels + self.has_masks, self.form.size, self.form.size
 
     def decode(self, item: int) -> tuple[Tensor, ImageInfo]:
         """Return the image, uint8 of shape (C, H, W) at full or at a smaller scale, and the info of its file.
@@ -49,24 +61,52 @@ class ImageDataset(ArrayDataset):
         """
         raise NotImplementedError
 
-    def fingerprint(self) -> str:
-        """Return a text that changes whenever the pixels of an image would."""
+    def decode_mask(self, item: int) -> Tensor:
+        """Return the class of each pixel of an image in its full size, uint8 of shape (H, W), where `has_masks`.
+
+        It may be upright or, as it was stored, not yet turned by the image's EXIF data; the sizes tell which.
+        """
         raise NotImplementedError
+
+    def fingerprint(self) -> str:
+        """Return a text that changes whenever the pixels of an image or a mask would."""
+        raise NotImplementedError
+
+    def with_inputs(self, inputs: Tensor) -> ArrayDataset:
+        """Return the same samples with what `read` returned for them, shape (M, C, size, size)."""
+        served = super().with_inputs(inputs[:, : self.form.num_channels])
+        if self.has_masks:
+            served._columns["targets"] = inputs[:, -1].to(torch.uint8)
+        return served
 
     def __getitem__(self, index: int) -> Any:
         image, targets = self.read(index), self._columns["targets"]
+        if self.has_masks:
+            return image[:-1], image[-1].to(torch.uint8)
         if targets is None:
             return image
         target = targets[self._row(index)]
         return image, target if target.ndim else int(target)
 
     def read(self, item: int) -> Tensor:
-        """Return the image alone, uint8 of shape (C, size, size)."""
+        """Return the image, uint8 of shape (C, size, size), with its mask as the last channel where there are masks."""
         image, info = self.decode(item)
+        parts = [image, self._upright_mask(item, info)] if self.has_masks else [image]
         for transform in self.transform:
-            image = transform(image)
-            info = replace(info, height=image.shape[-2], width=image.shape[-1])
-        return self.form.place(info.height, info.width).fit(image)
+            parts = [*transform(*parts)] if self.has_masks else [transform(*parts)]
+            info = replace(info, height=parts[0].shape[-2], width=parts[0].shape[-1])
+        place = self.form.place(info.height, info.width)
+        fitted = [place.fit(parts[0]), *(place.fit_mask(mask, IGNORED_CLASS)[None] for mask in parts[1:])]
+        return torch.cat(fitted) if self.has_masks else fitted[0]
+
+    def _upright_mask(self, item: int, info: ImageInfo) -> Tensor:
+        mask, wanted = self.decode_mask(item), (info.height, info.width)
+        if tuple(mask.shape) != wanted:
+            mask = upright(mask, info.orientation)
+        if tuple(mask.shape) != wanted:
+            sizes = "{1} x {0} pixels, but its image has {3} x {2}".format(*mask.shape, *wanted)
+            raise UnreadableImage(f"{title_of(self, item)}: the mask has {sizes}")
+        return tv_tensors.Mask(mask)
 
 
 class ImageFiles(ImageDataset):
@@ -77,8 +117,12 @@ class ImageFiles(ImageDataset):
         self.root = root
 
     def path(self, item: int) -> str:
-        """Return the path of a file."""
+        """Return the path of an image."""
         return os.path.join(self.root, str(self.name(item)))
+
+    def paths(self, item: int) -> list[str]:
+        """Return the paths of all files of a sample: the image's, and in a subclass its mask's too."""
+        return [self.path(item)]
 
     def decode(self, item: int) -> tuple[Tensor, ImageInfo]:
         """Return the image and the info of its file."""
@@ -87,8 +131,7 @@ class ImageFiles(ImageDataset):
     def fingerprint(self) -> str:
         """Return a hash of the files' names, sizes and times."""
         digest = hashlib.sha256(os.fsencode(os.getcwd()))  # to which relative paths refer
-        for item in range(len(self)):
-            path = self.path(item)
+        for path in chain.from_iterable(map(self.paths, range(len(self)))):
             with contextlib.suppress(OSError):  # decoding names the file
                 status = os.stat(path)
                 digest.update(f"{path}\0{status.st_size}\0{status.st_mtime_ns}\0".encode(errors="surrogateescape"))

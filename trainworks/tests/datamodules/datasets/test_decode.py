@@ -35,7 +35,7 @@ def test_decoded_pixels_are_equal(tmp_path: Path, suffix: str) -> None:
     for path in write_images(tmp_path, 3, (61, 47), suffix):
         image, info = decode_image(str(path))
         assert torch.equal(image, reference(path))
-        assert (info.width, info.height, info.mode, info.rotated) == (61, 47, "RGB", False)
+        assert (info.width, info.height, info.mode, info.orientation) == (61, 47, "RGB", 1)
 
 
 @pytest.mark.parametrize("size", [(500, 375), (375, 500), (301, 299)])
@@ -79,7 +79,7 @@ def test_exif_rotation_is_applied(tmp_path: Path, orientation: int, suffix: str,
     image, info = decode_image(str(path), min_side=min_side)
     expected = reference(path)
     assert (info.height, info.width) == tuple(expected.shape[-2:])
-    assert info.rotated is (orientation != 1)
+    assert info.orientation == orientation
     if min_side is None:
         assert torch.equal(image, expected)
     else:
