@@ -79,6 +79,16 @@ class InputReader:
             return [self.transformed(item[None])[0] for item in inputs]
         return apply_transforms(self.eval_transform, (inputs, torch.zeros(1)))[0]  # beside targets, as in the training
 
+    def in_original(self, source: str, boxes: Tensor) -> Tensor:
+        """Return boxes of the image that a file was made into as boxes of the file's own image, cut to it."""
+        if self.form is None:
+            return boxes
+        from torchvision.ops import clip_boxes_to_image
+
+        from trainworks.datamodules.datasets.decode import size_of
+
+        return clip_boxes_to_image(self.form.place(*(size := size_of(source))).original_boxes(boxes), size)
+
     def input_state(self, train: Any) -> dict[str, Any]:
         """Return what a checkpoint keeps, found out from the first training sample."""
         served = getattr(train, "serves_batches", False)

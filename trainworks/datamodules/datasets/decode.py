@@ -76,6 +76,12 @@ def decode_image(path: str, num_channels: int = 3, min_side: int | None = None) 
             return from_pillow(image, num_channels), info
 
 
+def size_of(path: str) -> tuple[int, int]:
+    """Return height and width of an image file once it is upright; only the beginning of the file is read."""
+    with readable(path), Image.open(path) as image:
+        return image.size if image.getexif().get(ORIENTATION_TAG, 1) in (5, 6, 7, 8) else image.size[::-1]
+
+
 def read_image(source: Any, num_channels: int = 3, min_side: int | None = None) -> tuple[Tensor, ImageInfo]:
     """Read a file as `decode_image` does, or a Pillow image, array (H, W, C) or tensor (C, H, W) of uint8."""
     if isinstance(source, str | Path):
