@@ -1,3 +1,4 @@
+import os
 from collections.abc import Mapping, Sequence
 from itertools import repeat, zip_longest
 from pathlib import Path
@@ -135,7 +136,10 @@ class ResultWriter(BasePredictionWriter):
             row = rows[number] = {"input": known + table.num_done if isinstance(known, int) else known}
             if not error:
                 shown, target, image = next(found)
-                result, target = in_original(getattr(data, "reader", data), known, shown, target)
+                result = shown
+                if isinstance(known, str) and hasattr(reader := getattr(data, "reader", data), "in_original"):
+                    path = os.path.join(getattr(data, "root", ""), known)
+                    result, target = reader.in_original(path, shown, target)
                 row |= target_columns(target, result, class_names)
                 if inputs is not None:
                     picture = f"{number:06}-{Path(str(row['input'])).stem[:50]}.png"

@@ -12,10 +12,12 @@ from torch.utils.data import Dataset, IterableDataset
 from tqdm import tqdm
 
 from trainworks.cli.facts import build_data
+from trainworks.cli.image_statistics import image_statistics
 from trainworks.cli.target_report import TargetReport
 from trainworks.datamodules.annotations import class_names_of, title_of
 from trainworks.datamodules.base import BaseDataModule
-from trainworks.datamodules.datasets.decode import ImageInfo, UnreadableImage
+from trainworks.datamodules.datasets.decode import UnreadableImage
+from trainworks.datamodules.datasets.image_arrays import ImageInfo
 from trainworks.datamodules.datasets.image_cache import chunks
 from trainworks.datamodules.datasets.image_dataset import ImageDataset, ImageFiles, PairedImages
 from trainworks.errors import UsageError
@@ -25,8 +27,11 @@ BAR: Any = {"unit": " samples", "disable": None, "leave": False}
 Report = dict[str, list[str]]  # "problems", which should be mended, and "notes" of what is dealt with
 
 
-def report_data(config: Config) -> int:
-    """Print what the data is and what is wrong with it, not looking at the model; return 0 if nothing is, else 1."""
+def report_data(config: Config, statistics: bool) -> int:
+    """Print what the data is and what is wrong with it, not looking at the model; return 0 if nothing is, else 1.
+
+    With `statistics` print those of the training images too.
+    """
     datamodule = build_data(config)
     if not isinstance(datamodule, BaseDataModule):
         raise UsageError(f"check reads subclasses of BaseDataModule, got {type(datamodule).__name__}")
@@ -41,6 +46,8 @@ def report_data(config: Config) -> int:
             _check_images(name, dataset, datamodule.num_cores, report, seen, targets)
         else:
             _check_samples(name, dataset, report, targets)
+    if statistics:
+        print(image_statistics(splits["train"], datamodule.num_cores))
     targets.finish(report)
     report["notes"] += getattr(datamodule, "left_out", "").splitlines()
     report["problems"] += getattr(datamodule, "faults", [])
