@@ -70,9 +70,7 @@ def with_channels(net: nn.Module, in_channels: int) -> nn.Module:
     """
     first = next((part for part in net.modules() if isinstance(part, nn.Conv2d)), None)
     if first is None or first.in_channels != 3:
-        raise ValueError(
-            f"with_channels: the first convolution of {type(net).__name__} must have 3 channels, got {first}"
-        )
+        raise ValueError(f"with_channels: the first convolution of {type(net).__name__} must have 3 channels, got {first}")
     first.weight = nn.Parameter(for_channels(first.weight.detach(), [0, in_channels, 0, 0]))
     first.in_channels = in_channels
     return net
