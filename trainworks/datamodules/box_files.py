@@ -45,10 +45,10 @@ class BoxFilesDataModule(ImageDataModule):
             raise UsageError("data.image_size must be a number of pixels, got null")
         if not Path(self.root).is_dir():
             raise UsageError(f"data.root {self.root}: no such folder")
-        folder = read_boxes(self.root, self.annotations)
+        folder = read_boxes(self.root, self.annotations, self.form)
         self.faults, self.left_out = folder.faults, folder.left_out
         self.category_ids, self.image_ids = folder.category_ids, folder.image_ids
-        indices = {split: folder.index(split, self.form) for split, images in folder.splits.items() if images}
+        indices = {split: folder.index(split) for split, images in folder.splits.items() if images}
         if not any(index.targets.counts.any() for split, index in indices.items() if split in ("train", "all")):
             reasons = [*self.faults[:10], *self.left_out.splitlines()]
             raise UsageError("; ".join([f"data.root {self.root}: no boxes to train on", *reasons]))

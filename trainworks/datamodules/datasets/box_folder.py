@@ -1,14 +1,12 @@
 import os
 import re
-from array import array
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from itertools import takewhile
 from math import isfinite
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import numpy as np
 import torch
 from yaml import YAMLError
 
@@ -23,31 +21,22 @@ MAX_BYTES = {".json": 4_000_000_000}  # of a file of annotations; of any other k
 WRONG = (AttributeError, ArithmeticError, LookupError, OSError, RecursionError, SyntaxError, TypeError, ValueError)
 
 
-class Annotated(NamedTuple):
-    """What annotations say of an image."""
-
-    name: str
-    source: str  # the file that says so
-    boxes: Iterable[Any]  # in its own form
-    size: Sequence[float] = (0, 0)  # height and width; 0 where it does not say
-
-
 class BoxFolder:
     """The images of a folder and their boxes, as read_boxes (box_formats.py) finds them.
 
     Annotations name images as they lay on another machine; none outside of the folder is read.
     """
 
-    def __init__(self, root: str) -> None:
-        suffixes = (*EXTENSIONS, ".json", ".xml", ".txt", ".yaml", ".yml")
-        self.root, self.files = root, list(find_images(root, suffixes=suffixes))
-        self.splits: dict[str, dict[str, Any]] = defaultdict(dict)  # size and boxes by image; one may be called "all"
+    def __init__(self, root: str, form: ImageFormat) -> None:
+        self.root, self.form = root, form
+        self.files = [*find_images(root, suffixes=(*EXTENSIONS, ".json", ".xml", ".txt", ".yaml", ".yml"))]
+        self.splits: dict[str, dict[str, Any]] = defaultdict(dict)  # boxes by image; one may be called "all"
         self.category_ids: dict[str, Any] = {}  # the files' own numbers of the classes, by name
         self.image_ids: dict[str, Any] = {}  # and of the images, by path
-        self.faults: list[str] = []  # what is wrong with which file or box; all that is left out
-        self.num_ignored, self.cut = 0, list[str]()  # crowds and difficult boxes; boxes that reach out of their image
-        self.images = self.ending(*EXTENSIONS)
-        self._called = defaultdict(list)  # images by name, without folder and ending
+        self.faults: list[str] = []  # what is wrong with which file or box, which is left out
+        self.cut: list[str] = []  # boxes that reach out of their image
+        self.num_ignored = 0  # crowds and difficult boxes
+        self.images, self._called = self.ending(*EXTENSIONS), defaultdict(list)
         for path in self.images:
             self._called[_parts(path)[0]].append(path)
 
@@ -66,50 +55,53 @@ class BoxFolder:
             what = f"{error} is missing" if isinstance(error, KeyError) else first_line(error)
             raise UsageError(f"{path}: cannot be read as annotations: {what}") from None
 
-    def add(self, split: str, item: Annotated, read_box: Callable[[Any, int, int], Any]) -> str | None:
-        """Add an image to a split and return its path, None where it is not there or another than was annotated.
+    def add(
+        self, split: str, name: str, source: str, boxes: Iterable[Any], read_box: Any, stated: Sequence[float] = (0, 0)
+    ) -> str | None:
+        """Add what the file `source` says of an image; return its path, None where it is not there or another.
 
-        `read_box` returns class and corners of a box in an image of this height and width, None if it is ignored.
+        `read_box` returns class and corners of a box in an image of a height and width, None if it is to be ignored.
+        `stated` are height and width in the annotations, or 0.
         """
         try:
-            path = self._find(item.name, item.source)
-            height, width = size = size_of(os.path.join(self.root, path))
-            if all(item.size) and tuple(item.size) != size:
-                raise UsageError(f"{path} has {width}x{height} pixels, not {item.size[1]:g}x{item.size[0]:g}")
-            if path in self.splits[split]:
-                raise UsageError(f"{path} stands there twice")
+            path = self._find(name, source)
+            height, width = size = size_of(os.path.join(self.root, path), self.form.num_channels, self.form.dtype)
+            if path in self.splits[split] or (all(stated) and tuple(stated) != size):
+                other = f"has {width}x{height} pixels, not {stated[1]:g}x{stated[0]:g}"
+                raise UsageError(f"{path} {'stands there twice' if path in self.splits[split] else other}")
         except UsageError as error:
-            self.faults.append(f"{item.source}: {error}")
-            return None
-        rows, labels = array("d"), {name: number for number, name in enumerate(self.category_ids, start=1)}
-        for number, raw in enumerate(item.boxes, start=1):
+            return self.faults.append(f"{source}: {error}")  # type: ignore[func-returns-value]
+        rows, labels = [], {kind: label for label, kind in enumerate(self.category_ids, start=1)}
+        for number, raw in enumerate(boxes, start=1):
             try:
-                if (box := read_box(raw, *size)) is None:
+                if (box := read_box(raw, height, width)) is None:
                     self.num_ignored += 1
                     continue
-                row = labels[box[0]], *box[1]
-                left, top, right, bottom = row[1:]
-                where = f"{', '.join(f'{corner:g}' for corner in row[1:])} of {width}x{height} pixels"
-                if not (max(left, 0) < min(right, width) and max(top, 0) < min(bottom, height) and isfinite(sum(row))):
+                edges = zip(box[1], (width, height) * 2, strict=True)
+                left, top, right, bottom = cut = [min(max(corner, 0.0), edge) for corner, edge in edges]
+                where = f"{', '.join(f'{corner:g}' for corner in box[1])} of {width}x{height} pixels"
+                if not (left < right and top < bottom and isfinite(sum(box[1]))):
                     raise ValueError(f"no width or height at {where}")
-                if min(left, top, width - right, height - bottom) < -1:  # less is rounding
+                rows.append((labels[box[0]], *cut))
+                if max(abs(old - new) for old, new in zip(box[1], cut, strict=True)) > 1:  # less is rounding
                     self.cut.append(f"box {number} of {path} ({where})")
-                rows.extend(row)
             except WRONG as error:
                 what = f"no class or value {error}" if isinstance(error, KeyError) else first_line(error)
-                self.faults.append(f"{item.source}: box {number} of {path}: {what}")
-        self.splits[split][path] = size, rows
+                self.faults.append(f"{source}: box {number} of {path}: {what}")
+        table = torch.tensor(rows, dtype=torch.float64).reshape(-1, 5)
+        corners = self.form.place(height, width).fit_boxes(table[:, 1:].float()).clamp(0, self.form.size)
+        kept = (corners[:, :2] < corners[:, 2:]).all(dim=1)  # an image may be cropped
+        self.splits[split][path] = corners[kept], table[kept, 0].long()
         return path
 
-    def index(self, split: str, form: ImageFormat) -> ArrayDataset:
-        """Return names and Boxes of the images of a split, these as the images are made of a format."""
+    def index(self, split: str) -> ArrayDataset:
+        """Return names and Boxes of the images of a split."""
         names = sorted(self.splits[split])
-        sizes, rows = zip(*(self.splits[split][name] for name in names), strict=True)
-        table = torch.from_numpy(np.concatenate(rows)).reshape(-1, 5)
-        counts = torch.tensor([len(row) // 5 for row in rows])
-        boxes: Any = Boxes(counts, table[:, 1:].float(), table[:, 0].long(), torch.tensor(sizes)).fitted(form)
-        packed = pack_names(names)
-        return ArrayDataset(packed, boxes, names=packed, classes=["background", *self.category_ids])
+        corners, labels = zip(*(self.splits[split][name] for name in names), strict=True)
+        boxes: Any = Boxes(torch.tensor([len(part) for part in labels]), torch.cat(corners), torch.cat(labels))
+        return ArrayDataset(
+            packed := pack_names(names), boxes, names=packed, classes=["background", *self.category_ids]
+        )
 
     @property
     def left_out(self) -> str:
@@ -123,17 +115,16 @@ class BoxFolder:
         return "\n".join(line for line, there in lines.items() if there)
 
     def _find(self, name: str, source: str) -> str:
-        """Return the image that a file means: of this name, with any ending, in the most similar folder.
+        """Return the image that is meant: of this name, with any ending, in the most similar folder.
 
-        An image in a folder of another split than the file's is not meant.
+        One in a folder of another split than that of `source` is not.
         """
-        parts, similar = _parts(name), defaultdict(list)
-        own = split_of(os.path.dirname(name)) or split_of(source)
+        parts, own = _parts(name), split_of(os.path.dirname(name)) or split_of(source)
+        similar: dict[Any, list[str]] = defaultdict(list)
         for path in self._called.get(parts[0], ()):
-            of = split_of(os.path.dirname(path))
-            if None in (of, own) or of == own:
-                same = len([*takewhile(lambda pair: pair[0] == pair[1], zip(parts, _parts(path), strict=False))])
-                similar[same, of == own, path.endswith(os.path.splitext(name)[1])].append(path)
+            if (of := split_of(os.path.dirname(path))) == own or None in (of, own):
+                same = [*takewhile(lambda pair: pair[0] == pair[1], zip(parts, _parts(path), strict=False))]
+                similar[len(same), of == own, path.endswith(os.path.splitext(name)[1])].append(path)
         found = similar[max(similar)] if similar else []
         if len(found) != 1:
             raise UsageError(f"image {name} {f'may be {found[0]} or {found[1]}' if found else 'is not there'}")

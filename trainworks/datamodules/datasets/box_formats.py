@@ -10,8 +10,9 @@ from xml.etree import ElementTree
 
 import yaml
 
-from trainworks.datamodules.datasets.box_folder import Annotated, BoxFolder, split_of
+from trainworks.datamodules.datasets.box_folder import BoxFolder, split_of
 from trainworks.datamodules.datasets.file_index import SPLIT_FOLDERS
+from trainworks.datamodules.datasets.image_format import ImageFormat
 from trainworks.errors import UsageError, listed
 
 NATIVE = {
@@ -22,9 +23,9 @@ NATIVE = {
 Box = tuple[str, list[float]] | None  # class and corners in pixels, None for one that is ignored
 
 
-def read_boxes(root: str, annotations: dict[str, str] | None) -> BoxFolder:
+def read_boxes(root: str, annotations: dict[str, str] | None, form: ImageFormat) -> BoxFolder:
     """Find out which format a folder has, and read it; `annotations` are COCO's file of each split."""
-    folder = BoxFolder(root)
+    folder = BoxFolder(root, form)
     xml, coco, named = folder.ending(".xml"), folder.ending(".json"), [*(annotations or {}).values()]
     if not named and (spec := _yolo_spec(folder)):
         _read_yolo(folder, spec)
@@ -60,9 +61,8 @@ def _read_coco(folder: BoxFolder, split: str, path: str, text: bytes) -> None:
     for box in content.get("annotations", ()):
         boxes[_key(box.get("image_id"))].append(box)
     for item in content["images"]:
-        size = item.get("height") or 0, item.get("width") or 0
-        image = Annotated(item["file_name"], path, boxes.pop(_key(item["id"]), ()), size)
-        if found := folder.add(split, image, partial(_coco_box, names)):
+        some, stated = boxes.pop(_key(item["id"]), ()), (item.get("height") or 0, item.get("width") or 0)
+        if found := folder.add(split, item["file_name"], path, some, partial(_coco_box, names), stated):
             folder.image_ids[found] = item["id"]
     folder.faults += [f"{path}: {len(some)} boxes of image {key}, which is not listed" for key, some in boxes.items()]
 
@@ -79,7 +79,7 @@ def _key(number: Any) -> str:
 
 
 def _read_voc(folder: BoxFolder, paths: list[str]) -> None:
-    splits, images = dict[str, str](), list[tuple[str, Annotated]]()
+    splits, images = dict[str, str](), list[Any]()
     for path in folder.ending("main/train.txt", "main/val.txt", "main/test.txt"):
         splits |= dict.fromkeys(folder.parse(path, _lines), os.path.basename(path)[:-4])
     missing = dict(splits)
@@ -88,13 +88,13 @@ def _read_voc(folder: BoxFolder, paths: list[str]) -> None:
         missing.pop(name, None)
         if split := splits.get(name) if splits else split_of(os.path.dirname(path)) or "all":
             try:
-                images.append((split, Annotated(path, path, *folder.parse(path, _read_xml))))
+                images.append((split, path, *folder.parse(path, _read_xml)))
             except UsageError as error:
                 folder.faults.append(str(error))
-    classes = {box.findtext("name", "") for _, image in images for box in image.boxes}
+    classes = {box.findtext("name", "") for _, _, boxes, _ in images for box in boxes}
     folder.category_ids = {name: number for number, name in enumerate(sorted(classes), start=1)}
-    for split, image in images:
-        folder.add(split, image, _voc_box)
+    for split, path, boxes, size in images:
+        folder.add(split, path, path, boxes, _voc_box, size)
     folder.faults += [f"ImageSets/Main/{split}.txt: {name} has no .xml" for name, split in missing.items()]
 
 
@@ -146,8 +146,8 @@ def _read_yolo(folder: BoxFolder, spec: dict[str, Any]) -> None:
         for path in paths:
             before, _, after = f"/{os.path.splitext(path)[0]}.txt".rpartition("/images/")
             beside = [file[1:] for file in (f"{before}/labels/{after}", f"{before}/{after}") if file[1:] in known]
-            image = Annotated(path, [*beside, path][0], folder.parse(beside[0], _lines) if beside else ())
-            folder.add(split, image, partial(_yolo_box, spec))
+            lines = folder.parse(beside[0], _lines) if beside else ()
+            folder.add(split, path, [*beside, path][0], lines, partial(_yolo_box, spec))
 
 
 def _lines(content: bytes) -> list[str]:
