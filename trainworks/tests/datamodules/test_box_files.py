@@ -1,5 +1,5 @@
+import csv
 import json
-import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,8 +8,11 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch import nn
 
+from trainworks import load_model
 from trainworks.datamodules import BoxFilesDataModule
+from trainworks.tests.conftest import CONFIGS, Train
 
 SIZES = [(40, 60), (64, 32), (50, 50), (30, 90)]  # height and width
 NAMES = ["cat", "dog", "owl"]
@@ -330,3 +333,63 @@ def test_what_is_no_annotation_gets_one_message(tmp_path: Path, name: str, conte
     (tmp_path / name).write_text(content)
     with pytest.raises(ValueError, match=message):
         make(tmp_path).load_splits()
+
+
+class OneBox(nn.Module):
+    """A detector that finds the same box in every image."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(()))
+
+    def forward(self, images: Any, targets: Any = None) -> Any:
+        if self.training:
+            return {"loss": self.weight**2}
+        found = {"boxes": [[0.0, 11.0, 32.0, 32.0]], "scores": [0.9], "labels": [3]}
+        return [{name: torch.tensor(values) for name, values in found.items()} for _ in images]
+
+
+def test_results_are_in_pixels_of_the_original_image(
+    train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_coco(tmp_path / "data", SPLITS | {"test": SPLITS["val"]})
+    words = ["--config", str(CONFIGS / "detection.yaml"), "--data", "trainworks.datamodules.BoxFilesDataModule"]
+    words += ["--data.root", "data", "--data.image_size", "64", "--model.net", f"{__name__}.OneBox"]
+    words += ["--data.batch_size", "4", "--callbacks.figures", "null", "--callbacks.notes", "null"]
+    result = train(*words, "--trainer.max_epochs", "1", "--run_name", "a")
+    assert (result.code, result.err) == (0, "")
+    assert "10 boxes" not in result.out and "; 4 classes: cat" in result.out
+    expected = [
+        [0, 0, 30, 20],
+        [0, 11, 16, 32],
+        [0, 8.59, 25, 25],
+        [0, 0, 45, 15],
+    ]  # of sizes 60x40, 32x64, 50x50, 90x30
+    run = Path("logs/detection/a")
+    with (run / "test_predictions.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["input"] for row in rows] == [f"test2017/b{k}.png" for k in range(4)]
+    for row, corners in zip(rows, expected, strict=True):
+        assert json.loads(row["boxes"])[0] == pytest.approx(corners, abs=1.0)
+    truth = json.loads(rows[2]["target"].replace("'", '"'))  # in the image of 50x50 pixels
+    assert truth["labels"] == [kind for kind, *_ in SPLITS["val"]["b2"]]
+    assert np.allclose(truth["boxes"], [corners for _, *corners in SPLITS["val"]["b2"]], atol=1e-4)
+    last = str(run / "checkpoints" / "last.ckpt")
+    for more, numbers in ([], [100, 101, 102, 103]), (["--input", "data/test2017"], [0, 1, 2, 3]):
+        result = train("predict", *words, "--ckpt_path", last, "--output", "out.csv", *more)
+        assert (result.code, result.err) == (0, "")
+        content = json.loads(Path("out.coco.json").read_text())
+        assert content["categories"][2] == {"id": 7, "name": "dog"} and len(content["categories"]) == 4
+        assert [image["id"] for image in content["images"]] == numbers
+        assert [(box["image_id"], box["category_id"]) for box in content["annotations"]] == [(k, 7) for k in numbers]
+        for box, (x1, y1, x2, y2) in zip(content["annotations"], expected, strict=True):
+            assert box["bbox"] == pytest.approx([x1, y1, x2 - x1, y2 - y1], abs=1.0)
+    model = load_model(last)
+    images = [Image.open(f"data/test2017/b{k}.png") for k in range(4)]
+    for given in images, [f"data/test2017/b{k}.png" for k in range(4)], [np.asarray(image) for image in images]:
+        found = model.predict(given)
+        assert [item.labels for item in found] == [["dog"]] * 4
+        assert all(
+            item.boxes[0].tolist() == pytest.approx(row, abs=1.0) for item, row in zip(found, expected, strict=True)
+        )
