@@ -144,8 +144,8 @@ def _read_yolo(folder: BoxFolder, spec: dict[str, Any]) -> None:
         splits[split_of(os.path.dirname(path)) or "all"].append(path)
     for split, paths in splits.items():
         for path in paths:
-            before, _, after = f"/{os.path.splitext(path)[0]}.txt".rpartition("/images/")
-            beside = [file[1:] for file in (f"{before}/labels/{after}", f"{before}/{after}") if file[1:] in known]
+            text = f"/{os.path.splitext(path)[0]}.txt"
+            beside = [file for file in ("/labels/".join(text.rsplit("/images/", 1))[1:], text[1:]) if file in known]
             lines = folder.parse(beside[0], _lines) if beside else ()
             folder.add(split, path, [*beside, path][0], lines, partial(_yolo_box, spec))
 
