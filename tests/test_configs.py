@@ -29,7 +29,7 @@ SMALLER = {  # of classes that take seconds as they are, which is tested once
     ".FastCNN": ("--model.net.widths", "[8, 8, 8]"),
     ".DigitScenesDataModule": ("--data.num_train", "40", "--data.num_val", "20", "--data.num_test", "20"),
     ".GPT": ("--model.net.width", "32"),
-    ".fcos_resnet50_fpn": ("--data.image_size", "64", "--data.batch_size", "2"),
+    ".fasterrcnn_mobilenet": ("--data.image_size", "64", "--data.batch_size", "2"),
     ".SampleTexts": ("--callbacks.samples.num_bytes", "9"),
 }
 
@@ -70,8 +70,8 @@ def write_boxes(root: Path) -> None:
 
 def write_weights(config: Path) -> None:
     """Put weights for other classes where torch.hub keeps what it downloads, if a config begins with such."""
-    for name, make in {"ResNet18": models.resnet18, "FCOS_ResNet50_FPN": models.detection.fcos_resnet50_fpn}.items():
-        if f"{name}_Weights.DEFAULT" in config.read_text(encoding="utf-8"):
+    for make in models.resnet18, models.detection.fasterrcnn_mobilenet_v3_large_320_fpn:
+        if models.get_model_weights(make).__name__ in config.read_text(encoding="utf-8"):
             cache = Path(torch.hub.get_dir()) / "checkpoints"
             cache.mkdir(parents=True)
             backbone: Any = {"weights_backbone": None} if "detection" in make.__module__ else {}
