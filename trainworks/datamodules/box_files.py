@@ -5,6 +5,7 @@ from typing import Any, Literal
 
 from torch.utils.data import Dataset
 
+from trainworks.datamodules.datasets.box_folder import BoxFolder
 from trainworks.datamodules.datasets.box_formats import read_boxes
 from trainworks.datamodules.datasets.image_cache import describe_unreadable
 from trainworks.datamodules.datasets.image_dataset import ImageFiles
@@ -45,7 +46,8 @@ class BoxFilesDataModule(ImageDataModule):
             raise UsageError("data.image_size must be a number of pixels, got null")
         if not Path(self.root).is_dir():
             raise UsageError(f"data.root {self.root}: no such folder")
-        folder = read_boxes(self.root, self.annotations, self.form)
+        folder = BoxFolder(self.root, self.form, self.class_names)
+        read_boxes(folder, self.annotations)
         self.faults, self.left_out = folder.faults, folder.left_out
         self.category_ids, self.image_ids = folder.category_ids, folder.image_ids
         indices = {split: folder.index(split) for split, images in folder.splits.items() if images}

@@ -27,8 +27,8 @@ class BoxFolder:
     Annotations name images as they lay on another machine; none outside of the folder is read.
     """
 
-    def __init__(self, root: str, form: ImageFormat) -> None:
-        self.root, self.form = root, form
+    def __init__(self, root: str, form: ImageFormat, class_names: list[str] | None = None) -> None:
+        self.root, self.form, self._class_names = root, form, class_names
         self.files = [*find_images(root, suffixes=(*EXTENSIONS, ".json", ".xml", ".txt", ".yaml", ".yml"))]
         self.splits: dict[str, dict[str, Any]] = defaultdict(dict)  # boxes by image; one may be called "all"
         self.category_ids: dict[str, Any] = {}  # the files' own numbers of the classes, by name
@@ -39,6 +39,11 @@ class BoxFolder:
         self.images, self._called = self.ending(*EXTENSIONS), defaultdict(list)
         for path in self.images:
             self._called[_parts(path)[0]].append(path)
+
+    @property
+    def classes(self) -> list[str]:
+        """The classes in the order of their labels: those that were given, else those of the annotations."""
+        return self._class_names or ["background", *self.category_ids]
 
     def ending(self, *suffixes: str) -> list[str]:
         """Return the files whose path ends so."""
@@ -67,11 +72,11 @@ class BoxFolder:
             path = self._find(name, source)
             height, width = size = size_of(os.path.join(self.root, path), self.form.num_channels, self.form.dtype)
             if path in self.splits[split] or (all(stated) and tuple(stated) != size):
-                other = f"has {width}x{height} pixels, not {stated[1]:g}x{stated[0]:g}"
+                other = f"has {width}x{height} pixels (upright), not {stated[1]:g}x{stated[0]:g}"
                 raise UsageError(f"{path} {'stands there twice' if path in self.splits[split] else other}")
         except UsageError as error:
             return self.faults.append(f"{source}: {error}")  # type: ignore[func-returns-value]
-        rows, labels = [], {kind: label for label, kind in enumerate(self.category_ids, start=1)}
+        rows, labels = [], {kind: label for label, kind in enumerate(self.classes) if label}
         for number, raw in enumerate(boxes, start=1):
             try:
                 if (box := read_box(raw, height, width)) is None:
@@ -99,9 +104,7 @@ class BoxFolder:
         names = sorted(self.splits[split])
         corners, labels = zip(*(self.splits[split][name] for name in names), strict=True)
         boxes: Any = Boxes(torch.tensor([len(part) for part in labels]), torch.cat(corners), torch.cat(labels))
-        return ArrayDataset(
-            packed := pack_names(names), boxes, names=packed, classes=["background", *self.category_ids]
-        )
+        return ArrayDataset(packed := pack_names(names), boxes, names=packed, classes=self.classes)
 
     @property
     def left_out(self) -> str:

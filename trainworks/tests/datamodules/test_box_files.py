@@ -102,6 +102,7 @@ def write_voc(root: Path, splits: dict[str, Boxes]) -> None:
     (root / "Annotations").mkdir()
     for split, images in splits.items():
         write_images(root / "JPEGImages", [*images])
+        write_images(root / "SegmentationClass", [*images][:2])
         (root / "ImageSets" / "Main" / f"{split}.txt").write_text("\n".join(images))
         for number, (name, boxes) in enumerate(images.items()):
             (root / "Annotations" / f"{name}.xml").write_text(voc(boxes, SIZES[number % len(SIZES)]))
@@ -210,7 +211,7 @@ def test_faults_of_coco_are_named_and_left_out_where_that_is_allowed(tmp_path: P
     found = faults(tmp_path)
     first = "annotations/instances_train2017.json: box"
     wanted = [
-        "instances_train2017.json: train2017/a2.png has 50x50 pixels, not 51x50",
+        "instances_train2017.json: train2017/a2.png has 50x50 pixels (upright), not 51x50",
         f"{first} 1 of train2017/a0.png: no width or height at 5, 5, 5, 14 of 60x40 pixels",
         f"{first} 2 of train2017/a0.png: no width or height at 70, 5, 75, 10 of 60x40 pixels",
         f"{first} 3 of train2017/a0.png: no width or height at 5, nan, 10, nan of 60x40 pixels",
@@ -324,8 +325,14 @@ def test_exports_of_other_tools_are_found(tmp_path: Path) -> None:
         ("a.json", "[" * 10**5, "is a list"),
         ("a.json", '{"images":' + "[" * 10**5, "a.json: cannot be read as annotations: maximum recursion depth"),
         ("data.yaml", "names: [a, b", "data.yaml: cannot be read as annotations: while parsing a flow sequence"),
-        ("notes.md", "", "no data.yaml or classes.txt, .json or .xml with boxes; it has 1 images and texts: a.png"),
+        (
+            "notes.md",
+            "",
+            "no names of YOLO .data.yaml, classes.txt., .json or .xml; it has 1 images and texts: a",
+        ),
         ("data.yaml", "names: [a]", "no boxes to train on"),
+        ("data.yaml", "names: {a: 1}", "data.yaml: cannot be read as annotations: invalid literal for int"),
+        ("data.yaml", "nc: 3", "no names of YOLO"),
     ],
 )
 def test_what_is_no_annotation_gets_one_message(tmp_path: Path, name: str, content: str, message: str) -> None:
@@ -393,3 +400,11 @@ def test_results_are_in_pixels_of_the_original_image(
         assert all(
             item.boxes[0].tolist() == pytest.approx(row, abs=1.0) for item, row in zip(found, expected, strict=True)
         )
+
+
+def test_other_data_gets_the_labels_that_were_learned(tmp_path: Path) -> None:
+    write_voc(tmp_path, {"train": {"a0": [("owl", 0, 0, 9, 9)], "a1": [("ant", 0, 0, 9, 9), ("cat", 1, 1, 9, 9)]}})
+    data = make(tmp_path, class_names=["background", *NAMES], val_fraction=0.0, skip_unreadable=True)
+    data.setup("fit")
+    assert [target["labels"].tolist() for _, target in samples(data)] == [[3], [1]]
+    assert data.faults == ["Annotations/a1.xml: box 1 of JPEGImages/a1.png: no class or value 'ant'"]
