@@ -57,8 +57,7 @@ class BoxFolder:
                 raise ValueError(f"it has {size:,} bytes, more than {limit:,}")
             return parser(file.read_bytes())
         except (*WRONG, YAMLError) as error:
-            what = f"{error} is missing" if isinstance(error, KeyError) else first_line(error)
-            raise UsageError(f"{path}: cannot be read as annotations: {what}") from None
+            raise UsageError(f"{path}: cannot be read as annotations: {_reason(error)}") from None
 
     def add(
         self, split: str, name: str, source: str, boxes: Iterable[Any], read_box: Any, stated: Sequence[float] = (0, 0)
@@ -91,8 +90,7 @@ class BoxFolder:
                 if max(abs(old - new) for old, new in zip(box[1], cut, strict=True)) > 1:  # less is rounding
                     self.cut.append(f"box {number} of {path} ({where})")
             except WRONG as error:
-                what = f"no class or value {error}" if isinstance(error, KeyError) else first_line(error)
-                self.faults.append(f"{source}: box {number} of {path}: {what}")
+                self.faults.append(f"{source}: box {number} of {path}: {_reason(error)}")
         table = torch.tensor(rows, dtype=torch.float64).reshape(-1, 5)
         corners = self.form.place(height, width).fit_boxes(table[:, 1:].float()).clamp(0, self.form.size)
         kept = (corners[:, :2] < corners[:, 2:]).all(dim=1)  # an image may be cropped
@@ -110,12 +108,10 @@ class BoxFolder:
     def left_out(self) -> str:
         """Say what is in no split, though nothing is wrong with it."""
         others = sorted({*self.images}.difference(*self.splits.values()))
-        lines = {
-            f"{len(self.cut):,} boxes reach out of their image and are cut off there: {listed(self.cut, 3)}": self.cut,
-            f"{self.num_ignored:,} crowds or difficult boxes are left out": self.num_ignored,
-            f"{len(others):,} images stand in no annotations and are left out: {listed(others, 3)}": others,
-        }
-        return "\n".join(line for line, there in lines.items() if there)
+        cut = f"{len(self.cut):,} boxes reach out of their image and are cut off there: {listed(self.cut, 3)}\n"
+        ignored = f"{self.num_ignored:,} crowds or difficult boxes are left out\n"
+        unnamed = f"{len(others):,} images stand in no annotations and are left out: {listed(others, 3)}"
+        return (cut * bool(self.cut) + ignored * bool(self.num_ignored) + unnamed * bool(others)).rstrip()
 
     def _find(self, name: str, source: str) -> str:
         """Return the image that is meant: of this name, with any ending, in the most similar folder.
@@ -138,6 +134,10 @@ def split_of(path: str) -> str | None:
     """Return the split that a word of a path names, as in images/train2017."""
     words = re.findall("[a-z]+", path.lower())
     return next((SPLIT_FOLDERS[word] for word in words if word in SPLIT_FOLDERS), None)
+
+
+def _reason(error: BaseException) -> str:
+    return f"{error} is missing or unknown" if isinstance(error, KeyError) else first_line(error)
 
 
 def _parts(path: str) -> list[str]:

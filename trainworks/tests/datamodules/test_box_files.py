@@ -216,7 +216,7 @@ def test_faults_of_coco_are_named_and_left_out_where_that_is_allowed(tmp_path: P
         f"{first} 2 of train2017/a0.png: no width or height at 70, 5, 75, 10 of 60x40 pixels",
         f"{first} 3 of train2017/a0.png: no width or height at 5, nan, 10, nan of 60x40 pixels",
         f"{first} 4 of train2017/a0.png: not enough values to unpack",
-        f"{first} 6 of train2017/a0.png: no class or value '5'",
+        f"{first} 6 of train2017/a0.png: '5' is missing or unknown",
         "image D:\\photos\\a1_copy.png is not there",
         "image ../../elsewhere/b1.png is not there",
         "train2017/a3.png stands there twice",
@@ -252,7 +252,7 @@ def test_faults_of_yolo_and_voc_are_named(tmp_path: Path) -> None:
     (labels / "a1.txt").unlink()  # an image without objects
     where = "labels/train/a0.txt: box {} of images/train/a0.png: "
     assert faults(tmp_path / "yolo") == [
-        where.format(3) + "no class or value 3.0",
+        where.format(3) + "3.0 is missing or unknown",
         where.format(4) + "expected a class and four numbers or a polygon, got '0 1 2 3'",
         where.format(5) + "could not convert string to float: 'x'",
         where.format(6) + "no width or height at 10500, 3000, 13500, 5000 of 60x40 pixels",
@@ -321,7 +321,7 @@ def test_exports_of_other_tools_are_found(tmp_path: Path) -> None:
         ),
         ("a.xml", '<?xml version="1.0"?>\n<annotations>', "a.xml: is CVAT's own; export COCO 1.0, Ultralytics YOLO"),
         ("a.json", "{", r"a.json: cannot be read as annotations: Expecting property name"),
-        ("a.json", '{"images": []}', "a.json: cannot be read as annotations: 'categories' is missing"),
+        ("a.json", '{"images": []}', "a.json: cannot be read as annotations: 'categories' is missing or unknown"),
         ("a.json", "[" * 10**5, "is a list"),
         ("a.json", '{"images":' + "[" * 10**5, "a.json: cannot be read as annotations: maximum recursion depth"),
         ("data.yaml", "names: [a, b", "data.yaml: cannot be read as annotations: while parsing a flow sequence"),
@@ -407,4 +407,4 @@ def test_other_data_gets_the_labels_that_were_learned(tmp_path: Path) -> None:
     data = make(tmp_path, class_names=["background", *NAMES], val_fraction=0.0, skip_unreadable=True)
     data.setup("fit")
     assert [target["labels"].tolist() for _, target in samples(data)] == [[3], [1]]
-    assert data.faults == ["Annotations/a1.xml: box 1 of JPEGImages/a1.png: no class or value 'ant'"]
+    assert data.faults == ["Annotations/a1.xml: box 1 of JPEGImages/a1.png: 'ant' is missing or unknown"]
