@@ -62,7 +62,7 @@ def _read_coco(folder: BoxFolder, split: str, path: str, text: bytes) -> None:
         some, stated = boxes.pop(_key(item["id"]), ()), (item.get("height") or 0, item.get("width") or 0)
         if found := folder.add(split, item["file_name"], path, some, partial(_coco_box, names), stated):
             folder.image_ids[found] = item["id"]
-    folder.faults += [f"{path}: {len(some)} boxes of image {key}, which is not listed" for key, some in boxes.items()]
+    folder.faults += [f"{path}: boxes of image {key}, which is not listed: {len(some)}" for key, some in boxes.items()]
 
 
 def _coco_box(names: dict[str, str], raw: dict[str, Any], height: int, width: int) -> Box:

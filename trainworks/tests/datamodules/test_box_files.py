@@ -234,7 +234,10 @@ def test_faults_of_coco_are_named_and_left_out_where_that_is_allowed(tmp_path: P
     assert (
         "\n1 boxes reach out of their image and are cut off there: box 5 of train2017/a0.png (-9, 0, 10, 9 of" in said
     )
-    assert "\n1 crowds or difficult boxes are left out\n2 images stand in no annotations and are left out:" in said
+    assert (
+        "\n1 crowds or difficult boxes are left out\n1 images stand in no annotations and are left out: train2017/extra.png"
+        in said
+    )
 
 
 def test_faults_of_yolo_and_voc_are_named(tmp_path: Path) -> None:
