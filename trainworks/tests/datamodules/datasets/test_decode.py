@@ -147,9 +147,6 @@ def test_the_size_of_a_file_is_that_of_the_upright_image(tmp_path: Path, suffix:
         np.save(path, pixels)
     else:
         Image.fromarray(pixels).save(path, exif=exif)
-    assert (
-        size_of(str(path))
-        == tuple(decode_image(str(path))[0].shape[-2:])
-        == ((20, 30) if suffix == ".npy" else (30, 20))
-    )
+    image, wanted = decode_image(str(path))[0], (20, 30) if suffix == ".npy" else (30, 20)
+    assert size_of(str(path)) == tuple(image.shape[-2:]) == wanted
     assert size_of(pixels) == (20, 30)
