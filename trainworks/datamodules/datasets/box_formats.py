@@ -80,10 +80,8 @@ def _read_voc(folder: BoxFolder, paths: list[str]) -> None:
     splits, images = dict[str, str](), list[Any]()
     for path in folder.ending("main/train.txt", "main/val.txt", "main/test.txt"):
         splits |= dict.fromkeys(folder.parse(path, _lines), os.path.basename(path)[:-4])
-    missing = dict(splits)
     for path in paths:
         name = path.rpartition("Annotations/")[2][:-4]
-        missing.pop(name, None)
         if split := splits.get(name) if splits else split_of(os.path.dirname(path)) or "all":
             try:
                 image = path[:-4].replace("Annotations/", "JPEGImages/") + ".jpg"  # there are masks of this name too
@@ -94,7 +92,6 @@ def _read_voc(folder: BoxFolder, paths: list[str]) -> None:
     folder.category_ids = {name: number for number, name in enumerate(sorted(classes), start=1)}
     for split, image, path, boxes, size in images:
         folder.add(split, image, path, boxes, _voc_box, size)
-    folder.faults += [f"ImageSets/Main/{split}.txt: {name} has no .xml" for name, split in missing.items()]
 
 
 def _read_xml(content: bytes) -> tuple[list[ElementTree.Element], list[float]]:
