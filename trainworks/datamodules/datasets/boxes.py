@@ -8,7 +8,7 @@ from torch import Tensor
 class Boxes:
     """The boxes of N images as targets of an ArrayDataset, in three arrays: a million boxes are no Python objects.
 
-    `counts`, shape (N,), says how many an image has; `corners`, shape (M, 4), and `labels`, shape (M,), are all of them.
+    `counts`, shape (N,), says how many an image has; `corners`, shape (M, 4), and `labels`, shape (M,), are all boxes.
     """
 
     def __init__(self, counts: Tensor, corners: Tensor, labels: Tensor) -> None:
