@@ -13,7 +13,7 @@ from types import ModuleType
 import pytest
 
 from docs.tests.without import delete
-from tests.test_configs import write_arrays, write_fashion_mnist, write_finetune
+from tests.test_configs import write_arrays, write_fashion_mnist, write_folder, write_weights
 from trainworks.cli.command_line import CommandLine
 from trainworks.root import OWN
 from trainworks.testing import QUICK, ROOT, Train, write_images
@@ -127,7 +127,8 @@ def world(train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Trai
     (folder / "text.txt").write_text("To be, or not to be. " * 400)
     monkeypatch.setattr(sys, "stdin", io.StringIO("new/000.jpg\n"))
     monkeypatch.setenv("TORCH_HOME", str(folder / "torch"))
-    write_finetune(folder / "DIR")
+    write_folder(folder / "DIR")
+    write_weights(ROOT / "configs/finetune.yaml")
     write_images(folder / "new", 2)
     blocks = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs/data.md").read_text(encoding="utf-8"), re.DOTALL)
     (folder / "labels.yaml").write_text(next(block for block in blocks if "MultilabelModule" in block))
