@@ -123,8 +123,8 @@ def _yolo_spec(content: bytes, is_yaml: bool) -> dict[str, Any] | None:
 def _read_yolo(folder: BoxFolder, source: str, spec: dict[str, Any]) -> None:
     known, splits = {*folder.files, *map(os.path.dirname, folder.files)}, defaultdict[str, list[str]](list)
     folder.category_ids = {name: number for number, name in spec["names"].items()}
-    for key in SPLIT_FOLDERS.keys() & spec.keys():
-        for entry in spec[key] if isinstance(spec[key], list) else [spec[key]]:
+    for key in SPLIT_FOLDERS:
+        for entry in given if isinstance(given := spec.get(key), list) else [given]:
             if not isinstance(entry, str):
                 continue
             parts = f"{spec.get('path', '')}/{entry}".replace("\\", "/").rstrip("/").split("/")
