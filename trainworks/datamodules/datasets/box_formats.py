@@ -123,19 +123,23 @@ def _yolo_spec(content: bytes, is_yaml: bool) -> dict[str, Any] | None:
 def _read_yolo(folder: BoxFolder, source: str, spec: dict[str, Any]) -> None:
     known, splits = {*folder.files, *map(os.path.dirname, folder.files)}, defaultdict[str, list[str]](list)
     folder.category_ids = {name: number for number, name in spec["names"].items()}
-    for key in SPLIT_FOLDERS:
+
+    def end_of(name: str) -> str | None:
+        """Return the longest end of a path, perhaps of another machine, that is here."""
+        parts = name.replace("\\", "/").rstrip("/").split("/")
+        return next((end for start in range(len(parts)) if (end := "/".join(parts[start:])) in known), None)
+
+    for key, split in SPLIT_FOLDERS.items():
         for entry in given if isinstance(given := spec.get(key), list) else [given]:
             if not isinstance(entry, str):
                 continue
-            parts = f"{spec.get('path', '')}/{entry}".replace("\\", "/").rstrip("/").split("/")
-            ends = ("/".join(parts[start:]) for start in range(len(parts)))  # of a path of another machine
-            end = next((end for end in ends if end in known), None)
-            if end is None:
-                folder.faults.append(f"{source}: {key} {entry} is not there")
-            elif end.endswith(".txt"):
-                splits[SPLIT_FOLDERS[key]] += folder.parse(end, _lines)
+            end = end_of(f"{spec.get('path', '')}/{entry}") or ""
+            if end.endswith(".txt"):
+                splits[split] += [end_of(line) or line for line in folder.parse(end, _lines)]
+            elif end:
+                splits[split] += [path for path in folder.images if path.startswith(f"{end}/")]
             else:
-                splits[SPLIT_FOLDERS[key]] += [path for path in folder.images if path.startswith(f"{end}/")]
+                folder.faults.append(f"{source}: {key} {entry} is not there")
     for path in () if splits else folder.images:
         splits[split_of(os.path.dirname(path)) or "all"].append(path)
     for split, paths in splits.items():
@@ -143,7 +147,10 @@ def _read_yolo(folder: BoxFolder, source: str, spec: dict[str, Any]) -> None:
             text = f"/{os.path.splitext(path)[0]}.txt"
             beside = [file for file in ("/labels/".join(text.rsplit("/images/", 1))[1:], text[1:]) if file in known]
             lines = folder.parse(beside[0], _lines) if beside else ()
-            folder.add(split, path, [*beside, path][0], lines, partial(_yolo_box, spec))
+            if path in known:
+                folder.add(split, path, [*beside, path][0], lines, partial(_yolo_box, spec))
+            else:
+                folder.faults.append(f"{source}: image {path} is not there")
 
 
 def _lines(content: bytes) -> list[str]:

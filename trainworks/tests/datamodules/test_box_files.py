@@ -300,6 +300,14 @@ def test_exports_of_other_tools_are_found(tmp_path: Path) -> None:
     (tmp_path / "plain" / "classes.txt").write_text("\ufeffcat\ndog\nowl\n")
     assert sorted(make(tmp_path / "studio").load_splits()) == ["all"]
     assert equal(samples(load(tmp_path / "plain", val_fraction=0.0)), first)
+    write_yolo(tmp_path / "cvat", {"train": train})
+    (tmp_path / "cvat" / "data.yaml").write_text(f"path: .\ntrain: train.txt\nnames: {NAMES}\n")
+    (tmp_path / "cvat" / "train.txt").write_text(
+        "".join(f"data/images/train/{name}.png\n" for name in [*train, "gone"])
+    )
+    listed = load(tmp_path / "cvat", val_fraction=0.0, skip_unreadable=True)
+    assert equal(samples(listed), first)
+    assert listed.faults == ["data.yaml: image data/images/train/gone.png is not there"]
     write_json(tmp_path / "mine" / "b.json", coco(train))
     write_images(tmp_path / "mine" / "pictures", [*train])
     write_json(tmp_path / "mine" / "c.json", coco(train))
