@@ -59,8 +59,8 @@ def _read_coco(folder: BoxFolder, split: str, path: str, text: bytes) -> None:
     for box in content.get("annotations", ()):
         boxes[_key(box.get("image_id"))].append(box)
     for item in content["images"]:
-        some, stated = boxes.pop(_key(item["id"]), ()), (item.get("height") or 0, item.get("width") or 0)
-        if found := folder.add(split, item["file_name"], path, some, partial(_coco_box, names), stated):
+        some, stated = boxes.pop(_key(item["id"]), ()), [float(item.get(side) or 0) for side in ("height", "width")]
+        if found := folder.add(split, str(item["file_name"]), path, some, partial(_coco_box, names), stated):
             folder.image_ids[found] = item["id"]
     folder.faults += [f"{path}: boxes of image {key}, which is not listed: {len(some)}" for key, some in boxes.items()]
 
