@@ -189,7 +189,7 @@ def test_faults_of_coco_are_named_and_left_out_where_that_is_allowed(tmp_path: P
     content["images"] += [
         {"id": "7", "file_name": "D:\\photos\\a1_copy.png"},
         {"id": 8, "file_name": "../../elsewhere/b1.png"},  # which is there, but for validation
-        {"id": 9, "file_name": "a3.png"},
+        {"id": 9, "file_name": "a3.png", "height": "30", "width": "90"},
     ]
     content["images"][1] |= {"id": 101.0, "file_name": "/home/me/coco/train2017/a1.png"}
     content["images"][2] |= {"width": 51}
