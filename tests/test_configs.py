@@ -12,9 +12,10 @@ import pytest
 import torch
 import torchvision
 import yaml
+from torchvision import models
 
 from trainworks import BaseModule
-from trainworks.datamodules import ArrayDataModule, ImageFolderDataModule
+from trainworks.datamodules import ArrayDataModule, BoxFilesDataModule, ImageFolderDataModule
 from trainworks.testing import PLAIN, QUICK, ROOT, Train, write_images
 
 CONFIGS = [path for path in sorted((ROOT / "configs").glob("*.yaml")) if "\ndata:" in path.read_text()]  # whole ones
@@ -28,6 +29,7 @@ SMALLER = {  # of classes that take seconds as they are, which is tested once
     ".FastCNN": ("--model.net.widths", "[8, 8, 8]"),
     ".DigitScenesDataModule": ("--data.num_train", "40", "--data.num_val", "20", "--data.num_test", "20"),
     ".GPT": ("--model.net.width", "32"),
+    ".fasterrcnn_mobilenet": ("--data.image_size", "64", "--data.batch_size", "2"),
     ".SampleTexts": ("--callbacks.samples.num_bytes", "9"),
 }
 
@@ -58,13 +60,23 @@ def write_folder(root: Path) -> None:
         write_images(root / name, 70)
 
 
-def write_finetune(root: Path) -> None:
-    """Put weights where torch.hub keeps what it downloads, and a folder of images."""
-    write_folder(root)
-    cache = Path(torch.hub.get_dir()) / "checkpoints"
-    cache.mkdir(parents=True)
-    name = Path(torchvision.models.ResNet18_Weights.DEFAULT.url).name
-    torch.save(torchvision.models.resnet18().state_dict(), cache / name)
+def write_boxes(root: Path) -> None:
+    """Write images with a box each in YOLO's format; there are no splits."""
+    write_images(root, 50)
+    for path in [*root.iterdir()]:
+        path.with_suffix(".txt").write_text("1 0.5 0.5 0.4 0.3\n")
+    (root / "classes.txt").write_text("a\nb\n")
+
+
+def write_weights(config: Path) -> None:
+    """Put weights for other classes where torch.hub keeps what it downloads, if a config begins with such."""
+    for make in models.resnet18, models.detection.fasterrcnn_mobilenet_v3_large_320_fpn:
+        if models.get_model_weights(make).__name__ in config.read_text(encoding="utf-8"):
+            cache = Path(torch.hub.get_dir()) / "checkpoints"
+            cache.mkdir(parents=True)
+            backbone: Any = {"weights_backbone": None} if "detection" in make.__module__ else {}
+            url = models.get_model_weights(make).DEFAULT.url
+            torch.save(make(**backbone).state_dict(), cache / Path(url).name)
 
 
 def write_arrays(root: Path) -> None:
@@ -114,11 +126,15 @@ def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Path], li
 
     def prepare(config: Path) -> list[str]:
         text, (_, kind, arguments) = config.read_text(encoding="utf-8"), parts(config)
+        write_weights(config)
         if issubclass(kind, ArrayDataModule) and "train" not in arguments:
             write_arrays(root)
             return ["--data.train", str(root / "a.npz")]
         if issubclass(kind, ImageFolderDataModule) and "root" not in arguments:
-            (write_finetune if "ResNet18_Weights" in text else write_folder)(root)
+            write_folder(root)
+            return ["--data.root", str(root)]
+        if issubclass(kind, BoxFilesDataModule):
+            write_boxes(root)
             return ["--data.root", str(root)]
         for name, write in {"FashionMNIST": write_fashion_mnist, "CIFAR10": write_cifar10}.items():
             if f"torchvision.datasets.{name}" in text:

@@ -46,6 +46,7 @@ def report_data(config: Config, with_statistics: bool = False) -> int:
             _check_samples(name, dataset, report, targets)
     targets.finish(report)
     report["notes"] += getattr(datamodule, "left_out", "").splitlines()
+    report["problems"] += getattr(datamodule, "faults", [])
     for title, lines in report.items():
         if lines:
             print("\n  ".join([f"\n{len(lines)} {title if len(lines) > 1 else title[:-1]}:", *lines]))
@@ -98,8 +99,9 @@ def _check_images(
                 continue
             info, digest = found
             infos.append(info)
-            label = None if classes is None else classes[item].tolist()
-            targets.look(split, title_of(images, item), None, None if classes is None else classes[item])
+            target = None if classes is None else classes[item]
+            label, size = str(target), (images.form.num_channels, *2 * [images.form.size])
+            targets.look(split, title_of(images, item), np.broadcast_to(0, size), target)
             own = (f"{split}: {images.name(item)}", stage, label)
             first = seen.setdefault(digest, own) if digest else own
             if first[1:] != own[1:]:

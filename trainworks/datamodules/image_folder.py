@@ -96,12 +96,8 @@ class ImageFolderDataModule(ImageDataModule):
                 raise UsageError(f"{self.csv_file or self.root}: no {kind}")
         return super().serve(datasets)
 
-    def describe(self) -> str:
-        """Say what the data is, and which files are no images."""
-        return f"{super().describe()}\n{self.left_out}".rstrip()
-
     @property
-    def left_out(self) -> str:
+    def left_out(self) -> str:  # type: ignore[override]
         """Say how many files of which extension are no images, and which folders are not read or may be misplaced."""
         counts = ", ".join(f"{count:,} {ending}" for ending, count in self._other_files.most_common(10))
         files = [f"left out, since they are none of {', '.join(EXTENSIONS)}: {counts}"] if counts else []

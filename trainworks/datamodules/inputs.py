@@ -1,5 +1,6 @@
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,7 @@ class InputReader:
     suffixes: tuple[str, ...] = ()  # of the files of a folder that are inputs; if empty, those of images or of arrays
     columns: list[str] | None = None  # of a table's features, in their order
     class_names: list[str] | None = None
+    category_ids: dict[str, Any] | None = None  # numbers of the classes in annotations of boxes, by name
     form: Any = None  # what images are made into, see ImageFormat
     any_size = False  # whether the network takes images as they are, though all were of one size in training
     collate: Any
@@ -79,6 +81,20 @@ class InputReader:
             return [self.transformed(item[None])[0] for item in inputs]
         return apply_transforms(self.eval_transform, (inputs, torch.zeros(1)))[0]  # beside targets, as in the training
 
+    def in_original(self, source: Any, result: Any, target: Any = None) -> tuple[Any, Any]:
+        """Return a result and a target with boxes in pixels of their image as it was before it was made of a format."""
+        if self.form is None or not hasattr(result, "boxes"):
+            return result, target
+        from torchvision.ops import clip_boxes_to_image
+
+        from trainworks.datamodules.datasets.decode import size_of
+
+        size = size_of(source, self.form.num_channels, self.form.dtype)
+        place = self.form.place(*size)
+        if isinstance(target, Mapping) and "boxes" in target:
+            target = {**target, "boxes": place.original_boxes(target["boxes"])}
+        return replace(result, boxes=clip_boxes_to_image(place.original_boxes(result.boxes), size)), target
+
     def input_state(self, train: Any) -> dict[str, Any]:
         """Return what a checkpoint keeps, found out from the first training sample."""
         served = getattr(train, "serves_batches", False)
@@ -92,11 +108,12 @@ class InputReader:
                     self.input_dtype = str(numbers.dtype).removeprefix("torch.")
                     num_free = 0 if served or self.collate is None else getattr(self.collate, "num_free", numbers.ndim)
                     self.input_shape = [None] * num_free + list(numbers.shape[num_free:])
-        return {"input_shape": self.input_shape, "input_dtype": self.input_dtype, "columns": self.columns}
+        state = {"input_shape": self.input_shape, "input_dtype": self.input_dtype, "columns": self.columns}
+        return state | ({"category_ids": self.category_ids} if self.category_ids else {})
 
     def load_input_state(self, states: Mapping[str, Any]) -> None:
         """Take over what a checkpoint keeps, by the name of the datamodule's class, so that no data need be loaded."""
         state = states.get(type(self).__qualname__, {})
         self.input_shape, self.input_dtype = state.get("input_shape"), state.get("input_dtype")
-        self.columns = state.get("columns")
+        self.columns, self.category_ids = state.get("columns"), state.get("category_ids")
         self.class_names = self.class_names or state.get("class_names") or list(state.get("class_counts", ())) or None

@@ -59,6 +59,16 @@ def decode_image(source: Any, num_channels: int = 3, min_side: int | None = None
         return from_array(source, num_channels, dtype)
 
 
+def size_of(source: Any, num_channels: int = 3, dtype: str = "uint8") -> tuple[int, int]:
+    """Return height and width of an upright image; a file that Pillow knows is not decoded."""
+    with contextlib.suppress(*DECODING_ERRORS, AttributeError), Image.open(source) as image:
+        is_plain = image.format == "PNG" and b"exif" not in Path(source).read_bytes().lower()  # else it is decoded
+        orientation = 1 if is_plain else image.getexif().get(ExifTags.Base.Orientation, 1)
+        return image.size if orientation in (5, 6, 7, 8) else image.size[::-1]
+    info = decode_image(source, num_channels, dtype=dtype)[1]
+    return info.height, info.width
+
+
 def _decode_file(path: str, data: bytes, num_channels: int, min_side: int | None, dtype: str) -> Decoded:
     if not data:
         raise ValueError("the file is empty")

@@ -72,7 +72,7 @@ class ImageDataset(ArrayDataset):
         if targets is None:
             return image
         target = targets[self._row(index)]
-        return image, target if target.ndim else int(target)
+        return image, target if getattr(target, "ndim", 1) else int(target)
 
     def read(self, item: int) -> Tensor:
         """Return the image, shape (C, size, size), with its mask as the last channel where there are masks."""
