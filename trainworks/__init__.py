@@ -9,6 +9,7 @@ __version__ = "0.2.0"
 if TYPE_CHECKING:
     from trainworks.callbacks.helpers.batch import inputs_of as inputs_of
     from trainworks.callbacks.helpers.drawing import denormalize as denormalize
+    from trainworks.callbacks.helpers.drawing import draw_sample as draw_sample
     from trainworks.callbacks.helpers.drawing import draw_target as draw_target
     from trainworks.callbacks.helpers.loggers import never_fatal as never_fatal
     from trainworks.callbacks.helpers.loggers import send_media as send_media

@@ -5,7 +5,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 from torchvision.utils import make_grid
 
-from trainworks import denormalize, draw_target, never_fatal, send_media
+from trainworks import draw_sample, never_fatal, send_media
 
 
 class TrainingImages(Callback):
@@ -31,14 +31,14 @@ class TrainingImages(Callback):
         chosen = images[: self.num_images] if isinstance(images, Tensor | list) else []
         if not len(chosen) or getattr(chosen[0], "ndim", 0) != 3 or len(chosen[0]) not in (1, 3):
             return  # not images
-        transforms = getattr(getattr(trainer, "datamodule", None), "train_transform", [])
-        shown = []
+        data = getattr(trainer, "datamodule", None)
+        transforms, names = getattr(data, "train_transform", []), getattr(data, "class_names", None) or ()
         drawable = isinstance(targets, Tensor | list) and len(targets) >= len(chosen)
-        for image, target in zip(chosen, targets if drawable else [None] * len(chosen), strict=False):
-            plain = denormalize(image[None], transforms)[0]
-            shown.append(draw_target(plain.expand(3, -1, -1), target))
+        pairs = zip(chosen, targets if drawable else [None] * len(chosen), strict=False)
+        least = 192 if isinstance(targets, list) else 64  # pixels; names stand beside boxes
+        scale = max(least // max(side for image in chosen for side in image.shape[-2:]), 1)
+        shown = [draw_sample(image, target, transforms, names, scale) for image, target in pairs]
         height, width = (max(image.shape[side] for image in shown) for side in (-2, -1))
         same = [torch.nn.functional.pad(i, (0, width - i.shape[-1], 0, height - i.shape[-2])) for i in shown]
-        scale = max(64 // max(height, width), 1)  # small images are enlarged
-        grid = make_grid(torch.stack(same).repeat_interleave(scale, 2).repeat_interleave(scale, 3))
+        grid = make_grid(torch.stack(same))
         send_media(trainer, "samples/train", grid, 0)

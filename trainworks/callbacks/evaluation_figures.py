@@ -13,7 +13,7 @@ from torchmetrics.classification import MulticlassPrecisionRecallCurve, Multilab
 from torchvision.ops import box_iou
 
 from trainworks.callbacks.helpers.batch import inputs_of
-from trainworks.callbacks.helpers.drawing import denormalize, draw_target
+from trainworks.callbacks.helpers.drawing import draw_sample
 from trainworks.callbacks.helpers.isolation import has_all_weights, isolated, nondeterministic
 from trainworks.callbacks.helpers.loggers import never_fatal, send_media, steps_so_far, tensorboard_writers
 from trainworks.datamodules.annotations import IGNORED_CLASS
@@ -170,17 +170,16 @@ class Mistakes:
         for index, (severity, image, target, predicted) in enumerate(self._worst):
             row, column = divmod(index, columns)
             upper, lower = axes[2 * row : 2 * row + 2, column]
-            plain = denormalize(image[None], transforms)[0].expand(3, -1, -1)
             if isinstance(predicted, Tensor) and predicted.ndim == 0:
-                upper.imshow(plain.permute(1, 2, 0).numpy())
+                upper.imshow(draw_sample(image, None, transforms, names).permute(1, 2, 0).numpy())
                 true, wrong = (names[k] if k < len(names) else str(k) for k in (int(target), int(predicted)))
                 upper.set_title(f"is {true}\n{wrong} {severity:.2f}", fontsize=9)
                 if has_all_weights(trainer) and isinstance(getattr(module, "net", None), nn.Module):
                     lower.imshow(_saliency(module, image[None], predicted)[0].float().numpy(), cmap="inferno")
             else:
                 upper.set_title(f"{severity:.0%} wrong", fontsize=9)
-                upper.imshow(draw_target(plain, target).permute(1, 2, 0).numpy())
-                lower.imshow(draw_target(plain, predicted).permute(1, 2, 0).numpy())
+                upper.imshow(draw_sample(image, target, transforms, names).permute(1, 2, 0).numpy())
+                lower.imshow(draw_sample(image, predicted, transforms, names).permute(1, 2, 0).numpy())
         for axis in axes.flat:
             axis.axis("off")
         figure.tight_layout()

@@ -1,6 +1,7 @@
 """What the data of a configuration is, and all that is wrong with it, for the command check."""
 
 import hashlib
+import warnings
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
@@ -12,7 +13,7 @@ from torch.utils.data import Dataset, IterableDataset
 from torchvision.transforms.v2 import functional
 from tqdm import tqdm
 
-from trainworks.cli.facts import build_data
+from trainworks.cli.facts import build_data, seed_all
 from trainworks.cli.target_report import TargetReport
 from trainworks.datamodules.annotations import class_names_of, title_of
 from trainworks.datamodules.base import BaseDataModule
@@ -28,8 +29,10 @@ BAR: Any = {"unit": " samples", "disable": None, "leave": False}
 Report = dict[str, list[str]]  # "problems", which should be mended, and "notes" of what is dealt with
 
 
-def report_data(config: Config, with_statistics: bool = False) -> int:
+def report_data(config: Config, with_statistics: bool = False, picture: str | None = None) -> int:
     """Print what the data is and what is wrong with it, not looking at the model; return 0 if nothing is, else 1."""
+    if picture is not None:
+        seed_all(config)
     datamodule = build_data(config)
     if not isinstance(datamodule, BaseDataModule):
         raise UsageError(f"check reads subclasses of BaseDataModule, got {type(datamodule).__name__}")
@@ -37,6 +40,14 @@ def report_data(config: Config, with_statistics: bool = False) -> int:
     splits, report = datamodule.divide(datamodule.load_splits()), Report(notes=[], problems=[])
     names = datamodule.class_names or class_names_of(splits.get("train")) or []
     targets = TargetReport(datamodule, config, names)
+    if picture is not None:
+        from trainworks.cli.picture import draw_samples
+
+        try:
+            with warnings.catch_warnings(action="ignore"):  # of letters that no font has
+                draw_samples(datamodule, splits["train"], names, picture)
+        except (OSError, RuntimeError, TypeError, ValueError) as error:  # such as a crop larger than the images
+            raise UsageError(f"--picture {picture}: {error}") from error
     for name, dataset in splits.items():
         if isinstance(dataset, IterableDataset):
             report["notes"].append(f"{name}: an iterable data set has no length and was not read")

@@ -36,7 +36,7 @@ def fill_in(config: Config) -> tuple[Config, LightningDataModule | None]:
     """
     if not (names := left_to_data(config)):
         return config, None
-    _seed(config)
+    seed_all(config)
     datamodule = build_data(config)
     with mistakes_in_one_line():
         facts = datamodule.facts() if hasattr(datamodule, "facts") else {}
@@ -67,7 +67,7 @@ def _dependent_arguments(config: Config, names: set[str]) -> set[str]:
     return {key for key, value in arguments.items() if names & set(DATA_REFERENCE.findall(str(value)))}
 
 
-def _seed(config: Config) -> None:
+def seed_all(config: Config) -> None:
     """Seed all generators as for the training: what the data draws when it is listed may be trained on."""
     seed = yaml.safe_load(str(config.get("seed_everything")))
     if isinstance(seed, int) and seed is not False and 0 <= seed < 2**32:

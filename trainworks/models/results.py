@@ -3,13 +3,14 @@
 import base64
 import io
 from collections.abc import Mapping
-from colorsys import hsv_to_rgb
 from dataclasses import dataclass, field
 from html import escape
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
+
+from trainworks.models.colors import color_of
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -92,8 +93,7 @@ class MaskResult:
         from PIL import Image  # a training draws none
 
         picture = Image.fromarray(self.mask.numpy())
-        hues = [hsv_to_rgb(k * 0.38 % 1, 1.0, 1.0) for k in range(255)]  # neighbours differ
-        picture.putpalette([0, 0, 0, *(round(255 * value) for hue in hues for value in hue)])
+        picture.putpalette([value for k in range(256) for value in color_of(k)])
         return picture
 
     def _repr_html_(self) -> str:

@@ -8,7 +8,9 @@ from typing import Any
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9")  # of Okabe and Ito
+from trainworks.models.colors import color_of
+
+COLORS = [f"#{bytes(color_of(k)).hex()}" for k in (5, 1, 3, 7, 6, 2)]
 MAX_PANELS, NUM_COLUMNS = 12, 3
 
 
@@ -30,7 +32,7 @@ def draw_curves(rows: Sequence[Mapping[str, Any]], left_out: Sequence[str], moni
     figure = Figure(figsize=(4 * columns, 3 * math.ceil(len(shown) / columns) or 3), layout="constrained", dpi=100)
     for k, (metric, names) in enumerate(shown):
         axes = figure.add_subplot(math.ceil(len(shown) / columns), columns, k + 1)
-        for name, colour in zip(names, cycle(COLOURS), strict=False):
+        for name, colour in zip(names, cycle(COLORS), strict=False):
             points = [(int(row["epoch"]), float(row[name])) for row in rows if row.get(name) not in ("", None)]
             axes.plot(*zip(*points, strict=True), color=colour, marker="." if len(points) < 30 else "", label=name)
         if best_epoch is not None:

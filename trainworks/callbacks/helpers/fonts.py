@@ -14,6 +14,11 @@ def use_font_for(names: Iterable[str]) -> None:
         rcParams["font.family"] = [*rcParams["font.family"], font.name]
 
 
+def font_file(names: Iterable[str]) -> str:
+    """Return the path of a font with all letters of these names, or of the usual one."""
+    return getattr(font_for(frozenset("".join(names))), "fname", None) or font_manager.findfont("DejaVu Sans")
+
+
 @cache
 def font_for(letters: frozenset[str]) -> Any:
     """Return the first font with those letters that the usual one has not; None for none, which it says once."""

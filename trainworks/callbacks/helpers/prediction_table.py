@@ -99,17 +99,13 @@ class PredictionTable(ResultTable):
         """Draw a mask or boxes over their image."""
         from torchvision.transforms.v2.functional import to_pil_image
 
-        from trainworks.callbacks.helpers.drawing import denormalize, draw_target
+        from trainworks.callbacks.helpers.drawing import draw_sample
 
-        target = getattr(result, "mask", None)
+        target, names = getattr(result, "mask", None), self.class_names
         if hasattr(result, "boxes"):
-            target = {"boxes": result.boxes, "names": result.labels}
-            if not (letters := "".join(result.labels)).isascii():
-                from trainworks.callbacks.helpers.fonts import font_for
-
-                target["font"] = getattr(font_for(frozenset(letters)), "fname", None)
-        plain = denormalize(image[None], transforms)[0].expand(3, -1, -1)
-        to_pil_image(draw_target(plain, target)).save(self._folder("drawn") / name)
+            numbers = [names.index(label) if label in names else 1 for label in result.labels]
+            target = {"boxes": result.boxes, "labels": numbers, "names": result.labels}
+        to_pil_image(draw_sample(image, target, transforms)).save(self._folder("drawn") / name)
 
     def _folder(self, kind: str) -> Path:
         """Return the folder of the table's pictures of one kind."""

@@ -1,11 +1,15 @@
 from trainworks.cli.command import BOOLEAN, Command, Option
 from trainworks.cli.request import Request
+from trainworks.errors import UsageError
 
 
 def check(request: Request) -> int:
     """Report on the data, or without a configuration on this machine; return 0 where nothing is wrong, else 1."""
     from trainworks.cli.process import settled_process
 
+    picture = request.line.options.get("picture")
+    if picture is not None and (not request.config or not picture.lower().endswith(".png")):
+        raise UsageError(f"--picture needs --config and a file that ends in .png, got {picture}")
     if not request.config:
         from trainworks.cli.machine import describe_machine
 
@@ -13,13 +17,16 @@ def check(request: Request) -> int:
     with settled_process():
         from trainworks.cli.data_report import report_data
 
-        return report_data(request.config, request.line.options.get("statistics") == "true")
+        return report_data(request.config, request.line.options.get("statistics") == "true", picture)
 
 
 COMMAND = Command(
     check,
     "Read all data and report all problems at once; without --config: describe this machine.",
     needs="configuration",
-    options=(Option("statistics", "whether to print mean and std of the training images", choices=BOOLEAN),),
     config_optional=True,
+    options=(
+        Option("statistics", "whether to print mean and std of the training images", choices=BOOLEAN),
+        Option("picture", "a .png file to draw training samples into, before and after their transforms", "FILE"),
+    ),
 )

@@ -26,13 +26,14 @@ from torchmetrics.classification import MulticlassConfusionMatrix
 
 from trainworks.callbacks import EvaluationFigures, SpeedMonitor, Trace
 from trainworks.callbacks.evaluation_figures import Mistakes, _saliency
-from trainworks.callbacks.helpers.drawing import denormalize, draw_target
+from trainworks.callbacks.helpers.drawing import denormalize, draw_sample, draw_target
 from trainworks.callbacks.helpers.fonts import font_for, use_font_for
 from trainworks.callbacks.helpers.isolation import isolated
 from trainworks.callbacks.helpers.loggers import send_media, send_scalars, steps_so_far
 from trainworks.callbacks.helpers.prediction_table import PredictionTable
 from trainworks.callbacks.speed_monitor import StepTimer
 from trainworks.datamodules.datasets import ArrayDataset
+from trainworks.models.colors import color_of
 from trainworks.models.metrics import ReliabilityDiagram
 from trainworks.models.results import BoxResult
 from trainworks.tests.conftest import CONFIGS, DIGITS, PLAIN, QUICK, Train
@@ -311,8 +312,12 @@ def test_masks_and_boxes_are_drawn_over_images() -> None:
     assert torch.equal(draw_target(image, mask), image)
     mask[2:4] = 1
     assert (draw_target(image, mask).amax(dim=0)[2:4] > 0).all() and (draw_target(image, mask)[:, 4:] == 0).all()
-    boxes = {"boxes": torch.tensor([[1.0, 1, 6, 6]]), "labels": torch.tensor([1])}
-    assert draw_target(image, boxes)[0, 1, 6] == 1 and draw_target(image, boxes)[2].max() < 1
+    boxes = {"boxes": torch.tensor([[1.0, 1, 36, 36]]), "labels": torch.tensor([1])}
+    drawn = draw_sample(torch.zeros(1, 40, 40), boxes, names=["", "cat"])
+    assert (drawn[:, 36, 36] * 255).tolist() == pytest.approx(color_of(1))  # a corner
+    assert draw_sample(torch.zeros(5, 40, 40, dtype=torch.uint8), boxes, scale=2)[0, 72, 72] > 0
+    odd = {"boxes": torch.tensor([[1.0, 1, float("nan"), 6], [6, 6, 1, 1]]), "labels": torch.tensor([1, 2])}
+    assert torch.equal(draw_target(image, odd), image)
     assert torch.equal(draw_target(image, torch.tensor(3)), image)
 
 
@@ -323,6 +328,7 @@ def test_normalisation_is_undone() -> None:
     steps = [v2.Normalize([0.1, 0.2, 0.3], [0.5, 0.6, 0.7])]
     assert torch.allclose(denormalize(steps[0](images), steps), images, atol=1e-6)  # type: ignore[arg-type]
     assert denormalize(torch.full((1, 1, 2, 2), 255, dtype=torch.uint8), []).max() == 1
+    assert denormalize(torch.linspace(-2, 3, 5).view(1, 1, 1, 5), []).flatten().tolist() == [0, 0.25, 0.5, 0.75, 1]
 
 
 def test_nothing_of_a_training_is_disturbed() -> None:

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from trainworks.errors import UsageError
+from trainworks.models.colors import color_of
 from trainworks.models.predict import results_of
 
 
@@ -98,3 +99,25 @@ def test_what_makes_no_rows_is_refused_without_its_numbers(prediction: object, m
 def test_without_a_number_of_inputs_there_are_no_rows() -> None:
     with pytest.raises(UsageError, match="this loader does not say how many inputs a batch has"):
         results_of(LOGITS, 0)
+
+
+# what is seen without one kind of cones: of linear red, green and blue (doi:10.1109/TVCG.2009.113, severity 1)
+EYES = {
+    "all cones": [[1, 0, 0], [0, 1, 0], [0, 0, 1]],
+    "no red": [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]],
+    "no green": [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]],
+    "no blue": [[1.255528, -0.076749, -0.178779], [-0.078411, 0.930809, 0.147602], [0.004733, 0.691367, 0.303900]],
+}
+XYZ = [[0.4124564, 0.3575761, 0.1804375], [0.2126729, 0.7151522, 0.0721750], [0.0193339, 0.1191920, 0.9503041]]
+
+
+@pytest.mark.parametrize("eyes", EYES)
+def test_colours_of_classes_differ_for_all_eyes(eyes: str) -> None:
+    values = np.array([color_of(number) for number in range(24)]) / 255
+    linear = np.where(values <= 0.04045, values / 12.92, ((values + 0.055) / 1.055) ** 2.4)
+    xyz = np.clip(linear @ np.array(EYES[eyes]).T, 0, 1) @ np.array(XYZ).T / [0.95047, 1, 1.08883]
+    x, y, z = np.where(xyz > 0.008856, np.cbrt(xyz), 7.787 * xyz + 16 / 116).T
+    lab = np.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], axis=1)
+    distances = np.linalg.norm(lab[:, None] - lab, axis=2)[np.triu_indices(24, 1)]
+    assert distances.min() > 14  # Okabe and Ito's own: 16
+    assert color_of(24) == color_of(1) and color_of(255) == color_of(-100) == (128, 128, 128)

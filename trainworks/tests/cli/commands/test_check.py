@@ -5,10 +5,12 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from matplotlib.figure import Figure
 from PIL import Image
 from torch.utils.data import Dataset
 from torchvision import tv_tensors
 
+from trainworks.models.colors import color_of
 from trainworks.tests.conftest import CONFIGS, DIGITS, Train, write_images
 
 FOLDER = str(CONFIGS / "image_folder.yaml")
@@ -310,3 +312,64 @@ def test_mistakes(train: Train) -> None:
     assert "no --config given" in train("check", "--data.root", "x").err
     assert "check takes no --ckpt_path" in train("check", "--config", DIGITS, "--ckpt_path", "x").err
     assert "data.root nowhere: no such folder" in train("check", "--config", FOLDER, "--data.root", "nowhere").err
+
+
+@pytest.fixture
+def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
+    """The pictures that would be written, which takes the most time."""
+    figures: list[Figure] = []
+    monkeypatch.setattr(Figure, "savefig", lambda self, path: figures.append(self))
+    return figures
+
+
+def shown(figure: Figure) -> list[np.ndarray]:
+    return [np.asarray(axis.images[0].get_array()) for axis in figure.axes if axis.images]
+
+
+def test_a_picture_of_classes_before_and_after_the_transforms(train: Train, folder: Path, drawn: list[Figure]) -> None:
+    broken = folder / "train/cat/001.jpg"
+    broken.write_bytes(b"")
+    words = ("check", "--config", FOLDER, "--data.root", str(folder), "--data.val_fraction", "0")
+    crop = "[{class_path: torchvision.transforms.v2.CenterCrop, init_args: {size: 20}}]"
+    words += ("--data.sample_transform", crop, "--picture", "new/a.png")
+    result = train(*words)
+    assert "picture: new/a.png, 15 training samples" in result.out  # one cannot be read, as the report says
+    assert (result.code, result.out.count("001.jpg")) == (1, 1)
+    titles = [axis.get_title() for axis in drawn[0].axes[:30]]
+    assert all(title.split("\n")[1] in ("cat", "dog") for title in titles)
+    assert {title.split("\n")[0] for title in titles[1::2]} == {"transformed"} and ".jpg" in titles[0]
+    before, after = shown(drawn[0])[:2]
+    assert before.shape == after.shape == (256, 256, 3) and np.abs(before - after).max() > 0.1
+    train(*words)
+    train(*words, "--seed_everything", "1")
+    same, other = ([axis.get_title() for axis in figure.axes] for figure in drawn[1:])
+    assert same[:30] == titles != other[:30]
+    assert all(map(np.array_equal, shown(drawn[1]), shown(drawn[0])))
+
+
+@pytest.mark.parametrize("kind", ["segmentation", "detection"])
+def test_a_picture_of_masks_and_boxes(train: Train, drawn: list[Figure], kind: str) -> None:
+    sizes = ("--data.num_train", "17", "--data.num_val", "2", "--data.num_test", "2")
+    result = train("check", "--config", str(CONFIGS / f"{kind}.yaml"), *sizes, "--picture", "a.png")
+    assert "picture: a.png, 16 training samples" in result.out
+    colours = {tuple(np.round(pixel * 255).astype(int).tolist()) for pixel in shown(drawn[0])[0].reshape(-1, 3)}
+    exact = sum(color_of(k) in colours for k in range(1, 11))
+    assert exact >= 1 if kind == "detection" else drawn[0].legends[0].get_texts()[1].get_text() == "0"
+
+
+CROP = ("--data.train_transform", "[{class_path: torchvision.transforms.v2.RandomCrop, init_args: {size: 99}}]")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--config", ARRAYS, "--data.train", "a.csv", "--picture", "a.png"), "nothing to draw: the training samples"),
+        (("--config", ARRAYS, "--data.train", "a.csv", "--picture", "a.gif"), "ends in .png, got a.gif"),
+        (("--picture", "a.png"), "--picture needs --config"),
+        (("--config", DIGITS, *CROP, "--picture", "a.png"), "--picture a.png: Required crop size (99, 99) is larger"),
+    ],
+)
+def test_no_picture(train: Train, tmp_path: Path, words: tuple[str, ...], message: str) -> None:
+    (tmp_path / "a.csv").write_text("x,targets\n" + "1,a\n2,b\n" * 20)
+    result = train("check", *words)
+    assert (result.code, len(result.err.splitlines()[-1:])) == (2, 1) and message in result.err
