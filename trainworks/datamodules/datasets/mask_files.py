@@ -60,9 +60,7 @@ class MaskFiles(ImageFiles):
         few = values.dtype == np.uint8  # values, so that a table of them has the class of each pixel
         classes = self._classify(np.arange(256))[values] if few else self._classify(values)
         if len(unknown := np.unique(values[classes == UNKNOWN])):
-            raise UnreadableImage(
-                f"{path}: no class has the value {listed([*map(shown, unknown.tolist())])}; write {ADVICE}"
-            )
+            raise UnreadableImage(f"{path}: no class has the value {shown(*unknown.tolist())}; write {ADVICE}")
         return torch.from_numpy(classes)
 
     def fingerprint(self) -> str:
@@ -76,7 +74,7 @@ class MaskFiles(ImageFiles):
 
 
 def read_values(path: str, in_colours: bool) -> np.ndarray:
-    """Return the value of each pixel of a mask, shape (H, W), see `number_of`; palettes have indices, or `in_colours`."""
+    """Return the value of each pixel of a mask, shape (H, W), see `number_of`; of palettes the index, or `in_colours`."""
     with readable(path), Image.open(path) as image:
         if image.mode in NUMBERS and not (in_colours and image.mode == "P"):
             pixels = np.asarray(image)
@@ -93,9 +91,9 @@ def _number_of(red: Any, green: Any, blue: Any) -> Any:
     return np.where((red == green) & (green == blue), red, COLOUR + red * 65536 + green * 256 + blue)
 
 
-def shown(number: int) -> str:
-    """Return a number of `read_values` as people write the value."""
-    return str(number if number < COLOUR else [number >> bits & 255 for bits in (16, 8, 0)])
+def shown(*numbers: int) -> str:
+    """Return numbers of values as people write these."""
+    return listed([str(n if n < COLOUR else [n >> bits & 255 for bits in (16, 8, 0)]) for n in numbers])
 
 
 def count_values(masks: Sequence[str], in_colours: bool, num_threads: int) -> Counter[float]:
@@ -129,7 +127,7 @@ def number_classes(pixels: Counter[float], number: int | None, ignored: int) -> 
         kind = f"numbers of {number} classes" if number else f"classes numbered without gaps, {UNKNOWN} at most,"
         more = "" if number or last > UNKNOWN else f"data.num_classes {len(wanted)} if other masks hold the rest, or "
         raise UsageError(
-            f"training masks hold {listed([*map(shown, wrong or values)])}, no {kind} from {first} on; write {more}{ADVICE}"
+            f"training masks hold {shown(*wrong or values)}, no {kind} from {first} on; write {more}{ADVICE}"
         )
     return {value: value - first for value in wanted}
 

@@ -38,7 +38,7 @@ def find_pairs(root: str, patterns: dict[str, str | None], partial: bool) -> tup
     others, lists = Counter[str](), _read_lists(Path(root))
     files = [(*_read_path(path, compiled), path) for path in find_images(root, "", others, (*EXTENSIONS, ".gif"))]
     if "mask" not in (kinds := {kind for kind, *_ in files}):
-        files = [("mask" if not kind and OF_MASK.search(file[1]) else kind, *file) for kind, *file in files]
+        files = [("mask" if not kind and OF_MASK.search(file[0]) else kind, *file) for kind, *file in files]
     if "image" not in kinds:
         files = [(kind or "image", *file) for kind, *file in files]
     found: dict[str, dict[tuple[str, str], str]] = {"image": {}, "mask": {}, "": {}}
