@@ -15,7 +15,8 @@ from trainworks.cli.facts import build_data
 from trainworks.cli.target_report import TargetReport
 from trainworks.datamodules.annotations import class_names_of, title_of
 from trainworks.datamodules.base import BaseDataModule
-from trainworks.datamodules.datasets.decode import ImageInfo, UnreadableImage
+from trainworks.datamodules.datasets.decode import UnreadableImage
+from trainworks.datamodules.datasets.image_arrays import ImageInfo
 from trainworks.datamodules.datasets.image_cache import chunks
 from trainworks.datamodules.datasets.image_dataset import ImageDataset, ImageFiles, PairedImages
 from trainworks.errors import UsageError

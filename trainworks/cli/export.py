@@ -206,7 +206,8 @@ def _compare_files(model: Any, run: Callable[[Tensor], Any], images: ImageFiles)
     differences, data = [], model.predict.data
     with torch.inference_mode():
         for item in np.unique(np.linspace(0, len(images) - 1, FILES).astype(int)).tolist():  # of all classes
-            found = torch.as_tensor(run(decode_image(images.path(item), data.form.num_channels)[0][None]))
+            image, _ = decode_image(images.path(item), data.form.num_channels, None, data.form.dtype)
+            found = torch.as_tensor(run(image[None]))
             expected = model.outputs(data.batch_of([images.path(item)], "cpu"))
             differences.append(float((found - expected).abs().max()))
     typical = f"{statistics.median(differences):.1e} in the median, at most {max(differences):.1e}"

@@ -24,7 +24,10 @@ class ImageDataModule(BaseDataModule):
         image_size: Height and width in pixels to which every image is brought.
         fit: "crop" keeps the proportions and cuts off what is beyond a square in the middle; "stretch" keeps the whole
             image and changes its proportions; "pad" keeps both, with black around.
-        num_channels: 3 for colour, 1 for grey; every image is converted to it.
+        num_channels: 3 for colour, 1 for grey; every image is converted to it. For any other number, such as 5 bands of
+            a satellite, every image must have so many.
+        dtype: "uint8" for 8 bits a channel. "float32" keeps all bits: numbers of 8 and 16 bits are scaled to [0, 1] and
+            others stay as they are.
         storage: "memory" decodes all images at the start, "cache" decodes them once into a file that later runs and all
             processes share, "files" decodes each image whenever it is needed. All three give the same pixels. "auto" is
             memory up to 256 MB, else cache up to `cache_limit_gb` and the free space, else files.
@@ -38,7 +41,8 @@ class ImageDataModule(BaseDataModule):
 
     image_size: int | None = None
     fit: Literal["crop", "stretch", "pad"] = "crop"
-    num_channels: Literal[1, 3] = 3
+    num_channels: int = 3
+    dtype: Literal["uint8", "float32"] = "uint8"
     storage: Literal["auto", "memory", "cache", "files"] = "auto"
     cache_dir: str = "data/.prepared"
     cache_limit_gb: float = 20.0
@@ -47,7 +51,7 @@ class ImageDataModule(BaseDataModule):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.check_at_least(image_size=1, cache_limit_gb=0)
+        self.check_at_least(image_size=1, num_channels=1, cache_limit_gb=0)
         if self.sample_transform and self.storage in ("memory", "cache"):
             raise ValueError(f"data.sample_transform needs data.storage files, got {self.storage}")
         self.skipped: list[str] = []
@@ -56,7 +60,8 @@ class ImageDataModule(BaseDataModule):
     @property
     def form(self) -> ImageFormat | None:
         """The format to which every image is brought; None to leave images as they are."""
-        return None if self.image_size is None else ImageFormat(self.image_size, self.fit, self.num_channels)
+        shape = self.fit, self.num_channels, self.dtype
+        return None if self.image_size is None else ImageFormat(self.image_size, *shape)
 
     def prepare_data(self) -> None:
         """Do what takes long, once a machine: the other processes wait, and then find the cached files."""
@@ -73,7 +78,7 @@ class ImageDataModule(BaseDataModule):
         images = {name: data for name, data in datasets.items() if isinstance(data, ImageDataset) and name != "predict"}
         if not images:
             return datasets
-        size = sum(int(np.prod(item.decoded_shape)) for item in images.values())
+        size = sum(item.num_bytes for item in images.values())
         cache = ImageCache(Path(self.cache_dir), int(self.cache_limit_gb * 1e9), self.num_cores)
         storage = self._choose_storage(size, cache, list(images.values()))
         served = dict(datasets)
@@ -112,7 +117,7 @@ class ImageDataModule(BaseDataModule):
         elif storage == "cache":
             pixels, unreadable = cache.open(images)
         else:
-            pixels = np.empty(images.decoded_shape, dtype=np.uint8)
+            pixels = np.empty(images.decoded_shape, dtype=images.form.dtype)
             unreadable = decode_all(images, pixels, self.num_cores)
         dataset = images if pixels is None else images.with_inputs(torch.from_numpy(pixels))
         readable = np.delete(np.arange(len(images)), list(unreadable))

@@ -41,7 +41,7 @@ def read_input(reader: Any, source: Any) -> Any:
     from trainworks.datamodules.datasets.decode import read_image
 
     if form is not None:
-        image, info = read_image(source, form.num_channels, form.size)
+        image, info = read_image(source, form.num_channels, form.size, form.dtype)
         return form.place(info.height, info.width).fit(image)
     image, _ = read_image(source, (shape[0] if shape else None) or 3)
     if not shape or reader.any_size or None in shape or list(image.shape) == shape:

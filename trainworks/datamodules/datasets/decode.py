@@ -1,109 +1,135 @@
 """Decode image files to tensors, with the fastest decoder for their size."""
 
+import contextlib
 import io
+import re
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from functools import cache
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
-from torchvision import io as tvio
-from torchvision.transforms.v2 import functional
 
+from trainworks.datamodules.datasets.image_arrays import ORIENTATION_TAG, ImageInfo, from_array, read_tiff, to_format
 from trainworks.errors import UsageError
 
-PILLOW_MODES = {1: "L", 3: "RGB"}
-DECODING_ERRORS = (OSError, ValueError, RuntimeError, SyntaxError, Image.DecompressionBombError)
-ORIENTATION_TAG = 0x0112  # of EXIF; 1 is upright, those from 5 on are transposed
-FLIPS = {2: (-1,), 3: (-2, -1), 4: (-2,), 5: (), 6: (-1,), 7: (-2, -1), 8: (-2,)}  # of each orientation, after that
+PILLOW_MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
+DECODING_ERRORS = (OSError, ValueError, RuntimeError, SyntaxError, MemoryError, Image.DecompressionBombError)
 OVERSAMPLING = 2  # a JPEG is decoded at a smaller scale only if that still has twice the height and width wanted
+TIFF_BEGINNINGS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
 
 class UnreadableImage(UsageError):
     """An image file that cannot be decoded whole."""
 
 
-@dataclass
-class ImageInfo:
-    """Size and format of an image file, before it is resized."""
-
-    width: int  # in pixels, after the rotation by EXIF
-    height: int
-    mode: str  # Pillow's name of the pixel format, such as RGB, L, CMYK or I;16
-    orientation: int = 1  # of its EXIF data; 1 is upright
-
-
-@contextmanager
+@contextlib.contextmanager
 def readable(name: str) -> Iterator[None]:
     """Turn any error of a decoder into an UnreadableImage that names the image."""
     try:
         yield
+    except UsageError:  # of what lacks on this machine
+        raise
     except DECODING_ERRORS as error:
-        reason = str(error).replace("\n", " ").removeprefix("decode_jpeg, ").partition(" <_io.")[0]  # an address
+        reason = re.sub(r"^\w+, \S+:\d+, ", "", str(error).replace("\n", " ")).partition(" <_io.")[0]  # an address
         raise UnreadableImage(f"{name}: cannot be read as an image: {reason[:200]}") from None
 
 
-def decode_image(path: str, num_channels: int = 3, min_side: int | None = None) -> tuple[Tensor, ImageInfo]:
-    """Read an image upright, as uint8 with 1 or 3 channels; 16 bits are scaled to 8, transparency is dropped.
+def decode_image(
+    path: str, num_channels: int = 3, min_side: int | None = None, dtype: str = "uint8"
+) -> tuple[Tensor, ImageInfo]:
+    """Read an image upright, with these channels and type, see `to_format`; colour and grey leave transparency out.
 
-    Pillow and torchvision decode a JPEG to the same pixels. torchvision is faster, unless the image is so large that
+    Pillow and torchcodec decode a JPEG to the same pixels. torchcodec is faster, unless the image is so large that
     libjpeg can decode it at a half, a quarter or an eighth of its size, which only Pillow offers. `min_side` is the
     shorter side that is wanted in the end; a large JPEG is decoded at a smaller scale of at least twice that side. A
     file that is missing, empty, truncated or no image is an UnreadableImage.
     """
     with readable(path):
+        if path.lower().endswith(".npy"):
+            return from_array(np.load(path, mmap_mode="c"), num_channels, dtype)
         data = Path(path).read_bytes()
         if not data:
             raise ValueError("the file is empty")
-        with Image.open(io.BytesIO(data)) as image:
+        try:
+            opened = Image.open(io.BytesIO(data))
+        except UnidentifiedImageError:
+            if data.startswith(TIFF_BEGINNINGS):
+                return read_tiff(path, num_channels, dtype)
+            if data[4:8] != b"ftyp":  # of HEIC and AVIF
+                raise
+            pixels = to_format(_decoded(path, data, num_channels), num_channels, dtype)
+            return pixels, ImageInfo(pixels.shape[-1], pixels.shape[-2], "HEIC")
+        with opened as image:
             width, height, mode = *image.size, image.mode
             orientation = image.getexif().get(ORIENTATION_TAG, 1)
             if orientation in (5, 6, 7, 8):
                 width, height = height, width
             info = ImageInfo(width, height, mode, orientation)
+            if _needs_tifffile(image, num_channels, dtype):
+                return read_tiff(path, num_channels, dtype)
+            deep = dtype != "uint8" and image.format == "PNG" and data[24] == 16 and not mode.startswith("I")
             scaled = min_side is not None and min(image.size) >= 2 * OVERSAMPLING * min_side
-            if image.format == "JPEG" and not scaled and hasattr(tvio, "decode_jpeg"):  # which is deprecated
-                encoded = torch.frombuffer(bytearray(data), dtype=torch.uint8)
-                wanted = tvio.ImageReadMode.GRAY if num_channels == 1 else tvio.ImageReadMode.RGB
-                return tvio.decode_jpeg(encoded, mode=wanted, apply_exif_orientation=True), info
+            if deep or (image.format == "JPEG" and not scaled and torchcodec() is not None):
+                return to_format(_decoded(path, data, num_channels), num_channels, dtype), info
             if scaled:
                 ratio = OVERSAMPLING * min_side / min(image.size)  # type: ignore[operator]
-                image.draft(PILLOW_MODES[num_channels], (int(image.width * ratio), int(image.height * ratio)))
-            return from_pillow(image, num_channels), info
+                image.draft(PILLOW_MODES.get(num_channels), (int(image.width * ratio), int(image.height * ratio)))
+            return from_pillow(image, num_channels, dtype), info
 
 
-def read_image(source: Any, num_channels: int = 3, min_side: int | None = None) -> tuple[Tensor, ImageInfo]:
-    """Read a file as `decode_image` does, or a Pillow image, array (H, W, C) or tensor (C, H, W) of uint8."""
+def read_image(
+    source: Any, num_channels: int = 3, min_side: int | None = None, dtype: str = "uint8"
+) -> tuple[Tensor, ImageInfo]:
+    """Read a file as `decode_image` does, or a Pillow image, array (H, W, C) or tensor (C, H, W)."""
     if isinstance(source, str | Path):
-        return decode_image(str(source), num_channels, min_side)
+        return decode_image(str(source), num_channels, min_side, dtype)
     if isinstance(source, Tensor):
         source = (source.movedim(0, -1) if source.ndim == 3 else source).cpu().numpy()
-    if isinstance(source, np.ndarray):
-        if source.dtype != np.uint8 or source.ndim not in (2, 3) or source.shape[2:] not in ((), (1,), (3,)):
-            got = f"got {source.dtype} of shape {source.shape}, channels last"
-            raise UnreadableImage(f"an image must be uint8, an array (H, W, C) or a tensor (C, H, W), C 1 or 3; {got}")
-        source = Image.fromarray(source.squeeze(2) if source.shape[2:] == (1,) else source)
-    if not isinstance(source, Image.Image):
-        got = type(source).__name__
-        raise UnreadableImage(f"an image must be a path, a Pillow image, an array or a tensor; got {got}")
-    pixels = from_pillow(source, num_channels)
+    with readable(type(source).__name__):
+        if isinstance(source, np.ndarray):
+            return from_array(source, num_channels, dtype)
+        if not isinstance(source, Image.Image):
+            raise ValueError("write a path, a Pillow image, an array or a tensor")
+        pixels = from_pillow(source, num_channels, dtype)
     return pixels, ImageInfo(pixels.shape[-1], pixels.shape[-2], source.mode)
 
 
-def upright(pixels: Tensor, orientation: int) -> Tensor:
-    """Turn pixels, shape (..., H, W), as the orientation of their EXIF data asks for."""
-    return (pixels.mT if orientation >= 5 else pixels).flip(FLIPS.get(orientation, ()))
-
-
-def from_pillow(image: Image.Image, num_channels: int) -> Tensor:
-    """Convert a Pillow image to an upright tensor of uint8, shape (C, H, W)."""
-    image = ImageOps.exif_transpose(image)
+def from_pillow(image: Image.Image, num_channels: int, dtype: str = "uint8") -> Tensor:
+    """Convert a Pillow image to an upright tensor, shape (C, H, W)."""
+    image, mode = ImageOps.exif_transpose(image), PILLOW_MODES.get(num_channels)
     if image.mode.startswith("I"):  # 16 bits: Pillow would cut them off at 255
-        image = Image.fromarray((np.asarray(image).astype(np.uint32) >> 8).clip(max=255).astype(np.uint8))
-    elif image.mode == "F":
-        raise ValueError("its pixels are floating-point numbers; convert it to 8 or 16 bits")
-    return functional.pil_to_tensor(image.convert(PILLOW_MODES[num_channels]))  # channels last, which is resized faster
+        array = np.asarray(image).clip(0, 65535).astype(np.uint16)
+    elif mode is None or image.mode == "F" or (mode.endswith("A") and not image.has_transparency_data):
+        array = np.asarray(image)
+    else:
+        array = np.asarray(image.convert(mode))
+    return from_array(array, num_channels, dtype)[0]
+
+
+@cache
+def torchcodec() -> Any:
+    """Return torchcodec's decoder, or None where that package is not there or has no wheel for this system."""
+    with contextlib.suppress(ImportError, OSError, RuntimeError):
+        return import_module("torchcodec.decoders").decode_image
+    return None
+
+
+def _decoded(path: str, data: bytes, num_channels: int) -> Tensor:
+    """Return what torchcodec decodes, shape (C, H, W), uint8 or uint16."""
+    if (decode := torchcodec()) is None:
+        raise UsageError(f"{path}: such an image needs the package torchcodec; write pip install torchcodec")
+    return decode(data, mode={1: "GRAY", 3: "RGB"}.get(num_channels, "UNCHANGED"), output_dtype="auto")
+
+
+def _needs_tifffile(image: Image.Image, num_channels: int, dtype: str) -> bool:
+    """Whether Pillow would lose bits or channels of a TIFF file: all are wanted but in ordinary images of 8 bits."""
+    if image.format != "TIFF":
+        return False
+    pages, bits = getattr(image, "n_frames", 1), max(image.tag_v2.get(258, (1,)))  # type: ignore[attr-defined]
+    if num_channels in (1, 3) and dtype == "uint8":
+        return pages == num_channels > 1 and len(image.getbands()) == 1
+    return pages > 1 or (bits > 8 and image.mode not in ("I;16", "I;16B", "F"))

@@ -16,7 +16,8 @@ from trainworks.datamodules.datasets.array_dataset import ArrayDataset, unpack_n
 from trainworks.datamodules.datasets.tables import class_numbers, number, read_csv, to_numbers
 from trainworks.errors import UsageError, did_you_mean, listed
 
-EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".pgm")
+EXTENSIONS: tuple[str, ...] = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".ppm", ".pgm", ".tif", ".tiff")
+EXTENSIONS += (".avif", ".heic", ".heif", ".npy")
 SYSTEM_FILES = ("Thumbs.db", "desktop.ini")  # which Windows puts into folders
 SPLIT_FOLDERS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}  # and their split
 OPTIONAL_COLUMNS = ("split", "group", "weight")

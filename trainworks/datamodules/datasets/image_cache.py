@@ -54,7 +54,7 @@ class ImageCache:
     def open(self, images: ImageDataset) -> tuple[np.ndarray, Unreadable]:
         """Map the decoded images into memory; if there is no file yet, one process writes it and the others wait.
 
-        They are uint8 of shape (N, C, size, size), with undefined pixels where an image is unreadable.
+        Their shape is (N, C, size, size), with undefined pixels where an image is unreadable.
         """
         path, shape = self.path(images), images.decoded_shape
         with FileLock(path.with_suffix(".lock")):  # makes the folder too
@@ -62,10 +62,10 @@ class ImageCache:
                 with contextlib.suppress(*DAMAGED_FILE_ERRORS):
                     return _map(path, shape)
                 print(f"{path} is damaged and is made anew")
-            self._make_room(int(np.prod(shape)))
+            self._make_room(images.num_bytes)
             temporary = path.with_suffix(".tmp")
             try:
-                pixels = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.uint8, shape=shape)
+                pixels = np.lib.format.open_memmap(temporary, mode="w+", dtype=images.form.dtype, shape=shape)
                 unreadable = decode_all(images, pixels, self.num_threads)
                 pixels.flush()
                 del pixels

@@ -15,15 +15,8 @@ from torchvision.transforms import v2
 
 from trainworks.datamodules.annotations import IGNORED_CLASS, title_of
 from trainworks.datamodules.datasets.array_dataset import ArrayDataset
-from trainworks.datamodules.datasets.decode import (
-    ImageInfo,
-    UnreadableImage,
-    decode_image,
-    from_pillow,
-    read_image,
-    readable,
-    upright,
-)
+from trainworks.datamodules.datasets.decode import UnreadableImage, decode_image, from_pillow, read_image, readable
+from trainworks.datamodules.datasets.image_arrays import ImageInfo, upright
 from trainworks.datamodules.datasets.image_format import ImageFormat
 
 
@@ -54,8 +47,13 @@ class ImageDataset(ArrayDataset):
         """The shape (N, C, size, size) of all that `read` returns; masks are one more channel."""
         return len(self), self.form.num_channels + self.has_masks, self.form.size, self.form.size
 
+    @property
+    def num_bytes(self) -> int:
+        """How much memory all that `read` returns takes."""
+        return int(np.prod(self.decoded_shape)) * np.dtype(self.form.dtype).itemsize
+
     def decode(self, item: int) -> tuple[Tensor, ImageInfo]:
-        """Return the image, uint8 of shape (C, H, W) at full or at a smaller scale, and the info of its file.
+        """Return the image, shape (C, H, W) at full or at a smaller scale, and the info of its file.
 
         An image that cannot be decoded whole is an UnreadableImage.
         """
@@ -89,7 +87,7 @@ class ImageDataset(ArrayDataset):
         return image, target if target.ndim else int(target)
 
     def read(self, item: int) -> Tensor:
-        """Return the image, uint8 of shape (C, size, size), with its mask as the last channel where there are masks."""
+        """Return the image, shape (C, size, size), with its mask as the last channel where there are masks."""
         image, info = self.decode(item)
         parts = [image, self._upright_mask(item, info)] if self.has_masks else [image]
         for transform in self.transform:
@@ -126,7 +124,8 @@ class ImageFiles(ImageDataset):
 
     def decode(self, item: int) -> tuple[Tensor, ImageInfo]:
         """Return the image and the info of its file."""
-        return decode_image(self.path(item), self.form.num_channels, None if self.transform else self.form.size)
+        min_side = None if self.transform else self.form.size
+        return decode_image(self.path(item), self.form.num_channels, min_side, self.form.dtype)
 
     def fingerprint(self) -> str:
         """Return a hash of the files' names, sizes and times."""
@@ -152,7 +151,7 @@ class PillowImages(ImageDataset):
         """Return the image and its info."""
         index = int(self._row(item))
         with readable(f"{type(self.dataset).__name__}, sample {index}"):
-            return read_image(self.dataset[index][0], self.form.num_channels)
+            return read_image(self.dataset[index][0], self.form.num_channels, None, self.form.dtype)
 
     def fingerprint(self) -> str:
         """Return a hash of the dataset's description (its repr) and its targets."""
@@ -183,7 +182,8 @@ class PairedImages(Dataset[Any]):
     def __getitem__(self, item: int) -> Any:
         """Return image and target."""
         image, target = self.dataset[item]
-        sample = tv_tensors.Image(from_pillow(image, self.form.num_channels if self.form else 3)), target
+        wanted = (self.form.num_channels, self.form.dtype) if self.form else (3, "uint8")
+        sample = tv_tensors.Image(from_pillow(image, *wanted)), target
         for transform in [*self.transform, *self._resize]:
             sample = transform(*sample)
         return sample

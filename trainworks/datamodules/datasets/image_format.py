@@ -67,12 +67,14 @@ class ImageFormat:
         size: Height and width in pixels.
         fit: "crop" keeps the proportions and the middle, "stretch" keeps the whole image and changes its proportions,
             "pad" keeps both, with 0 around.
-        num_channels: 1 for grey, 3 for colour.
+        num_channels: 1 for grey, 3 for colour; of other images the number that each has.
+        dtype: Type of the pixels.
     """
 
     size: int
     fit: Literal["crop", "stretch", "pad"] = "crop"
     num_channels: int = 3
+    dtype: Literal["uint8", "float32"] = "uint8"
 
     def place(self, height: int, width: int) -> Placement:
         """Return where an image of this height and width lies in the square."""

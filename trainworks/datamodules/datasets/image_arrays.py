@@ -1,0 +1,76 @@
+"""Arrays of any type and layout as images: what .npy and TIFF files hold, and what is given in Python."""
+
+from dataclasses import dataclass
+from importlib import import_module
+
+import numpy as np
+import torch
+from torch import Tensor
+from torchvision.transforms.v2 import functional
+
+from trainworks.errors import UsageError
+
+ORIENTATION_TAG = 0x0112  # of EXIF and TIFF; 1 is upright, those from 5 on are transposed
+FLIPS = {2: (-1,), 3: (-2, -1), 4: (-2,), 5: (), 6: (-1,), 7: (-2, -1), 8: (-2,)}  # of each orientation, after that
+SCALED = (torch.uint8, torch.uint16)  # which stand for [0, 1], as in ToDtype
+
+
+@dataclass
+class ImageInfo:
+    """Size and format of an image file, before it is resized."""
+
+    width: int  # in pixels, after the rotation by EXIF
+    height: int
+    mode: str  # Pillow's name of the pixel format, such as RGB, L, CMYK or I;16, or "5 channels of uint16"
+    orientation: int = 1  # of its EXIF data; 1 is upright
+
+
+def to_format(pixels: Tensor, num_channels: int, dtype: str) -> Tensor:
+    """Return pixels, shape (C, H, W), as uint8 or as float32: 8 and 16 bits are scaled to [0, 1], others stay.
+
+    One channel is repeated for three, and three are made grey for one; any other number of channels is a ValueError.
+    """
+    if dtype == "uint8" and pixels.dtype not in SCALED:
+        raise ValueError(f"{pixels.dtype} needs data.dtype float32, got uint8".removeprefix("torch."))
+    if len(pixels) != num_channels and {len(pixels), num_channels} != {1, 3}:
+        raise ValueError(f"{len(pixels)} channels need data.num_channels {len(pixels)}, got {num_channels}")
+    pixels = functional.to_dtype(pixels, getattr(torch, dtype), scale=pixels.dtype in SCALED)
+    if dtype == "float32" and not pixels.isfinite().all():
+        raise ValueError("some of its numbers are NaN or infinite")
+    if len(pixels) > num_channels:
+        return functional.rgb_to_grayscale(pixels)
+    return pixels if len(pixels) == num_channels else pixels.repeat(num_channels, 1, 1)
+
+
+def upright(pixels: Tensor, orientation: int) -> Tensor:
+    """Turn pixels, shape (..., H, W), as the orientation of their EXIF data asks for."""
+    return (pixels.mT if orientation >= 5 else pixels).flip(FLIPS.get(orientation, ()))
+
+
+def from_array(array: np.ndarray, num_channels: int, dtype: str, orientation: int = 1) -> tuple[Tensor, ImageInfo]:
+    """Return an image (H, W), (H, W, C) or (C, H, W) as `to_format` does, upright, and the info of the array."""
+    if array.ndim not in (2, 3) or array.dtype.kind not in "buif" or not array.size:
+        wanted = "an image is an array (H, W), (H, W, C) or (C, H, W) of real numbers"
+        raise ValueError(f"{wanted}, got {array.dtype} of shape {array.shape}")
+    array = array[None] if array.ndim == 2 else array
+    first, _, last = array.shape
+    if last == num_channels or (first != num_channels and last <= first):
+        array = np.moveaxis(array, -1, 0)  # whose memory stays, which is resized faster
+    pixels = torch.from_numpy(np.array(array, array.dtype.newbyteorder("=")))
+    pixels, mode = to_format(pixels, num_channels, dtype), f"{len(pixels)} channels of {array.dtype.name}"
+    pixels = upright(pixels, orientation) if orientation != 1 else pixels
+    return pixels, ImageInfo(pixels.shape[-1], pixels.shape[-2], mode, orientation)
+
+
+def read_tiff(path: str, num_channels: int, dtype: str) -> tuple[Tensor, ImageInfo]:
+    """Read a TIFF file with all its bits; its pages and bands are the channels."""
+    try:
+        with import_module("tifffile").TiffFile(path) as file:  # optional, as imagecodecs for most compressions
+            series, orientation = file.series[0], int(file.pages[0].tags.valueof(ORIENTATION_TAG, 1))
+            array = np.moveaxis(series.asarray(), [series.axes.index(axis) for axis in "YX"], [-2, -1])
+    except Exception as error:  # a damaged file raises anything
+        if isinstance(error, ImportError) or "imagecodecs" in str(error):
+            needed = "such a TIFF file needs the packages tifffile and imagecodecs"
+            raise UsageError(f"{path}: {needed}; write pip install tifffile imagecodecs") from None
+        raise ValueError(str(error) or type(error).__name__) from None
+    return from_array(array.reshape(-1, *array.shape[-2:]), num_channels, dtype, orientation)
