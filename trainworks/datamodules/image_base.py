@@ -96,7 +96,8 @@ class ImageDataModule(BaseDataModule):
     def describe(self) -> str:
         """Say what the data is, where its images are, and what was left out."""
         skipped = f"skipped {describe_unreadable(self.skipped)}" if self.skipped else ""
-        return "\n".join(line for line in (super().describe(), self._storage_line, skipped) if line)
+        lines = super().describe(), self._storage_line, skipped, getattr(self, "left_out", "")
+        return "\n".join(filter(None, lines))
 
     def _choose_storage(self, size: int, cache: ImageCache, images: list[ImageDataset]) -> str:
         if self.storage != "auto":

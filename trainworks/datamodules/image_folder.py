@@ -96,10 +96,6 @@ class ImageFolderDataModule(ImageDataModule):
                 raise UsageError(f"{self.csv_file or self.root}: no {kind}")
         return super().serve(datasets)
 
-    def describe(self) -> str:
-        """Say what the data is, and which files are no images."""
-        return f"{super().describe()}\n{self.left_out}".rstrip()
-
     @property
     def left_out(self) -> str:
         """Say how many files of which extension are no images, and which folders are not read or may be misplaced."""

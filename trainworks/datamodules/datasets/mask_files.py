@@ -1,5 +1,4 @@
 import re
-from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -9,30 +8,27 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
-from tqdm import tqdm
 
 from trainworks.datamodules.datasets.array_dataset import ArrayDataset, unpack_name
 from trainworks.datamodules.datasets.decode import UnreadableImage, readable
 from trainworks.datamodules.datasets.image_dataset import ImageFiles
 from trainworks.datamodules.datasets.image_format import ImageFormat
-from trainworks.datamodules.masks import pixels_by_value
 from trainworks.errors import UsageError, listed
 
-NUMBERS = ("1", "L", "P", "I", "I;16", "I;16B")  # Pillow's modes with one number a pixel
-COLOUR = 1 << 24  # is added to a colour that is no grey
 UNKNOWN = 254  # in place of a class
+COLOUR = 1 << 16  # is added to red, green and blue in 24 bits: other numbers have 16
 ADVICE = (
     "--data.values '{background: 0, road: 7}' with all classes, or {road: [128, 64, 128]} for colours. JPEG files and "
     "smooth resizing make values in between: write masks as PNG files, resized to the nearest pixel"
 )
 
-Value = int | tuple[int, int, int]  # a number, or red, green and blue
+Value = int | tuple[int, int, int]  # of the pixels of a class; a colour is red, green and blue
 
 
 class MaskFiles(ImageFiles):
-    """Images with masks, all files below `root`; the masks' names are packed as those in the index are.
+    """Images with masks, all files below `root`.
 
-    `classes` has the class of each value that a mask may hold, see `read_values`.
+    `masks` has packed names as the index has, `classes` the class of each number of `read_values`.
     """
 
     has_masks = True
@@ -47,7 +43,9 @@ class MaskFiles(ImageFiles):
         in_colours: bool,
     ) -> None:
         super().__init__(root, index, form)
-        self.masks, self.class_of, self.in_colours = masks, dict(sorted(classes.items())), in_colours
+        self.masks, self.classes_by_number, self.in_colours = masks, classes, in_colours
+        self._table = np.full(COLOUR + (in_colours << 24) + 1, UNKNOWN, dtype=np.uint8)
+        self._table[[*classes]] = [*classes.values()]
 
     def paths(self, item: int) -> list[str]:
         """Return the paths of an image and its mask."""
@@ -56,34 +54,30 @@ class MaskFiles(ImageFiles):
     def decode_mask(self, item: int) -> Tensor:
         """Return the class of each pixel."""
         path = self.paths(item)[1]
-        values = read_values(path, self.in_colours)
-        few = values.dtype == np.uint8  # values, so that a table of them has the class of each pixel
-        classes = self._classify(np.arange(256))[values] if few else self._classify(values)
-        if len(unknown := np.unique(values[classes == UNKNOWN])):
-            raise UnreadableImage(f"{path}: no class has the value {shown(*unknown.tolist())}; write {ADVICE}")
+        numbers = read_values(path, self.in_colours)
+        classes = self._table.take(numbers, mode="clip")  # the last one is unknown
+        if (unknown := classes == UNKNOWN).any():
+            raise UnreadableImage(
+                f"{path}: no class has the value {shown(*np.unique(numbers[unknown]))}; write {ADVICE}"
+            )
         return torch.from_numpy(classes)
 
     def fingerprint(self) -> str:
         """Return a hash of the files, and what their values are."""
-        return f"{super().fingerprint()} {self.class_of} {self.in_colours}"
-
-    def _classify(self, values: np.ndarray) -> np.ndarray:
-        known, classes = np.array([*self.class_of.items()]).T
-        nearest = np.searchsorted(known, values).clip(max=len(known) - 1)
-        return np.where(known[nearest] == values, classes[nearest], UNKNOWN).astype(np.uint8)
+        return f"{super().fingerprint()} {self.classes_by_number} {self.in_colours}"
 
 
 def read_values(path: str, in_colours: bool) -> np.ndarray:
-    """Return the value of each pixel of a mask, shape (H, W), see `number_of`; of palettes the index, or `in_colours`."""
+    """Return the value of each pixel of a mask as a number, shape (H, W); of a palette the index, or `in_colours`."""
     with readable(path), Image.open(path) as image:
-        if image.mode in NUMBERS and not (in_colours and image.mode == "P"):
-            pixels = np.asarray(image)
-            return pixels.astype(np.uint8) if pixels.dtype == bool else pixels
-        return _number_of(*np.moveaxis(np.asarray(image.convert("RGB")).astype(np.int32), 2, 0))
+        if len(image.getbands()) > 1 or (in_colours and image.mode == "P"):
+            return _number_of(*np.moveaxis(np.asarray(image.convert("RGB")).astype(np.int32), 2, 0))
+        numbers = np.asarray(image)
+        return numbers if numbers.dtype.kind == "u" else numbers.astype(np.uint32)  # of one bit are truth values
 
 
 def number_of(value: Value) -> int:
-    """Return a value as a number; of a colour it is red where red, green and blue are the same, else above `COLOUR`."""
+    """Return a value as one number; colours of three equal parts are grey, and that is a number."""
     return value if isinstance(value, int) else int(_number_of(*value))
 
 
@@ -92,44 +86,43 @@ def _number_of(red: Any, green: Any, blue: Any) -> Any:
 
 
 def shown(*numbers: int) -> str:
-    """Return numbers of values as people write these."""
-    return listed([str(n if n < COLOUR else [n >> bits & 255 for bits in (16, 8, 0)]) for n in numbers])
+    """Return numbers of values as people write the values."""
+    parts = [[(number - COLOUR) >> bits & 255 for bits in (16, 8, 0)] for number in numbers]
+    return listed([str(part if number >= COLOUR else number) for part, number in zip(parts, numbers, strict=True)])
 
 
-def count_values(masks: Sequence[str], in_colours: bool, num_threads: int) -> Counter[float]:
-    """Count the pixels of each value; masks that cannot be read are named where they are decoded."""
+def number_classes(masks: Sequence[str], num_threads: int, number: int | None, ignored: int) -> dict[int, int]:
+    """Return the class of each value, where nothing names them: their own number, from 0, or from 1 if 0 is ignored.
 
-    def count(path: str) -> Counter[float]:
-        try:
-            return pixels_by_value(read_values(path, in_colours))
-        except UnreadableImage:
-            return Counter()
-
-    with ThreadPoolExecutor(num_threads) as pool:
-        counts = tqdm(pool.map(count, masks), "masks", len(masks), delay=2, disable=None, leave=False)
-        return sum(counts, Counter[float]())
-
-
-def number_classes(pixels: Counter[float], number: int | None, ignored: int) -> dict[int, int]:
-    """Return the class of each value: 0 and another one alone are background and object, others are classes' numbers.
-
-    Numbers begin with 0, or with 1 where 0 is ignored. Where 0 and the ignored value are alone, this is the object's.
-    Values that are none of `number` classes, or leave some out where it is None, are a UsageError.
+    Where all `masks` together hold 0 and another value, these are background and object; the ignored value is it only
+    if there is no other. Values that are no classes, or leave out some of an unknown `number`, are a UsageError.
     """
-    first, values = int(ignored == 0), sorted(map(int, pixels))
-    others = [value for value in values if value not in (0, ignored)] or [value for value in values if value]
-    if len(others) == 1 and not first and number in (None, 2) and (0 in pixels or number):
-        return {0: 0, others[0]: 1}
-    last = max(others, default=0)
-    wanted = range(first, first + min(number or last + 1 - first, UNKNOWN))
-    wrong = [value for value in values if value not in wanted and value != ignored]
-    if values and (wrong or len(wanted) < 2 or not (number or {*wanted} <= pixels.keys())):
-        kind = f"numbers of {number} classes" if number else f"classes numbered without gaps, {UNKNOWN} at most,"
-        more = "" if number or last > UNKNOWN else f"data.num_classes {len(wanted)} if other masks hold the rest, or "
-        raise UsageError(
-            f"training masks hold {shown(*wrong or values)}, no {kind} from {first} on; write {more}{ADVICE}"
-        )
+    first = int(ignored == 0)
+    if number and number != 2:
+        return {first + k: k for k in range(number)}
+    with ThreadPoolExecutor(num_threads) as pool:
+        found = list(pool.map(_numbers_in, masks))
+    values = set[int]().union(*found)
+    others = values - {0, ignored} or values - {0}
+    if len(others) == 1 and not first and (0 in values or number):
+        return {0: 0, others.pop(): 1}
+    wanted = range(first, first + min(number or max(others, default=0) + 1 - first, UNKNOWN + 1))
+    wrong, missing = values - {*wanted, ignored}, {*wanted} - values
+    if values and (wrong or not 2 <= len(wanted) <= UNKNOWN or (missing and not number)):
+        place = next(path for path, numbers in zip(masks, found, strict=True) if max(wrong or values) in numbers)
+        held = f"the training masks hold {shown(*sorted(values))} ({shown(max(wrong or values))} in {place})"
+        kind = f"numbers of {number} classes" if number else f"numbers of up to {UNKNOWN} classes without gaps"
+        more = "" if wrong or number else f"data.num_classes {len(wanted)} if other masks hold the rest, or "
+        raise UsageError(f"{held}, which are no {kind} from {first} on; write {more}{ADVICE}")
     return {value: value - first for value in wanted}
+
+
+def _numbers_in(path: str) -> set[int]:
+    """Return the numbers in a mask; one that cannot be read is named where it is decoded."""
+    try:
+        return {*np.unique(read_values(path, False)).tolist()}
+    except UnreadableImage:
+        return set()
 
 
 def read_names(root: Path) -> dict[str, Value]:
