@@ -1,3 +1,4 @@
+import re
 from collections import Counter
 from dataclasses import dataclass
 from itertools import pairwise
@@ -13,7 +14,6 @@ from trainworks.datamodules.datasets.file_index import (
     EXTENSIONS,
     SPLIT_FOLDERS,
     class_folders,
-    compile_pattern,
     find_images,
     index_folders,
     pack_names,
@@ -151,7 +151,10 @@ class ImageFolderDataModule(ImageDataModule):
         """Add the groups that `group_pattern` finds."""
         if self.group_pattern is None:
             return index
-        pattern = compile_pattern("group_pattern", self.group_pattern)
+        try:
+            pattern = re.compile(self.group_pattern)
+        except re.error as error:
+            raise UsageError(f"data.group_pattern {self.group_pattern!r} is no regular expression: {error}") from None
         codes: dict[str, int] = {}
         groups = np.empty(len(index), dtype=np.int64)
         for item in range(len(index)):

@@ -1,7 +1,6 @@
 """Indices of image files and their classes: ArrayDatasets whose inputs are packed names."""
 
 import os
-import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
@@ -42,14 +41,6 @@ def find_images(
                 yield name if prefix == "." else f"{prefix}/{name}"
             elif others is not None:
                 others[os.path.splitext(name)[1].lower() or "without an ending"] += 1
-
-
-def compile_pattern(argument: str, pattern: str) -> re.Pattern[str]:
-    """Return a regular expression that an argument of the data holds."""
-    try:
-        return re.compile(pattern)
-    except re.error as error:
-        raise UsageError(f"data.{argument} {pattern!r} is no regular expression: {error}") from None
 
 
 def pack_names(names: Iterable[str]) -> Tensor:
