@@ -35,10 +35,12 @@ def main(words: list[str] | None = None) -> None:
 
 def write_scenes(root: Path, kind: str, scenes: list[int], size: int = 64) -> None:
     """Compose the scenes and write `scenes` of them for training, validation and test."""
-    numbers = dict(zip(("num_train", "num_val", "num_test"), scenes, strict=True))
-    data = DigitScenesDataModule(targets="boxes" if kind in BOXES else "masks", image_size=size, **numbers)
+    train, val, test = scenes
+    data = DigitScenesDataModule(
+        targets="boxes" if kind in BOXES else "masks", image_size=size, num_train=train, num_val=val, num_test=test
+    )
     for split, dataset in data.load_splits().items():
-        samples: list[Any] = [dataset[k] for k in range(numbers[f"num_{split}"])]
+        samples: list[Any] = [dataset[k] for k in range(getattr(data, f"num_{split}"))]
         names = [f"{split}_{number:06}" for number in range(len(samples))]
         folder = FOLDERS.get(kind, "{}/images").format(split)
         for name, (image, target) in zip(names, samples, strict=True):
@@ -62,7 +64,7 @@ def _mask(classes: np.ndarray, kind: str) -> Image.Image:
 
 
 def _write_coco(root: Path, split: str, size: int, scenes: list[Labelled]) -> None:
-    images, annotations = [], []
+    images, annotations = [], list[dict[str, Any]]()
     for number, (name, corners, labels) in enumerate(scenes, start=1):
         images.append({"id": number, "file_name": f"{name}.png", "width": size, "height": size})
         for (left, top, right, bottom), label in zip(corners, labels, strict=True):

@@ -1,3 +1,4 @@
+import os
 from collections.abc import Mapping, Sequence
 from itertools import repeat, zip_longest
 from pathlib import Path
@@ -46,8 +47,7 @@ class ResultWriter(BasePredictionWriter):
         """Return the table of the command predict, which is yet to begin."""
         from trainworks.callbacks.helpers.prediction_table import PredictionTable
 
-        names = getattr(data, "class_names", None) or []
-        self._tables["predict"] = table = PredictionTable(self.output, trainer.global_rank, trainer.world_size, names)
+        self._tables["predict"] = table = PredictionTable(self.output, trainer.global_rank, trainer.world_size, data)
         return table
 
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -135,13 +135,17 @@ class ResultWriter(BasePredictionWriter):
             number, known = table.num_done + index, name_of(samples, index)
             row = rows[number] = {"input": known + table.num_done if isinstance(known, int) else known}
             if not error:
-                result, target, image = next(found)
+                shown, target, image = next(found)
+                result = shown
+                if isinstance(known, str) and hasattr(reader := getattr(data, "reader", data), "in_original"):
+                    path = os.path.join(getattr(data, "root", ""), known)
+                    result, target = reader.in_original(path, shown, target)
                 row |= target_columns(target, result, class_names)
                 if inputs is not None:
                     picture = f"{number:06}-{Path(str(row['input'])).stem[:50]}.png"
                     row |= table.save_mask(picture, result)
                     if self.draw:
-                        table.draw(picture, result, image, getattr(data, "eval_transform", []))
+                        table.draw(picture, shown, image, getattr(data, "eval_transform", []))
                 row |= self._columns(result)
             if errors is not None:
                 row["error"] = error

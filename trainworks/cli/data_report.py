@@ -12,6 +12,7 @@ from torch.utils.data import Dataset, IterableDataset
 from tqdm import tqdm
 
 from trainworks.cli.facts import build_data
+from trainworks.cli.image_statistics import image_statistics
 from trainworks.cli.target_report import TargetReport
 from trainworks.datamodules.annotations import class_names_of, title_of
 from trainworks.datamodules.base import BaseDataModule
@@ -26,8 +27,11 @@ BAR: Any = {"unit": " samples", "disable": None, "leave": False}
 Report = dict[str, list[str]]  # "problems", which should be mended, and "notes" of what is dealt with
 
 
-def report_data(config: Config) -> int:
-    """Print what the data is and what is wrong with it, not looking at the model; return 0 if nothing is, else 1."""
+def report_data(config: Config, statistics: bool) -> int:
+    """Print what the data is and what is wrong with it, not looking at the model; return 0 if nothing is, else 1.
+
+    With `statistics` print those of the training images too.
+    """
     datamodule = build_data(config)
     if not isinstance(datamodule, BaseDataModule):
         raise UsageError(f"check reads subclasses of BaseDataModule, got {type(datamodule).__name__}")
@@ -42,8 +46,11 @@ def report_data(config: Config) -> int:
             _check_images(name, dataset, datamodule.num_cores, report, seen, targets)
         else:
             _check_samples(name, dataset, report, targets)
+    if statistics:
+        print(image_statistics(splits["train"], datamodule.num_cores))
     targets.finish(report)
     report["notes"] += getattr(datamodule, "left_out", "").splitlines()
+    report["problems"] += getattr(datamodule, "faults", [])
     for title, lines in report.items():
         if lines:
             print("\n  ".join([f"\n{len(lines)} {title if len(lines) > 1 else title[:-1]}:", *lines]))
@@ -78,8 +85,9 @@ def _check_images(
                 continue
             info, digest = found
             infos.append(info)
-            label = None if classes is None else classes[item].tolist()
-            targets.look(split, title_of(images, item), None, None if classes is None else classes[item])
+            target = None if classes is None else classes[item]
+            label, size = str(target), (images.form.num_channels, *2 * [images.form.size])
+            targets.look(split, title_of(images, item), np.broadcast_to(0, size), target)
             own = (f"{split}: {images.name(item)}", stage, label)
             first = seen.setdefault(digest, own) if digest else own
             if first[1:] != own[1:]:

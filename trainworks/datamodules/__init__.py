@@ -7,6 +7,7 @@ from trainworks.lazy import hand_out
 if TYPE_CHECKING:
     from trainworks.datamodules.arrays import ArrayDataModule as ArrayDataModule
     from trainworks.datamodules.base import BaseDataModule as BaseDataModule
+    from trainworks.datamodules.box_files import BoxFilesDataModule as BoxFilesDataModule
     from trainworks.datamodules.image_folder import ImageFolderDataModule as ImageFolderDataModule
     from trainworks.datamodules.mask_folder import MaskFolderDataModule as MaskFolderDataModule
     from trainworks.datamodules.vision import VisionDataModule as VisionDataModule

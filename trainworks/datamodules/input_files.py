@@ -38,12 +38,12 @@ def read_input(reader: Any, source: Any) -> Any:
         return _to_numbers(reader, source)
     from torchvision.transforms.v2 import functional  # arrays need neither
 
-    from trainworks.datamodules.datasets.decode import read_image
+    from trainworks.datamodules.datasets.decode import decode_image
 
     if form is not None:
-        image, info = read_image(source, form.num_channels, form.size, form.dtype)
+        image, info = decode_image(source, form.num_channels, form.size, form.dtype)
         return form.place(info.height, info.width).fit(image)
-    image, _ = read_image(source, (shape[0] if shape else None) or 3)
+    image, _ = decode_image(source, (shape[0] if shape else None) or 3)
     if not shape or reader.any_size or None in shape or list(image.shape) == shape:
         return image
     return functional.resize(image, shape[1:], antialias=True)

@@ -1,5 +1,6 @@
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -78,6 +79,20 @@ class InputReader:
         if isinstance(inputs, list):
             return [self.transformed(item[None])[0] for item in inputs]
         return apply_transforms(self.eval_transform, (inputs, torch.zeros(1)))[0]  # beside targets, as in the training
+
+    def in_original(self, source: Any, result: Any, target: Any = None) -> tuple[Any, Any]:
+        """Return a result and a target with boxes in pixels of their image as it was before it was made of a format."""
+        if self.form is None or not hasattr(result, "boxes"):
+            return result, target
+        from torchvision.ops import clip_boxes_to_image
+
+        from trainworks.datamodules.datasets.decode import size_of
+
+        size = size_of(source, self.form.num_channels, self.form.dtype)
+        place = self.form.place(*size)
+        if isinstance(target, Mapping) and "boxes" in target:
+            target = {**target, "boxes": place.original_boxes(target["boxes"])}
+        return replace(result, boxes=clip_boxes_to_image(place.original_boxes(result.boxes), size)), target
 
     def input_state(self, train: Any) -> dict[str, Any]:
         """Return what a checkpoint keeps, found out from the first training sample."""

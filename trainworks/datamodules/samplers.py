@@ -156,6 +156,9 @@ def collate(batch: Any, resizes: bool = False) -> Any:
     """
     if not isinstance(batch, list):
         return batch
+    if isinstance(batch[0], tuple) and isinstance(batch[0][-1], dict) and "boxes" in batch[0][-1]:
+        images, targets = zip(*batch, strict=True)
+        return collate(list(images), resizes), list(targets)
     try:
         return default_collate(batch)
     except TypeError as error:

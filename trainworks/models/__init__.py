@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from trainworks.models.changes import Init as Init
     from trainworks.models.changes import initialized as initialized
     from trainworks.models.changes import parametrized as parametrized
+    from trainworks.models.changes import with_channels as with_channels
     from trainworks.models.predict import load_model as load_model
 
 __getattr__, __dir__, __all__ = hand_out(__name__, __file__)

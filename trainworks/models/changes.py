@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from trainworks.runs.weights import for_channels
+
 
 @dataclass
 class Init:
@@ -53,6 +55,24 @@ def initialized(net: nn.Module, rules: list[Init]) -> nn.Module:
             except (TypeError, ValueError) as error:
                 shape = tuple(parameter.shape)
                 raise ValueError(f"rules.{number} cannot fill {name} of shape {shape}: {error}") from None
+    return net
+
+
+def with_channels(net: nn.Module, in_channels: int) -> nn.Module:
+    """Change a network's first convolution, its weights repeated and scaled, so that it takes other images than RGB.
+
+    Args:
+        net: The network, such as one of torchvision.models. Weights that `InitFrom` loads are repeated in the same way.
+        in_channels: Number of channels of the images.
+
+    Raises:
+        ValueError: If the first convolution has no three channels.
+    """
+    first = next((part for part in net.modules() if isinstance(part, nn.Conv2d)), None)
+    if first is None or first.in_channels != 3:
+        raise ValueError(f"with_channels: the first convolution of {type(net).__name__} must have 3 channels, got {first}")
+    first.weight = nn.Parameter(for_channels(first.weight.detach(), [0, in_channels, 0, 0]))
+    first.in_channels = in_channels
     return net
 
 

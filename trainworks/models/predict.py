@@ -99,7 +99,8 @@ class Predictor:
         for start in range(0, len(sources), step):
             batch = self.data.batch_for(module, self.data.batch_of(sources[start : start + step], module.device))
             with limited_threads(threads_for(module, batch)):
-                results += results_of(module.predict_step(batch, 0))
+                found = zip(sources[start : start + step], results_of(module.predict_step(batch, 0)), strict=True)
+            results += [self.data.in_original(*pair)[0] for pair in found]
         return results[0] if len(sources) == 1 and sources[0] is inputs else results
 
 

@@ -3,7 +3,7 @@
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import urlsplit
@@ -35,8 +35,9 @@ def load_weights(
 
     Names fit if they differ only in a prefix, such as `module.` or `net.` in the file, or `backbone.` in the network;
     the prefix with which most tensors fit is taken. Prefixes that are given are: what begins with the one in the file
-    goes to what begins with the other in the network. A tensor of another shape, such as that of a head for other
-    classes, stays new. `source` is what `read_weights` takes.
+    goes to what begins with the other in the network. A first convolution for other channels gets the file's, see
+    `for_channels`. A tensor of another shape, such as that of a head for other classes, stays new. `source` is what
+    `read_weights` takes.
     """
     given, own = _tensors(read_weights(source)), _tensors(net.state_dict())
     pairs = _pairs(given, own)
@@ -44,7 +45,7 @@ def load_weights(
     if file_prefix is not None or network_prefix is not None:
         removed, added = _known_prefix(file_prefix, given, source), _known_prefix(network_prefix, own, "the network")
     renamed = {name: added + name.removeprefix(removed) for name in given if name.startswith(removed)}
-    found = {name: given[old] for old, name in renamed.items() if name in own}
+    found = {name: for_channels(given[old], own[name].shape) for old, name in renamed.items() if name in own}
     fitting = [name for name, tensor in found.items() if tensor.shape == own[name].shape]
     if not any(own[name].ndim for name in fitting):  # a counter of batches fits any other
         of_file, of_net = (
@@ -59,6 +60,11 @@ def load_weights(
     prefix = f", without '{removed}'" if removed else f", as '{added}'" if added else ""
     prefix = f", '{removed}' as '{added}'" if removed and added else prefix
     others = {
+        "loaded for other channels, repeated or summed": [
+            f"{renamed[old]} {_size(item)} -> {_size(own[renamed[old]])}"
+            for old, item in given.items()
+            if renamed.get(old) in fitting and item.shape != own[renamed[old]].shape
+        ],
         "left new, of another shape": [
             f"{name} {_size(found[name])} -> {_size(own[name])}" for name in found if name not in fitting
         ],
@@ -67,6 +73,18 @@ def load_weights(
     }
     head = f"weights: {len(fitting)} of {len(own)} tensors of {type(net).__name__} from {source}{prefix}"
     return [head, *(f"  {len(names)} {what}: {listed(names, SHOWN)}" for what, names in others.items() if names)]
+
+
+def for_channels(weight: Tensor, shape: Sequence[int]) -> Tensor:
+    """Return the weight of a convolution of RGB for so many channels: repeated and scaled, summed for a single one.
+
+    Any other weight stays as it is.
+    """
+    if weight.ndim != 4 or weight.shape[1] != 3 or len(shape) != 4 or shape[1] == 3:
+        return weight
+    if shape[1] == 1:
+        return weight.sum(dim=1, keepdim=True)
+    return weight.repeat(1, -(-shape[1] // 3), 1, 1)[:, : shape[1]] * (3 / shape[1])
 
 
 def read_weights(source: str) -> dict[str, Any]:

@@ -22,14 +22,16 @@ class PredictionTable(ResultTable):
         UsageError: If the file has another ending, or Parquet's package is missing.
     """
 
-    def __init__(self, output: Path, rank: int, world_size: int, class_names: list[str]) -> None:
+    def __init__(self, output: Path, rank: int, world_size: int, data: Any) -> None:
         ending = output.suffix.lower()
         if ending not in (".csv", ".parquet"):
             raise UsageError(f"--output must end in .csv or .parquet, got {output}")
         if ending == ".parquet" and find_spec("pyarrow") is None:
             raise UsageError(f"--output {output} needs the package pyarrow; write pip install pyarrow")
         super().__init__(output if ending == ".csv" else output.with_name(f"{output.name}.csv"), rank, world_size)
-        self.output, self.class_names = output, class_names
+        self.output, self.image_ids = output, getattr(data, "image_ids", {})
+        names = getattr(data, "class_names", None) or []
+        self.category_ids = getattr(data, "category_ids", None) or {name: number for number, name in enumerate(names)}
 
     def resume(self, command: str, num_rows: int, batch_size: int) -> None:
         """Keep the rows of the same command that was killed, or begin; `num_done` says how many there are.
@@ -90,18 +92,18 @@ class PredictionTable(ResultTable):
 
     def _write_coco(self) -> None:
         """Write the boxes of all rows as results in COCO's format: corner, width and height."""
-        names = self.class_names
+        numbers, ids = self.category_ids, self.image_ids
 
         def boxes() -> Iterator[dict[str, Any]]:
             for index, row in self.rows():
                 found = zip(*(row.get(key, ()) for key in ("boxes", "labels", "scores")), strict=True)
                 for (x1, y1, x2, y2), label, score in found:
-                    category = names.index(label) if label in names else int(label)
-                    box = {"image_id": index, "category_id": category, "bbox": [x1, y1, x2 - x1, y2 - y1]}
-                    yield box | {"score": score}
+                    category = numbers[label] if label in numbers else int(label)
+                    box = {"image_id": ids.get(row["input"], index), "category_id": category}
+                    yield box | {"bbox": [x1, y1, x2 - x1, y2 - y1], "score": score}
 
-        images = ({"id": index, "file_name": str(row["input"])} for index, row in self.rows())
-        categories = ({"id": number, "name": name} for number, name in enumerate(names))
+        images = ({"id": ids.get(row["input"], index), "file_name": str(row["input"])} for index, row in self.rows())
+        categories = ({"id": number, "name": name} for name, number in numbers.items())
         lists = {"images": images, "annotations": boxes(), "categories": categories}
         with self.output.with_suffix(".coco.json").open("w", encoding="utf-8") as file:  # all of it may be too much
             for name, items in lists.items():

@@ -1,4 +1,4 @@
-from trainworks.cli.command import Command
+from trainworks.cli.command import BOOLEAN, Command, Option
 from trainworks.cli.request import Request
 
 
@@ -13,12 +13,13 @@ def check(request: Request) -> int:
     with settled_process():
         from trainworks.cli.data_report import report_data
 
-        return report_data(request.config)
+        return report_data(request.config, request.line.options.get("statistics") == "true")
 
 
 COMMAND = Command(
     check,
     "Read all data and report all problems at once; without --config: describe this machine.",
     needs="configuration",
+    options=(Option("statistics", "whether to print the training images' mean and std for Normalize", choices=BOOLEAN),),
     config_optional=True,
 )

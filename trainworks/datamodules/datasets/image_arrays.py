@@ -25,6 +25,9 @@ class ImageInfo:
     orientation: int = 1  # of its EXIF data; 1 is upright
 
 
+Decoded = tuple[Tensor, ImageInfo]  # pixels, shape (C, H, W), and what the file was
+
+
 def to_format(pixels: Tensor, num_channels: int, dtype: str) -> Tensor:
     """Return pixels, shape (C, H, W), as uint8 or as float32: 8 and 16 bits are scaled to [0, 1], others stay.
 
@@ -47,11 +50,11 @@ def upright(pixels: Tensor, orientation: int) -> Tensor:
     return (pixels.mT if orientation >= 5 else pixels).flip(FLIPS.get(orientation, ()))
 
 
-def from_array(array: np.ndarray, num_channels: int, dtype: str, orientation: int = 1) -> tuple[Tensor, ImageInfo]:
+def from_array(array: np.ndarray, num_channels: int, dtype: str, orientation: int = 1) -> Decoded:
     """Return an image (H, W), (H, W, C) or (C, H, W) as `to_format` does, upright, and the info of the array."""
-    if array.ndim not in (2, 3) or array.dtype.kind not in "buif" or not array.size:
-        wanted = "an image is an array (H, W), (H, W, C) or (C, H, W) of real numbers"
-        raise ValueError(f"{wanted}, got {array.dtype} of shape {array.shape}")
+    if not isinstance(array, np.ndarray) or array.ndim not in (2, 3) or array.dtype.kind not in "buif":
+        got = f"{getattr(array, 'dtype', type(array).__name__)} of shape {np.shape(array)}"
+        raise ValueError(f"an image is a file, Pillow image, array (H, W, C) or tensor (C, H, W), got {got}")
     array = array[None] if array.ndim == 2 else array
     first, _, last = array.shape
     if last == num_channels or (first != num_channels and last <= first):
@@ -62,7 +65,7 @@ def from_array(array: np.ndarray, num_channels: int, dtype: str, orientation: in
     return pixels, ImageInfo(pixels.shape[-1], pixels.shape[-2], mode, orientation)
 
 
-def read_tiff(path: str, num_channels: int, dtype: str) -> tuple[Tensor, ImageInfo]:
+def read_tiff(path: str, num_channels: int, dtype: str) -> Decoded:
     """Read a TIFF file with all its bits; its pages and bands are the channels."""
     try:
         with import_module("tifffile").TiffFile(path) as file:  # optional, as imagecodecs for most compressions

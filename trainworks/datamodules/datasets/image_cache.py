@@ -141,11 +141,11 @@ def chunks(length: int) -> list[range]:
     return [range(start, min(start + CHUNK_SIZE, length)) for start in range(0, length, CHUNK_SIZE)]
 
 
-def describe_unreadable(reasons: list[str]) -> str:
-    """Say how many images are unreadable, and which."""
+def describe_unreadable(reasons: list[str], what: str = "unreadable image") -> str:
+    """Say how many images are unreadable, or what else is wrong, and which."""
     more = [f"and {len(reasons) - MAX_LISTED} more"] if len(reasons) > MAX_LISTED else []
     listed = "".join(f"\n  {line}" for line in [*reasons[:MAX_LISTED], *more])
-    return f"{len(reasons)} unreadable image{'s' if len(reasons) > 1 else ''}:{listed}"
+    return f"{len(reasons)} {what}{'s' if len(reasons) > 1 else ''}:{listed}"
 
 
 def _map(path: Path, shape: tuple[int, ...]) -> tuple[np.ndarray, Unreadable]:

@@ -15,7 +15,7 @@ from torchvision.transforms import v2
 
 from trainworks.datamodules.annotations import IGNORED_CLASS, title_of
 from trainworks.datamodules.datasets.array_dataset import ArrayDataset
-from trainworks.datamodules.datasets.decode import UnreadableImage, decode_image, from_pillow, read_image, readable
+from trainworks.datamodules.datasets.decode import UnreadableImage, decode_image, from_pillow, readable
 from trainworks.datamodules.datasets.image_arrays import ImageInfo, upright
 from trainworks.datamodules.datasets.image_format import ImageFormat
 
@@ -84,7 +84,7 @@ class ImageDataset(ArrayDataset):
         if targets is None:
             return image
         target = targets[self._row(index)]
-        return image, target if target.ndim else int(target)
+        return image, target if getattr(target, "ndim", 1) else int(target)
 
     def read(self, item: int) -> Tensor:
         """Return the image, shape (C, size, size), with its mask as the last channel where there are masks."""
@@ -151,7 +151,7 @@ class PillowImages(ImageDataset):
         """Return the image and its info."""
         index = int(self._row(item))
         with readable(f"{type(self.dataset).__name__}, sample {index}"):
-            return read_image(self.dataset[index][0], self.form.num_channels, None, self.form.dtype)
+            return decode_image(self.dataset[index][0], self.form.num_channels, None, self.form.dtype)
 
     def fingerprint(self) -> str:
         """Return a hash of the dataset's description (its repr) and its targets."""

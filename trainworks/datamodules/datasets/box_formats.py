@@ -1,0 +1,166 @@
+"""Read the boxes that other tools wrote: COCO's JSON, YOLO's text files, Pascal VOC's XML."""
+
+import json
+import os
+import re
+from collections import defaultdict
+from functools import partial
+from typing import Any
+from xml.etree import ElementTree
+
+import yaml
+
+from trainworks.datamodules.datasets.box_folder import BoxFolder, split_of
+from trainworks.datamodules.datasets.file_index import SPLIT_FOLDERS
+from trainworks.datamodules.datasets.image_format import ImageFormat
+from trainworks.errors import UsageError, listed
+
+NATIVE = {
+    rb"^\s*\[": "is a list, as Label Studio's own files are; export COCO, or YOLO with images",
+    rb'"shapes"\s*:': "is labelme's own; convert its files to COCO or VOC, by labelme2coco or labelme2voc",
+    rb"<annotations\b": "is CVAT's own; export COCO 1.0, Ultralytics YOLO Detection or Pascal VOC",
+}
+Box = tuple[str, list[float]] | None  # class and corners in pixels, None for one that is ignored
+
+
+def read_boxes(root: str, annotations: dict[str, str] | None, form: ImageFormat) -> BoxFolder:
+    """Find out which format a folder has, and read it; `annotations` are COCO's file of each split."""
+    folder = BoxFolder(root, form)
+    xml, coco, named = folder.ending(".xml"), folder.ending(".json"), [*(annotations or {}).values()]
+    if not named and (spec := _yolo_spec(folder)):
+        _read_yolo(folder, spec)
+        return folder
+    for path in [*named, *xml, *coco][:1]:
+        head = folder.parse(path, lambda content: content[:4096])
+        if kinds := [what for pattern, what in NATIVE.items() if re.search(pattern, head)]:
+            raise UsageError(f"{path}: {kinds[0]}")
+    if xml and not named:
+        _read_voc(folder, xml)
+    elif coco or named:
+        for split, path in (annotations or _coco_files(coco)).items():
+            folder.parse(path, partial(_read_coco, folder, split, path))
+    else:
+        there = f"it has {len(folder.files):,} images and texts: {listed(folder.files, 3)}"
+        raise UsageError(f"data.root {root}: no data.yaml or classes.txt, .json or .xml with boxes; {there}")
+    return folder
+
+
+def _coco_files(paths: list[str]) -> dict[str, str]:
+    paths = [path for path in paths if os.path.basename(path).startswith("instances")] or paths
+    files = {split_of(path) or "all": path for path in paths}
+    if len(files) < len(paths) or ("all" in files and len(files) > 1):
+        raise UsageError(f"of which split is which: {listed(paths)}? Write --data.annotations.train FILE and so on")
+    return files
+
+
+def _read_coco(folder: BoxFolder, split: str, path: str, text: bytes) -> None:
+    """Read a file; classes of several files are the same where their names are."""
+    content, boxes = json.loads(text), defaultdict(list)
+    names = {_key(item["id"]): str(item["name"]) for item in content["categories"]}
+    folder.category_ids |= {str(item["name"]): item["id"] for item in content["categories"]}
+    for box in content.get("annotations", ()):
+        boxes[_key(box.get("image_id"))].append(box)
+    for item in content["images"]:
+        some, stated = boxes.pop(_key(item["id"]), ()), (item.get("height") or 0, item.get("width") or 0)
+        if found := folder.add(split, item["file_name"], path, some, partial(_coco_box, names), stated):
+            folder.image_ids[found] = item["id"]
+    folder.faults += [f"{path}: {len(some)} boxes of image {key}, which is not listed" for key, some in boxes.items()]
+
+
+def _coco_box(names: dict[str, str], raw: dict[str, Any], height: int, width: int) -> Box:
+    left, top, across, down = map(float, raw["bbox"])
+    ignored = raw.get("iscrowd") or raw.get("ignore")
+    return None if ignored else (names[_key(raw["category_id"])], [left, top, left + across, top + down])
+
+
+def _key(number: Any) -> str:
+    """Return a number of COCO's, which some tools write as a text or with a decimal point."""
+    return str(number).removesuffix(".0")
+
+
+def _read_voc(folder: BoxFolder, paths: list[str]) -> None:
+    splits, images = dict[str, str](), list[Any]()
+    for path in folder.ending("main/train.txt", "main/val.txt", "main/test.txt"):
+        splits |= dict.fromkeys(folder.parse(path, _lines), os.path.basename(path)[:-4])
+    missing = dict(splits)
+    for path in paths:
+        name = path.rpartition("Annotations/")[2][:-4]
+        missing.pop(name, None)
+        if split := splits.get(name) if splits else split_of(os.path.dirname(path)) or "all":
+            try:
+                images.append((split, path, *folder.parse(path, _read_xml)))
+            except UsageError as error:
+                folder.faults.append(str(error))
+    classes = {box.findtext("name", "") for _, _, boxes, _ in images for box in boxes}
+    folder.category_ids = {name: number for number, name in enumerate(sorted(classes), start=1)}
+    for split, path, boxes, size in images:
+        folder.add(split, path, path, boxes, _voc_box, size)
+    folder.faults += [f"ImageSets/Main/{split}.txt: {name} has no .xml" for name, split in missing.items()]
+
+
+def _read_xml(content: bytes) -> tuple[list[ElementTree.Element], list[float]]:
+    """Return objects, and height and width; a file that may define entities is refused."""
+    tree = ElementTree.fromstring(content, ElementTree.XMLParser(target=_NoEntities()))
+    return tree.findall("object"), [float(tree.findtext(f"size/{side}") or 0) for side in ("height", "width")]
+
+
+class _NoEntities(ElementTree.TreeBuilder):
+    def doctype(self, *_: Any) -> None:
+        raise ValueError("it has a DOCTYPE, which may define entities")
+
+
+def _voc_box(raw: ElementTree.Element, height: int, width: int) -> Box:
+    left, top, right, bottom = (float(raw.findtext(f"bndbox/{side}", "")) for side in ("xmin", "ymin", "xmax", "ymax"))
+    difficult = raw.findtext("difficult") == "1"
+    return None if difficult else (raw.findtext("name", ""), [left - 1, top - 1, right, bottom])  # the first pixel is 1
+
+
+def _yolo_spec(folder: BoxFolder) -> dict[str, Any] | None:
+    """Return what data.yaml says, or a list of the classes."""
+    for path in folder.ending(".yaml", ".yml", "classes.txt"):
+        parser = yaml.safe_load if path.endswith("ml") else lambda text: {"names": _lines(text)}
+        spec = None if "/" in path else folder.parse(path, parser)
+        if isinstance(spec, dict) and isinstance(names := spec.get("names"), list | dict):
+            pairs = names.items() if isinstance(names, dict) else enumerate(names)
+            return spec | {"names": {int(key): str(name) for key, name in pairs}}
+    return None
+
+
+def _read_yolo(folder: BoxFolder, spec: dict[str, Any]) -> None:
+    known, splits = {*folder.files, *map(os.path.dirname, folder.files)}, defaultdict[str, list[str]](list)
+    folder.category_ids = {name: key for key, name in sorted(spec["names"].items())}
+    for key in SPLIT_FOLDERS.keys() & spec.keys():
+        for entry in spec[key] if isinstance(spec[key], list) else [spec[key] or ""]:
+            parts = f"{spec.get('path', '')}/{entry}".replace("\\", "/").rstrip("/").split("/")
+            ends = ("/".join(parts[start:]) for start in range(len(parts)))  # of a path of another machine
+            end = next((end for end in ends if end in known), None)
+            if end is None:
+                folder.faults.append(f"data.yaml: {key} {entry} is not there")
+            elif end.endswith(".txt"):
+                splits[SPLIT_FOLDERS[key]] += folder.parse(end, _lines)
+            else:
+                splits[SPLIT_FOLDERS[key]] += [path for path in folder.images if path.startswith(f"{end}/")]
+    for path in () if splits else folder.images:
+        splits[split_of(os.path.dirname(path)) or "all"].append(path)
+    for split, paths in splits.items():
+        for path in paths:
+            before, _, after = f"/{os.path.splitext(path)[0]}.txt".rpartition("/images/")
+            beside = [file[1:] for file in (f"{before}/labels/{after}", f"{before}/{after}") if file[1:] in known]
+            lines = folder.parse(beside[0], _lines) if beside else ()
+            folder.add(split, path, [*beside, path][0], lines, partial(_yolo_box, spec))
+
+
+def _lines(content: bytes) -> list[str]:
+    return [line.strip() for line in content.decode("utf-8-sig").splitlines() if line.strip()]
+
+
+def _yolo_box(spec: dict[str, Any], raw: str, height: int, width: int) -> Box:
+    """Return a box of class, centre, width and height, and perhaps a sixth number, or of class and polygon."""
+    number, *values = map(float, raw.split())
+    if len(values) in (4, 5) or (len(values) > 5 and "kpt_shape" in spec):
+        x, y, across, down = values[:4]
+        values = [x - across / 2, y - down / 2, x + across / 2, y + down / 2]
+    elif len(values) < 6 or len(values) % 2:
+        raise ValueError(f"expected a class and four numbers or a polygon, got '{raw[:80]}'")
+    x_values, y_values = [value * width for value in values[::2]], [value * height for value in values[1::2]]
+    return spec["names"][number], [min(x_values), min(y_values), max(x_values), max(y_values)]
