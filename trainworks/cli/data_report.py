@@ -20,6 +20,7 @@ from trainworks.datamodules.datasets.decode import UnreadableImage
 from trainworks.datamodules.datasets.image_arrays import ImageInfo
 from trainworks.datamodules.datasets.image_cache import chunks
 from trainworks.datamodules.datasets.image_dataset import ImageDataset, ImageFiles, PairedImages
+from trainworks.datamodules.masks import pixels_by_value
 from trainworks.errors import UsageError
 from trainworks.runs.yaml_files import Config
 
@@ -66,16 +67,17 @@ def _check_images(
     infos: list[ImageInfo] = []
     copies: list[str] = []
 
-    def look(item: int) -> tuple[ImageInfo, bytes] | UnreadableImage:
-        """Return what is known of an image and the hash of its file, if it is one."""
+    def look(item: int) -> tuple[ImageInfo, Any, bytes] | UnreadableImage:
+        """Return what is known of an image, the pixels of its mask by value, and the hash of its file, if it is one."""
         try:
             info = images.decode(item)[1]
+            pixels = pixels_by_value(images.upright_mask(item, info).numpy()) if images.has_masks else None
         except UnreadableImage as error:
             return error
         if not isinstance(images, ImageFiles):
-            return info, b""
+            return info, pixels, b""
         with open(images.path(item), "rb") as file:
-            return info, hashlib.file_digest(file, "blake2b").digest()
+            return info, pixels, hashlib.file_digest(file, "blake2b").digest()
 
     with ThreadPoolExecutor(num_threads) as pool:
         looks = chain.from_iterable(pool.map(lambda items: [look(item) for item in items], chunks(len(images))))
@@ -83,9 +85,9 @@ def _check_images(
             if isinstance(found, UnreadableImage):
                 report["problems"].append(str(found))
                 continue
-            info, digest = found
+            info, pixels, digest = found
             infos.append(info)
-            target = None if classes is None else classes[item]
+            target = pixels if classes is None else classes[item]
             label, size = str(target), (images.form.num_channels, *2 * [images.form.size])
             targets.look(split, title_of(images, item), np.broadcast_to(0, size), target)
             own = (f"{split}: {images.name(item)}", stage, label)
