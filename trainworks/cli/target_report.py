@@ -34,7 +34,7 @@ class TargetReport:
         self.faults: dict[str, list[str]] = defaultdict(list)  # what is wrong, and where
 
     def look(self, split: str, where: str, image: Any, target: Any) -> None:
-        """Look at the target of one sample, of a mask it may be the pixels by value; `where` is how messages call it."""
+        """Look at a sample's target, which may be the pixels of a mask by value; `where` is how messages call it."""
         mask = mask_of(image, target) if self.classifies else None
         numbers = np.asarray(target) if isinstance(target, NUMBERS) else None
         self.num_samples[split] += 1

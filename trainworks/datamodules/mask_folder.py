@@ -48,7 +48,7 @@ class MaskFolderDataModule(ImageDataModule):
             number_of(values[name]): k for k, name in enumerate(values)
         }
         said = [f"{mask_files.shown([number_of(value)])} is {name}" for name, value in values.items()]
-        self.left_out = "\n".join([f"masks: {', '.join(said)}", *remarks])
+        self.left_out = "\n".join([f"mask values: {', '.join(said)}", *remarks])
         in_colours = any(isinstance(value, tuple) for value in values.values())
         table = np.full(mask_files.COLOUR + (in_colours << 24) + 1, mask_files.UNKNOWN, dtype=np.uint8)
         table[[*classes]] = [*classes.values()]

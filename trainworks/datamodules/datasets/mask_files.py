@@ -19,8 +19,8 @@ from trainworks.errors import UsageError, listed
 
 UNKNOWN = 254  # in place of a class
 COLOUR = 1 << 16  # is added to red, green and blue in 24 bits; other numbers have 16
-ADVICE = """write --data.values '{background: 0, road: 7}' with all classes, or {road: [128, 64, 128]} for colours; JPEG files \
-and smooth resizing make values in between: masks are PNG files, resized to the nearest pixel"""
+ADVICE = """write --data.values '{background: 0, road: 7}' with all classes, or {road: [128, 64, 128]} for colours; \
+JPEG files and smooth resizing mix values: masks are PNG files, resized to the nearest pixel"""
 
 
 class MaskFiles(ImageFiles):
@@ -72,7 +72,9 @@ def number_of(value: Any) -> Any:
 
 def shown(numbers: Iterable[int]) -> str:
     """Return numbers of `read_values` as people write the values."""
-    return listed([str(n if n < COLOUR else [(n - COLOUR) >> bits & 255 for bits in (16, 8, 0)]) for n in numbers])
+    return listed(
+        [str(n if n < COLOUR else [(n - COLOUR) >> bits & 255 for bits in (16, 8, 0)]) for n in map(int, numbers)]
+    )
 
 
 def find_values(masks: Sequence[str], num_threads: int, number: int | None, ignored: int) -> list[int]:

@@ -10,9 +10,9 @@ WORDS |= SPLIT_FOLDERS | {"training": "train", "testing": "test"}
 OF_IMAGE = re.compile(r"(?<![^/])(image|img)_|_(image|img|sat|leftImg8bit)$", re.I)  # what else a file's name holds
 OF_MASK = re.compile(r"(?<![^/])(mask|seg)_|_(masks?|seg|segmentation|label|gt|L|gtFine_labelTrainIds)$", re.I)
 ADVICE = """a mask has the name of its image, such as a.jpg and a.png or a_mask.png, in a folder masks beside images; \
-data.skip_unreadable true leaves files without a partner out. Annotations in .json and .xml must be exported as masks, a \
-PNG for each image: from CVAT as Segmentation mask 1.1, from Roboflow as Semantic Segmentation Masks, from labelme by \
-labelme2voc.py; Label Studio's PNG files of an image must be drawn into one"""
+data.skip_unreadable true leaves files without a partner out. What is in .json and .xml must be exported as masks, a \
+PNG for each image: CVAT's Segmentation mask 1.1, Roboflow's Semantic Segmentation Masks, labelme's labelme2voc.py; of \
+Label Studio's PNG files those of an image must be drawn into one"""
 
 
 def find_pairs(root: str, partial: bool) -> tuple[dict[str, list[tuple[str, str]]], list[str]]:
