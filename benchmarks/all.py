@@ -21,7 +21,7 @@ import torch
 from benchmarks.ours import ROOT
 from benchmarks.pairs import ROWS
 
-OWN = ("tax", "epoch", "start", "memory", "growth", "accuracy", "search", "neighbours")  # these take --quick and --root
+OWN = ("tax", "epoch", "start", "memory", "growth", "accuracy", "search", "neighbours", "boxes")  # these take --quick and --root
 OTHERS = ("switches", "data", "monitoring", "reliability", "ddp", "gpu")
 BEGIN, END = "<!-- table: begin -->", "<!-- table: end -->"
 COLUMNS = {"what": "What", "result": "Median", "spread": "Range", "goal": "Goal", "met": "Met", "details": "Details"}

@@ -13,9 +13,10 @@ import torch
 import torchvision
 import yaml
 from PIL import Image
+from torchvision import models
 
 from trainworks import BaseModule
-from trainworks.datamodules import ArrayDataModule, ImageFolderDataModule, MaskFolderDataModule
+from trainworks.datamodules import ArrayDataModule, BoxFilesDataModule, ImageFolderDataModule, MaskFolderDataModule
 from trainworks.testing import PLAIN, QUICK, ROOT, Train, all_but, write_images
 
 CONFIGS = [path for path in sorted((ROOT / "configs").glob("*.yaml")) if "\ndata:" in path.read_text()]  # whole ones
@@ -30,6 +31,7 @@ SMALLER = {  # of classes that take seconds as they are, which is tested once
     ".DigitScenesDataModule": ("--data.num_train", "40", "--data.num_val", "20", "--data.num_test", "20"),
     ".MaskFolderDataModule": ("--data.image_size", "32"),
     ".GPT": ("--model.net.width", "32"),
+    ".fasterrcnn_mobilenet": ("--data.image_size", "64", "--data.batch_size", "2"),
     ".SampleTexts": ("--callbacks.samples.num_bytes", "9"),
 }
 
@@ -66,13 +68,23 @@ def write_masks(root: Path) -> None:
         Image.open(path).convert("L").point(lambda value: 255 * (value > 127)).save(root / f"masks/{path.stem}.png")
 
 
-def write_finetune(root: Path) -> None:
-    """Put weights where torch.hub keeps what it downloads, and a folder of images."""
-    write_folder(root)
-    cache = Path(torch.hub.get_dir()) / "checkpoints"
-    cache.mkdir(parents=True)
-    name = Path(torchvision.models.ResNet18_Weights.DEFAULT.url).name
-    torch.save(torchvision.models.resnet18().state_dict(), cache / name)
+def write_boxes(root: Path) -> None:
+    """Write images with a box each in YOLO's format; there are no splits."""
+    write_images(root, 50)
+    for path in [*root.iterdir()]:
+        path.with_suffix(".txt").write_text("1 0.5 0.5 0.4 0.3\n")
+    (root / "classes.txt").write_text("a\nb\n")
+
+
+def write_weights(config: Path) -> None:
+    """Put weights for other classes where torch.hub keeps what it downloads, if a config begins with such."""
+    for make in models.resnet18, models.detection.fasterrcnn_mobilenet_v3_large_320_fpn:
+        if models.get_model_weights(make).__name__ in config.read_text(encoding="utf-8"):
+            cache = Path(torch.hub.get_dir()) / "checkpoints"
+            cache.mkdir(parents=True)
+            backbone: Any = {"weights_backbone": None} if "detection" in make.__module__ else {}
+            url = models.get_model_weights(make).DEFAULT.url
+            torch.save(make(**backbone).state_dict(), cache / Path(url).name)
 
 
 def write_arrays(root: Path) -> None:
@@ -122,11 +134,15 @@ def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Path], li
 
     def prepare(config: Path) -> list[str]:
         text, (_, kind, arguments) = config.read_text(encoding="utf-8"), parts(config)
+        write_weights(config)
         if issubclass(kind, ArrayDataModule) and "train" not in arguments:
             write_arrays(root)
             return ["--data.train", str(root / "a.npz")]
         if issubclass(kind, ImageFolderDataModule) and "root" not in arguments:
-            (write_finetune if "ResNet18_Weights" in text else write_folder)(root)
+            write_folder(root)
+            return ["--data.root", str(root)]
+        if issubclass(kind, BoxFilesDataModule):
+            write_boxes(root)
             return ["--data.root", str(root)]
         if issubclass(kind, MaskFolderDataModule):
             write_masks(root)

@@ -6,10 +6,12 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from benchmarks.write_scenes import COLOURS, main
 from src.datamodules.digit_scenes import CLASS_NAMES, DigitScenesDataModule
+from trainworks.testing import PLAIN, ROOT, Train
 
 
 @pytest.mark.parametrize("kind", ["masks", "palette", "colours"])
@@ -55,3 +57,17 @@ def test_boxes_are_the_scenes_in_each_format(tmp_path: Path) -> None:
         tmp_path / name / "train_000001.png" for name in ("coco/train2017", "yolo/images/train", "voc/JPEGImages")
     ]
     assert len({file.read_bytes() for file in images}) == 1
+
+
+@pytest.mark.long
+def test_the_formats_give_the_same_weights(train: Train, tmp_path: Path) -> None:
+    weights = []
+    for kind in ("coco", "voc", "yolo"):
+        main([str(tmp_path / kind), "--format", kind, "--scenes", "16", "4", "4"])
+        words = ("--data.root", kind, "--data.image_size", "64", "--data.batch_size", "8", "--trainer.max_epochs", "1")
+        result = train("--config", str(ROOT / "configs" / "boxes.yaml"), *words, *PLAIN, "--run_name", kind)
+        assert (result.code, result.err) == (0, "")
+        path = tmp_path / "logs" / "boxes" / kind / "checkpoints" / "last.ckpt"
+        weights.append(torch.load(path, weights_only=True)["state_dict"])
+    for other in weights[1:]:
+        assert all(torch.equal(weights[0][name], other[name]) for name in weights[0])

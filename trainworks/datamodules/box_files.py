@@ -1,10 +1,10 @@
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from torch.utils.data import Dataset
 
+from trainworks.datamodules.datasets.box_folder import BoxFolder
 from trainworks.datamodules.datasets.box_formats import read_boxes
 from trainworks.datamodules.datasets.image_cache import describe_unreadable
 from trainworks.datamodules.datasets.image_dataset import ImageFiles
@@ -30,24 +30,18 @@ class BoxFilesDataModule(ImageDataModule):
     image_size: int | None = 256
     fit: Literal["crop", "stretch", "pad"] = "pad"
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.sample_transform:
-            raise UsageError("data.sample_transform moves images without their boxes; write it as data.train_transform")
-        self.faults: list[str] = []  # in the annotations
-        self.left_out = ""  # what else a training does without
-        self.category_ids: dict[str, Any] = {}  # the annotations' own numbers, of classes by name
-        self.image_ids: dict[str, Any] = {}  # and of images by path
-
     def load_splits(self) -> dict[str, Dataset[Any]]:
         """Read the annotations."""
+        if self.sample_transform:
+            raise UsageError("data.sample_transform moves images without their boxes; write it as data.train_transform")
         if self.form is None:
             raise UsageError("data.image_size must be a number of pixels, got null")
         if not Path(self.root).is_dir():
             raise UsageError(f"data.root {self.root}: no such folder")
-        folder = read_boxes(self.root, self.annotations, self.form)
-        self.faults, self.left_out = folder.faults, folder.left_out
+        folder = BoxFolder(self.root, self.form, self.class_names)
+        read_boxes(folder, self.annotations)
         self.category_ids, self.image_ids = folder.category_ids, folder.image_ids
+        self.faults, self.left_out = folder.faults, folder.left_out
         indices = {split: folder.index(split) for split, images in folder.splits.items() if images}
         if not any(index.targets.counts.any() for split, index in indices.items() if split in ("train", "all")):
             reasons = [*self.faults[:10], *self.left_out.splitlines()]
@@ -68,20 +62,12 @@ class BoxFilesDataModule(ImageDataModule):
     @property
     def class_counts(self) -> dict[str, int]:
         """Number of training boxes of each class, by its name."""
-        train: Any = self.splits.get("train")
-        counts = train.targets.labels.bincount(minlength=len(train.classes)).tolist() if train else ()
-        return dict(zip(train.classes[1:], counts[1:], strict=True)) if train else {}
+        if (train := self.splits.get("train")) is None:
+            return {}
+        counts = train.targets.labels.bincount(minlength=len(train.classes))  # type: ignore[attr-defined]
+        return dict(zip(train.classes[1:], counts[1:].tolist(), strict=True))  # type: ignore[attr-defined]
 
     def describe(self) -> str:
         """Say what the data is, and what was left out."""
         faults = f"left out, {describe_unreadable(self.faults, 'fault')}" if self.faults else ""
-        return "\n".join(filter(None, (super().describe(), self.left_out, faults)))
-
-    def state_dict(self) -> dict[str, Any]:
-        """Add the numbers of the classes, for results on other images."""
-        return super().state_dict() | {"category_ids": self.category_ids}
-
-    def load_input_state(self, states: Mapping[str, Any]) -> None:
-        """Take over the numbers of the classes too."""
-        super().load_input_state(states)
-        self.category_ids = states.get(type(self).__qualname__, {}).get("category_ids", {})
+        return "\n".join(filter(None, (super().describe(), faults)))

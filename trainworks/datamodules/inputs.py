@@ -26,6 +26,7 @@ class InputReader:
     suffixes: tuple[str, ...] = ()  # of the files of a folder that are inputs; if empty, those of images or of arrays
     columns: list[str] | None = None  # of a table's features, in their order
     class_names: list[str] | None = None
+    category_ids: dict[str, Any] | None = None  # numbers of the classes in annotations of boxes, by name
     form: Any = None  # what images are made into, see ImageFormat
     any_size = False  # whether the network takes images as they are, though all were of one size in training
     collate: Any
@@ -110,11 +111,12 @@ class InputReader:
                     self.input_dtype = str(numbers.dtype).removeprefix("torch.")
                     num_free = 0 if served or self.collate is None else getattr(self.collate, "num_free", numbers.ndim)
                     self.input_shape = [None] * num_free + list(numbers.shape[num_free:])
-        return {"input_shape": self.input_shape, "input_dtype": self.input_dtype, "columns": self.columns}
+        state = {"input_shape": self.input_shape, "input_dtype": self.input_dtype, "columns": self.columns}
+        return state | ({"category_ids": self.category_ids} if self.category_ids else {})
 
     def load_input_state(self, states: Mapping[str, Any]) -> None:
         """Take over what a checkpoint keeps, by the name of the datamodule's class, so that no data need be loaded."""
         state = states.get(type(self).__qualname__, {})
         self.input_shape, self.input_dtype = state.get("input_shape"), state.get("input_dtype")
-        self.columns = state.get("columns")
+        self.columns, self.category_ids = state.get("columns"), state.get("category_ids")
         self.class_names = self.class_names or state.get("class_names") or list(state.get("class_counts", ())) or None

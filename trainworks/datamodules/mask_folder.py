@@ -2,14 +2,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 from torch.utils.data import Dataset
 
 from trainworks.datamodules.annotations import IGNORED_CLASS
 from trainworks.datamodules.datasets import mask_files
 from trainworks.datamodules.datasets.array_dataset import ArrayDataset
 from trainworks.datamodules.datasets.file_index import pack_names
-from trainworks.datamodules.datasets.mask_files import number_of
 from trainworks.datamodules.datasets.mask_pairs import find_pairs
 from trainworks.datamodules.image_base import ImageDataModule
 from trainworks.errors import UsageError, no_such_file
@@ -44,18 +42,13 @@ class MaskFolderDataModule(ImageDataModule):
         if not (train := pairs.get("train") or pairs.get("all")):
             raise UsageError(f"data.root {self.root}: no images to train on, only {' and '.join(pairs)}")
         values = self._values([str(Path(self.root, mask)) for _, mask in train])
-        classes = {number_of(self.ignored): IGNORED_CLASS} | {
-            number_of(values[name]): k for k, name in enumerate(values)
-        }
-        said = [f"{mask_files.shown([number_of(value)])} is {name}" for name, value in values.items()]
+        table = mask_files.table_of([*values.values()], self.ignored)
+        said = [f"{value if isinstance(value, int) else [*value]} is {name}" for name, value in values.items()]
         self.left_out = "\n".join([f"mask values: {', '.join(said)}", *remarks])
-        in_colours = any(isinstance(value, tuple) for value in values.values())
-        table = np.full(mask_files.COLOUR + (in_colours << 24) + 1, mask_files.UNKNOWN, dtype=np.uint8)
-        table[[*classes]] = [*classes.values()]
         splits: dict[str, Dataset[Any]] = {}
         for split, files in pairs.items():
             images, masks = (pack_names(part) for part in zip(*files, strict=True))
-            index = ArrayDataset(images, None, names=images, classes=list(values))
+            index = ArrayDataset(images, None, names=images, classes=[*values])
             splits[split] = mask_files.MaskFiles(self.root, index, self.form, masks, table)
         return splits
 
@@ -63,12 +56,11 @@ class MaskFolderDataModule(ImageDataModule):
         """Return the value of each class by its name, in the order of the classes."""
         names, stated = self.class_names, self.values or mask_files.read_names(Path(self.root))
         if not stated:
-            number, ignored = len(names or ()) or self.num_classes, number_of(self.ignored)
-            values = mask_files.find_values(masks, self.num_cores, number, ignored)
+            values = mask_files.find_values(masks, self.num_cores, len(names or ()) or self.num_classes, self.ignored)
             two = ["background", "object"] if len(values) == 2 and 0 in values else None
             return dict(zip(names or two or map(str, values), values, strict=True))
-        if set(names or stated) != set(stated) or len({*map(number_of, stated.values())}) < len(stated):
+        if {*(names or stated)} != {*stated} or len({*stated.values()}) < len(stated):
             raise UsageError(
-                f"data.values must hold a value of its own for each class of {names or [*stated]}, got {stated}"
+                f"data.values must hold a value of its own for each class of {names or [*stated]}: {stated}"
             )
         return {name: stated[name] for name in names or stated}

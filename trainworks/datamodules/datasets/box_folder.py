@@ -27,8 +27,8 @@ class BoxFolder:
     Annotations name images as they lay on another machine; none outside of the folder is read.
     """
 
-    def __init__(self, root: str, form: ImageFormat) -> None:
-        self.root, self.form = root, form
+    def __init__(self, root: str, form: ImageFormat, class_names: list[str] | None = None) -> None:
+        self.root, self.form, self._class_names = root, form, class_names
         self.files = [*find_images(root, suffixes=(*EXTENSIONS, ".json", ".xml", ".txt", ".yaml", ".yml"))]
         self.splits: dict[str, dict[str, Any]] = defaultdict(dict)  # boxes by image; one may be called "all"
         self.category_ids: dict[str, Any] = {}  # the files' own numbers of the classes, by name
@@ -39,6 +39,11 @@ class BoxFolder:
         self.images, self._called = self.ending(*EXTENSIONS), defaultdict(list)
         for path in self.images:
             self._called[_parts(path)[0]].append(path)
+
+    @property
+    def classes(self) -> list[str]:
+        """The classes in the order of their labels: those that were given, else those of the annotations."""
+        return self._class_names or ["background", *self.category_ids]
 
     def ending(self, *suffixes: str) -> list[str]:
         """Return the files whose path ends so."""
@@ -52,8 +57,7 @@ class BoxFolder:
                 raise ValueError(f"it has {size:,} bytes, more than {limit:,}")
             return parser(file.read_bytes())
         except (*WRONG, YAMLError) as error:
-            what = f"{error} is missing" if isinstance(error, KeyError) else first_line(error)
-            raise UsageError(f"{path}: cannot be read as annotations: {what}") from None
+            raise UsageError(f"{path}: cannot be read as annotations: {_reason(error)}") from None
 
     def add(
         self, split: str, name: str, source: str, boxes: Iterable[Any], read_box: Any, stated: Sequence[float] = (0, 0)
@@ -67,11 +71,11 @@ class BoxFolder:
             path = self._find(name, source)
             height, width = size = size_of(os.path.join(self.root, path), self.form.num_channels, self.form.dtype)
             if path in self.splits[split] or (all(stated) and tuple(stated) != size):
-                other = f"has {width}x{height} pixels, not {stated[1]:g}x{stated[0]:g}"
+                other = f"has {width}x{height} pixels (upright), not {stated[1]:g}x{stated[0]:g}"
                 raise UsageError(f"{path} {'stands there twice' if path in self.splits[split] else other}")
         except UsageError as error:
             return self.faults.append(f"{source}: {error}")  # type: ignore[func-returns-value]
-        rows, labels = [], {kind: label for label, kind in enumerate(self.category_ids, start=1)}
+        rows, labels = [], {kind: label for label, kind in enumerate(self.classes) if label}
         for number, raw in enumerate(boxes, start=1):
             try:
                 if (box := read_box(raw, height, width)) is None:
@@ -86,8 +90,7 @@ class BoxFolder:
                 if max(abs(old - new) for old, new in zip(box[1], cut, strict=True)) > 1:  # less is rounding
                     self.cut.append(f"box {number} of {path} ({where})")
             except WRONG as error:
-                what = f"no class or value {error}" if isinstance(error, KeyError) else first_line(error)
-                self.faults.append(f"{source}: box {number} of {path}: {what}")
+                self.faults.append(f"{source}: box {number} of {path}: {_reason(error)}")
         table = torch.tensor(rows, dtype=torch.float64).reshape(-1, 5)
         corners = self.form.place(height, width).fit_boxes(table[:, 1:].float()).clamp(0, self.form.size)
         kept = (corners[:, :2] < corners[:, 2:]).all(dim=1)  # an image may be cropped
@@ -99,20 +102,16 @@ class BoxFolder:
         names = sorted(self.splits[split])
         corners, labels = zip(*(self.splits[split][name] for name in names), strict=True)
         boxes: Any = Boxes(torch.tensor([len(part) for part in labels]), torch.cat(corners), torch.cat(labels))
-        return ArrayDataset(
-            packed := pack_names(names), boxes, names=packed, classes=["background", *self.category_ids]
-        )
+        return ArrayDataset(packed := pack_names(names), boxes, names=packed, classes=self.classes)
 
     @property
     def left_out(self) -> str:
         """Say what is in no split, though nothing is wrong with it."""
         others = sorted({*self.images}.difference(*self.splits.values()))
-        lines = {
-            f"{len(self.cut):,} boxes reach out of their image and are cut off there: {listed(self.cut, 3)}": self.cut,
-            f"{self.num_ignored:,} crowds or difficult boxes are left out": self.num_ignored,
-            f"{len(others):,} images stand in no annotations and are left out: {listed(others, 3)}": others,
-        }
-        return "\n".join(line for line, there in lines.items() if there)
+        cut = f"{len(self.cut):,} boxes reach out of their image and are cut off there: {listed(self.cut, 3)}\n"
+        ignored = f"{self.num_ignored:,} crowds or difficult boxes are left out\n"
+        unnamed = f"{len(others):,} images stand in no annotations and are left out: {listed(others, 3)}"
+        return (cut * bool(self.cut) + ignored * bool(self.num_ignored) + unnamed * bool(others)).rstrip()
 
     def _find(self, name: str, source: str) -> str:
         """Return the image that is meant: of this name, with any ending, in the most similar folder.
@@ -135,6 +134,10 @@ def split_of(path: str) -> str | None:
     """Return the split that a word of a path names, as in images/train2017."""
     words = re.findall("[a-z]+", path.lower())
     return next((SPLIT_FOLDERS[word] for word in words if word in SPLIT_FOLDERS), None)
+
+
+def _reason(error: BaseException) -> str:
+    return f"{error} is missing or unknown" if isinstance(error, KeyError) else first_line(error)
 
 
 def _parts(path: str) -> list[str]:

@@ -12,7 +12,6 @@ import yaml
 
 from trainworks.datamodules.datasets.box_folder import BoxFolder, split_of
 from trainworks.datamodules.datasets.file_index import SPLIT_FOLDERS
-from trainworks.datamodules.datasets.image_format import ImageFormat
 from trainworks.errors import UsageError, listed
 
 NATIVE = {
@@ -23,13 +22,13 @@ NATIVE = {
 Box = tuple[str, list[float]] | None  # class and corners in pixels, None for one that is ignored
 
 
-def read_boxes(root: str, annotations: dict[str, str] | None, form: ImageFormat) -> BoxFolder:
+def read_boxes(folder: BoxFolder, annotations: dict[str, str] | None) -> None:
     """Find out which format a folder has, and read it; `annotations` are COCO's file of each split."""
-    folder = BoxFolder(root, form)
     xml, coco, named = folder.ending(".xml"), folder.ending(".json"), [*(annotations or {}).values()]
-    if not named and (spec := _yolo_spec(folder)):
-        _read_yolo(folder, spec)
-        return folder
+    for path in () if named else folder.ending(".yaml", ".yml", "classes.txt"):
+        spec = None if "/" in path else folder.parse(path, partial(_yolo_spec, is_yaml=path.endswith("ml")))
+        if spec is not None:
+            return _read_yolo(folder, path, spec)
     for path in [*named, *xml, *coco][:1]:
         head = folder.parse(path, lambda content: content[:4096])
         if kinds := [what for pattern, what in NATIVE.items() if re.search(pattern, head)]:
@@ -41,8 +40,7 @@ def read_boxes(root: str, annotations: dict[str, str] | None, form: ImageFormat)
             folder.parse(path, partial(_read_coco, folder, split, path))
     else:
         there = f"it has {len(folder.files):,} images and texts: {listed(folder.files, 3)}"
-        raise UsageError(f"data.root {root}: no data.yaml or classes.txt, .json or .xml with boxes; {there}")
-    return folder
+        raise UsageError(f"data.root {folder.root}: no names of YOLO (data.yaml, classes.txt), .json or .xml; {there}")
 
 
 def _coco_files(paths: list[str]) -> dict[str, str]:
@@ -88,13 +86,14 @@ def _read_voc(folder: BoxFolder, paths: list[str]) -> None:
         missing.pop(name, None)
         if split := splits.get(name) if splits else split_of(os.path.dirname(path)) or "all":
             try:
-                images.append((split, path, *folder.parse(path, _read_xml)))
+                image = path[:-4].replace("Annotations/", "JPEGImages/") + ".jpg"  # there are masks of this name too
+                images.append((split, image, path, *folder.parse(path, _read_xml)))
             except UsageError as error:
                 folder.faults.append(str(error))
-    classes = {box.findtext("name", "") for _, _, boxes, _ in images for box in boxes}
+    classes = {box.findtext("name", "") for *_, boxes, _ in images for box in boxes}
     folder.category_ids = {name: number for number, name in enumerate(sorted(classes), start=1)}
-    for split, path, boxes, size in images:
-        folder.add(split, path, path, boxes, _voc_box, size)
+    for split, image, path, boxes, size in images:
+        folder.add(split, image, path, boxes, _voc_box, size)
     folder.faults += [f"ImageSets/Main/{split}.txt: {name} has no .xml" for name, split in missing.items()]
 
 
@@ -115,27 +114,27 @@ def _voc_box(raw: ElementTree.Element, height: int, width: int) -> Box:
     return None if difficult else (raw.findtext("name", ""), [left - 1, top - 1, right, bottom])  # the first pixel is 1
 
 
-def _yolo_spec(folder: BoxFolder) -> dict[str, Any] | None:
-    """Return what data.yaml says, or a list of the classes."""
-    for path in folder.ending(".yaml", ".yml", "classes.txt"):
-        parser = yaml.safe_load if path.endswith("ml") else lambda text: {"names": _lines(text)}
-        spec = None if "/" in path else folder.parse(path, parser)
-        if isinstance(spec, dict) and isinstance(names := spec.get("names"), list | dict):
-            pairs = names.items() if isinstance(names, dict) else enumerate(names)
-            return spec | {"names": {int(key): str(name) for key, name in pairs}}
-    return None
+def _yolo_spec(content: bytes, is_yaml: bool) -> dict[str, Any] | None:
+    """Return what data.yaml or a list of the classes says: names by number, and entries of splits."""
+    spec = yaml.safe_load(content) if is_yaml else {"names": _lines(content)}
+    names = spec.get("names") if isinstance(spec, dict) else None
+    pairs = names.items() if isinstance(names, dict) else enumerate(names or ())
+    names = {int(number): str(name) for number, name in pairs if isinstance(name, str | int | float)}
+    return spec | {"names": dict(sorted(names.items()))} if names else None
 
 
-def _read_yolo(folder: BoxFolder, spec: dict[str, Any]) -> None:
+def _read_yolo(folder: BoxFolder, source: str, spec: dict[str, Any]) -> None:
     known, splits = {*folder.files, *map(os.path.dirname, folder.files)}, defaultdict[str, list[str]](list)
-    folder.category_ids = {name: key for key, name in sorted(spec["names"].items())}
+    folder.category_ids = {name: number for number, name in spec["names"].items()}
     for key in SPLIT_FOLDERS.keys() & spec.keys():
-        for entry in spec[key] if isinstance(spec[key], list) else [spec[key] or ""]:
+        for entry in spec[key] if isinstance(spec[key], list) else [spec[key]]:
+            if not isinstance(entry, str):
+                continue
             parts = f"{spec.get('path', '')}/{entry}".replace("\\", "/").rstrip("/").split("/")
             ends = ("/".join(parts[start:]) for start in range(len(parts)))  # of a path of another machine
             end = next((end for end in ends if end in known), None)
             if end is None:
-                folder.faults.append(f"data.yaml: {key} {entry} is not there")
+                folder.faults.append(f"{source}: {key} {entry} is not there")
             elif end.endswith(".txt"):
                 splits[SPLIT_FOLDERS[key]] += folder.parse(end, _lines)
             else:
@@ -144,8 +143,8 @@ def _read_yolo(folder: BoxFolder, spec: dict[str, Any]) -> None:
         splits[split_of(os.path.dirname(path)) or "all"].append(path)
     for split, paths in splits.items():
         for path in paths:
-            before, _, after = f"/{os.path.splitext(path)[0]}.txt".rpartition("/images/")
-            beside = [file[1:] for file in (f"{before}/labels/{after}", f"{before}/{after}") if file[1:] in known]
+            text = f"/{os.path.splitext(path)[0]}.txt"
+            beside = [file for file in ("/labels/".join(text.rsplit("/images/", 1))[1:], text[1:]) if file in known]
             lines = folder.parse(beside[0], _lines) if beside else ()
             folder.add(split, path, [*beside, path][0], lines, partial(_yolo_box, spec))
 

@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from trainworks.datamodules.annotations import IGNORED_CLASS
 from trainworks.datamodules.datasets.array_dataset import ArrayDataset, unpack_name
 from trainworks.datamodules.datasets.decode import UnreadableImage, readable
 from trainworks.datamodules.datasets.image_dataset import ImageFiles
@@ -24,10 +25,7 @@ JPEG files and smooth resizing mix values: masks are PNG files, resized to the n
 
 
 class MaskFiles(ImageFiles):
-    """Images with masks, all files below `root`.
-
-    `masks` has their names, packed as in the index, and `table` the class of each number that `read_values` returns.
-    """
+    """Images with masks; `masks` has their packed names, `table` the class of each number that `read_values` returns."""
 
     has_masks = True
 
@@ -51,6 +49,15 @@ class MaskFiles(ImageFiles):
     def fingerprint(self) -> str:
         """Return a hash of the files and of what their values mean."""
         return super().fingerprint() + hashlib.sha256(self.table.data).hexdigest()
+
+
+def table_of(values: Sequence[Any], ignored: Any) -> np.ndarray:
+    """Return the class of each number that `read_values` may return, given the values of the classes."""
+    with_colours = any(not isinstance(value, int) for value in values)
+    table = np.full(COLOUR + (with_colours << 24) + 1, UNKNOWN, dtype=np.uint8)
+    for number, value in ((IGNORED_CLASS, ignored), *enumerate(values)):
+        table[min(number_of(value), len(table) - 1)] = number
+    return table
 
 
 def read_values(path: str, in_colours: bool) -> np.ndarray:
@@ -77,37 +84,36 @@ def shown(numbers: Iterable[int]) -> str:
     )
 
 
-def find_values(masks: Sequence[str], num_threads: int, number: int | None, ignored: int) -> list[int]:
-    """Return the value of each class where nothing states it: the classes' numbers, from 0, or 1 where 0 is ignored.
+def find_values(masks: Sequence[str], num_threads: int, number: int | None, ignored: Any) -> list[int]:
+    """Return the value of each class: 0 and another one, where all `masks` hold no more, else the classes' numbers.
 
-    Where all `masks` together hold 0 and one other value, these two; it is the ignored one only if there is no third.
-    Values that are no such numbers, or not all where their `number` is unknown, are a UsageError.
+    They begin with 0, or with 1 where 0 is ignored. If they are others, or some of an unknown `number` are missing, it
+    is a UsageError. The ignored value is background's counterpart only where there is no third one.
     """
+    ignored = number_of(ignored)
     first = int(ignored == 0)
     if number and number != 2:
         return [*range(first, first + number)]
-
-    def values_in(path: str) -> set[int]:
-        with contextlib.suppress(UnreadableImage):  # which is named where it is decoded
-            return {*np.unique(read_values(path, False)).tolist()}
-        return set()
-
     with ThreadPoolExecutor(num_threads) as pool:
-        found = dict(zip(masks, pool.map(values_in, masks), strict=True))
+        found = dict(zip(masks, pool.map(_values_in, masks), strict=True))
     values = set[int]().union(*found.values())
     others = values - {0, ignored} or values - {0}
     if len(others) == 1 and not first and (number or 0 in values):
         return [0, *others]
-    wanted = range(first, first + min(number or max(others, default=0) + 1 - first, UNKNOWN + 1))
-    wrong, missing = values - {*wanted, ignored}, not number and {*wanted} - values
-    if values and (wrong or missing or not 2 <= len(wanted) <= UNKNOWN):
-        where = next(path for path in masks if max(wrong or values) in found[path])
-        held = f"the training masks hold {shown(sorted(values))}; {shown([max(wrong or values)])} is in {where}"
-        more = f"; write data.num_classes, at most {UNKNOWN}, if some are missing; else" if missing else ";"
-        raise UsageError(
-            f"{held}; these are not the numbers of {number or 'all'} classes from {first} on{more} {ADVICE}"
-        )
-    return [*wanted]
+    wanted = [*range(first, first + min(number or max(others, default=0) + 1 - first, UNKNOWN + 1))]
+    odd = values - {*wanted, ignored} or (not number and {*wanted} - values) or not 2 <= len(wanted) <= UNKNOWN
+    if values and odd:
+        where = next(path for path in masks if max(others or values) in found[path])
+        held = f"the training masks hold {shown(sorted(values))}, the last of them {where}"
+        more = "" if number else f"write data.num_classes, at most {UNKNOWN}, if some are missing; else "
+        raise UsageError(f"{held}: no numbers of {number or 'all'} classes from {first} on; {more}{ADVICE}")
+    return wanted
+
+
+def _values_in(path: str) -> set[int]:
+    with contextlib.suppress(UnreadableImage):  # which is named where it is decoded
+        return {*np.unique(read_values(path, False)).tolist()}
+    return set()
 
 
 def read_names(root: Path) -> dict[str, Any]:

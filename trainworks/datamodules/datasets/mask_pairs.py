@@ -18,37 +18,33 @@ Label Studio's PNG files those of an image must be drawn into one"""
 def find_pairs(root: str, partial: bool) -> tuple[dict[str, list[tuple[str, str]]], list[str]]:
     """Return the images below `root` with their masks, by split ("all" if unknown), and remarks on what is left out.
 
-    The names of folders tell images from masks, and splits, in any order: images/train, train/images, train_images.
-    Where none does, the names of files do. Other folders belong to a file's name. Files without a partner are left out
-    if `partial`, else a UsageError.
+    The names of folders tell images from masks, and splits: images/train, train/images, train_images; else the names of
+    files do. Files without a partner are left out if `partial`, else a UsageError.
     """
     lists = [(WORDS.get(path.stem.lower(), ""), path) for path in Path(root).glob("ImageSets/Segmentation/*.txt")]
     split_of = {OF_IMAGE.sub("", name): split for split, path in lists if split for name in path.read_text().split()}
     files = [(*_read_folders(path), path) for path in find_images(root)]
     kinds, remarks = {kind for kind, *_ in files}, list[str]()
-    found: dict[str, dict[tuple[str, str], str]] = {"image": {}, "mask": {}}
-    for own in found:
+    images, masks = dict[tuple[str, str], str](), dict[tuple[str, str], str]()
+    for own, found in (("image", images), ("mask", masks)):
         for kind, split, folder, path in files:
             stem = Path(path).stem
             by_name = "mask" if "mask" not in kinds and OF_MASK.search(stem) else "" if "image" in kinds else "image"
             if own != (kind or by_name):
                 continue
-            names = [
-                folder + OF_IMAGE.sub("", name) for name in ([stem, OF_MASK.sub("", stem)] if own == "mask" else [stem])
-            ]
+            names = [folder + OF_IMAGE.sub("", name) for name in (stem, OF_MASK.sub("", stem))[: 1 + (own == "mask")]]
             keys = [(split_of.get(name, "") if split_of else split, name) for name in names]
-            key = next((key for key in keys if key in found["image"]), keys[-1])
-            if key[0] and (first := found[own].setdefault(key, path)) != path:
+            key = next((key for key in keys if key in images), keys[-1])
+            if key[0] and (first := found.setdefault(key, path)) != path:
                 raise UsageError(f"data.root {root}: {first} and {path} have one name; keep one of them; {ADVICE}")
-    images, masks = found.values()
     for what, these, those in (("mask", images, masks), ("image", masks, images)):
         single = [path for key, path in these.items() if key not in those]
         remarks += [f"{len(single):,} files have no {what}: {listed(single)}"] if single else []
-    pairs = {split: list[tuple[str, str]]() for split, _ in images.keys() & masks.keys()}
-    if not pairs or (remarks and not partial):
+    if images.keys().isdisjoint(masks) or (remarks and not partial):
         raise UsageError(f"data.root {root}: {'; '.join(remarks) or 'no images'}; {ADVICE}")
+    pairs: dict[str, list[tuple[str, str]]] = {}
     for key in sorted(images.keys() & masks.keys()):
-        pairs[key[0]].append((images[key], masks[key]))
+        pairs.setdefault(key[0], []).append((images[key], masks[key]))
     return pairs, remarks
 
 

@@ -1,5 +1,5 @@
+import csv
 import json
-import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,8 +8,11 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch import nn
 
+from trainworks import load_model
 from trainworks.datamodules import BoxFilesDataModule
+from trainworks.tests.conftest import CONFIGS, Train
 
 SIZES = [(40, 60), (64, 32), (50, 50), (30, 90)]  # height and width
 NAMES = ["cat", "dog", "owl"]
@@ -99,6 +102,7 @@ def write_voc(root: Path, splits: dict[str, Boxes]) -> None:
     (root / "Annotations").mkdir()
     for split, images in splits.items():
         write_images(root / "JPEGImages", [*images])
+        write_images(root / "SegmentationClass", [*images][:2])
         (root / "ImageSets" / "Main" / f"{split}.txt").write_text("\n".join(images))
         for number, (name, boxes) in enumerate(images.items()):
             (root / "Annotations" / f"{name}.xml").write_text(voc(boxes, SIZES[number % len(SIZES)]))
@@ -207,12 +211,12 @@ def test_faults_of_coco_are_named_and_left_out_where_that_is_allowed(tmp_path: P
     found = faults(tmp_path)
     first = "annotations/instances_train2017.json: box"
     wanted = [
-        "instances_train2017.json: train2017/a2.png has 50x50 pixels, not 51x50",
+        "instances_train2017.json: train2017/a2.png has 50x50 pixels (upright), not 51x50",
         f"{first} 1 of train2017/a0.png: no width or height at 5, 5, 5, 14 of 60x40 pixels",
         f"{first} 2 of train2017/a0.png: no width or height at 70, 5, 75, 10 of 60x40 pixels",
         f"{first} 3 of train2017/a0.png: no width or height at 5, nan, 10, nan of 60x40 pixels",
         f"{first} 4 of train2017/a0.png: not enough values to unpack",
-        f"{first} 6 of train2017/a0.png: no class or value '5'",
+        f"{first} 6 of train2017/a0.png: '5' is missing or unknown",
         "image D:\\photos\\a1_copy.png is not there",
         "image ../../elsewhere/b1.png is not there",
         "train2017/a3.png stands there twice",
@@ -248,7 +252,7 @@ def test_faults_of_yolo_and_voc_are_named(tmp_path: Path) -> None:
     (labels / "a1.txt").unlink()  # an image without objects
     where = "labels/train/a0.txt: box {} of images/train/a0.png: "
     assert faults(tmp_path / "yolo") == [
-        where.format(3) + "no class or value 3.0",
+        where.format(3) + "3.0 is missing or unknown",
         where.format(4) + "expected a class and four numbers or a polygon, got '0 1 2 3'",
         where.format(5) + "could not convert string to float: 'x'",
         where.format(6) + "no width or height at 10500, 3000, 13500, 5000 of 60x40 pixels",
@@ -317,12 +321,18 @@ def test_exports_of_other_tools_are_found(tmp_path: Path) -> None:
         ),
         ("a.xml", '<?xml version="1.0"?>\n<annotations>', "a.xml: is CVAT's own; export COCO 1.0, Ultralytics YOLO"),
         ("a.json", "{", r"a.json: cannot be read as annotations: Expecting property name"),
-        ("a.json", '{"images": []}', "a.json: cannot be read as annotations: 'categories' is missing"),
+        ("a.json", '{"images": []}', "a.json: cannot be read as annotations: 'categories' is missing or unknown"),
         ("a.json", "[" * 10**5, "is a list"),
         ("a.json", '{"images":' + "[" * 10**5, "a.json: cannot be read as annotations: maximum recursion depth"),
         ("data.yaml", "names: [a, b", "data.yaml: cannot be read as annotations: while parsing a flow sequence"),
-        ("notes.md", "", "no data.yaml or classes.txt, .json or .xml with boxes; it has 1 images and texts: a.png"),
+        (
+            "notes.md",
+            "",
+            "no names of YOLO .data.yaml, classes.txt., .json or .xml; it has 1 images and texts: a",
+        ),
         ("data.yaml", "names: [a]", "no boxes to train on"),
+        ("data.yaml", "names: {a: 1}", "data.yaml: cannot be read as annotations: invalid literal for int"),
+        ("data.yaml", "nc: 3", "no names of YOLO"),
     ],
 )
 def test_what_is_no_annotation_gets_one_message(tmp_path: Path, name: str, content: str, message: str) -> None:
@@ -330,3 +340,71 @@ def test_what_is_no_annotation_gets_one_message(tmp_path: Path, name: str, conte
     (tmp_path / name).write_text(content)
     with pytest.raises(ValueError, match=message):
         make(tmp_path).load_splits()
+
+
+class OneBox(nn.Module):
+    """A detector that finds the same box in every image."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(()))
+
+    def forward(self, images: Any, targets: Any = None) -> Any:
+        if self.training:
+            return {"loss": self.weight**2}
+        found = {"boxes": [[0.0, 11.0, 32.0, 32.0]], "scores": [0.9], "labels": [3]}
+        return [{name: torch.tensor(values) for name, values in found.items()} for _ in images]
+
+
+def test_results_are_in_pixels_of_the_original_image(
+    train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_coco(tmp_path / "data", SPLITS | {"test": SPLITS["val"]})
+    words = ["--config", str(CONFIGS / "detection.yaml"), "--data", "trainworks.datamodules.BoxFilesDataModule"]
+    words += ["--data.root", "data", "--data.image_size", "64", "--model.net", f"{__name__}.OneBox"]
+    words += ["--data.batch_size", "4", "--callbacks.figures", "null", "--callbacks.notes", "null"]
+    result = train(*words, "--trainer.max_epochs", "1", "--run_name", "a")
+    assert (result.code, result.err) == (0, "")
+    assert "10 boxes" not in result.out and "; 4 classes: cat" in result.out
+    expected = [
+        [0, 0, 30, 20],
+        [0, 11, 16, 32],
+        [0, 8.59, 25, 25],
+        [0, 0, 45, 15],
+    ]  # of sizes 60x40, 32x64, 50x50, 90x30
+    run = Path("logs/detection/a")
+    with (run / "test_predictions.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["input"] for row in rows] == [f"test2017/b{k}.png" for k in range(4)]
+    for row, corners in zip(rows, expected, strict=True):
+        assert json.loads(row["boxes"])[0] == pytest.approx(corners, abs=1.0)
+    truth = json.loads(rows[2]["target"].replace("'", '"'))  # in the image of 50x50 pixels
+    assert truth["labels"] == [kind for kind, *_ in SPLITS["val"]["b2"]]
+    assert np.allclose(truth["boxes"], [corners for _, *corners in SPLITS["val"]["b2"]], atol=1e-4)
+    last = str(run / "checkpoints" / "last.ckpt")
+    for more, numbers in ([], [100, 101, 102, 103]), (["--input", "data/test2017"], [0, 1, 2, 3]):
+        result = train("predict", *words, "--ckpt_path", last, "--output", "out.csv", *more)
+        assert (result.code, result.err) == (0, "")
+        content = json.loads(Path("out.coco.json").read_text())
+        assert content["categories"][2] == {"id": 7, "name": "dog"} and len(content["categories"]) == 4
+        assert [image["id"] for image in content["images"]] == numbers
+        assert [(box["image_id"], box["category_id"]) for box in content["annotations"]] == [(k, 7) for k in numbers]
+        for box, (x1, y1, x2, y2) in zip(content["annotations"], expected, strict=True):
+            assert box["bbox"] == pytest.approx([x1, y1, x2 - x1, y2 - y1], abs=1.0)
+    model = load_model(last)
+    images = [Image.open(f"data/test2017/b{k}.png") for k in range(4)]
+    for given in images, [f"data/test2017/b{k}.png" for k in range(4)], [np.asarray(image) for image in images]:
+        found = model.predict(given)
+        assert [item.labels for item in found] == [["dog"]] * 4
+        assert all(
+            item.boxes[0].tolist() == pytest.approx(row, abs=1.0) for item, row in zip(found, expected, strict=True)
+        )
+
+
+def test_other_data_gets_the_labels_that_were_learned(tmp_path: Path) -> None:
+    write_voc(tmp_path, {"train": {"a0": [("owl", 0, 0, 9, 9)], "a1": [("ant", 0, 0, 9, 9), ("cat", 1, 1, 9, 9)]}})
+    data = make(tmp_path, class_names=["background", *NAMES], val_fraction=0.0, skip_unreadable=True)
+    data.setup("fit")
+    assert [target["labels"].tolist() for _, target in samples(data)] == [[3], [1]]
+    assert data.faults == ["Annotations/a1.xml: box 1 of JPEGImages/a1.png: 'ant' is missing or unknown"]
