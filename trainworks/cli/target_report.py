@@ -34,13 +34,11 @@ class TargetReport:
         self.faults: dict[str, list[str]] = defaultdict(list)  # what is wrong, and where
 
     def look(self, split: str, where: str, image: Any, target: Any) -> None:
-        """Look at a sample's target, which may be the pixels of a mask by value; `where` is how messages call it."""
+        """Look at the target of one sample; `where` is how messages call it."""
         mask = mask_of(image, target) if self.classifies else None
         numbers = np.asarray(target) if isinstance(target, NUMBERS) else None
         self.num_samples[split] += 1
-        if isinstance(target, Counter):
-            self._look_at_pixels(split, where, target)
-        elif mask is not None:
+        if mask is not None:
             self._look_at_mask(split, where, image, mask)
         elif isinstance(target, dict) and getattr(image, "ndim", 0) == 3:
             self._look_at_boxes(split, where, image, target)
@@ -74,10 +72,7 @@ class TargetReport:
         if mask.shape != image.shape[-2:]:
             fault, size = "masks of another size than their images", "x".join(map(str, mask.shape))
             self.faults[f"{split}: {fault}"].append(f"{where}: {size}, not {'x'.join(map(str, image.shape[-2:]))}")
-        self._look_at_pixels(split, where, pixels_by_value(mask))
-
-    def _look_at_pixels(self, split: str, where: str, counts: Counter[float]) -> None:
-        self.unit = "pixels of class"
+        counts = pixels_by_value(mask)
         self.counts[split].update({value: counts.pop(value) for value in self.ignored & counts.keys()})
         self._count(split, where, "values of masks", counts)
 

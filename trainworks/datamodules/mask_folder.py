@@ -4,13 +4,11 @@ from typing import Any, Literal
 
 from torch.utils.data import Dataset
 
-from trainworks.datamodules.annotations import IGNORED_CLASS
 from trainworks.datamodules.datasets import mask_files
 from trainworks.datamodules.datasets.array_dataset import ArrayDataset
 from trainworks.datamodules.datasets.file_index import pack_names
-from trainworks.datamodules.datasets.mask_pairs import find_pairs
 from trainworks.datamodules.image_base import ImageDataModule
-from trainworks.errors import UsageError, no_such_file
+from trainworks.errors import UsageError
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -18,12 +16,12 @@ class MaskFolderDataModule(ImageDataModule):
     """Images with a mask each, for segmentation: `root`/images/ and `root`/masks/, with the same names.
 
     Folders train, val and test above or below these are splits; missing ones are made as by `ImageFolderDataModule`.
-    Masks hold numbers of classes, two values such as 0 and 255 (background and object), a palette, or colours.
 
     Args:
         root: The folder.
         values: The value of each class by its name, a number or a colour [R, G, B], in the order of the classes. If
-            left out, CVAT's labelmap.txt or Roboflow's _classes.csv says it, or else the values of all training masks.
+            left out, CVAT's labelmap.txt says it, or all training masks do: by numbers of classes, of a palette's too,
+            or by two values such as 0 and 255, background and object.
         ignored: The value of pixels that count for nothing; where all others are 0, it is the object's.
     """
 
@@ -36,29 +34,28 @@ class MaskFolderDataModule(ImageDataModule):
     def load_splits(self) -> dict[str, Dataset[Any]]:
         """List the files, and find out which value is which class."""
         if self.form is None or not Path(self.root).is_dir():
-            wrong = f"root {self.root}: {no_such_file(Path(self.root))}" if self.form else "image_size must be a number"
-            raise UsageError(f"data.{wrong}")
-        pairs, remarks = find_pairs(self.root, self.skip_unreadable)
-        if not (train := pairs.get("train") or pairs.get("all")):
-            raise UsageError(f"data.root {self.root}: no images to train on, only {' and '.join(pairs)}")
-        values = self._values([str(Path(self.root, mask)) for _, mask in train])
-        table = mask_files.table_of([*values.values()], self.ignored)
+            raise UsageError(
+                f"data.root must be a folder and data.image_size a number, got {self.root}, {self.image_size}"
+            )
+        pairs, remarks = mask_files.find_pairs(self.root, self.skip_unreadable)
+        values = self._values([str(Path(self.root, mask)) for _, mask in pairs.get("train", pairs.get("all", []))])
         said = [f"{value if isinstance(value, int) else [*value]} is {name}" for name, value in values.items()]
         self.left_out = "\n".join([f"mask values: {', '.join(said)}", *remarks])
         splits: dict[str, Dataset[Any]] = {}
         for split, files in pairs.items():
             images, masks = (pack_names(part) for part in zip(*files, strict=True))
             index = ArrayDataset(images, None, names=images, classes=[*values])
-            splits[split] = mask_files.MaskFiles(self.root, index, self.form, masks, table)
+            splits[split] = mask_files.MaskFiles(self.root, index, self.form, masks, [self.ignored, *values.values()])
         return splits
 
     def _values(self, masks: list[str]) -> dict[str, Any]:
         """Return the value of each class by its name, in the order of the classes."""
-        names, stated = self.class_names, self.values or mask_files.read_names(Path(self.root))
+        names, stated = self.class_names, self.values or mask_files.read_colours(Path(self.root))
         if not stated:
-            values = mask_files.find_values(masks, self.num_cores, len(names or ()) or self.num_classes, self.ignored)
-            two = ["background", "object"] if len(values) == 2 and 0 in values else None
-            return dict(zip(names or two or map(str, values), values, strict=True))
+            number, ignored = len(names or ()) or self.num_classes, mask_files.number_of(self.ignored)
+            values = mask_files.find_values(masks, self.num_cores, number, ignored)
+            names = names or (["background", "object"] if len(values) == 2 and 0 in values else [*map(str, values)])
+            return dict(zip(names, values, strict=True))
         if {*(names or stated)} != {*stated} or len({*stated.values()}) < len(stated):
             raise UsageError(
                 f"data.values must hold a value of its own for each class of {names or [*stated]}: {stated}"

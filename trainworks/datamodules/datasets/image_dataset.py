@@ -89,7 +89,7 @@ class ImageDataset(ArrayDataset):
     def read(self, item: int) -> Tensor:
         """Return the image, shape (C, size, size), with its mask as the last channel where there are masks."""
         image, info = self.decode(item)
-        parts = [image, self.upright_mask(item, info)] if self.has_masks else [image]
+        parts = [image, self._upright_mask(item, info)] if self.has_masks else [image]
         for transform in self.transform:
             parts = [*transform(*parts)] if self.has_masks else [transform(*parts)]
             info = replace(info, height=parts[0].shape[-2], width=parts[0].shape[-1])
@@ -97,8 +97,7 @@ class ImageDataset(ArrayDataset):
         fitted = [place.fit(parts[0]), *(place.fit_mask(mask, IGNORED_CLASS)[None] for mask in parts[1:])]
         return torch.cat(fitted) if self.has_masks else fitted[0]
 
-    def upright_mask(self, item: int, info: ImageInfo) -> Tensor:
-        """Return the mask of an image, turned as it is; one of another size is an UnreadableImage."""
+    def _upright_mask(self, item: int, info: ImageInfo) -> Tensor:
         mask, wanted = self.decode_mask(item), (info.height, info.width)
         if tuple(mask.shape) != wanted:
             mask = upright(mask, info.orientation)

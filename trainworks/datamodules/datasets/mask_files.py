@@ -1,5 +1,5 @@
-import contextlib
-import hashlib
+"""Images with masks in files: which mask is of which image, and which of its values is which class."""
+
 import re
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -11,27 +11,38 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from trainworks.datamodules.annotations import IGNORED_CLASS
 from trainworks.datamodules.datasets.array_dataset import ArrayDataset, unpack_name
 from trainworks.datamodules.datasets.decode import UnreadableImage, readable
+from trainworks.datamodules.datasets.file_index import SPLIT_FOLDERS, find_images
 from trainworks.datamodules.datasets.image_dataset import ImageFiles
 from trainworks.datamodules.datasets.image_format import ImageFormat
 from trainworks.errors import UsageError, listed
 
+WORDS = dict.fromkeys(("images", "image", "imgs", "img", "jpegimages", "leftimg8bit"), "image")  # in folders' names
+WORDS |= dict.fromkeys(("masks", "mask", "labels", "annotations", "trimaps", "segmentationclass", "gtfine"), "mask")
+WORDS |= SPLIT_FOLDERS | {"training": "train", "testing": "test"}
+OF_IMAGE = re.compile(r"(?<![^/])(image|img)_|_(image|img|sat|leftImg8bit)$", re.I)  # what else a file's name holds
+OF_MASK = re.compile(r"(?<![^/])(mask|seg)_|_(masks?|seg|segmentation|label|gt|L|gtFine_labelTrainIds)$", re.I)
+NAMES = """a mask has the name of its image, such as a.jpg and a.png or a_mask.png, in a folder masks beside images; \
+data.skip_unreadable true leaves single files out; export .json and .xml as masks, a PNG an image: CVAT's Segmentation mask \
+1.1, Roboflow's Semantic Segmentation Masks, labelme's labelme2voc.py; draw Label Studio's PNGs of an image into one"""
+VALUES = """write --data.values '{background: 0, road: 7}' with all classes, or {road: [128, 64, 128]} for colours; \
+JPEG files and smooth resizing mix values: masks are PNG files, resized to the nearest pixel"""
 UNKNOWN = 254  # in place of a class
 COLOUR = 1 << 16  # is added to red, green and blue in 24 bits; other numbers have 16
-ADVICE = """write --data.values '{background: 0, road: 7}' with all classes, or {road: [128, 64, 128]} for colours; \
-JPEG files and smooth resizing mix values: masks are PNG files, resized to the nearest pixel"""
 
 
 class MaskFiles(ImageFiles):
-    """Images with masks; `masks` has their packed names, `table` the class of each number that `read_values` returns."""
+    """Images with masks, of which `masks` has the packed names; `values` are the ignored one and that of each class."""
 
     has_masks = True
 
-    def __init__(self, root: str, index: ArrayDataset, form: ImageFormat, masks: Tensor, table: np.ndarray) -> None:
+    def __init__(self, root: str, index: ArrayDataset, form: ImageFormat, masks: Tensor, values: Sequence[Any]) -> None:
         super().__init__(root, index, form)
-        self.masks, self.table = masks, table
+        self.masks, self.values, self.in_colours = masks, values, any(not isinstance(item, int) for item in values[1:])
+        self._classes = np.full(COLOUR + (self.in_colours << 24) + 1, UNKNOWN, dtype=np.uint8)  # of each number
+        for k, value in enumerate(values, start=-1):
+            self._classes[min(number_of(value), len(self._classes) - 1)] = k % 256  # 255 for the ignored one
 
     def paths(self, item: int) -> list[str]:
         """Return the paths of an image and its mask."""
@@ -40,24 +51,15 @@ class MaskFiles(ImageFiles):
     def decode_mask(self, item: int) -> Tensor:
         """Return the class of each pixel."""
         path = self.paths(item)[1]
-        values = read_values(path, len(self.table) > COLOUR + 1)
-        classes = self.table.take(values, mode="clip")  # beyond its end is the last one, which is unknown
-        if len(unknown := np.unique(values[classes == UNKNOWN])):
-            raise UnreadableImage(f"{path}: no class has the value {shown(unknown.tolist())}; {ADVICE}")
+        numbers = read_values(path, self.in_colours)
+        classes = self._classes.take(numbers, mode="clip")  # the last one is unknown
+        if len(unknown := np.unique(numbers[classes == UNKNOWN])):
+            raise UnreadableImage(f"{path}: no class has the value {shown(unknown)}; {VALUES}")
         return torch.from_numpy(classes)
 
     def fingerprint(self) -> str:
-        """Return a hash of the files and of what their values mean."""
-        return super().fingerprint() + hashlib.sha256(self.table.data).hexdigest()
-
-
-def table_of(values: Sequence[Any], ignored: Any) -> np.ndarray:
-    """Return the class of each number that `read_values` may return, given the values of the classes."""
-    with_colours = any(not isinstance(value, int) for value in values)
-    table = np.full(COLOUR + (with_colours << 24) + 1, UNKNOWN, dtype=np.uint8)
-    for number, value in ((IGNORED_CLASS, ignored), *enumerate(values)):
-        table[min(number_of(value), len(table) - 1)] = number
-    return table
+        """Return a hash of the files, and what their values are."""
+        return f"{super().fingerprint()} {self.values}"
 
 
 def read_values(path: str, in_colours: bool) -> np.ndarray:
@@ -79,49 +81,79 @@ def number_of(value: Any) -> Any:
 
 def shown(numbers: Iterable[int]) -> str:
     """Return numbers of `read_values` as people write the values."""
-    return listed(
-        [str(n if n < COLOUR else [(n - COLOUR) >> bits & 255 for bits in (16, 8, 0)]) for n in map(int, numbers)]
-    )
+    return listed([str(n if n < COLOUR else [*(n - COLOUR).to_bytes(3)]) for n in map(int, numbers)])
 
 
-def find_values(masks: Sequence[str], num_threads: int, number: int | None, ignored: Any) -> list[int]:
-    """Return the value of each class: 0 and another one, where all `masks` hold no more, else the classes' numbers.
+def find_values(masks: Sequence[str], num_threads: int, number: int | None, ignored: int) -> list[int]:
+    """Return the value of each class: 0 and another one, if all `masks` hold no more, else the numbers from 0 on.
 
-    They begin with 0, or with 1 where 0 is ignored. If they are others, or some of an unknown `number` are missing, it
-    is a UsageError. The ignored value is background's counterpart only where there is no third one.
+    They begin with 1 where 0 is ignored, which 255 is only beside others. If there are others, or some are missing
+    though their `number` is unknown, it is a UsageError.
     """
-    ignored = number_of(ignored)
     first = int(ignored == 0)
     if number and number != 2:
         return [*range(first, first + number)]
     with ThreadPoolExecutor(num_threads) as pool:
-        found = dict(zip(masks, pool.map(_values_in, masks), strict=True))
-    values = set[int]().union(*found.values())
+        found = [*pool.map(lambda path: {*np.unique(read_values(path, False)).tolist()}, masks)]
+    values = set[int]().union(*found)
     others = values - {0, ignored} or values - {0}
     if len(others) == 1 and not first and (number or 0 in values):
         return [0, *others]
     wanted = [*range(first, first + min(number or max(others, default=0) + 1 - first, UNKNOWN + 1))]
-    odd = values - {*wanted, ignored} or (not number and {*wanted} - values) or not 2 <= len(wanted) <= UNKNOWN
-    if values and odd:
-        where = next(path for path in masks if max(others or values) in found[path])
-        held = f"the training masks hold {shown(sorted(values))}, the last of them {where}"
-        more = "" if number else f"write data.num_classes, at most {UNKNOWN}, if some are missing; else "
-        raise UsageError(f"{held}: no numbers of {number or 'all'} classes from {first} on; {more}{ADVICE}")
+    if not masks:
+        return wanted
+    if values - {*wanted, ignored} or (not number and {*wanted} - values) or not 2 <= len(wanted) <= UNKNOWN:
+        last = max(others or values)
+        where = next(path for path, held in zip(masks, found, strict=True) if last in held)
+        kind = f"{number} classes" if number else "all classes (write data.num_classes if only some are missing)"
+        held = f"the training masks hold {shown(sorted(values))}; {shown([last])} is in {where}"
+        raise UsageError(f"{held}: these are not the numbers of {kind} from {first} on; {VALUES}")
     return wanted
 
 
-def _values_in(path: str) -> set[int]:
-    with contextlib.suppress(UnreadableImage):  # which is named where it is decoded
-        return {*np.unique(read_values(path, False)).tolist()}
-    return set()
+def read_colours(root: Path) -> dict[str, Any]:
+    """Return the colour of each class by its name, as CVAT's labelmap.txt states it; nothing without such a file."""
+    text = path.read_text(encoding="utf-8-sig") if (path := root / "labelmap.txt").is_file() else ""
+    lines = re.findall(r"^([^#\n].*?):(\d+),(\d+),(\d+):", text, re.MULTILINE)
+    return {name: tuple(map(int, colour)) for name, *colour in lines}
 
 
-def read_names(root: Path) -> dict[str, Any]:
-    """Return the value of each class where CVAT's labelmap.txt or Roboflow's _classes.csv states it."""
-    names: dict[str, Any] = {}
-    for path in (root / "labelmap.txt", root / "_classes.csv", root / "train/_classes.csv"):
-        text = path.read_text(encoding="utf-8-sig") if path.is_file() else ""
-        names |= {name: int(value) for value, name in re.findall(r"^(\d+) *, *(.*\S)", text, re.MULTILINE)}
-        for name, *colour in re.findall(r"^([^#\n].*?):(\d+),(\d+),(\d+):", text, re.MULTILINE):
-            names[name] = tuple(map(int, colour))
-    return names
+def find_pairs(root: str, partial: bool) -> tuple[dict[str, list[tuple[str, str]]], list[str]]:
+    """Return the images below `root` with their masks, by split ("all" if unknown), and remarks on what is left out.
+
+    Folders tell images, masks and splits: images/train, train/images, train_images; else names do. Files without a
+    partner are left out if `partial`, else a UsageError.
+    """
+    lists = [(WORDS.get(path.stem.lower(), ""), path) for path in Path(root).glob("ImageSets/Segmentation/*.txt")]
+    split_of = {OF_IMAGE.sub("", name): split for split, path in lists if split for name in path.read_text().split()}
+    files: list[tuple[str, str, str, str]] = []  # image or mask, split, the other folders, and the path
+    for path in find_images(root):
+        kind, split, rest = "", "all", ""
+        for folder in path.split("/")[:-1]:
+            said = [WORDS.get(word, "") for word in re.split("[ _-]", folder.lower())]
+            rest += "" if all(said) else f"{folder}/"
+            for word in said if all(said) else []:
+                kind, split = (word, split) if word in ("image", "mask") else (kind, word)
+        files.append((kind, split, rest, path))
+    kinds, remarks = {kind for kind, *_ in files}, list[str]()
+    images, masks = dict[tuple[str, str], str](), dict[tuple[str, str], str]()
+    for own, found in (("image", images), ("mask", masks)):
+        for kind, split, folder, path in files:
+            stem = Path(path).stem
+            by_name = "mask" if "mask" not in kinds and OF_MASK.search(stem) else "" if "image" in kinds else "image"
+            if own != (kind or by_name):
+                continue
+            names = [folder + OF_IMAGE.sub("", name) for name in (stem, OF_MASK.sub("", stem))[: 1 + (own == "mask")]]
+            keys = [(split_of.get(name, "") if split_of else split, name) for name in names]
+            key = next((key for key in keys if key in images), keys[-1])
+            if key[0] and (first := found.setdefault(key, path)) != path:
+                raise UsageError(f"data.root {root}: {first} and {path} have one name; keep one of them; {NAMES}")
+    for what, these, those in (("mask", images, masks), ("image", masks, images)):
+        single = [path for key, path in these.items() if key not in those]
+        remarks += [f"{len(single):,} files have no {what}: {listed(single)}"] if single else []
+    if images.keys().isdisjoint(masks) or (remarks and not partial):
+        raise UsageError(f"data.root {root}: {'; '.join(remarks) or 'no images'}; {NAMES}")
+    pairs: dict[str, list[tuple[str, str]]] = {}
+    for key in sorted(images.keys() & masks.keys()):
+        pairs.setdefault(key[0], []).append((images[key], masks[key]))
+    return pairs, remarks

@@ -188,9 +188,9 @@ def test_what_a_tool_did_not_export_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("values", "options", "said"), [
-    ([0, 2, 4], {}, "hold 0, 2, 4; 4 is in .*2.png; these are not the numbers of all classes from 0 on; write data.n"),
+    ([0, 2, 4], {}, r"hold 0, 2, 4; 4 is in .*2.png: these are not the numbers of all classes \(write data.num_classes"),
     ([1, 2, 3], {}, "hold 1, 2, 3; .*write --data.values"),
-    ([0, 1, 2], {"num_classes": 2}, "2 is in .*2.png; these are not the numbers of 2 classes from 0 on; write --data"),
+    ([0, 1, 2], {"num_classes": 2}, "2 is in .*2.png: these are not the numbers of 2 classes from 0 on; write --data.values"),
     ([0, 1, 7], {"num_classes": 5}, "2.png: no class has the value 7; write --data.values"),
     ([0, 0, 0], {}, "hold 0;"),
     ([0, 1, 9], {"values": {"a": 0, "b": 1}}, "2.png: no class has the value 9"),
@@ -223,11 +223,12 @@ def test_an_unreadable_mask_is_named_or_left_out(tmp_path: Path) -> None:
     write_folder(tmp_path)
     (tmp_path / "masks/3.png").write_bytes(b"no image")
     save(tmp_path / "masks/4.png", CLASSES[:8])
-    message = refused(tmp_path)
-    assert (
-        "3.png: cannot be read" in message and "4.png: the mask has 24 x 8 pixels, but its image has 24 x 16" in message
-    )
-    assert len(masks_of(load(tmp_path, skip_unreadable=True))) == 8
+    assert "3.png: cannot be read" in refused(tmp_path)
+    options: dict[str, Any] = {"values": {name: k for k, name in enumerate(NAMES)}}
+    message = refused(tmp_path, **options)
+    assert "2 unreadable images" in message and "3.png: cannot be read" in message
+    assert "4.png: the mask has 24 x 8 pixels, but its image has 24 x 16" in message
+    assert len(masks_of(load(tmp_path, skip_unreadable=True, **options))) == 8
 
 
 def test_other_values_make_the_cache_anew(tmp_path: Path) -> None:
@@ -236,13 +237,6 @@ def test_other_values_make_the_cache_anew(tmp_path: Path) -> None:
     first, second = (load(tmp_path, values=values, **options) for values in ({"a": 0, "b": 1}, {"b": 1, "a": 0}))
     inside = masks_of(first) < 255
     assert torch.equal(masks_of(first)[inside], 1 - masks_of(second)[inside])
-
-
-def test_roboflow_names_the_classes(tmp_path: Path) -> None:
-    for name in "abc":
-        write_pair(tmp_path / f"train/{name}.jpg", tmp_path / f"train/{name}_mask.png")
-    (tmp_path / "train/_classes.csv").write_text("Pixel Value, Class\n0, background\n1, road\n2, car\n3, street lamp\n")
-    assert load(tmp_path).class_names == ["background", "road", "car", "street lamp"]
 
 
 CONFIG = """
