@@ -138,8 +138,7 @@ class ResultWriter(BasePredictionWriter):
                 shown, target, image = next(found)
                 result = shown
                 path, reader = os.path.join(getattr(data, "root", ""), str(known)), getattr(data, "reader", data)
-                is_needed = inputs is not None or target is not None  # a test's masks are not saved
-                if is_needed and hasattr(reader, "in_original") and os.path.isfile(path):
+                if (target or inputs is not None) and hasattr(reader, "in_original") and os.path.isfile(path):
                     result, target = reader.in_original(path, shown, target)
                 row |= target_columns(target, result, class_names)
                 if inputs is not None:

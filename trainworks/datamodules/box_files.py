@@ -53,6 +53,7 @@ class BoxFilesDataModule(ImageDataModule):
         if self.faults and not self.skip_unreadable:
             advice = "mend them, or write data.skip_unreadable true to leave them out"
             raise UsageError(f"{describe_unreadable(self.faults, 'fault')}\n{advice}")
+        self.left_out += f"\nleft out, {describe_unreadable(self.faults, 'fault')}" if self.faults else ""
         return super().serve(datasets)
 
     def facts_of(self, train: Any) -> dict[str, Any]:
@@ -66,8 +67,3 @@ class BoxFilesDataModule(ImageDataModule):
             return {}
         counts = train.targets.labels.bincount(minlength=len(train.classes))  # type: ignore[attr-defined]
         return dict(zip(train.classes[1:], counts[1:].tolist(), strict=True))  # type: ignore[attr-defined]
-
-    def describe(self) -> str:
-        """Say what the data is, and what was left out."""
-        faults = f"left out, {describe_unreadable(self.faults, 'fault')}" if self.faults else ""
-        return "\n".join(filter(None, (super().describe(), faults)))

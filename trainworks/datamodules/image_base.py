@@ -49,6 +49,8 @@ class ImageDataModule(BaseDataModule):
     skip_unreadable: bool = False
     sample_transform: list[nn.Module] = field(default_factory=list)
 
+    left_out = ""  # what a training does without, line by line
+
     def __post_init__(self) -> None:
         super().__post_init__()
         self.check_at_least(image_size=1, num_channels=1, cache_limit_gb=0)
@@ -96,8 +98,8 @@ class ImageDataModule(BaseDataModule):
     def describe(self) -> str:
         """Say what the data is, where its images are, and what was left out."""
         skipped = f"skipped {describe_unreadable(self.skipped)}" if self.skipped else ""
-        lines = super().describe(), self._storage_line, skipped, getattr(self, "left_out", "")
-        return "\n".join(filter(None, lines))
+        lines = super().describe(), self._storage_line, skipped, self.left_out.strip()
+        return "\n".join(line for line in lines if line)
 
     def _choose_storage(self, size: int, cache: ImageCache, images: list[ImageDataset]) -> str:
         if self.storage != "auto":

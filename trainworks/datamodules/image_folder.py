@@ -97,7 +97,7 @@ class ImageFolderDataModule(ImageDataModule):
         return super().serve(datasets)
 
     @property
-    def left_out(self) -> str:
+    def left_out(self) -> str:  # type: ignore[override]
         """Say how many files of which extension are no images, and which folders are not read or may be misplaced."""
         counts = ", ".join(f"{count:,} {ending}" for ending, count in self._other_files.most_common(10))
         files = [f"left out, since they are none of {', '.join(EXTENSIONS)}: {counts}"] if counts else []

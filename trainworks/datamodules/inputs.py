@@ -9,7 +9,6 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_map_only
 from torch.utils.data import default_collate
 
-from trainworks.datamodules.annotations import IGNORED_CLASS
 from trainworks.datamodules.randomness import kept_generators
 from trainworks.datamodules.transforms.apply import apply_transforms
 
@@ -93,7 +92,7 @@ class InputReader:
         size = size_of(source, self.form.num_channels, self.form.dtype)
         place = self.form.place(*size)
         if hasattr(result, "mask"):
-            return replace(result, mask=place.original_mask(result.mask, IGNORED_CLASS)), target
+            return replace(result, mask=place.original_mask(result.mask)), target
         if isinstance(target, Mapping) and "boxes" in target:
             target = {**target, "boxes": place.original_boxes(target["boxes"])}
         return replace(result, boxes=clip_boxes_to_image(place.original_boxes(result.boxes), size)), target

@@ -1,3 +1,4 @@
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -19,9 +20,8 @@ class MaskFolderDataModule(ImageDataModule):
 
     Args:
         root: The folder.
-        values: The value of each class by its name, a number or a colour [R, G, B], in the order of the classes. If
-            left out, CVAT's labelmap.txt says it, or all training masks do: by numbers of classes, of a palette's too,
-            or by two values such as 0 and 255, background and object.
+        values: The value of each class by its name, a number or a colour [R, G, B]. If left out, CVAT's labelmap.txt
+            states it, or all training masks do: numbers of classes, or two such as 0 and 255, background and object.
         ignored: The value of pixels that count for nothing; where all others are 0, it is the object's.
     """
 
@@ -50,12 +50,14 @@ class MaskFolderDataModule(ImageDataModule):
 
     def _values(self, masks: list[str]) -> dict[str, Any]:
         """Return the value of each class by its name, in the order of the classes."""
-        names, stated = self.class_names, self.values or mask_files.read_colours(Path(self.root))
+        names, colours = self.class_names, Path(self.root, "labelmap.txt")
+        lines = re.findall(r"^([^#\n].*?):(\d+),(\d+),(\d+):", colours.read_text(), re.M) if colours.is_file() else []
+        stated: dict[str, Any] = self.values or {name: tuple(map(int, colour)) for name, *colour in lines}  # type: ignore
         if not stated:
             number, ignored = len(names or ()) or self.num_classes, mask_files.number_of(self.ignored)
-            values = mask_files.find_values(masks, self.num_cores, number, ignored)
-            names = names or (["background", "object"] if len(values) == 2 and 0 in values else [*map(str, values)])
-            return dict(zip(names, values, strict=True))
+            found = mask_files.find_values(masks, self.num_cores, number, ignored)
+            names = names or (["background", "object"] if len(found) == 2 and 0 in found else [*map(str, found)])
+            return dict(zip(names, found, strict=True))
         if {*(names or stated)} != {*stated} or len({*stated.values()}) < len(stated):
             raise UsageError(
                 f"data.values must hold a value of its own for each class of {names or [*stated]}: {stated}"

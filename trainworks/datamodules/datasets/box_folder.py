@@ -36,7 +36,7 @@ class BoxFolder:
         self.faults: list[str] = []  # what is wrong with which file or box, which is left out
         self.cut: list[str] = []  # boxes that reach out of their image
         self.num_ignored = 0  # crowds and difficult boxes
-        self.images, self._called = self.ending(*EXTENSIONS), defaultdict(list)
+        self.images, self._named, self._called = self.ending(*EXTENSIONS), set[str](), defaultdict(list)
         for path in self.images:
             self._called[_parts(path)[0]].append(path)
 
@@ -107,10 +107,10 @@ class BoxFolder:
     @property
     def left_out(self) -> str:
         """Say what is in no split, though nothing is wrong with it."""
-        others = sorted({*self.images}.difference(*self.splits.values()))
-        cut = f"{len(self.cut):,} boxes reach out of their image and are cut off there: {listed(self.cut, 3)}\n"
-        ignored = f"{self.num_ignored:,} crowds or difficult boxes are left out\n"
-        unnamed = f"{len(others):,} images stand in no annotations and are left out: {listed(others, 3)}"
+        others = sorted({*self.images} - self._named)
+        cut = f"boxes that reach out of their image, cut off there: {len(self.cut):,} ({listed(self.cut, 3)})\n"
+        ignored = f"crowds or difficult boxes, left out: {self.num_ignored:,}\n"
+        unnamed = f"images in no annotations, left out: {len(others):,} ({listed(others, 3)})"
         return (cut * bool(self.cut) + ignored * bool(self.num_ignored) + unnamed * bool(others)).rstrip()
 
     def _find(self, name: str, source: str) -> str:
@@ -127,6 +127,7 @@ class BoxFolder:
         found = similar[max(similar)] if similar else []
         if len(found) != 1:
             raise UsageError(f"image {name} {f'may be {found[0]} or {found[1]}' if found else 'is not there'}")
+        self._named.add(found[0])
         return found[0]
 
 

@@ -62,7 +62,7 @@ def _read_coco(folder: BoxFolder, split: str, path: str, text: bytes) -> None:
         some, stated = boxes.pop(_key(item["id"]), ()), (item.get("height") or 0, item.get("width") or 0)
         if found := folder.add(split, item["file_name"], path, some, partial(_coco_box, names), stated):
             folder.image_ids[found] = item["id"]
-    folder.faults += [f"{path}: {len(some)} boxes of image {key}, which is not listed" for key, some in boxes.items()]
+    folder.faults += [f"{path}: boxes of image {key}, which is not listed: {len(some)}" for key, some in boxes.items()]
 
 
 def _coco_box(names: dict[str, str], raw: dict[str, Any], height: int, width: int) -> Box:
@@ -80,10 +80,8 @@ def _read_voc(folder: BoxFolder, paths: list[str]) -> None:
     splits, images = dict[str, str](), list[Any]()
     for path in folder.ending("main/train.txt", "main/val.txt", "main/test.txt"):
         splits |= dict.fromkeys(folder.parse(path, _lines), os.path.basename(path)[:-4])
-    missing = dict(splits)
     for path in paths:
         name = path.rpartition("Annotations/")[2][:-4]
-        missing.pop(name, None)
         if split := splits.get(name) if splits else split_of(os.path.dirname(path)) or "all":
             try:
                 image = path[:-4].replace("Annotations/", "JPEGImages/") + ".jpg"  # there are masks of this name too
@@ -94,7 +92,6 @@ def _read_voc(folder: BoxFolder, paths: list[str]) -> None:
     folder.category_ids = {name: number for number, name in enumerate(sorted(classes), start=1)}
     for split, image, path, boxes, size in images:
         folder.add(split, image, path, boxes, _voc_box, size)
-    folder.faults += [f"ImageSets/Main/{split}.txt: {name} has no .xml" for name, split in missing.items()]
 
 
 def _read_xml(content: bytes) -> tuple[list[ElementTree.Element], list[float]]:

@@ -8,10 +8,7 @@ from torch import Tensor
 class Boxes:
     """The boxes of N images as targets of an ArrayDataset, in three arrays: a million boxes are no Python objects.
 
-    Args:
-        counts: Number of boxes of each image, shape (N,).
-        corners: x1, y1, x2, y2 in pixels, image after image, shape (M, 4).
-        labels: Class of each box, from 1, shape (M,).
+    `counts`, shape (N,), says how many an image has; `corners`, shape (M, 4), and `labels`, shape (M,), are all boxes.
     """
 
     def __init__(self, counts: Tensor, corners: Tensor, labels: Tensor) -> None:

@@ -71,7 +71,9 @@ def decode_image(source: Any, num_channels: int = 3, min_side: int | None = None
 def size_of(source: Any, num_channels: int = 3, dtype: str = "uint8") -> tuple[int, int]:
     """Return height and width of an upright image; of a file that Pillow knows only the beginning is read."""
     with contextlib.suppress(*DECODING_ERRORS, AttributeError), Image.open(source) as image:
-        return image.size if image.getexif().get(ORIENTATION_TAG, 1) in (5, 6, 7, 8) else image.size[::-1]
+        is_plain = image.format == "PNG" and b"exif" not in Path(source).read_bytes().lower()  # else it is decoded
+        orientation = 1 if is_plain else image.getexif().get(ORIENTATION_TAG, 1)
+        return image.size if orientation in (5, 6, 7, 8) else image.size[::-1]
     info = decode_image(source, num_channels, dtype=dtype)[1]
     return info.height, info.width
 

@@ -36,12 +36,16 @@ class Placement:
     def fit_mask(self, mask: Tensor, outside: int) -> Tensor:
         """Do the same with the classes (H, W) of its pixels: the nearest pixel's, and `outside` where there is none."""
         nearest = functional.resize(mask[None], list(self.resized), InterpolationMode.NEAREST_EXACT)[0]
-        return _moved(nearest, (self.size, self.size), self.corner, outside)
+        top, left = self.corner
+        fitted = mask.new_full((self.size, self.size), outside)
+        part = nearest[max(-top, 0) : self.size - top, max(-left, 0) : self.size - left]
+        fitted[max(top, 0) :, max(left, 0) :][: part.shape[0], : part.shape[1]] = part
+        return fitted
 
-    def original_mask(self, mask: Tensor, outside: int) -> Tensor:
-        """Return the square's classes (size, size) as those of the original image; `outside` for what was cut off."""
-        resized = _moved(mask, self.resized, (-self.corner[0], -self.corner[1]), outside)
-        return functional.resize(resized[None], list(self.original), InterpolationMode.NEAREST_EXACT)[0]
+    def original_mask(self, mask: Tensor) -> Tensor:
+        """Return the square's classes, uint8 (size, size), as those of the original image; 255 where it was cut off."""
+        resized = functional.crop(mask[None] + 1, *self.corner, *self.resized) - 1  # beyond the square are 0 - 1 = 255
+        return functional.resize(resized, list(self.original), InterpolationMode.NEAREST_EXACT)[0]
 
     def fit_boxes(self, boxes: Tensor) -> Tensor:
         """Return corners x1, y1, x2, y2 in the image, shape (M, 4), as corners in the square; none is cut off."""
@@ -58,14 +62,6 @@ class Placement:
     def _shifts(self, boxes: Tensor) -> Tensor:
         top, left = self.corner
         return boxes.new_tensor([left, top, left, top])
-
-
-def _moved(mask: Tensor, size: tuple[int, int], corner: tuple[int, int], outside: int) -> Tensor:
-    """Return a mask of another height and width, in which the old one begins at the corner."""
-    moved, (top, left) = mask.new_full(size, outside), corner
-    part = mask[max(-top, 0) : size[0] - top, max(-left, 0) : size[1] - left]
-    moved[max(top, 0) :, max(left, 0) :][: part.shape[0], : part.shape[1]] = part
-    return moved
 
 
 @dataclass(frozen=True)

@@ -24,8 +24,8 @@ WORDS |= SPLIT_FOLDERS | {"training": "train", "testing": "test"}
 OF_IMAGE = re.compile(r"(?<![^/])(image|img)_|_(image|img|sat|leftImg8bit)$", re.I)  # what else a file's name holds
 OF_MASK = re.compile(r"(?<![^/])(mask|seg)_|_(masks?|seg|segmentation|label|gt|L|gtFine_labelTrainIds)$", re.I)
 NAMES = """a mask has the name of its image, such as a.jpg and a.png or a_mask.png, in a folder masks beside images; \
-data.skip_unreadable true leaves single files out; export .json and .xml as masks, a PNG an image: CVAT's Segmentation mask \
-1.1, Roboflow's Semantic Segmentation Masks, labelme's labelme2voc.py; draw Label Studio's PNGs of an image into one"""
+data.skip_unreadable true leaves single files out; export .json and .xml as masks, a PNG an image: CVAT's Segmentation \
+mask 1.1, Roboflow's Semantic Segmentation Masks, labelme's labelme2voc.py; merge Label Studio's PNGs of an image"""
 VALUES = """write --data.values '{background: 0, road: 7}' with all classes, or {road: [128, 64, 128]} for colours; \
 JPEG files and smooth resizing mix values: masks are PNG files, resized to the nearest pixel"""
 UNKNOWN = 254  # in place of a class
@@ -100,22 +100,13 @@ def find_values(masks: Sequence[str], num_threads: int, number: int | None, igno
     if len(others) == 1 and not first and (number or 0 in values):
         return [0, *others]
     wanted = [*range(first, first + min(number or max(others, default=0) + 1 - first, UNKNOWN + 1))]
-    if not masks:
-        return wanted
     if values - {*wanted, ignored} or (not number and {*wanted} - values) or not 2 <= len(wanted) <= UNKNOWN:
-        last = max(others or values)
+        last = max(others or values or {0})
         where = next(path for path, held in zip(masks, found, strict=True) if last in held)
         kind = f"{number} classes" if number else "all classes (write data.num_classes if only some are missing)"
         held = f"the training masks hold {shown(sorted(values))}; {shown([last])} is in {where}"
         raise UsageError(f"{held}: these are not the numbers of {kind} from {first} on; {VALUES}")
     return wanted
-
-
-def read_colours(root: Path) -> dict[str, Any]:
-    """Return the colour of each class by its name, as CVAT's labelmap.txt states it; nothing without such a file."""
-    text = path.read_text(encoding="utf-8-sig") if (path := root / "labelmap.txt").is_file() else ""
-    lines = re.findall(r"^([^#\n].*?):(\d+),(\d+),(\d+):", text, re.MULTILINE)
-    return {name: tuple(map(int, colour)) for name, *colour in lines}
 
 
 def find_pairs(root: str, partial: bool) -> tuple[dict[str, list[tuple[str, str]]], list[str]]:

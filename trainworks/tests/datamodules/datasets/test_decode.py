@@ -8,7 +8,7 @@ import torch
 from PIL import Image, ImageOps
 from torchvision.transforms.v2 import functional
 
-from trainworks.datamodules.datasets.decode import UnreadableImage, decode_image
+from trainworks.datamodules.datasets.decode import UnreadableImage, decode_image, size_of
 from trainworks.datamodules.datasets.image_format import ImageFormat
 from trainworks.tests.conftest import write_images
 
@@ -137,3 +137,16 @@ def test_without_torchvisions_decoder_pillow_serves(tmp_path: Path, monkeypatch:
     fast, _ = decode_image(str(path))
     monkeypatch.delattr("torchvision.io.decode_jpeg")
     assert torch.equal(decode_image(str(path))[0], fast)
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp", ".npy"])
+def test_the_size_of_a_file_is_that_of_the_upright_image(tmp_path: Path, suffix: str) -> None:
+    exif, path, pixels = Image.Exif(), tmp_path / f"a{suffix}", np.zeros((20, 30, 3), dtype=np.uint8)
+    exif[0x0112] = 6
+    if suffix == ".npy":
+        np.save(path, pixels)
+    else:
+        Image.fromarray(pixels).save(path, exif=exif)
+    image, wanted = decode_image(str(path))[0], (20, 30) if suffix == ".npy" else (30, 20)
+    assert size_of(str(path)) == tuple(image.shape[-2:]) == wanted
+    assert size_of(pixels) == (20, 30)

@@ -29,7 +29,7 @@ def test_masks_and_boxes_go_where_the_image_goes(size: tuple[int, int], fit: str
 def test_a_mask_goes_back_to_where_its_image_was(fit: str) -> None:
     mask = torch.arange(4, dtype=torch.uint8).reshape(2, 2).repeat_interleave(24, 0).repeat_interleave(40, 1)
     place = ImageFormat(40, fit).place(*mask.shape)  # type: ignore[arg-type]
-    found = place.original_mask(place.fit_mask(mask, 255), 255)
+    found = place.original_mask(place.fit_mask(mask, 255))
     inside = found != 255
     assert found.shape == mask.shape and torch.equal(found[inside], mask[inside])
     assert inside.all() == (fit != "crop") and inside[:, 20:60].all()
