@@ -34,11 +34,11 @@ class MaskFolderDataModule(ImageDataModule):
     def load_splits(self) -> dict[str, Dataset[Any]]:
         """List the files, and find out which value is which class."""
         if self.form is None or not Path(self.root).is_dir():
-            raise UsageError(
-                f"data.root must be a folder and data.image_size a number, got {self.root}, {self.image_size}"
-            )
+            raise UsageError(f"data.root must be a folder, got {self.root}; image_size a number, got {self.image_size}")
         pairs, remarks = mask_files.find_pairs(self.root, self.skip_unreadable)
         values = self._values([str(Path(self.root, mask)) for _, mask in pairs.get("train", pairs.get("all", []))])
+        if len(values) > mask_files.UNKNOWN:
+            raise UsageError(f"masks may have {mask_files.UNKNOWN} classes, got {len(values)}")
         said = [f"{value if isinstance(value, int) else [*value]} is {name}" for name, value in values.items()]
         self.left_out = "\n".join([f"mask values: {', '.join(said)}", *remarks])
         splits: dict[str, Dataset[Any]] = {}
@@ -52,14 +52,11 @@ class MaskFolderDataModule(ImageDataModule):
         """Return the value of each class by its name, in the order of the classes."""
         names, colours = self.class_names, Path(self.root, "labelmap.txt")
         lines = re.findall(r"^([^#\n].*?):(\d+),(\d+),(\d+):", colours.read_text(), re.M) if colours.is_file() else []
-        stated: dict[str, Any] = self.values or {name: tuple(map(int, colour)) for name, *colour in lines}  # type: ignore
+        stated: dict[str, Any] = self.values or {name: tuple(map(int, colour)) for name, *colour in lines}
         if not stated:
-            number, ignored = len(names or ()) or self.num_classes, mask_files.number_of(self.ignored)
-            found = mask_files.find_values(masks, self.num_cores, number, ignored)
+            found = mask_files.find_values(masks, self.num_cores, len(names or ()) or self.num_classes, self.ignored)
             names = names or (["background", "object"] if len(found) == 2 and 0 in found else [*map(str, found)])
             return dict(zip(names, found, strict=True))
         if {*(names or stated)} != {*stated} or len({*stated.values()}) < len(stated):
-            raise UsageError(
-                f"data.values must hold a value of its own for each class of {names or [*stated]}: {stated}"
-            )
+            raise UsageError(f"data.values must hold a value of its own for each of {names or [*stated]}, got {stated}")
         return {name: stated[name] for name in names or stated}

@@ -1,5 +1,3 @@
-"""Images with masks in files: which mask is of which image, and which of its values is which class."""
-
 import re
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -42,7 +40,8 @@ class MaskFiles(ImageFiles):
         self.masks, self.values, self.in_colours = masks, values, any(not isinstance(item, int) for item in values[1:])
         self._classes = np.full(COLOUR + (self.in_colours << 24) + 1, UNKNOWN, dtype=np.uint8)  # of each number
         for k, value in enumerate(values, start=-1):
-            self._classes[min(number_of(value), len(self._classes) - 1)] = k % 256  # 255 for the ignored one
+            if 0 <= (number := number_of(value)) < len(self._classes) - 1:
+                self._classes[number] = k % 256  # 255 for the ignored one
 
     def paths(self, item: int) -> list[str]:
         """Return the paths of an image and its mask."""
@@ -84,11 +83,10 @@ def shown(numbers: Iterable[int]) -> str:
     return listed([str(n if n < COLOUR else [*(n - COLOUR).to_bytes(3)]) for n in map(int, numbers)])
 
 
-def find_values(masks: Sequence[str], num_threads: int, number: int | None, ignored: int) -> list[int]:
-    """Return the value of each class: 0 and another one, if all `masks` hold no more, else the numbers from 0 on.
+def find_values(masks: Sequence[str], num_threads: int, number: int | None, ignored: Any) -> list[int]:
+    """Return the value of each class: 0 and another one if all `masks` hold no more, else the numbers from 0 on.
 
-    They begin with 1 where 0 is ignored, which 255 is only beside others. If there are others, or some are missing
-    though their `number` is unknown, it is a UsageError.
+    They begin with 1 where 0 is ignored. Others, and gaps where their `number` is unknown, are a UsageError.
     """
     first = int(ignored == 0)
     if number and number != 2:
@@ -112,8 +110,7 @@ def find_values(masks: Sequence[str], num_threads: int, number: int | None, igno
 def find_pairs(root: str, partial: bool) -> tuple[dict[str, list[tuple[str, str]]], list[str]]:
     """Return the images below `root` with their masks, by split ("all" if unknown), and remarks on what is left out.
 
-    Folders tell images, masks and splits: images/train, train/images, train_images; else names do. Files without a
-    partner are left out if `partial`, else a UsageError.
+    The names of folders, else of files, tell images from masks. Single files are left out if `partial`, else an error.
     """
     lists = [(WORDS.get(path.stem.lower(), ""), path) for path in Path(root).glob("ImageSets/Segmentation/*.txt")]
     split_of = {OF_IMAGE.sub("", name): split for split, path in lists if split for name in path.read_text().split()}

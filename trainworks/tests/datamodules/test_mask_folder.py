@@ -194,8 +194,10 @@ def test_what_a_tool_did_not_export_is_named(tmp_path: Path) -> None:
     ([0, 1, 7], {"num_classes": 5}, "2.png: no class has the value 7; write --data.values"),
     ([0, 0, 0], {}, "hold 0;"),
     ([0, 1, 9], {"values": {"a": 0, "b": 1}}, "2.png: no class has the value 9"),
-    ([0, 1, 9], {"values": {"a": 0, "b": 0}}, "a value of its own for each class"),
-    ([0, 1, 9], {"values": {"a": 0, "b": 1}, "class_names": ["a", "c"]}, "class of .*'c'"),
+    ([0, 1, 9], {"values": {"a": 0, "b": 0}}, "a value of its own for each of"),
+    ([0, 1, 9], {"values": {"a": 0, "b": 1}, "class_names": ["a", "c"]}, "each of .*'c'"),
+    ([0, 1, 9], {"values": {"a": 0, "b": 70000}}, "1.png: no class has the value 1"),
+    ([0, 1, 9], {"num_classes": 300}, "254 classes, got 300"),
 ])  # fmt: skip
 def test_values_that_are_no_classes_are_named(
     tmp_path: Path, values: list[int], options: dict[str, Any], said: str
