@@ -39,8 +39,9 @@ class MaskFolderDataModule(ImageDataModule):
         values = self._values([str(Path(self.root, mask)) for _, mask in pairs.get("train", pairs.get("all", []))])
         if len(values) > mask_files.UNKNOWN:
             raise UsageError(f"masks may have {mask_files.UNKNOWN} classes, got {len(values)}")
-        said = [f"{value if isinstance(value, int) else [*value]} is {name}" for name, value in values.items()]
-        self.left_out = "\n".join([f"mask values: {', '.join(said)}", *remarks])
+        shown = {name: str(value if isinstance(value, int) else [*value]) for name, value in values.items()}
+        said = ", ".join(f"{value} is {name}" for name, value in shown.items() if value != name) or "numbers of classes"
+        self.left_out = "\n".join([f"mask values: {said}", *remarks])
         splits: dict[str, Dataset[Any]] = {}
         for split, files in pairs.items():
             images, masks = (pack_names(part) for part in zip(*files, strict=True))
