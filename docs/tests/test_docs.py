@@ -13,7 +13,7 @@ from types import ModuleType
 import pytest
 
 from docs.tests.without import delete
-from tests.test_configs import write_arrays, write_fashion_mnist, write_finetune
+from tests.test_configs import write_arrays, write_boxes, write_fashion_mnist, write_folder, write_weights
 from trainworks.cli.command_line import CommandLine
 from trainworks.root import OWN
 from trainworks.testing import QUICK, ROOT, Train, write_images
@@ -103,6 +103,7 @@ def in_the_world(words: list[str]) -> list[str]:
     files = {"configs/gpt.yaml": "text.txt", "configs/diabetes.yaml": "prices.csv", "labels.yaml": "labels.csv"}
     file = next((file for config, file in files.items() if config in words), "table.npz")
     words = [file if word == "FILE" else word for word in words]
+    words = ["boxes" if word == "DIR" and "configs/boxes.yaml" in words else word for word in words]
     line = CommandLine.parse(words)
     if line.name in (None, "fit", "repeat", "sweep") and line.help is None and not line.print_config:
         given = dict(zip(QUICK[::2], QUICK[1::2], strict=True))
@@ -127,7 +128,9 @@ def world(train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Trai
     (folder / "text.txt").write_text("To be, or not to be. " * 400)
     monkeypatch.setattr(sys, "stdin", io.StringIO("new/000.jpg\n"))
     monkeypatch.setenv("TORCH_HOME", str(folder / "torch"))
-    write_finetune(folder / "DIR")
+    write_folder(folder / "DIR")
+    write_weights(ROOT / "configs/finetune.yaml")
+    write_boxes(folder / "boxes")
     write_images(folder / "new", 2)
     blocks = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs/data.md").read_text(encoding="utf-8"), re.DOTALL)
     (folder / "labels.yaml").write_text(next(block for block in blocks if "MultilabelModule" in block))

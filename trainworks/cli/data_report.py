@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import torch
 from torch.utils.data import Dataset, IterableDataset
+from torchvision.transforms.v2 import functional
 from tqdm import tqdm
 
 from trainworks.cli.facts import build_data
-from trainworks.cli.image_statistics import image_statistics
 from trainworks.cli.target_report import TargetReport
 from trainworks.datamodules.annotations import IGNORED_CLASS, class_names_of, title_of
 from trainworks.datamodules.base import BaseDataModule
@@ -20,6 +20,7 @@ from trainworks.datamodules.datasets.decode import UnreadableImage
 from trainworks.datamodules.datasets.image_arrays import ImageInfo
 from trainworks.datamodules.datasets.image_cache import chunks
 from trainworks.datamodules.datasets.image_dataset import ImageDataset, ImageFiles, PairedImages
+from trainworks.datamodules.loaders import build_loader
 from trainworks.errors import UsageError
 from trainworks.runs.yaml_files import Config
 
@@ -27,11 +28,8 @@ BAR: Any = {"unit": " samples", "disable": None, "leave": False}
 Report = dict[str, list[str]]  # "problems", which should be mended, and "notes" of what is dealt with
 
 
-def report_data(config: Config, statistics: bool) -> int:
-    """Print what the data is and what is wrong with it, not looking at the model; return 0 if nothing is, else 1.
-
-    With `statistics` print those of the training images too.
-    """
+def report_data(config: Config, with_statistics: bool = False) -> int:
+    """Print what the data is and what is wrong with it, not looking at the model; return 0 if nothing is, else 1."""
     datamodule = build_data(config)
     if not isinstance(datamodule, BaseDataModule):
         raise UsageError(f"check reads subclasses of BaseDataModule, got {type(datamodule).__name__}")
@@ -46,8 +44,6 @@ def report_data(config: Config, statistics: bool) -> int:
             _check_images(name, dataset, datamodule.num_cores, report, seen, targets)
         else:
             _check_samples(name, dataset, report, targets)
-    if statistics:
-        print(image_statistics(splits["train"], datamodule.num_cores))
     targets.finish(report)
     report["notes"] += getattr(datamodule, "left_out", "").splitlines()
     report["problems"] += getattr(datamodule, "faults", [])
@@ -55,7 +51,25 @@ def report_data(config: Config, statistics: bool) -> int:
         if lines:
             print("\n  ".join([f"\n{len(lines)} {title if len(lines) > 1 else title[:-1]}:", *lines]))
     print("\nno problems" if not report["problems"] else "")
+    if with_statistics:
+        print(_statistics(datamodule))
     return 1 if report["problems"] else 0
+
+
+def _statistics(datamodule: BaseDataModule) -> str:
+    """Return as YAML the Normalize of the training images, which are as the loader gives them, scaled as by ToDtype."""
+    datamodule.load()
+    sums: Any = 0
+    for batch in build_loader(datamodule, datamodule.splits["train"], shuffle=False):
+        for image in batch[0] if isinstance(batch, tuple | list) else batch:
+            if getattr(image, "ndim", 0) != 3:
+                raise UsageError(f"--statistics is for images (C, H, W), got {getattr(image, 'shape', type(image))}")
+            pixels = functional.to_dtype(image, torch.float64, scale=True).flatten(1)
+            sums = sums + torch.stack([torch.ones_like(pixels), pixels, pixels.square()]).sum(dim=2)
+    mean, square = sums[1:] / sums[0]
+    columns = torch.stack([mean, (square - mean.square()).clamp(min=0).sqrt()]).tolist()
+    mean, std = ([float(f"{x:.4g}") for x in column] for column in columns)
+    return f"- class_path: torchvision.transforms.v2.Normalize\n  init_args: {{mean: {mean}, std: {std}}}"
 
 
 def _check_images(
@@ -99,7 +113,8 @@ def _check_images(
         ranges = [f"{sides.min()} to {sides.max()} (median {int(np.median(sides))})" for sides in (widths, heights)]
         made = f"each is made {images.form.size}x{images.form.size}"
         print(f"{split}: {len(infos):,} images, width {ranges[0]}, height {ranges[1]}; {made}")
-    wanted = "L" if images.form.num_channels == 1 else "RGB"
+    form, number = images.form, images.form.num_channels
+    wanted = {1: "L", 3: "RGB"}.get(number * (form.dtype == "uint8"), f"{number} channels of {form.dtype}")
     modes = Counter(info.mode for info in infos if info.mode != wanted)
     report["notes"] += [f"{split}: {count:,} images of mode {mode}, made {wanted}" for mode, count in modes.items()]
     if rotated := sum(info.orientation != 1 for info in infos):

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import nn
 from torch.utils.data import Dataset
+from torchvision.transforms import v2
 
 from trainworks.datamodules.base import BaseDataModule
 from trainworks.datamodules.datasets.image_cache import ImageCache, Unreadable, decode_all, describe_unreadable
@@ -24,10 +25,8 @@ class ImageDataModule(BaseDataModule):
         image_size: Height and width in pixels to which every image is brought.
         fit: "crop" keeps the proportions and cuts off what is beyond a square in the middle; "stretch" keeps the whole
             image and changes its proportions; "pad" keeps both, with black around.
-        num_channels: 3 for colour, 1 for grey; every image is converted to it. For any other number, such as 5 bands of
-            a satellite, every image must have so many.
-        dtype: "uint8" for 8 bits a channel. "float32" keeps all bits: numbers of 8 and 16 bits are scaled to [0, 1] and
-            others stay as they are.
+        num_channels: 3 for colour, 1 for grey, to which every image is converted; else the number that each image has.
+        dtype: "uint8", or "float32" to keep all bits; 8 and 16 bits are then scaled to [0, 1], other numbers stay.
         storage: "memory" decodes all images at the start, "cache" decodes them once into a file that later runs and all
             processes share, "files" decodes each image whenever it is needed. All three give the same pixels. "auto" is
             memory up to 256 MB, else cache up to `cache_limit_gb` and the free space, else files.
@@ -57,13 +56,16 @@ class ImageDataModule(BaseDataModule):
         if self.sample_transform and self.storage in ("memory", "cache"):
             raise ValueError(f"data.sample_transform needs data.storage files, got {self.storage}")
         self.skipped: list[str] = []
-        self._storage_line = ""
+        self._storage_line = self._remark = ""
+        for step in [*self.train_transform, *self.eval_transform] if self.form else []:
+            if isinstance(step, v2.Normalize) and (number := len(step.mean)) not in (1, self.num_channels):
+                step.mean, step.std = ([sum(values) / number] for values in (step.mean, step.std))
+                self._remark = f"Normalize: its {number} channels are averaged, see check --statistics true"
 
     @property
     def form(self) -> ImageFormat | None:
         """The format to which every image is brought; None to leave images as they are."""
-        shape = self.fit, self.num_channels, self.dtype
-        return None if self.image_size is None else ImageFormat(self.image_size, *shape)
+        return ImageFormat(self.image_size, self.fit, self.num_channels, self.dtype) if self.image_size else None
 
     def prepare_data(self) -> None:
         """Do what takes long, once a machine: the other processes wait, and then find the cached files."""
@@ -80,7 +82,7 @@ class ImageDataModule(BaseDataModule):
         images = {name: data for name, data in datasets.items() if isinstance(data, ImageDataset) and name != "predict"}
         if not images:
             return datasets
-        size = sum(item.num_bytes for item in images.values())
+        size = sum(int(np.prod(item.decoded_shape)) for item in images.values()) * np.dtype(self.dtype).itemsize
         cache = ImageCache(Path(self.cache_dir), int(self.cache_limit_gb * 1e9), self.num_cores)
         storage = self._choose_storage(size, cache, list(images.values()))
         served = dict(datasets)
@@ -91,27 +93,23 @@ class ImageDataModule(BaseDataModule):
                 advice = "mend or remove them, or write data.skip_unreadable true"
                 raise UsageError(f"{describe_unreadable(list(unreadable.values()))}\n{advice}")
         where = {"memory": "in memory", "cache": f"mapped from {self.cache_dir}", "files": "decoded when needed"}
-        shape = f"{self.num_channels}x{self.image_size}x{self.image_size}"
+        shape = "x".join(map(str, next(iter(images.values())).decoded_shape[1:]))
         self._storage_line = f"images: {shape}, {size / 1e6:,.0f} MB {where[storage]}"
         return served
 
     def describe(self) -> str:
         """Say what the data is, where its images are, and what was left out."""
         skipped = f"skipped {describe_unreadable(self.skipped)}" if self.skipped else ""
-        lines = super().describe(), self._storage_line, skipped, self.left_out.strip()
+        lines = super().describe(), self._storage_line, self._remark, skipped, self.left_out.strip()
         return "\n".join(line for line in lines if line)
 
     def _choose_storage(self, size: int, cache: ImageCache, images: list[ImageDataset]) -> str:
-        if self.storage != "auto":
-            return self.storage
-        if self.sample_transform:
-            return "files"
+        if self.storage != "auto" or self.sample_transform:
+            return "files" if self.sample_transform else self.storage
         if size <= MEMORY_LIMIT:
             return "memory"
-        if size > cache.limit:
-            return "files"
-        cached = all(cache.path(item).exists() for item in images)
-        return "cache" if cached or cache.has_room(size) else "files"
+        fits = size <= cache.limit and (all(cache.path(item).exists() for item in images) or cache.has_room(size))
+        return "cache" if fits else "files"
 
     def _decode(self, images: ImageDataset, storage: str, cache: ImageCache) -> tuple[Dataset[Any], Unreadable]:
         """Return the images in the form chosen, without the unreadable ones, and which these are."""

@@ -64,15 +64,12 @@ def with_channels(net: nn.Module, in_channels: int) -> nn.Module:
     Args:
         net: The network, such as one of torchvision.models. Weights that `InitFrom` loads are repeated in the same way.
         in_channels: Number of channels of the images.
-
-    Raises:
-        ValueError: If the first convolution has no three channels.
     """
     first = next((part for part in net.modules() if isinstance(part, nn.Conv2d)), None)
     if first is None or first.in_channels != 3:
-        raise ValueError(f"with_channels: the first convolution of {type(net).__name__} must have 3 channels, got {first}")
-    first.weight = nn.Parameter(for_channels(first.weight.detach(), [0, in_channels, 0, 0]))
-    first.in_channels = in_channels
+        raise ValueError(f"with_channels: {type(net).__name__} must begin with a Conv2d of 3 channels, got {first}")
+    weight, first.in_channels = first.weight.detach(), in_channels
+    first.weight = nn.Parameter(for_channels(weight, [len(weight), in_channels, *weight.shape[2:]]))
     return net
 
 

@@ -35,9 +35,8 @@ def load_weights(
 
     Names fit if they differ only in a prefix, such as `module.` or `net.` in the file, or `backbone.` in the network;
     the prefix with which most tensors fit is taken. Prefixes that are given are: what begins with the one in the file
-    goes to what begins with the other in the network. A first convolution for other channels gets the file's, see
-    `for_channels`. A tensor of another shape, such as that of a head for other classes, stays new. `source` is what
-    `read_weights` takes.
+    goes to what begins with the other in the network. A tensor of another shape, such as that of a head for other
+    classes, stays new, but see `for_channels`. `source` is what `read_weights` takes.
     """
     given, own = _tensors(read_weights(source)), _tensors(net.state_dict())
     pairs = _pairs(given, own)
@@ -60,11 +59,7 @@ def load_weights(
     prefix = f", without '{removed}'" if removed else f", as '{added}'" if added else ""
     prefix = f", '{removed}' as '{added}'" if removed and added else prefix
     others = {
-        "loaded for other channels, repeated or summed": [
-            f"{renamed[old]} {_size(item)} -> {_size(own[renamed[old]])}"
-            for old, item in given.items()
-            if renamed.get(old) in fitting and item.shape != own[renamed[old]].shape
-        ],
+        "for other channels": [new for old, new in renamed.items() if found.get(new, given[old]) is not given[old]],
         "left new, of another shape": [
             f"{name} {_size(found[name])} -> {_size(own[name])}" for name in found if name not in fitting
         ],
@@ -76,11 +71,8 @@ def load_weights(
 
 
 def for_channels(weight: Tensor, shape: Sequence[int]) -> Tensor:
-    """Return the weight of a convolution of RGB for so many channels: repeated and scaled, summed for a single one.
-
-    Any other weight stays as it is.
-    """
-    if weight.ndim != 4 or weight.shape[1] != 3 or len(shape) != 4 or shape[1] == 3:
+    """Return a weight itself, but of a convolution of 3 channels one for other channels, repeated and scaled."""
+    if weight.ndim != 4 or len(shape) != 4 or shape[1] == 3 or weight.shape != (shape[0], 3, *shape[2:]):
         return weight
     if shape[1] == 1:
         return weight.sum(dim=1, keepdim=True)

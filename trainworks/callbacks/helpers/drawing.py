@@ -11,16 +11,16 @@ CLASS_COLORS = ("red", "lime", "blue", "yellow", "magenta", "cyan", "orange", "p
 
 
 def denormalize(images: Tensor, transforms: list[nn.Module]) -> Tensor:
-    """Bring images, shape (B, C, H, W), back to values in [0, 1], on the CPU.
+    """Bring images, shape (B, C, H, W), back to values in [0, 1], on the CPU, to draw them in grey or colour.
 
-    Of the transforms that were applied, only Normalize is undone.
+    Of the transforms that were applied, only Normalize is undone; of other channels than 1 or 3 the first are taken.
     """
     images = images.detach().cpu().float()
     for transform in transforms:
         if isinstance(transform, v2.Normalize):
             mean, std = (torch.tensor(values).view(-1, 1, 1) for values in (transform.mean, transform.std))
             images = images * std + mean
-    return (images / 255 if images.max() > 2 else images).clamp(0, 1)
+    return (images / 255 if images.max() > 2 else images)[:, : 3 if images.shape[1] > 2 else 1].clamp(0, 1)
 
 
 def draw_target(image: Tensor, target: Any) -> Tensor:

@@ -20,6 +20,6 @@ COMMAND = Command(
     check,
     "Read all data and report all problems at once; without --config: describe this machine.",
     needs="configuration",
-    options=(Option("statistics", "whether to print the training images' mean and std for Normalize", choices=BOOLEAN),),
+    options=(Option("statistics", "whether to print mean and std of the training images", choices=BOOLEAN),),
     config_optional=True,
 )

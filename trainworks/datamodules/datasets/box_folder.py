@@ -81,20 +81,22 @@ class BoxFolder:
                 if (box := read_box(raw, height, width)) is None:
                     self.num_ignored += 1
                     continue
-                edges = zip(box[1], (width, height) * 2, strict=True)
+                label, corners = labels[box[0]], box[1]
+                edges = zip(corners, (width, height) * 2, strict=True)
                 left, top, right, bottom = cut = [min(max(corner, 0.0), edge) for corner, edge in edges]
-                where = f"{', '.join(f'{corner:g}' for corner in box[1])} of {width}x{height} pixels"
-                if not (left < right and top < bottom and isfinite(sum(box[1]))):
-                    raise ValueError(f"no width or height at {where}")
-                rows.append((labels[box[0]], *cut))
-                if max(abs(old - new) for old, new in zip(box[1], cut, strict=True)) > 1:  # less is rounding
+                is_box = left < right and top < bottom and isfinite(sum(corners))
+                if not is_box or max(abs(old - new) for old, new in zip(corners, cut, strict=True)) > 1:  # not rounding
+                    where = f"{', '.join(f'{corner:g}' for corner in corners)} of {width}x{height} pixels"
+                    if not is_box:
+                        raise ValueError(f"no width or height at {where}")
                     self.cut.append(f"box {number} of {path} ({where})")
+                rows.append((label, *cut))
             except WRONG as error:
                 self.faults.append(f"{source}: box {number} of {path}: {_reason(error)}")
         table = torch.tensor(rows, dtype=torch.float64).reshape(-1, 5)
-        corners = self.form.place(height, width).fit_boxes(table[:, 1:].float()).clamp(0, self.form.size)
-        kept = (corners[:, :2] < corners[:, 2:]).all(dim=1)  # an image may be cropped
-        self.splits[split][path] = corners[kept], table[kept, 0].long()
+        fitted = self.form.place(height, width).fit_boxes(table[:, 1:].float()).clamp(0, self.form.size)
+        kept = (fitted[:, :2] < fitted[:, 2:]).all(dim=1)  # an image may be cropped
+        self.splits[split][path] = fitted[kept], table[kept, 0].long()
         return path
 
     def index(self, split: str) -> ArrayDataset:

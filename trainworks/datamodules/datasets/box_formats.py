@@ -59,8 +59,8 @@ def _read_coco(folder: BoxFolder, split: str, path: str, text: bytes) -> None:
     for box in content.get("annotations", ()):
         boxes[_key(box.get("image_id"))].append(box)
     for item in content["images"]:
-        some, stated = boxes.pop(_key(item["id"]), ()), (item.get("height") or 0, item.get("width") or 0)
-        if found := folder.add(split, item["file_name"], path, some, partial(_coco_box, names), stated):
+        some, stated = boxes.pop(_key(item["id"]), ()), [float(item.get(side) or 0) for side in ("height", "width")]
+        if found := folder.add(split, str(item["file_name"]), path, some, partial(_coco_box, names), stated):
             folder.image_ids[found] = item["id"]
     folder.faults += [f"{path}: boxes of image {key}, which is not listed: {len(some)}" for key, some in boxes.items()]
 
@@ -123,19 +123,23 @@ def _yolo_spec(content: bytes, is_yaml: bool) -> dict[str, Any] | None:
 def _read_yolo(folder: BoxFolder, source: str, spec: dict[str, Any]) -> None:
     known, splits = {*folder.files, *map(os.path.dirname, folder.files)}, defaultdict[str, list[str]](list)
     folder.category_ids = {name: number for number, name in spec["names"].items()}
-    for key in SPLIT_FOLDERS.keys() & spec.keys():
-        for entry in spec[key] if isinstance(spec[key], list) else [spec[key]]:
+
+    def end_of(name: str) -> str | None:
+        """Return the longest end of a path, perhaps of another machine, that is here."""
+        parts = name.replace("\\", "/").rstrip("/").split("/")
+        return next((end for start in range(len(parts)) if (end := "/".join(parts[start:])) in known), None)
+
+    for key, split in SPLIT_FOLDERS.items():
+        for entry in given if isinstance(given := spec.get(key), list) else [given]:
             if not isinstance(entry, str):
                 continue
-            parts = f"{spec.get('path', '')}/{entry}".replace("\\", "/").rstrip("/").split("/")
-            ends = ("/".join(parts[start:]) for start in range(len(parts)))  # of a path of another machine
-            end = next((end for end in ends if end in known), None)
-            if end is None:
-                folder.faults.append(f"{source}: {key} {entry} is not there")
-            elif end.endswith(".txt"):
-                splits[SPLIT_FOLDERS[key]] += folder.parse(end, _lines)
+            end = end_of(f"{spec.get('path', '')}/{entry}") or ""
+            if end.endswith(".txt"):
+                splits[split] += [end_of(line) or line for line in folder.parse(end, _lines)]
+            elif end:
+                splits[split] += [path for path in folder.images if path.startswith(f"{end}/")]
             else:
-                splits[SPLIT_FOLDERS[key]] += [path for path in folder.images if path.startswith(f"{end}/")]
+                folder.faults.append(f"{source}: {key} {entry} is not there")
     for path in () if splits else folder.images:
         splits[split_of(os.path.dirname(path)) or "all"].append(path)
     for split, paths in splits.items():
@@ -143,7 +147,10 @@ def _read_yolo(folder: BoxFolder, source: str, spec: dict[str, Any]) -> None:
             text = f"/{os.path.splitext(path)[0]}.txt"
             beside = [file for file in ("/labels/".join(text.rsplit("/images/", 1))[1:], text[1:]) if file in known]
             lines = folder.parse(beside[0], _lines) if beside else ()
-            folder.add(split, path, [*beside, path][0], lines, partial(_yolo_box, spec))
+            if path in known:
+                folder.add(split, path, [*beside, path][0], lines, partial(_yolo_box, spec))
+            else:
+                folder.faults.append(f"{source}: image {path} is not there")
 
 
 def _lines(content: bytes) -> list[str]:

@@ -189,7 +189,7 @@ def test_faults_of_coco_are_named_and_left_out_where_that_is_allowed(tmp_path: P
     content["images"] += [
         {"id": "7", "file_name": "D:\\photos\\a1_copy.png"},
         {"id": 8, "file_name": "../../elsewhere/b1.png"},  # which is there, but for validation
-        {"id": 9, "file_name": "a3.png"},
+        {"id": 9, "file_name": "a3.png", "height": "30", "width": "90"},
     ]
     content["images"][1] |= {"id": 101.0, "file_name": "/home/me/coco/train2017/a1.png"}
     content["images"][2] |= {"width": 51}
@@ -300,6 +300,14 @@ def test_exports_of_other_tools_are_found(tmp_path: Path) -> None:
     (tmp_path / "plain" / "classes.txt").write_text("\ufeffcat\ndog\nowl\n")
     assert sorted(make(tmp_path / "studio").load_splits()) == ["all"]
     assert equal(samples(load(tmp_path / "plain", val_fraction=0.0)), first)
+    write_yolo(tmp_path / "cvat", {"train": train})
+    (tmp_path / "cvat" / "data.yaml").write_text(f"path: .\ntrain: train.txt\nnames: {NAMES}\n")
+    (tmp_path / "cvat" / "train.txt").write_text(
+        "".join(f"data/images/train/{name}.png\n" for name in [*train, "gone"])
+    )
+    listed = load(tmp_path / "cvat", val_fraction=0.0, skip_unreadable=True)
+    assert equal(samples(listed), first)
+    assert listed.faults == ["data.yaml: image data/images/train/gone.png is not there"]
     write_json(tmp_path / "mine" / "b.json", coco(train))
     write_images(tmp_path / "mine" / "pictures", [*train])
     write_json(tmp_path / "mine" / "c.json", coco(train))
