@@ -21,7 +21,8 @@ import torch
 from benchmarks.ours import ROOT
 from benchmarks.pairs import ROWS
 
-OWN = ("tax", "epoch", "start", "memory", "growth", "accuracy", "search", "neighbours", "boxes")  # with --quick, --root
+# these take --quick and --root
+OWN = ("tax", "epoch", "start", "memory", "growth", "accuracy", "search", "neighbours", "boxes", "mask_folder")
 OTHERS = ("switches", "data", "monitoring", "reliability", "ddp", "gpu")
 BEGIN, END = "<!-- table: begin -->", "<!-- table: end -->"
 COLUMNS = {"what": "What", "result": "Median", "spread": "Range", "goal": "Goal", "met": "Met", "details": "Details"}

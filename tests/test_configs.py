@@ -12,10 +12,11 @@ import pytest
 import torch
 import torchvision
 import yaml
+from PIL import Image
 from torchvision import models
 
 from trainworks import BaseModule
-from trainworks.datamodules import ArrayDataModule, BoxFilesDataModule, ImageFolderDataModule
+from trainworks.datamodules import ArrayDataModule, BoxFilesDataModule, ImageFolderDataModule, MaskFolderDataModule
 from trainworks.testing import PLAIN, QUICK, ROOT, Train, write_images
 
 CONFIGS = [path for path in sorted((ROOT / "configs").glob("*.yaml")) if "\ndata:" in path.read_text()]  # whole ones
@@ -28,6 +29,7 @@ CASES |= {"together": [path for path in OVERLAYS if path.stem in TOGETHER]}
 SMALLER = {  # of classes that take seconds as they are, which is tested once
     ".FastCNN": ("--model.net.widths", "[8, 8, 8]"),
     ".DigitScenesDataModule": ("--data.num_train", "40", "--data.num_val", "20", "--data.num_test", "20"),
+    ".MaskFolderDataModule": ("--data.image_size", "32"),
     ".GPT": ("--model.net.width", "32"),
     ".fasterrcnn_mobilenet": ("--data.image_size", "64", "--data.batch_size", "2"),
     ".SampleTexts": ("--callbacks.samples.num_bytes", "9"),
@@ -58,6 +60,12 @@ def write_cifar10(root: Path) -> None:
 def write_folder(root: Path) -> None:
     for name in "ab":
         write_images(root / name, 70)
+
+
+def write_masks(root: Path) -> None:
+    (root / "masks").mkdir(parents=True)
+    for path in write_images(root / "images", 60):
+        Image.open(path).convert("L").point(lambda value: 255 * (value > 127)).save(root / f"masks/{path.stem}.png")
 
 
 def write_boxes(root: Path) -> None:
@@ -135,6 +143,9 @@ def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Path], li
             return ["--data.root", str(root)]
         if issubclass(kind, BoxFilesDataModule):
             write_boxes(root)
+            return ["--data.root", str(root)]
+        if issubclass(kind, MaskFolderDataModule):
+            write_masks(root)
             return ["--data.root", str(root)]
         for name, write in {"FashionMNIST": write_fashion_mnist, "CIFAR10": write_cifar10}.items():
             if f"torchvision.datasets.{name}" in text:

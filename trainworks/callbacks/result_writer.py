@@ -156,8 +156,8 @@ class ResultWriter(BasePredictionWriter):
             if not error:
                 shown, target, image = next(found)
                 result = shown
-                if isinstance(known, str) and hasattr(reader := getattr(data, "reader", data), "in_original"):
-                    path = os.path.join(getattr(data, "root", ""), known)
+                path, reader = os.path.join(getattr(data, "root", ""), str(known)), getattr(data, "reader", data)
+                if (target or inputs is not None) and hasattr(reader, "in_original") and os.path.isfile(path):
                     result, target = reader.in_original(path, shown, target)
                 row |= target_columns(target, result, class_names)
                 if inputs is not None:

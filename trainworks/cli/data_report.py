@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from trainworks.cli.facts import build_data, seed_all
 from trainworks.cli.target_report import TargetReport
-from trainworks.datamodules.annotations import class_names_of, title_of
+from trainworks.datamodules.annotations import IGNORED_CLASS, class_names_of, title_of
 from trainworks.datamodules.base import BaseDataModule
 from trainworks.datamodules.datasets.decode import UnreadableImage
 from trainworks.datamodules.datasets.image_arrays import ImageInfo
@@ -91,16 +91,18 @@ def _check_images(
     infos: list[ImageInfo] = []
     copies: list[str] = []
 
-    def look(item: int) -> tuple[ImageInfo, bytes] | UnreadableImage:
-        """Return what is known of an image and the hash of its file, if it is one."""
+    def look(item: int) -> tuple[ImageInfo, Any, bytes] | UnreadableImage:
+        """Return what is known of an image, its mask, and the hash of its file, if it is one."""
         try:
             info = images.decode(item)[1]
+            place = images.form.place(info.height, info.width)
+            mask = place.fit_mask(images._upright_mask(item, info), IGNORED_CLASS) if images.has_masks else None
         except UnreadableImage as error:
             return error
         if not isinstance(images, ImageFiles):
-            return info, b""
+            return info, mask, b""
         with open(images.path(item), "rb") as file:
-            return info, hashlib.file_digest(file, "blake2b").digest()
+            return info, mask, hashlib.file_digest(file, "blake2b").digest()
 
     with ThreadPoolExecutor(num_threads) as pool:
         looks = chain.from_iterable(pool.map(lambda items: [look(item) for item in items], chunks(len(images))))
@@ -108,9 +110,9 @@ def _check_images(
             if isinstance(found, UnreadableImage):
                 report["problems"].append(str(found))
                 continue
-            info, digest = found
+            info, mask, digest = found
             infos.append(info)
-            target = None if classes is None else classes[item]
+            target = mask if classes is None else classes[item]
             label, size = str(target), (images.form.num_channels, *2 * [images.form.size])
             targets.look(split, title_of(images, item), np.broadcast_to(0, size), target)
             own = (f"{split}: {images.name(item)}", stage, label)

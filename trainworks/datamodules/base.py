@@ -113,7 +113,7 @@ class BaseDataModule(InputReader, LightningDataModule):
         if targets is None:
             from trainworks.datamodules.labels import label_facts  # which few trainings need
 
-            facts = label_facts(train, self.wanted)
+            facts = label_facts(train, self.wanted) or ({"num_classes": len(names)} if names else {})
         else:
             counts = np.bincount(targets, minlength=len(names or ()))
             weights = len(targets) / (np.maximum(counts, 1) * len(counts))

@@ -82,8 +82,8 @@ class InputReader:
         return apply_transforms(self.eval_transform, (inputs, torch.zeros(1)))[0]  # beside targets, as in the training
 
     def in_original(self, source: Any, result: Any, target: Any = None) -> tuple[Any, Any]:
-        """Return a result and a target with boxes in pixels of their image as it was before it was made of a format."""
-        if self.form is None or not hasattr(result, "boxes"):
+        """Return a result and a target with boxes or a mask in pixels of their image before it was made of a format."""
+        if self.form is None or not (hasattr(result, "boxes") or hasattr(result, "mask")):
             return result, target
         from torchvision.ops import clip_boxes_to_image
 
@@ -91,6 +91,8 @@ class InputReader:
 
         size = size_of(source, self.form.num_channels, self.form.dtype)
         place = self.form.place(*size)
+        if hasattr(result, "mask"):
+            return replace(result, mask=place.original_mask(result.mask)), target
         if isinstance(target, Mapping) and "boxes" in target:
             target = {**target, "boxes": place.original_boxes(target["boxes"])}
         return replace(result, boxes=clip_boxes_to_image(place.original_boxes(result.boxes), size)), target

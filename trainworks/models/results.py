@@ -74,7 +74,7 @@ class ValueResult:
 class MaskResult:
     """The class of each pixel."""
 
-    mask: Tensor  # uint8, shape (H, W), in the size that the network saw
+    mask: Tensor  # uint8, shape (H, W) of the image; 255 where it was cut off
     confidence: float  # mean probability of the pixels' classes
     class_names: list[str]
 

@@ -42,6 +42,11 @@ class Placement:
         fitted[max(top, 0) :, max(left, 0) :][: part.shape[0], : part.shape[1]] = part
         return fitted
 
+    def original_mask(self, mask: Tensor) -> Tensor:
+        """Return the square's classes, uint8 (size, size), as those of the original image; 255 where it was cut off."""
+        resized = functional.crop(mask[None] + 1, *self.corner, *self.resized) - 1  # beyond the square are 0 - 1 = 255
+        return functional.resize(resized, list(self.original), InterpolationMode.NEAREST_EXACT)[0]
+
     def fit_boxes(self, boxes: Tensor) -> Tensor:
         """Return corners x1, y1, x2, y2 in the image, shape (M, 4), as corners in the square; none is cut off."""
         return boxes * self._scales(boxes) + self._shifts(boxes)

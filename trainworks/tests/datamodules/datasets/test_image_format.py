@@ -25,6 +25,16 @@ def test_masks_and_boxes_go_where_the_image_goes(size: tuple[int, int], fit: str
     assert torch.allclose(place.original_boxes(place.fit_boxes(box)), box, atol=1e-4)
 
 
+@pytest.mark.parametrize("fit", ["crop", "stretch", "pad"])
+def test_a_mask_goes_back_to_where_its_image_was(fit: str) -> None:
+    mask = torch.arange(4, dtype=torch.uint8).reshape(2, 2).repeat_interleave(24, 0).repeat_interleave(40, 1)
+    place = ImageFormat(40, fit).place(*mask.shape)  # type: ignore[arg-type]
+    found = place.original_mask(place.fit_mask(mask, 255))
+    inside = found != 255
+    assert found.shape == mask.shape and torch.equal(found[inside], mask[inside])
+    assert inside.all() == (fit != "crop") and inside[:, 20:60].all()
+
+
 def test_what_lies_outside_of_an_image_belongs_to_no_class() -> None:
     place = ImageFormat(10, "pad").place(10, 40)
     classes = place.fit_mask(torch.ones(10, 40, dtype=torch.uint8), 255)
