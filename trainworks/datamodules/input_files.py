@@ -33,13 +33,14 @@ def read_input(reader: Any, source: Any) -> Any:
     """Return an input as the datasets hold it, before the transforms."""
     if isinstance(source, str | Path) and not Path(source).is_file():
         raise UsageError(f"{source}: {no_such_file(Path(source))}")
-    source, form, shape = _content_of(reader, source), reader.form, reader.input_shape
+    form, shape = reader.form, reader.input_shape
     if not reader.reads_images:
-        return _to_numbers(reader, source)
+        return _to_numbers(reader, _content_of(reader, source))
     from torchvision.transforms.v2 import functional  # arrays need neither
 
     from trainworks.datamodules.datasets.decode import decode_image
 
+    source = _content_of(reader, source) if str(source).lower().endswith(".npz") else source
     if form is not None:
         image, info = decode_image(source, form.num_channels, form.size, form.dtype)
         return form.place(info.height, info.width).fit(image)
@@ -96,13 +97,14 @@ def _to_numbers(reader: Any, source: Any) -> Tensor:
     return numbers.to(dtype)
 
 
-def _images(reader: Any, array: Any) -> Tensor:
-    """Return an image of any layout as (H, W) or (C, H, W), several as (N, C, H, W)."""
-    array = torch.as_tensor(array)
-    num_channels = reader.form.num_channels if reader.form else (reader.input_shape or [3])[0]
-    if array.ndim < 3 or (array.ndim == 3 and len(array) == num_channels):
-        return array
-    return array.movedim(-1, 0) if array.ndim == 3 and array.shape[-1] in (1, 3) else channels_first(array)
+def _images(reader: Any, array: np.ndarray) -> Any:
+    """Return an image of any layout as it is, several as (N, C, H, W)."""
+    array = np.asarray(array, array.dtype.newbyteorder("="))  # torch takes no other
+    number = reader.form.num_channels if reader.form else (reader.input_shape or [3])[0]
+    if array.ndim == 4 and array.shape[1] != number == array.shape[-1]:
+        return np.moveaxis(array, -1, 1)
+    is_one = number not in (1, 3) or len(array) == number or array.shape[-1] in (1, 3)
+    return array if array.ndim < 3 or (array.ndim == 3 and is_one) else channels_first(torch.as_tensor(array))
 
 
 def _wanted(dtype: torch.dtype, shape: Sequence[int | None]) -> str:

@@ -33,9 +33,9 @@ def to_format(pixels: Tensor, num_channels: int, dtype: str) -> Tensor:
     One channel is repeated for three, and three are made grey for one; any other number of channels is a ValueError.
     """
     if dtype == "uint8" and pixels.dtype not in SCALED:
-        raise ValueError(f"data.dtype is uint8, this image has {pixels.dtype}: float32 takes it".replace("torch.", ""))
+        raise ValueError(f"dtype is uint8, its pixels are {pixels.dtype}; float32 takes them".replace("torch.", ""))
     if len(pixels) != num_channels and {len(pixels), num_channels} != {1, 3}:
-        raise ValueError(f"data.num_channels is {num_channels}, this image has {len(pixels)}")
+        raise ValueError(f"num_channels is {num_channels}, its shape (C, H, W) is {tuple(pixels.shape)}")
     pixels = functional.to_dtype(pixels, getattr(torch, dtype), scale=pixels.dtype in SCALED)
     if dtype == "float32" and not pixels.isfinite().all():
         raise ValueError("some of its numbers are NaN or infinite")
