@@ -40,19 +40,19 @@ class ResultWriter(BasePredictionWriter):
         super().__init__(write_interval="batch")
         self.dirpath, self.output = Path(dirpath), Path(dirpath) / "predictions.csv"
         self.top_k, self.probabilities, self.draw = top_k, probabilities, draw
-        self._tables: dict[str, Any] = {}  # a ResultTable by the name of its set
+        self.tables: dict[str, Any] = {}  # a ResultTable by the name of its set
 
     def open_predictions(self, trainer: Trainer, data: Any) -> "PredictionTable":
         """Return the table of the command predict, which is yet to begin."""
         from trainworks.callbacks.helpers.prediction_table import PredictionTable
 
         names = getattr(data, "class_names", None) or []
-        self._tables["predict"] = table = PredictionTable(self.output, trainer.global_rank, trainer.world_size, names)
+        self.tables["predict"] = table = PredictionTable(self.output, trainer.global_rank, trainer.world_size, names)
         return table
 
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Begin the table, unless the command has done so."""
-        if not self._tables:
+        if not self.tables:
             self.open_predictions(trainer, trainer.datamodule).begin()  # type: ignore[attr-defined]
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -62,8 +62,8 @@ class ResultWriter(BasePredictionWriter):
         if isinstance(pl_module, BaseModule) and type(pl_module).results is not BaseModule.results:
             for name in set_names(trainer, "test"):
                 path = self.dirpath / f"{name.replace('/', '_')}_predictions.csv"
-                self._tables[name] = ResultTable(path, trainer.global_rank, trainer.world_size)
-                self._tables[name].begin()
+                self.tables[name] = ResultTable(path, trainer.global_rank, trainer.world_size)
+                self.tables[name].begin()
 
     def write_on_batch_end(
         self, trainer: Any, pl_module: Any, prediction: Any, batch_indices: Any, batch: Any, *numbers: int
@@ -80,7 +80,7 @@ class ResultWriter(BasePredictionWriter):
         if isinstance(inputs, Tensor) and inputs.ndim and len(inputs) != len(results):
             raise UsageError(f"predict_step must return a result for each of {len(inputs)} inputs, got {len(results)}")
         if too_many := self._too_many_classes(results):
-            self._tables.pop("predict").part.unlink(missing_ok=True)
+            self.tables.pop("predict").part.unlink(missing_ok=True)
             raise UsageError(f"--top_k {self.top_k}: {too_many}; leave --top_k out, or write a smaller number")
         self._append(trainer, "predict", results, targets, samples, indices, inputs)
 
@@ -89,7 +89,7 @@ class ResultWriter(BasePredictionWriter):
     ) -> None:
         """Append a row for each sample of a batch, from the predictions that its step returned."""
         name, loaders = set_names(trainer, "test")[dataloader_idx], trainer.test_dataloaders
-        table = self._tables.get(name)
+        table = self.tables.get(name)
         if table is None or not table.complete or not isinstance(outputs, dict) or "predictions" not in outputs:
             return
         loader = loaders[dataloader_idx] if isinstance(loaders, list | tuple) else loaders
@@ -105,7 +105,7 @@ class ResultWriter(BasePredictionWriter):
 
     def on_predict_epoch_end(self, trainer: Any, pl_module: Any) -> None:
         """Join the rows of all processes."""
-        tables, self._tables = self._tables, {}
+        tables, self.tables = self.tables, {}
         for table in tables.values():
             complete = trainer.strategy.reduce_boolean_decision(table.complete)  # here they wait for each other
             if trainer.is_global_zero:
@@ -121,7 +121,7 @@ class ResultWriter(BasePredictionWriter):
         """Append a row for each result, and for each input that could not be read; with `inputs` pictures too."""
         from trainworks.models.results import target_columns
 
-        table, data = self._tables[name], trainer.datamodule
+        table, data = self.tables[name], trainer.datamodule
         if not table.complete:
             return
         if not indices and samples is None and trainer.world_size > 1:
@@ -166,9 +166,9 @@ class ResultWriter(BasePredictionWriter):
 
     def _leave_out(self, trainer: Trainer, name: str, reason: str) -> None:
         """Write no table of a set, and say so."""
-        self._tables[name].complete = False
+        self.tables[name].complete = False
         if trainer.is_global_zero:
-            print(f"{self._tables[name].path.name} is left out: {reason}")
+            print(f"{self.tables[name].path.name} is left out: {reason}")
 
 
 def _listed(targets: Any, count: int) -> Sequence[Any]:
