@@ -81,6 +81,9 @@ def predict_in_tiles(session: Session) -> None:
             row["error"] = ""
         except UnreadableImage as error:
             row["error"] = str(error)
+        except UsageError:
+            table.remove_parts()
+            raise
         table.append({number: row})
     table.join()
     table.remove_parts()

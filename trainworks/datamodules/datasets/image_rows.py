@@ -7,7 +7,7 @@ import numpy as np
 from torch import Tensor
 from torchvision.transforms.v2 import functional
 
-from trainworks.datamodules.datasets.decode import decode_image, readable
+from trainworks.datamodules.datasets.decode import UnreadableImage, decode_image
 from trainworks.datamodules.datasets.image_arrays import from_array
 
 
@@ -30,24 +30,26 @@ class ImageRows:
     def read(self, top: int, bottom: int) -> Tensor:
         """Return rows, shape (C, bottom - top, width)."""
         first, last = top * self.size[0] // self.height, -(-bottom * self.size[0] // self.height)
-        rows = self._read(first, last) if self._whole is None else self._whole[:, first:last]
+        try:
+            rows = self._read(first, last) if self._whole is None else self._whole[:, first:last]
+        except Exception as error:
+            raise UnreadableImage(f"{self.source}: cannot be read as an image: {error}") from None
         return functional.resize(rows, [bottom - top, self.width], antialias=True)
 
     def _read(self, first: int, last: int) -> Tensor:
-        with readable(str(self.source)), _page(self.source) as page:
+        with _page(self.source) as page:
             if page.is_memmappable:
                 array = page.asarray(out="memmap")[first:last].reshape(last - first, page.imagewidth, -1)
             else:
                 array = np.zeros((last - first, page.imagewidth, page.samplesperpixel), page.dtype)
-                height, across = page.chunks[0], page.chunked[1]  # of strips or tiles
+                height, across, file = page.chunks[0], page.chunked[1], page.parent.filehandle  # of strips or tiles
                 for index in range(first // height * across, -(-last // height) * across):
-                    page.parent.filehandle.seek(page.dataoffsets[index])
-                    data = page.parent.filehandle.read(page.databytecounts[index])
-                    part, (*_, top, left, _), _ = page.decode(data, index)
+                    file.seek(page.dataoffsets[index])
+                    part, (*_, top, left, _), _ = page.decode(file.read(page.databytecounts[index]), index)
                     part = part[0, max(first - top, 0) : last - top, : page.imagewidth - left]
                     array[max(top - first, 0) :, left:][: len(part), : part.shape[1]] = part
-            transparent = len(page.extrasamples) if self._kind[0] in (1, 3) else 0
-            return from_array(array[..., : page.samplesperpixel - transparent], *self._kind)[0]
+            num_hidden = len(page.extrasamples) if self._kind[0] in (1, 3) else 0  # transparency
+            return from_array(array[..., : page.samplesperpixel - num_hidden], *self._kind)[0]
 
 
 @contextmanager
@@ -55,8 +57,7 @@ def _page(path: Any) -> Iterator[Any]:
     """Open the page of a TIFF file of which rows can be read; anything else is an error."""
     with import_module("tifffile").TiffFile(path) as file:
         page = file.pages[0]
-        if len(file.pages) > 1 or page.axes not in ("YX", "YXS") or page.photometric not in (1, 2):
-            raise ValueError("its layout or colours are of another kind")
-        if page.tags.valueof("Orientation", 1) != 1 or not (page.is_memmappable or page.decode(None, 0)):
-            raise ValueError("it must be turned")
+        is_plain = len(file.pages) == 1 and page.axes in ("YX", "YXS") and page.photometric in (1, 2)
+        if not is_plain or page.tags.valueof("Orientation", 1) != 1 or not page.decode(None, 0):
+            raise ValueError("its pixels must be grey or colours, channels last, upright and not in an unknown form")
         yield page
