@@ -141,10 +141,17 @@ def test_tiles_that_are_too_small(tile: int, overlap: int) -> None:
         predict(Masks(), torch.zeros(3, 99, 99, dtype=torch.uint8), tile, overlap)
 
 
+def test_a_classifier_has_no_tiles() -> None:
+    module = Masks()
+    module.forward = lambda images: images.float().mean((2, 3))  # type: ignore[method-assign]
+    with pytest.raises(UsageError, match="tiles are for boxes, and for masks in the size of their images, which Masks"):
+        predict(module, torch.zeros(3, 99, 99, dtype=torch.uint8), 64, 8)
+
+
 def test_a_scale_that_nobody_knows() -> None:
     reader = Reader()
     reader.image_scale = None
-    with pytest.raises(UsageError, match="tiles are for images whose checkpoint says by how much the training resized"):
+    with pytest.raises(UsageError, match="from a checkpoint that says how images were resized"):
         reader.rows(torch.zeros(3, 9, 9, dtype=torch.uint8))
 
 
