@@ -59,7 +59,7 @@ class InputReader:
         from trainworks.datamodules.datasets.image_rows import ImageRows
 
         if not self.reads_images or self.image_scale is None:
-            raise UsageError("tiles are for masks and boxes, from a checkpoint that says how images were resized for it")
+            raise UsageError("tiles are for masks and boxes, from a checkpoint that says how its images were resized")
         num_channels = self.form.num_channels if self.form else (self.input_shape or [3])[0] or 3
         return ImageRows(source, num_channels, getattr(self.form, "dtype", "uint8"), self.image_scale)
 

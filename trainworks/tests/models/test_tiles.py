@@ -151,7 +151,7 @@ def test_a_classifier_has_no_tiles() -> None:
 def test_a_scale_that_nobody_knows() -> None:
     reader = Reader()
     reader.image_scale = None
-    with pytest.raises(UsageError, match="from a checkpoint that says how images were resized"):
+    with pytest.raises(UsageError, match="from a checkpoint that says how its images were resized"):
         reader.rows(torch.zeros(3, 9, 9, dtype=torch.uint8))
 
 
