@@ -314,7 +314,7 @@ MISTAKES = {
     "--input new --output out.csv --top_k 3": "--top_k 3: there are 2 classes; leave --top_k out, or write a smaller",
     "--output out.csv --top_k 3": "--top_k 3: there are 2 classes; leave --top_k out",
     "--input new --draw yes": "--draw must be true or false, got yes",
-    "--input new --output out.csv --tile 64": "tiles are for masks and boxes, from a checkpoint that says how its images",
+    "--input new --output out.csv --tile 64": "tiles are for masks and boxes, from a checkpoint that says how its",
     "--input new --overlap 8": "tiles are for new images and one device; write --tile 512 --input DIR",
     "--output out.txt": "--output must end in .csv or .parquet, got out.txt",
     "--input none.txt": "--input none.txt: nothing in it",
