@@ -1,6 +1,7 @@
 """What the data of a configuration is, and all that is wrong with it, for the command check."""
 
 import hashlib
+import warnings
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
@@ -42,7 +43,11 @@ def report_data(config: Config, with_statistics: bool = False, picture: str | No
     if picture is not None:
         from trainworks.cli.picture import draw_samples
 
-        draw_samples(datamodule, splits["train"], names, picture)
+        try:
+            with warnings.catch_warnings(action="ignore"):  # of letters that no font has
+                draw_samples(datamodule, splits["train"], names, picture)
+        except (OSError, RuntimeError, TypeError, ValueError) as error:  # such as a crop larger than the images
+            raise UsageError(f"--picture {picture}: {error}") from error
     for name, dataset in splits.items():
         if isinstance(dataset, IterableDataset):
             report["notes"].append(f"{name}: an iterable data set has no length and was not read")

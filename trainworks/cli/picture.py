@@ -22,8 +22,7 @@ from trainworks.datamodules.transforms.apply import apply_transforms
 from trainworks.errors import UsageError
 from trainworks.models.colors import color_of
 
-ROWS, COLUMNS = 4, 4  # of samples
-SIDE = 256  # pixels to which the longer side of each image is brought
+ROWS, COLUMNS, SIDE = 4, 4, 256  # of samples; pixels to which the longer side of each image is brought
 
 
 def draw_samples(data: BaseDataModule, train: Any, names: list[str], path: str) -> None:
@@ -32,7 +31,7 @@ def draw_samples(data: BaseDataModule, train: Any, names: list[str], path: str) 
     order = np.random.default_rng(data.run_seed).permutation(0 if isinstance(train, IterableDataset) else len(train))
     indices = [*islice((k for k in order.tolist() if _is_image(train, k)), ROWS * COLUMNS)]
     if not indices:
-        raise UsageError("--picture: there is nothing to draw: the training samples are no images that can be read")
+        raise UsageError("there is nothing to draw: the training samples are no images that can be read")
     trained_on = copy.copy(train)
     if sample_transform := getattr(data, "sample_transform", None):
         trained_on.transform = sample_transform

@@ -344,12 +344,16 @@ def test_a_picture_of_masks_and_boxes(train: Train, drawn: list[Figure], kind: s
     assert exact >= 1 if kind == "detection" else drawn[0].legends[0].get_texts()[1].get_text() == "0"
 
 
+CROP = ("--data.train_transform", "[{class_path: torchvision.transforms.v2.RandomCrop, init_args: {size: 99}}]")
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
         (("--config", ARRAYS, "--data.train", "a.csv", "--picture", "a.png"), "nothing to draw: the training samples"),
         (("--config", ARRAYS, "--data.train", "a.csv", "--picture", "a.gif"), "ends in .png, got a.gif"),
         (("--picture", "a.png"), "--picture needs --config"),
+        (("--config", DIGITS, *CROP, "--picture", "a.png"), "--picture a.png: Required crop size (99, 99) is larger"),
     ],
 )
 def test_no_picture(train: Train, tmp_path: Path, words: tuple[str, ...], message: str) -> None:
