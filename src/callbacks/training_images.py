@@ -35,7 +35,8 @@ class TrainingImages(Callback):
         transforms, names = getattr(data, "train_transform", []), getattr(data, "class_names", None) or ()
         drawable = isinstance(targets, Tensor | list) and len(targets) >= len(chosen)
         pairs = zip(chosen, targets if drawable else [None] * len(chosen), strict=False)
-        scale = max(64 // max(side for image in chosen for side in image.shape[-2:]), 1)  # small images are enlarged
+        least = 192 if isinstance(targets, list) else 64  # pixels; names stand beside boxes
+        scale = max(least // max(side for image in chosen for side in image.shape[-2:]), 1)
         shown = [draw_sample(image, target, transforms, names, scale) for image, target in pairs]
         height, width = (max(image.shape[side] for image in shown) for side in (-2, -1))
         same = [torch.nn.functional.pad(i, (0, width - i.shape[-1], 0, height - i.shape[-2])) for i in shown]

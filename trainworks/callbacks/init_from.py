@@ -4,9 +4,8 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 class InitFrom(Callback):
     """Begin a training with pretrained weights, and print which of them were loaded.
 
-    Weights whose name and shape match the network are loaded; a head for another number of classes stays new. Those of
-    the first convolution are repeated and scaled for another number of channels, see `trainworks.models.with_channels`.
-    A run that continues (`--resume`) loads its own weights and never reads this file.
+    Weights whose name and shape match the network are loaded, see also `trainworks.models.with_channels`; a head for
+    other classes stays new. A run that continues (`--resume`) loads its own weights and never reads this file.
 
     Args:
         path: A state_dict (.pt, .pth, .safetensors) or a checkpoint, of any project; the URL of one; or torchvision's

@@ -77,9 +77,9 @@ def _statistics(datamodule: BaseDataModule) -> str:
             pixels = functional.to_dtype(image, torch.float64, scale=True).flatten(1)
             sums = sums + torch.stack([torch.ones_like(pixels), pixels, pixels.square()]).sum(dim=2)
     mean, square = sums[1:] / sums[0]
-    columns = [[float(f"{x:.4g}") for x in column] for column in (mean, (square - mean.square()).clamp(min=0).sqrt())]
-    inner = "init_args: {{mean: {}, std: {}, inplace: true}}".format(*columns)
-    return f"- class_path: torchvision.transforms.v2.Normalize\n  {inner}"
+    columns = torch.stack([mean, (square - mean.square()).clamp(min=0).sqrt()]).tolist()
+    mean, std = ([float(f"{x:.4g}") for x in column] for column in columns)
+    return f"- class_path: torchvision.transforms.v2.Normalize\n  init_args: {{mean: {mean}, std: {std}}}"
 
 
 def _check_images(
@@ -120,8 +120,8 @@ def _check_images(
         ranges = [f"{sides.min()} to {sides.max()} (median {int(np.median(sides))})" for sides in (widths, heights)]
         made = f"each is made {images.form.size}x{images.form.size}"
         print(f"{split}: {len(infos):,} images, width {ranges[0]}, height {ranges[1]}; {made}")
-    number, dtype = images.form.num_channels, images.form.dtype
-    wanted = {(1, "uint8"): "L", (3, "uint8"): "RGB"}.get((number, dtype), f"{number} channels of {dtype}")
+    form, number = images.form, images.form.num_channels
+    wanted = {1: "L", 3: "RGB"}.get(number * (form.dtype == "uint8"), f"{number} channels of {form.dtype}")
     modes = Counter(info.mode for info in infos if info.mode != wanted)
     report["notes"] += [f"{split}: {count:,} images of mode {mode}, made {wanted}" for mode, count in modes.items()]
     if rotated := sum(info.orientation != 1 for info in infos):

@@ -48,7 +48,8 @@ class Exported(nn.Module):
         super().__init__()
         self.module, self.transforms = module, nn.ModuleList(data.eval_transform)
         self.any_length = data.input_shape is not None and data.input_shape[:1] == [None]
-        self.any_size = inputs.ndim == 4 and inputs.dtype == torch.uint8 and inputs.shape[1] in (1, 3)
+        is_image = inputs.ndim == 4 and inputs.dtype == torch.uint8
+        self.any_size = is_image and (data.form is not None or inputs.shape[1] in (1, 3))
         if self.any_size:
             fit: Any = getattr(data.form, "fit", "stretch")
             self.transforms.insert(0, FitBatch((inputs.shape[2], inputs.shape[3]), fit))
@@ -85,7 +86,7 @@ def export_checkpoint(options: dict[str, str]) -> int:
         path.unlink()
         raise RunFailure(f"{path} was removed: its outputs differ by more than {TOLERANCE:g} from the module's")
     run = _loaded(path, kind)
-    if isinstance(split, ImageFiles):
+    if isinstance(split, ImageFiles) and exported.any_size:
         _compare_files(model, run, split)
     if options.get("latency", "true") == "true":
         _show_latency(exported, inputs, run, "onnxruntime" if kind == "onnx" else kind)
@@ -206,8 +207,7 @@ def _compare_files(model: Any, run: Callable[[Tensor], Any], images: ImageFiles)
     differences, data = [], model.predict.data
     with torch.inference_mode():
         for item in np.unique(np.linspace(0, len(images) - 1, FILES).astype(int)).tolist():  # of all classes
-            image, _ = decode_image(images.path(item), data.form.num_channels, None, data.form.dtype)
-            found = torch.as_tensor(run(image[None]))
+            found = torch.as_tensor(run(decode_image(images.path(item), data.form.num_channels)[0][None]))
             expected = model.outputs(data.batch_of([images.path(item)], "cpu"))
             differences.append(float((found - expected).abs().max()))
     typical = f"{statistics.median(differences):.1e} in the median, at most {max(differences):.1e}"

@@ -27,10 +27,8 @@ class ImageDataModule(BaseDataModule):
         image_size: Height and width in pixels to which every image is brought.
         fit: "crop" keeps the proportions and cuts off what is beyond a square in the middle; "stretch" keeps the whole
             image and changes its proportions; "pad" keeps both, with black around.
-        num_channels: 3 for colour, 1 for grey; every image is converted to it. For any other number, such as 5 bands of
-            a satellite, every image must have so many.
-        dtype: "uint8" for 8 bits a channel. "float32" keeps all bits: numbers of 8 and 16 bits are scaled to [0, 1] and
-            others stay as they are.
+        num_channels: 3 for colour, 1 for grey, to which every image is converted; else the number that each image has.
+        dtype: "uint8", or "float32" to keep all bits; 8 and 16 bits are then scaled to [0, 1], other numbers stay.
         storage: "memory" decodes all images at the start, "cache" decodes them once into a file that later runs and all
             processes share, "files" decodes each image whenever it is needed. All three give the same pixels. "auto" is
             memory up to 256 MB, else cache up to `cache_limit_gb` and the free space, else files.
@@ -62,16 +60,14 @@ class ImageDataModule(BaseDataModule):
         for step in [*self.train_transform, *self.eval_transform] if self.form else []:
             if isinstance(step, v2.Normalize) and (number := len(step.mean)) not in (1, self.num_channels):
                 step.mean, step.std = ([sum(values) / number] for values in (step.mean, step.std))
-                self._remark = f"Normalize: its numbers for {number} channels are averaged for {self.num_channels}; "
-                self._remark += "check --statistics true prints those of each"
+                self._remark = f"Normalize: its {number} channels are averaged, see check --statistics true"
         self.image_scale = None if self.form and not self.sample_transform else 1.0  # crops are not resized
         self._resized: ImageDataset | None = None  # that have masks or boxes
 
     @property
     def form(self) -> ImageFormat | None:
         """The format to which every image is brought; None to leave images as they are."""
-        size = self.image_size
-        return None if size is None else ImageFormat(size, self.fit, self.num_channels, self.dtype)
+        return ImageFormat(self.image_size, self.fit, self.num_channels, self.dtype) if self.image_size else None
 
     def prepare_data(self) -> None:
         """Do what takes long, once a machine: the other processes wait, and then find the cached files."""
@@ -90,7 +86,7 @@ class ImageDataModule(BaseDataModule):
             return datasets
         first = next(iter(images.values()))
         self._resized = first if classes_of(first) is None else None
-        size = sum(item.num_bytes for item in images.values())
+        size = sum(int(np.prod(item.decoded_shape)) for item in images.values()) * np.dtype(self.dtype).itemsize
         cache = ImageCache(Path(self.cache_dir), int(self.cache_limit_gb * 1e9), self.num_cores)
         storage = self._choose_storage(size, cache, list(images.values()))
         served = dict(datasets)
@@ -101,7 +97,7 @@ class ImageDataModule(BaseDataModule):
                 advice = "mend or remove them, or write data.skip_unreadable true"
                 raise UsageError(f"{describe_unreadable(list(unreadable.values()))}\n{advice}")
         where = {"memory": "in memory", "cache": f"mapped from {self.cache_dir}", "files": "decoded when needed"}
-        shape = f"{self.num_channels}x{self.image_size}x{self.image_size}"
+        shape = "x".join(map(str, next(iter(images.values())).decoded_shape[1:]))
         self._storage_line = f"images: {shape}, {size / 1e6:,.0f} MB {where[storage]}"
         return served
 
@@ -123,16 +119,12 @@ class ImageDataModule(BaseDataModule):
         return "\n".join(line for line in (super().describe(), self._storage_line, self._remark, skipped) if line)
 
     def _choose_storage(self, size: int, cache: ImageCache, images: list[ImageDataset]) -> str:
-        if self.storage != "auto":
-            return self.storage
-        if self.sample_transform:
-            return "files"
+        if self.storage != "auto" or self.sample_transform:
+            return "files" if self.sample_transform else self.storage
         if size <= MEMORY_LIMIT:
             return "memory"
-        if size > cache.limit:
-            return "files"
-        cached = all(cache.path(item).exists() for item in images)
-        return "cache" if cached or cache.has_room(size) else "files"
+        fits = size <= cache.limit and (all(cache.path(item).exists() for item in images) or cache.has_room(size))
+        return "cache" if fits else "files"
 
     def _decode(self, images: ImageDataset, storage: str, cache: ImageCache) -> tuple[Dataset[Any], Unreadable]:
         """Return the images in the form chosen, without the unreadable ones, and which these are."""

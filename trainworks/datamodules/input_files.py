@@ -101,10 +101,8 @@ def _images(reader: Any, array: np.ndarray) -> Any:
     """Return an image of any layout as it is, several as (N, C, H, W)."""
     array = np.asarray(array, array.dtype.newbyteorder("="))  # torch takes no other
     number = reader.form.num_channels if reader.form else (reader.input_shape or [3])[0]
-    if array.ndim == 4 and array.shape[1] != number == array.shape[-1]:
-        return np.moveaxis(array, -1, 1)
     is_one = number not in (1, 3) or len(array) == number or array.shape[-1] in (1, 3)
-    return array if array.ndim < 3 or (array.ndim == 3 and is_one) else channels_first(torch.as_tensor(array))
+    return array if array.ndim < 3 or (array.ndim == 3 and is_one) else channels_first(torch.as_tensor(array), number)
 
 
 def _wanted(dtype: torch.dtype, shape: Sequence[int | None]) -> str:

@@ -64,9 +64,6 @@ def with_channels(net: nn.Module, in_channels: int) -> nn.Module:
     Args:
         net: The network, such as one of torchvision.models. Weights that `InitFrom` loads are repeated in the same way.
         in_channels: Number of channels of the images.
-
-    Raises:
-        ValueError: If the first convolution has no three channels.
     """
     first = next((part for part in net.modules() if isinstance(part, nn.Conv2d)), None)
     if first is None or first.in_channels != 3:

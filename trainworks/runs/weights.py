@@ -71,10 +71,7 @@ def load_weights(
 
 
 def for_channels(weight: Tensor, shape: Sequence[int]) -> Tensor:
-    """Return a convolution's weight for another number of channels than 3 in this shape, else the weight itself.
-
-    It is repeated and scaled, or summed for a single channel, so that the outputs are of the same size.
-    """
+    """Return a weight itself, but of a convolution of 3 channels one for other channels, repeated and scaled."""
     if weight.ndim != 4 or len(shape) != 4 or shape[1] == 3 or weight.shape != (shape[0], 3, *shape[2:]):
         return weight
     if shape[1] == 1:

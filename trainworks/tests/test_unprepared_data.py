@@ -145,16 +145,16 @@ def test_tables_that_are_refused(train: Train, tmp_path: Path, kind: str) -> Non
 def test_files_that_are_no_images_are_counted(train: Train, tmp_path: Path) -> None:
     for name in "ab":
         write_images(tmp_path / "images" / name, 12)
-    for number, ending in enumerate(("gif", "GIF", "heic", "txt")):
+    for number, ending in enumerate(("svg", "SVG", "psd", "txt")):
         (tmp_path / f"images/a/{number}.{ending}").write_bytes(b"x")
-    for name in (".hidden.gif", "Thumbs.db", "notes"):
+    for name in (".hidden.svg", "Thumbs.db", "notes"):
         (tmp_path / "images/b" / name).write_bytes(b"x")
     words = ("--config", FOLDER, "--data.root", "images", "--data.image_size", "16")
     result = train("fit", *words, *SHORT)
     assert (result.code, result.err) == (0, "")
     (line,) = [line for line in result.out.splitlines() if line.startswith("left out")]
     assert line.startswith("left out, since they are none of .jpg, .jpeg, .png")
-    assert line.endswith(": 2 .gif, 1 .heic, 1 .txt, 1 without an ending")
+    assert line.endswith(": 2 .svg, 1 .psd, 1 .txt, 1 without an ending")
     checked = train("check", *words)
     assert (checked.code, line in checked.out) == (0, True)
 

@@ -13,15 +13,17 @@ from trainworks.models.colors import color_of
 
 
 def denormalize(images: Tensor, transforms: Sequence[nn.Module]) -> Tensor:
-    """Bring images, shape (B, C, H, W), back to values in [0, 1], on the CPU.
+    """Bring images, shape (B, C, H, W), back to values in [0, 1], on the CPU, to draw them in grey or colour.
 
-    Of the transforms that were applied, only Normalize is undone. Values that are then on no known scale are stretched.
+    Of the transforms that were applied, only Normalize is undone; values that are then on no known scale are stretched.
+    Of other channels than 1 or 3 the first are taken.
     """
     is_uint8, known, images = images.dtype == torch.uint8, False, images.detach().cpu().float()
     for transform in transforms:
         if isinstance(transform, v2.Normalize):
             mean, std = (torch.as_tensor(values).cpu().view(-1, 1, 1) for values in (transform.mean, transform.std))
             images, known = images * std + mean, True
+    images = images[:, : 3 if images.shape[1] > 2 else 1]
     low, high = images.aminmax()
     if not known and (low < -0.5 or high > 255):
         return (images - low) / (high - low).clamp(min=1e-9)
@@ -33,9 +35,9 @@ def draw_sample(
 ) -> Tensor:
     """Return an image (C, H, W) for the eye, shape (3, H, W), resized by `scale`, with its mask or boxes drawn over it.
 
-    `transforms` were applied to it, `names` are those of the classes of boxes. Of more channels the first 3 are shown.
+    `transforms` were applied to it, `names` are those of the classes of boxes.
     """
-    plain = denormalize(image[None], transforms)[0][: 3 if len(image) >= 3 else 1].expand(3, -1, -1)
+    plain = denormalize(image[None], transforms)[0].expand(3, -1, -1)
     if scale != 1:
         how = InterpolationMode.NEAREST if scale > 1 else InterpolationMode.BILINEAR
         resize = v2.Resize([max(round(side * scale), 1) for side in plain.shape[-2:]], how)

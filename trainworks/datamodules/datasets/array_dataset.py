@@ -101,10 +101,10 @@ def unpack_name(row: Tensor) -> str:
     return os.fsdecode(row.numpy().tobytes().rstrip(b"\0"))
 
 
-def channels_first(images: Tensor) -> Tensor:
-    """Bring images of shape (N, H, W) or (N, H, W, C) to (N, C, H, W)."""
+def channels_first(images: Tensor, num_channels: int = 3) -> Tensor:
+    """Bring images of shape (N, H, W) or (N, H, W, C) to (N, C, H, W), where C is 1, 3 or `num_channels`."""
     if images.ndim == 3:
         return images.unsqueeze(1)
-    if images.ndim == 4 and images.shape[1] not in (1, 3) and images.shape[-1] in (1, 3):
+    if images.ndim == 4 and images.shape[1] not in (1, 3, num_channels) and images.shape[-1] in (1, 3, num_channels):
         return images.permute(0, 3, 1, 2).contiguous()
     return images

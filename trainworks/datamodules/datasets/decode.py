@@ -10,16 +10,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 from PIL.TiffImagePlugin import TiffImageFile
 from torch import Tensor
 
-from trainworks.datamodules.datasets.image_arrays import Decoded, ImageInfo, from_array, read_tiff, to_format
+from trainworks.datamodules.datasets.image_arrays import Decoded, ImageInfo, from_array, read_tiff
 from trainworks.errors import UsageError
 
 PILLOW_MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
 DECODING_ERRORS = (OSError, ValueError, RuntimeError, SyntaxError, MemoryError, Image.DecompressionBombError)
-BITS_TAG = ExifTags.Base.BitsPerSample
 OVERSAMPLING = 2  # a JPEG is decoded at a smaller scale only if that still has twice the height and width wanted
 
 
@@ -40,19 +40,17 @@ def readable(name: str) -> Iterator[None]:
 
 
 def decode_image(source: Any, num_channels: int = 3, min_side: int | None = None, dtype: str = "uint8") -> Decoded:
-    """Read a file, Pillow image, array (H, W, C) or tensor (C, H, W) upright, with channels and type of `to_format`.
+    """Read a file, Pillow image, array (H, W, C) or tensor (C, H, W) upright, see `from_array`.
 
-    Pillow and torchcodec decode a JPEG to the same pixels. torchcodec is faster, unless the image is so large that
-    libjpeg can decode it at a half, a quarter or an eighth of its size, which only Pillow offers. `min_side` is the
-    shorter side that is wanted in the end; a large JPEG is decoded at a smaller scale of at least twice that side.
-    Ordinary images leave transparency out. A file that is missing, empty, truncated or no image is an UnreadableImage.
+    Pillow and torchcodec decode a JPEG to the same pixels: torchcodec faster, Pillow at a half, quarter or eighth of
+    its size where at least twice `min_side` is left, the shorter side wanted. What is no image is an UnreadableImage.
     """
-    is_file = isinstance(source, str | Path)
-    with readable(str(source) if is_file else type(source).__name__):
-        if is_file and str(source).lower().endswith(".npy"):
-            source = np.load(source, mmap_mode="c")
-        elif is_file:
-            return _decode_file(str(source), Path(source).read_bytes(), num_channels, min_side, dtype)
+    path = str(source) if isinstance(source, str | Path) else ""
+    with readable(path or type(source).__name__):
+        if path.lower().endswith(".npy"):
+            source = np.load(path, mmap_mode="c")
+        elif path:
+            return _decode_file(path, Path(path).read_bytes(), num_channels, min_side, dtype)
         if isinstance(source, Image.Image):
             pixels = from_pillow(source, num_channels, dtype)
             return pixels, ImageInfo(pixels.shape[-1], pixels.shape[-2], source.mode)
@@ -71,23 +69,22 @@ def _decode_file(path: str, data: bytes, num_channels: int, min_side: int | None
             return read_tiff(path, num_channels, dtype)
         if data[4:8] != b"ftyp":  # of HEIC and AVIF
             raise
-        pixels = to_format(_decode_fast(path, data, num_channels), num_channels, dtype)
-        return pixels, ImageInfo(pixels.shape[-1], pixels.shape[-2], "HEIC")
+        return from_array(_decode_fast(path, data, num_channels).movedim(0, -1).numpy(), num_channels, dtype)
     with opened as image:
-        width, height, mode = *image.size, image.mode
         orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
-        if orientation in (5, 6, 7, 8):
-            width, height = height, width
-        info = ImageInfo(width, height, mode, orientation)
-        whole = num_channels not in (1, 3) or dtype != "uint8"
-        if isinstance(image, TiffImageFile):
-            whole = whole or (image.n_frames == num_channels and len(image.getbands()) == 1)
-            if whole and (image.n_frames > 1 or max(image.tag_v2.get(BITS_TAG, (1,))) > 8):  # which Pillow would lose
+        width, height = image.size[::-1] if orientation in (5, 6, 7, 8) else image.size
+        info = ImageInfo(width, height, image.mode, orientation)
+        ordinary = num_channels in (1, 3) and dtype == "uint8"
+        if isinstance(image, TiffImageFile):  # of which Pillow would lose pages or bits
+            deep = max(image.tag_v2.get(258, (1,))) > 8 and image.mode not in ("F", "I;16", "I;16B")
+            grey_pages = image.n_frames == num_channels > 1 and len(image.getbands()) == 1
+            if grey_pages or (not ordinary and (deep or image.n_frames > 1)):
                 return read_tiff(path, num_channels, dtype)
-        deep = dtype != "uint8" and image.format == "PNG" and data[24] == 16 and not mode.startswith("I")
+        if dtype != "uint8" and image.format == "PNG" and data[24] == 16 and image.mode[0] != "I":  # colour of 16 bits
+            return from_array(_decode_fast(path, data, num_channels).movedim(0, -1).numpy(), num_channels, dtype)
         scaled = min_side is not None and min(image.size) >= 2 * OVERSAMPLING * min_side
-        if deep or (image.format == "JPEG" and not scaled and torchcodec() is not None):
-            return to_format(_decode_fast(path, data, num_channels), num_channels, dtype), info
+        if ordinary and image.format == "JPEG" and not scaled and torchcodec() is not None:
+            return _decode_fast(path, data, num_channels), info
         if scaled:
             ratio = OVERSAMPLING * min_side / min(image.size)  # type: ignore[operator]
             image.draft(PILLOW_MODES.get(num_channels), (int(image.width * ratio), int(image.height * ratio)))
@@ -97,12 +94,10 @@ def _decode_file(path: str, data: bytes, num_channels: int, min_side: int | None
 def from_pillow(image: Image.Image, num_channels: int, dtype: str = "uint8") -> Tensor:
     """Convert a Pillow image to an upright tensor, shape (C, H, W)."""
     image, mode = ImageOps.exif_transpose(image), PILLOW_MODES.get(num_channels)
-    if image.mode.startswith("I"):  # 16 bits: Pillow would cut them off at 255
-        array = np.asarray(image).clip(0, 65535).astype(np.uint16)
-    elif mode is None or image.mode == "F" or (mode.endswith("A") and not image.has_transparency_data):
-        array = np.asarray(image)
-    else:
-        array = np.asarray(image.convert(mode))
+    if mode and image.mode[0] not in "IF" and (mode[-1] != "A" or image.has_transparency_data):
+        image = image.convert(mode)
+    array = np.asarray(image)
+    array = array.clip(0, 65535).astype(np.uint16) if image.mode[0] == "I" else array  # Pillow would cut it off at 255
     return from_array(array, num_channels, dtype)[0]
 
 
@@ -116,4 +111,5 @@ def torchcodec() -> Any:
 def _decode_fast(path: str, data: bytes, num_channels: int) -> Tensor:
     if (decode := torchcodec()) is None:
         raise UsageError(f"{path}: such an image needs the package torchcodec; write pip install torchcodec")
-    return decode(data, mode={1: "GRAY", 3: "RGB"}.get(num_channels, "UNCHANGED"), output_dtype="auto")
+    encoded = torch.frombuffer(bytearray(data), dtype=torch.uint8)  # of bytes it changes the filter of warnings
+    return decode(encoded, mode={1: "GRAY", 3: "RGB"}.get(num_channels, "UNCHANGED"), output_dtype="auto")

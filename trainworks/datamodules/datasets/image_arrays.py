@@ -11,7 +11,6 @@ from torchvision.transforms.v2 import functional
 from trainworks.errors import UsageError
 
 FLIPS = {2: (-1,), 3: (-2, -1), 4: (-2,), 6: (-1,), 7: (-2, -1), 8: (-2,)}  # by orientation; transposed first from 5 on
-SCALED = (torch.uint8, torch.uint16)  # which stand for [0, 1], as in ToDtype
 
 
 @dataclass
@@ -20,28 +19,11 @@ class ImageInfo:
 
     width: int  # in pixels, after the rotation by EXIF
     height: int
-    mode: str  # Pillow's name of the pixel format, such as RGB, L, CMYK or I;16, or "5 channels of uint16"
+    mode: str  # Pillow's name of the pixel format, such as RGB, L, CMYK or I;16; or "5 channels of uint16"
     orientation: int = 1  # of its EXIF data; 1 is upright
 
 
 Decoded = tuple[Tensor, ImageInfo]  # pixels, shape (C, H, W), and what the file was
-
-
-def to_format(pixels: Tensor, num_channels: int, dtype: str) -> Tensor:
-    """Return pixels, shape (C, H, W), as uint8 or as float32: 8 and 16 bits are scaled to [0, 1], others stay.
-
-    One channel is repeated for three, and three are made grey for one; any other number of channels is a ValueError.
-    """
-    if dtype == "uint8" and pixels.dtype not in SCALED:
-        raise ValueError(f"dtype is uint8, its pixels are {pixels.dtype}; float32 takes them".replace("torch.", ""))
-    if len(pixels) != num_channels and {len(pixels), num_channels} != {1, 3}:
-        raise ValueError(f"num_channels is {num_channels}, its shape (C, H, W) is {tuple(pixels.shape)}")
-    pixels = functional.to_dtype(pixels, getattr(torch, dtype), scale=pixels.dtype in SCALED)
-    if dtype == "float32" and not pixels.isfinite().all():
-        raise ValueError("some of its numbers are NaN or infinite")
-    if len(pixels) > num_channels:
-        return functional.rgb_to_grayscale(pixels)
-    return pixels if len(pixels) == num_channels else pixels.repeat(num_channels, 1, 1)
 
 
 def upright(pixels: Tensor, orientation: int) -> Tensor:
@@ -50,18 +32,29 @@ def upright(pixels: Tensor, orientation: int) -> Tensor:
 
 
 def from_array(array: np.ndarray, num_channels: int, dtype: str, orientation: int = 1) -> Decoded:
-    """Return an image (H, W), (H, W, C) or (C, H, W) as `to_format` does, upright, and the info of the array."""
+    """Return an image (H, W), (H, W, C) or (C, H, W) upright, as uint8 or float32, and the info of the array.
+
+    For float32, 8 and 16 bits are scaled to [0, 1]. One channel is repeated for three, and three are made grey for one.
+    """
     if not isinstance(array, np.ndarray) or array.ndim not in (2, 3) or array.dtype.kind not in "buif":
         got = f"{getattr(array, 'dtype', type(array).__name__)} of shape {np.shape(array)}"
         raise ValueError(f"an image is a file, Pillow image, array (H, W, C) or tensor (C, H, W), got {got}")
     array = array[None] if array.ndim == 2 else array
-    first, _, last = array.shape
-    if last == num_channels or (first != num_channels and last <= first):
+    if array.shape[2] == num_channels or (len(array) != num_channels and array.shape[2] <= len(array)):
         array = np.moveaxis(array, -1, 0)  # whose memory stays, which is resized faster
-    pixels = torch.from_numpy(np.array(array, array.dtype.newbyteorder("=")))
-    pixels, mode = to_format(pixels, num_channels, dtype), f"{len(pixels)} channels of {array.dtype.name}"
+    number, own, is_scaled = len(array), array.dtype.name, array.dtype.name in ("uint8", "uint16")
+    if dtype == "uint8" and not is_scaled:
+        raise ValueError(f"dtype is uint8, its pixels are {own}; float32 takes them")
+    if number != num_channels and {number, num_channels} != {1, 3}:
+        raise ValueError(f"num_channels is {num_channels}, its shape (C, H, W) is {array.shape}")
+    array = array.astype(array.dtype.newbyteorder("="), copy=not array.flags.writeable)  # as torch wants it
+    pixels = functional.to_dtype(torch.from_numpy(array), getattr(torch, dtype), is_scaled)
+    if dtype == "float32" and not pixels.isfinite().all():
+        raise ValueError("some of its numbers are NaN or infinite")
+    if number != num_channels:
+        pixels = functional.rgb_to_grayscale(pixels) if number == 3 else pixels.repeat(3, 1, 1)
     pixels = upright(pixels, orientation) if orientation != 1 else pixels
-    return pixels, ImageInfo(pixels.shape[-1], pixels.shape[-2], mode, orientation)
+    return pixels, ImageInfo(pixels.shape[-1], pixels.shape[-2], f"{number} channels of {own}", orientation)
 
 
 def read_tiff(path: str, num_channels: int, dtype: str) -> Decoded:
@@ -72,7 +65,6 @@ def read_tiff(path: str, num_channels: int, dtype: str) -> Decoded:
             array = np.moveaxis(series.asarray(), [series.axes.index(axis) for axis in "YX"], [-2, -1])
     except Exception as error:  # a damaged file raises anything
         if isinstance(error, ImportError) or "imagecodecs" in str(error):
-            needed = "such a TIFF file needs the packages tifffile and imagecodecs"
-            raise UsageError(f"{path}: {needed}; write pip install tifffile imagecodecs") from None
+            raise UsageError(f"{path}: such a TIFF needs packages; write pip install tifffile imagecodecs") from None
         raise ValueError(str(error) or type(error).__name__) from None
     return from_array(array.reshape(-1, *array.shape[-2:]), num_channels, dtype, orientation)

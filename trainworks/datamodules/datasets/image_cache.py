@@ -62,14 +62,13 @@ class ImageCache:
                 with contextlib.suppress(*DAMAGED_FILE_ERRORS):
                     return _map(path, shape)
                 print(f"{path} is damaged and is made anew")
-            self._make_room(images.num_bytes)
+            self._make_room(int(np.prod(shape)) * np.dtype(images.form.dtype).itemsize)
             temporary = path.with_suffix(".tmp")
             try:
                 pixels = np.lib.format.open_memmap(temporary, mode="w+", dtype=images.form.dtype, shape=shape)
-                unreadable = decode_all(images, pixels, self.num_threads)
+                _write_unreadable(path, decode_all(images, pixels, self.num_threads))
                 pixels.flush()
                 del pixels
-                _write_unreadable(path, unreadable)
                 with temporary.open("rb+") as file:
                     os.fsync(file.fileno())
                 os.replace(temporary, path)
@@ -116,12 +115,11 @@ def decode_all(images: ImageDataset, pixels: np.ndarray | None, num_threads: int
     def decode(items: range) -> int:
         for item in items:
             try:
-                image = images.read(item)
+                image = images.read(item).numpy()
+                if pixels is not None:
+                    pixels[item] = image
             except UnreadableImage as error:
                 unreadable[item] = str(error)
-            else:
-                if pixels is not None:
-                    pixels[item] = image.numpy()
         return len(items)
 
     bar = tqdm(total=len(images), desc="decoding", unit=" images", delay=2, disable=None, leave=False)

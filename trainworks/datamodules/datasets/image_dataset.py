@@ -23,9 +23,8 @@ from trainworks.datamodules.datasets.image_format import ImageFormat
 class ImageDataset(ArrayDataset):
     """Images of any size, decoded one by one and brought to one format; `ImageCache` decodes them all beforehand.
 
-    A subclass decodes one image. A sample is (image, class), (image, labels of shape (K,)), or the image
-    alone where there are no targets. Where `has_masks`, a subclass decodes masks too and a sample is (image, mask); the
-    mask is transformed and fitted as its image is, and kept beside it as one more channel.
+    A subclass decodes one image, and its mask where `has_masks`; it is kept beside the image as one more channel. A
+    sample is (image, class), (image, labels of shape (K,)), (image, mask), or the image alone without targets.
 
     Args:
         index: Targets and names of the images, and what else is known without decoding them.
@@ -47,23 +46,12 @@ class ImageDataset(ArrayDataset):
         """The shape (N, C, size, size) of all that `read` returns; masks are one more channel."""
         return len(self), self.form.num_channels + self.has_masks, self.form.size, self.form.size
 
-    @property
-    def num_bytes(self) -> int:
-        """How much memory all that `read` returns takes."""
-        return int(np.prod(self.decoded_shape)) * np.dtype(self.form.dtype).itemsize
-
     def decode(self, item: int) -> tuple[Tensor, ImageInfo]:
-        """Return the image, shape (C, H, W) at full or at a smaller scale, and the info of its file.
-
-        An image that cannot be decoded whole is an UnreadableImage.
-        """
+        """Return the image (C, H, W) at full or a smaller scale, and its file's info, or raise an UnreadableImage."""
         raise NotImplementedError
 
     def decode_mask(self, item: int) -> Tensor:
-        """Return the class of each pixel of an image in its full size, uint8 of shape (H, W), where `has_masks`.
-
-        It may be upright or, as it was stored, not yet turned by the image's EXIF data; the sizes tell which.
-        """
+        """Return the class of each pixel, uint8 of shape (H, W), of the image as it is stored or once it is upright."""
         raise NotImplementedError
 
     def fingerprint(self) -> str:
@@ -89,13 +77,12 @@ class ImageDataset(ArrayDataset):
     def read(self, item: int) -> Tensor:
         """Return the image, shape (C, size, size), with its mask as the last channel where there are masks."""
         image, info = self.decode(item)
-        parts = [image, self._upright_mask(item, info)] if self.has_masks else [image]
+        masks = [self._upright_mask(item, info)] if self.has_masks else []  # one, or none
         for transform in self.transform:
-            parts = [*transform(*parts)] if self.has_masks else [transform(*parts)]
-            info = replace(info, height=parts[0].shape[-2], width=parts[0].shape[-1])
+            image, *masks = transform(image, *masks) if masks else [transform(image)]
+            info = replace(info, height=image.shape[-2], width=image.shape[-1])
         place = self.form.place(info.height, info.width)
-        fitted = [place.fit(parts[0]), *(place.fit_mask(mask, IGNORED_CLASS)[None] for mask in parts[1:])]
-        return torch.cat(fitted) if self.has_masks else fitted[0]
+        return torch.cat([place.fit(image), *(place.fit_mask(mask, IGNORED_CLASS)[None] for mask in masks)])
 
     def _upright_mask(self, item: int, info: ImageInfo) -> Tensor:
         mask, wanted = self.decode_mask(item), (info.height, info.width)
@@ -171,8 +158,7 @@ class PairedImages(Dataset[Any]):
         self._resize: list[nn.Module] = []
         if form is not None:
             size: Any = {"stretch": (form.size, form.size), "crop": form.size, "pad": None}[form.fit]
-            longest = form.size if form.fit == "pad" else None
-            self._resize = [v2.Resize(size, max_size=longest, antialias=True), v2.CenterCrop(form.size)]
+            self._resize = [v2.Resize(size, max_size=None if size else form.size), v2.CenterCrop(form.size)]
 
     def __len__(self) -> int:
         return len(self.dataset)  # type: ignore[arg-type]

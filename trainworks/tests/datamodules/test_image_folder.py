@@ -228,8 +228,8 @@ def build(tmp_path: Path, folders: list[str]) -> Path:
 def test_endings_that_are_not_read_are_named(tmp_path: Path) -> None:
     for name in ("a", "b"):
         (tmp_path / "data" / name).mkdir(parents=True)
-        (tmp_path / "data" / name / "x.gif").touch()
-    with pytest.raises(ValueError, match=r"no images to train on; left out, since they are none of .*: 2 \.gif"):
+        (tmp_path / "data" / name / "x.svg").touch()
+    with pytest.raises(ValueError, match=r"no images to train on; left out, since they are none of .*: 2 \.svg"):
         load(tmp_path / "data")
 
 
@@ -306,10 +306,14 @@ def test_impossible_values(tmp_path: Path, arguments: dict[str, Any], message: s
 def test_grey_images(tmp_path: Path) -> None:
     for name in "ab":
         write_images(tmp_path / name, 6)
-    data = load(tmp_path, num_channels=1, fit="stretch")
+    normalize = v2.Normalize([0.1, 0.2, 0.6], [0.2, 0.2, 0.5])
+    data = load(tmp_path, num_channels=1, fit="stretch", train_transform=[v2.ToDtype(torch.float32, True), normalize])
     images, _ = next(iter(data.train_dataloader()))
     assert images.shape == (4, 1, 16, 16)
     assert np.ptp(images.numpy()) > 20
+    pixels = normalize(images / 255)
+    assert (pixels.shape, normalize.mean, normalize.std) == (images.shape, [pytest.approx(0.3)], [pytest.approx(0.3)])
+    assert "Normalize: its 3 channels are averaged, see check --statistics true" in data.describe()
 
 
 @pytest.mark.long

@@ -94,9 +94,9 @@ def test_a_folder_gives_the_figures_of_the_command_bit_by_bit(train: Train, tmp_
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        (np.zeros((8, 8)), r"must be uint8, .* got float64 of shape \(8, 8\)"),
-        (np.zeros((8, 8, 4), np.uint8), r"got uint8 of shape \(8, 8, 4\), channels last"),
-        (3, "must be a path, a Pillow image, an array or a tensor; got int"),
+        (np.zeros((8, 8)), "dtype is uint8, its pixels are float64; float32 takes them"),
+        (np.zeros((8, 8, 4), np.uint8), r"num_channels is 1, its shape \(C, H, W\) is \(4, 8, 8\)"),
+        (3, r"an image is a file, Pillow image, array \(H, W, C\) or tensor \(C, H, W\), got int of shape \(\)"),
     ],
 )
 def test_what_is_no_image(trained: Any, given: Any, message: str) -> None:

@@ -10,12 +10,17 @@ from PIL import Image
 from torch import Tensor, nn
 from torchvision.ops import box_iou
 
+from trainworks.datamodules.datasets.array_dataset import ArrayDataset
 from trainworks.datamodules.datasets.decode import UnreadableImage, decode_image
+from trainworks.datamodules.datasets.file_index import pack_names
+from trainworks.datamodules.datasets.image_dataset import ImageFiles
 from trainworks.datamodules.datasets.image_rows import ImageRows
+from trainworks.datamodules.image_folder import ImageFolderDataModule
 from trainworks.datamodules.inputs import InputReader
 from trainworks.errors import UsageError
 from trainworks.models.results import BoxResult, MaskResult
 from trainworks.models.tiles import predict_tiles
+from trainworks.tests.conftest import write_images
 
 
 class Reader(InputReader):
@@ -187,3 +192,20 @@ def test_a_damaged_image(tmp_path: Path) -> None:
     rows = ImageRows(tmp_path / "a.tif", 3, "uint8", 1.0)
     with pytest.raises(UnreadableImage, match=r"a\.tif: cannot be read as an image"):
         rows.read(90, 99)
+
+
+def test_the_scale_of_the_training_is_that_of_the_median_image(tmp_path: Path) -> None:
+    write_images(tmp_path / "a", 5, (64, 48))
+    write_images(tmp_path / "b", 3, (20, 20))
+    names = pack_names(f"{folder}/{k:03}.jpg" for folder, count in (("a", 5), ("b", 3)) for k in range(count))
+    for wanted, options in ((16 / 48, {}), (16 / 64, {"fit": "pad"}), (1.0, {"sample_transform": [nn.Identity()]})):
+        data = ImageFolderDataModule(root=".", image_size=16, **options)
+        index = ArrayDataset(names, None, names=names)
+        data.serve({"train": ImageFiles(str(tmp_path), index, data.form)})
+        assert data.input_state(None)["image_scale"] == pytest.approx(wanted, abs=0.01)
+    reader = ImageFolderDataModule(root=".", image_size=16)
+    reader.load_input_state({"ImageFolderDataModule": data.input_state(None)})
+    assert reader.image_scale == 1
+    reader = ImageFolderDataModule(root=".", image_size=16)
+    reader.load_input_state({})  # of a checkpoint that does not say it
+    assert reader.image_scale is None

@@ -17,6 +17,7 @@ from torch import nn
 from torchvision.models import get_weight, squeezenet1_1
 
 from trainworks.errors import UsageError
+from trainworks.models.changes import with_channels
 from trainworks.runs.weights import load_weights, read_weights
 from trainworks.tests.conftest import ROOT
 from trainworks.tests.examples.networks import SmallCNN
@@ -107,6 +108,29 @@ def test_a_head_for_other_classes_stays_new_and_nothing_is_silent(tmp_path: Path
         "features.2.running_var and 1 more",
         "  1 in the file, not used: loss.weight",
     ]
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 5, 7])
+def test_weights_of_colour_for_other_channels(tmp_path: Path, channels: int) -> None:
+    torch.save(SmallCNN(3, 3, [4, "M", 8]).state_dict(), tmp_path / "w.pt")
+    weight = torch.load(tmp_path / "w.pt", weights_only=True)["features.0.weight"]
+    net = with_channels(SmallCNN(3, 3, [4, "M", 8]), channels)
+    lines = load_weights(net, str(tmp_path / "w.pt"))
+    assert lines[0].startswith("weights: 14 of 14 tensors of SmallCNN")
+    assert lines[1:] == ([] if channels == 3 else ["  1 for other channels: features.0.weight"])
+    found, grey = net.features[0], torch.rand(2, 1, 8, 8)
+    assert (found.weight.shape, found.in_channels) == ((4, channels, 3, 3), channels)
+    if channels > 1:
+        assert torch.allclose(found.weight[:, 0], weight[:, 0] * 3 / channels)
+    if channels in (1, 3):  # a grey image gives what it gave in colour
+        expected = nn.functional.conv2d(grey.expand(-1, 3, -1, -1), weight, found.bias, padding=1)
+        assert torch.allclose(found(grey.expand(-1, channels, -1, -1)), expected, atol=1e-5)
+
+
+def test_a_network_of_other_channels_is_not_changed() -> None:
+    for net in (SmallCNN(5, 3, [4, "M", 8]), nn.Linear(3, 2)):
+        with pytest.raises(ValueError, match=rf"{type(net).__name__} must begin with a Conv2d of 3 channels, got"):
+            with_channels(net, 4)
 
 
 def test_a_part_of_the_network(tmp_path: Path) -> None:

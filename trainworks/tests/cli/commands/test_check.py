@@ -4,6 +4,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import yaml
 from matplotlib.figure import Figure
 from PIL import Image
 from torch.utils.data import Dataset
@@ -33,6 +34,18 @@ def test_good_data_has_no_problems(train: Train, folder: Path, tmp_path: Path) -
     assert ["class", "train", "val", "test", "share", "of", "train"] in table
     assert ["dog", "6", "2", "8", "50.0%"] in table
     assert not (tmp_path / "logs").exists()
+
+
+def test_statistics_are_those_of_the_training_images(train: Train, folder: Path) -> None:
+    words = ("check", "--data.root", str(folder), "--data.val_fraction", "0", "--statistics", "true")
+    result = train(*words, "--config", FOLDER, "--data.image_size", "30")
+    pixels = [np.asarray(Image.open(path))[:, 5:35] / 255 for path in (folder / "train").glob("*/*.jpg")]
+    (line,) = [line for line in result.out.splitlines() if "mean" in line]
+    (found,) = [step["init_args"] for step in yaml.safe_load("\n".join(result.out.splitlines()[-2:]))]
+    assert np.allclose(found["mean"], np.mean(pixels, axis=(0, 1, 2)), rtol=1e-3)
+    assert np.allclose(found["std"], np.std(pixels, axis=(0, 1, 2)), rtol=1e-3)
+    table = train(*words[:1], "--config", ARRAYS, "--data.train", str(folder / "none.npz"), *words[-2:])
+    assert (result.code, table.code, line[:2]) == (0, 2, "  ")
 
 
 def test_every_problem_is_reported_at_once(train: Train, folder: Path) -> None:

@@ -8,7 +8,7 @@ import torch
 from PIL import Image, ImageOps
 from torchvision.transforms.v2 import functional
 
-from trainworks.datamodules.datasets.decode import UnreadableImage, decode_image
+from trainworks.datamodules.datasets.decode import UnreadableImage, decode_image, torchcodec
 from trainworks.datamodules.datasets.image_format import ImageFormat
 from trainworks.tests.conftest import write_images
 
@@ -132,8 +132,11 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
         decode_image(str(tmp_path / "gone.jpg"))
 
 
-def test_without_torchvisions_decoder_pillow_serves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = write_photo(tmp_path / "a.jpg", (50, 40))
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+def test_without_torchcodec_pillow_serves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: str) -> None:
+    if torchcodec() is None:
+        pytest.skip("no torchcodec")
+    path = write_photo(tmp_path / "a.jpg", (50, 40), mode)
     fast, _ = decode_image(str(path))
-    monkeypatch.delattr("torchvision.io.decode_jpeg")
+    monkeypatch.setattr("trainworks.datamodules.datasets.decode.torchcodec", lambda: None)
     assert torch.equal(decode_image(str(path))[0], fast)
