@@ -70,8 +70,8 @@ def _text(target: Any, names: list[str]) -> str:
     if not isinstance(target, Tensor) or target.ndim > 1:
         return ""
     if target.ndim == 0:
-        is_class = not target.is_floating_point() and 0 <= target < len(names)
-        return names[int(target)] if is_class else f"{target.item():g}"
+        number = target.item()
+        return names[number] if isinstance(number, int) and 0 <= number < len(names) else f"{number:g}"
     return ", ".join(
         name for name, share in zip(names, target.tolist(), strict=False) if share > 0.05
     )  # some may blend

@@ -15,8 +15,7 @@ from trainworks.models.colors import color_of
 def denormalize(images: Tensor, transforms: Sequence[nn.Module]) -> Tensor:
     """Bring images, shape (B, C, H, W), back to values in [0, 1], on the CPU, to draw them in grey or colour.
 
-    Of the transforms that were applied, only Normalize is undone; values that are then on no known scale are stretched.
-    Of other channels than 1 or 3 the first are taken.
+    Of the transforms, only Normalize is undone; values on no known scale are stretched; of many channels 3 are taken.
     """
     is_uint8, known, images = images.dtype == torch.uint8, False, images.detach().cpu().float()
     for transform in transforms:
