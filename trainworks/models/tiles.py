@@ -26,7 +26,8 @@ def predict_tiles(module: Any, data: Any, rows: Any, tile: int, overlap: int) ->
         overlap: Pixels that neighbouring tiles share.
     """
     if not 0 <= 2 * overlap < tile:
-        raise UsageError(f"a tile must be larger than two overlaps, got tile {tile} and overlap {overlap}")
+        got = f"got tile {tile} and overlap {overlap}"
+        raise UsageError(f"a tile must be larger than two overlaps, {got}; write an overlap below {tile / 2:g}")
     height, width = rows.height, rows.width
     boxes: dict[str, Tensor] = {}
     below = beside = torch.empty(0)
