@@ -32,10 +32,7 @@ def denormalize(images: Tensor, transforms: Sequence[nn.Module]) -> Tensor:
 def draw_sample(
     image: Tensor, target: Any, transforms: Sequence[nn.Module] = (), names: Sequence[str] = (), scale: float = 1
 ) -> Tensor:
-    """Return an image (C, H, W) for the eye, shape (3, H, W), resized by `scale`, with its mask or boxes drawn over it.
-
-    `transforms` were applied to it, `names` are those of the classes of boxes.
-    """
+    """Return a transformed image (C, H, W) as it is shown, (3, H, W), resized, with its mask or boxes drawn over it."""
     plain = denormalize(image[None], transforms)[0].expand(3, -1, -1)
     if scale != 1:
         how = InterpolationMode.NEAREST if scale > 1 else InterpolationMode.BILINEAR
