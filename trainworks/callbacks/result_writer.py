@@ -45,7 +45,7 @@ class ResultWriter(BasePredictionWriter):
         super().__init__(write_interval="batch")
         self.dirpath, self.output = Path(dirpath), Path(dirpath) / "predictions.csv"
         self.top_k, self.probabilities, self.draw = top_k, probabilities, draw
-        self._tables: dict[str, Any] = {}  # a ResultTable by the name of its set
+        self.tables: dict[str, Any] = {}  # a ResultTable by the name of its set
 
     def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:
         """Let one process predict from loaders as they are: Lightning cannot make each of them anew."""
@@ -59,13 +59,13 @@ class ResultWriter(BasePredictionWriter):
 
         output = self.output.with_stem(self.output.stem + ending)
         table = PredictionTable(output, trainer.global_rank, trainer.world_size, data)
-        self._tables[f"predict{ending}"] = table
+        self.tables[f"predict{ending}"] = table
         return table
 
     def on_predict_start(self, trainer: Any, pl_module: LightningModule) -> None:
         """Begin the table of each loader, unless the command has done so."""
         count = trainer.predict_loop.num_dataloaders
-        for k in () if self._tables else range(count):
+        for k in () if self.tables else range(count):
             self.open_predictions(trainer, trainer.datamodule, f"_{k}" if count > 1 else "").begin()
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -75,8 +75,8 @@ class ResultWriter(BasePredictionWriter):
         if isinstance(pl_module, BaseModule) and type(pl_module).results is not BaseModule.results:
             for name in set_names(trainer, "test"):
                 path = self.dirpath / f"{name.replace('/', '_')}_predictions.csv"
-                self._tables[name] = ResultTable(path, trainer.global_rank, trainer.world_size)
-                self._tables[name].begin()
+                self.tables[name] = ResultTable(path, trainer.global_rank, trainer.world_size)
+                self.tables[name].begin()
 
     def write_on_batch_end(
         self, trainer: Any, pl_module: Any, prediction: Any, batch_indices: Any, batch: Any, *numbers: int
@@ -85,8 +85,8 @@ class ResultWriter(BasePredictionWriter):
         from trainworks.models.predict import results_of
 
         batch_idx, dataloader_idx = numbers
-        loader, name = tree_leaves(trainer.predict_dataloaders)[dataloader_idx], list(self._tables)[dataloader_idx]
-        inputs, table, errors = inputs_of(batch), self._tables[name], getattr(trainer.datamodule, "errors", None)
+        loader, name = tree_leaves(trainer.predict_dataloaders)[dataloader_idx], list(self.tables)[dataloader_idx]
+        inputs, table, errors = inputs_of(batch), self.tables[name], getattr(trainer.datamodule, "errors", None)
         targets = batch[1] if isinstance(batch, tuple | list) and len(batch) == 2 and errors is None else None
         taken = getattr(getattr(loader, "batch_sampler", None), "seen_batch_indices", None)
         indices = taken[batch_idx] if taken else ()  # `batch_indices` may be those of the loader before
@@ -102,7 +102,7 @@ class ResultWriter(BasePredictionWriter):
                 return self._append(trainer, name, results, targets, loader, known, inputs)
         except UsageError as reason:
             return table.save(prediction, batch_idx, str(reason))
-        self._tables.pop(name).part.unlink(missing_ok=True)
+        self.tables.pop(name).part.unlink(missing_ok=True)
         raise UsageError(f"--top_k {self.top_k}: {too_many}; leave --top_k out, or write a smaller number")
 
     def on_test_batch_end(
@@ -110,7 +110,7 @@ class ResultWriter(BasePredictionWriter):
     ) -> None:
         """Append a row for each sample of a batch, from the predictions that its step returned."""
         name, loader = set_names(trainer, "test")[dataloader_idx], tree_leaves(trainer.test_dataloaders)[dataloader_idx]
-        table = self._tables.get(name)
+        table = self.tables.get(name)
         if table is None or not table.complete or not isinstance(outputs, dict) or "predictions" not in outputs:
             return
         try:
@@ -126,7 +126,7 @@ class ResultWriter(BasePredictionWriter):
 
     def on_predict_epoch_end(self, trainer: Any, pl_module: Any) -> None:
         """Join the rows of all processes."""
-        tables, self._tables = self._tables, {}
+        tables, self.tables = self.tables, {}
         for table in tables.values():
             complete = trainer.strategy.reduce_boolean_decision(table.complete)  # here they wait for each other
             if trainer.is_global_zero:
@@ -142,7 +142,7 @@ class ResultWriter(BasePredictionWriter):
         """Append a row for each result, and for each input that could not be read; with `inputs` pictures too."""
         from trainworks.models.results import target_columns
 
-        table, data, dataset = self._tables[name], trainer.datamodule, getattr(loader, "dataset", None)
+        table, data, dataset = self.tables[name], trainer.datamodule, getattr(loader, "dataset", None)
         samples = dataset.dataset if isinstance(dataset, KeyedDataset) else None
         if not indices and samples is None and trainer.world_size > 1:
             raise UsageError("several processes share a loader that does not say which samples are whose")

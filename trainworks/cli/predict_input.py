@@ -11,9 +11,12 @@ from torch import Tensor, nn
 from trainworks.callbacks.result_writer import ResultWriter
 from trainworks.cli.builder import Session
 from trainworks.datamodules.base import BaseDataModule
+from trainworks.datamodules.datasets.decode import UnreadableImage
 from trainworks.datamodules.datasets.file_index import PackedNames, pack_names
 from trainworks.datamodules.new_inputs import NewInputsDataModule
 from trainworks.errors import UsageError, no_such_file
+from trainworks.models.predict import load_model
+from trainworks.models.tiles import predict_tiles
 from trainworks.runs.plain_data import read_plain
 
 
@@ -57,6 +60,33 @@ def input_data(session: Session, writer: ResultWriter) -> NewInputsDataModule:
     table.resume(digest.hexdigest(), len(sources), max(data.batch_size // trainer.world_size, 1))
     rest = sources[table.num_done :]
     return NewInputsDataModule(reader=data, inputs=rest, batch_size=data.batch_size, num_workers=data.num_workers)
+
+
+def predict_in_tiles(session: Session) -> None:
+    """Predict on what `--input` names, one image after the other, tile by tile."""
+    options, numbers = session.request.line.options, session.request.line.numbers
+    if not {"tile", "input"} <= options.keys() or options.get("draw") == "true" or session.trainer.world_size > 1:
+        how = "write --tile 512 --input DIR, --overlap 64 beside them, no --draw, and --trainer.devices 1"
+        raise UsageError(f"tiles are for new images and one device; {how}")
+    session.model = module = load_model(str(session.request.ckpt_path), session.trainer.strategy.root_device)
+    writer = set_up_writer(session)
+    inputs = input_data(session, writer)
+    table: Any = writer.tables["predict"]
+    for number, source in enumerate(inputs.inputs, table.num_done):
+        row: dict[str, Any] = {"input": source if isinstance(source, str) else number}
+        try:
+            rows = inputs.reader.rows(source)
+            parts = predict_tiles(module, inputs.reader, rows, numbers["tile"], numbers.get("overlap", 64))
+            row |= table.save_parts(f"{number:06}-{Path(str(row['input'])).stem[:50]}.png", parts, rows.size)
+            row["error"] = ""
+        except UnreadableImage as error:
+            row["error"] = str(error)
+        except UsageError:
+            table.remove_parts()
+            raise
+        table.append({number: row})
+    table.join()
+    table.remove_parts()
 
 
 def sources_of(given: str, data: Any) -> Sequence[Any]:

@@ -1,3 +1,4 @@
+import contextlib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -8,6 +9,7 @@ from torch import nn
 from torch.utils.data import Dataset
 from torchvision.transforms import v2
 
+from trainworks.datamodules.annotations import classes_of
 from trainworks.datamodules.base import BaseDataModule
 from trainworks.datamodules.datasets.image_cache import ImageCache, Unreadable, decode_all, describe_unreadable
 from trainworks.datamodules.datasets.image_dataset import ImageDataset
@@ -61,6 +63,8 @@ class ImageDataModule(BaseDataModule):
             if isinstance(step, v2.Normalize) and (number := len(step.mean)) not in (1, self.num_channels):
                 step.mean, step.std = ([sum(values) / number] for values in (step.mean, step.std))
                 self._remark = f"Normalize: its {number} channels are averaged, see check --statistics true"
+        self.image_scale = None if self.form and not self.sample_transform else 1.0  # crops are not resized
+        self._resized: ImageDataset | None = None  # that have masks or boxes
 
     @property
     def form(self) -> ImageFormat | None:
@@ -82,6 +86,8 @@ class ImageDataModule(BaseDataModule):
         images = {name: data for name, data in datasets.items() if isinstance(data, ImageDataset) and name != "predict"}
         if not images:
             return datasets
+        first = next(iter(images.values()))
+        self._resized = first if classes_of(first) is None else None
         size = sum(int(np.prod(item.decoded_shape)) for item in images.values()) * np.dtype(self.dtype).itemsize
         cache = ImageCache(Path(self.cache_dir), int(self.cache_limit_gb * 1e9), self.num_cores)
         storage = self._choose_storage(size, cache, list(images.values()))
@@ -96,6 +102,18 @@ class ImageDataModule(BaseDataModule):
         shape = "x".join(map(str, next(iter(images.values())).decoded_shape[1:]))
         self._storage_line = f"images: {shape}, {size / 1e6:,.0f} MB {where[storage]}"
         return served
+
+    def input_state(self, train: Any) -> dict[str, Any]:
+        """Return what a checkpoint keeps, with the factor by which images with masks or boxes are resized: a median."""
+        if self.image_scale is None and (images := self._resized) is not None:
+            areas = []
+            for item in np.linspace(0, len(images) - 1, 9, dtype=int).tolist():
+                with contextlib.suppress(UsageError):
+                    info = images.decode(item)[1]
+                    place = images.form.place(info.height, info.width)
+                    areas.append(np.prod(place.resized) / np.prod(place.original))
+            self.image_scale = float(np.sqrt(np.median(areas))) if areas else None
+        return super().input_state(train)
 
     def describe(self) -> str:
         """Say what the data is, where its images are, and what was left out."""

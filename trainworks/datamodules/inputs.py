@@ -11,6 +11,7 @@ from torch.utils.data import default_collate
 
 from trainworks.datamodules.randomness import kept_generators
 from trainworks.datamodules.transforms.apply import apply_transforms
+from trainworks.errors import UsageError
 
 
 class InputReader:
@@ -27,6 +28,7 @@ class InputReader:
     class_names: list[str] | None = None
     category_ids: dict[str, Any] | None = None  # numbers of the classes in annotations of boxes, by name
     form: Any = None  # what images are made into, see ImageFormat
+    image_scale: float | None = 1.0  # factor by which images were resized for the training; None if nobody knows
     any_size = False  # whether the network takes images as they are, though all were of one size in training
     collate: Any
     eval_transform: list[nn.Module]
@@ -53,6 +55,15 @@ class InputReader:
         from trainworks.datamodules.input_files import read_input
 
         return read_input(self, source)
+
+    def rows(self, source: Any) -> Any:
+        """Return an image at the scale of those of the training, of which some rows are read at a time."""
+        from trainworks.datamodules.datasets.image_rows import ImageRows
+
+        if not self.reads_images or self.image_scale is None:
+            raise UsageError("tiles are for masks and boxes, from a checkpoint that says how its images were resized")
+        num_channels = self.form.num_channels if self.form else (self.input_shape or [3])[0] or 3
+        return ImageRows(source, num_channels, getattr(self.form, "dtype", "uint8"), self.image_scale)
 
     def batch_of(self, sources: Sequence[Any], device: torch.device | str) -> Any:
         """Return inputs as a batch on a device, ready for the network; a list where their sizes differ."""
@@ -110,12 +121,15 @@ class InputReader:
                     self.input_dtype = str(numbers.dtype).removeprefix("torch.")
                     num_free = 0 if served or self.collate is None else getattr(self.collate, "num_free", numbers.ndim)
                     self.input_shape = [None] * num_free + list(numbers.shape[num_free:])
-        state = {"input_shape": self.input_shape, "input_dtype": self.input_dtype, "columns": self.columns}
-        return state | ({"category_ids": self.category_ids} if self.category_ids else {})
+        names = "input_shape", "input_dtype", "columns", "image_scale"
+        return {name: getattr(self, name) for name in names} | (
+            {"category_ids": self.category_ids} if self.category_ids else {}
+        )
 
     def load_input_state(self, states: Mapping[str, Any]) -> None:
         """Take over what a checkpoint keeps, by the name of the datamodule's class, so that no data need be loaded."""
         state = states.get(type(self).__qualname__, {})
         self.input_shape, self.input_dtype = state.get("input_shape"), state.get("input_dtype")
         self.columns, self.category_ids = state.get("columns"), state.get("category_ids")
+        self.image_scale = state.get("image_scale", self.image_scale)
         self.class_names = self.class_names or state.get("class_names") or list(state.get("class_counts", ())) or None

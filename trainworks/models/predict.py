@@ -14,6 +14,7 @@ from lightning.pytorch.utilities.model_helpers import is_overridden
 
 from trainworks.errors import UsageError, listed
 from trainworks.models.misfit import shape_of
+from trainworks.models.tiles import join_masks, predict_tiles
 from trainworks.runs.checkpoint_io import read_checkpoint
 from trainworks.runs.class_paths import drop_defaults
 from trainworks.runs.files import TRUSTED, trusting
@@ -84,7 +85,14 @@ class Predictor:
         return data
 
     @torch.inference_mode()
-    def __call__(self, inputs: Any, batch_size: int | None = None, device: torch.device | str | None = None) -> Any:
+    def __call__(
+        self,
+        inputs: Any,
+        batch_size: int | None = None,
+        device: torch.device | str | None = None,
+        tile: int | None = None,
+        overlap: int = 64,
+    ) -> Any:
         """Return a result for one input, such as a ClassResult (see trainworks/models/results.py), or a list of them.
 
         Args:
@@ -92,12 +100,17 @@ class Predictor:
                 path of a table, a text; or a list or batch of them.
             batch_size: Inputs in one batch; that of the training if left out.
             device: Where to compute; where the module is if left out.
+            tile: Height and width of the squares in which large images are predicted on, for masks and boxes.
+            overlap: Pixels that neighbouring squares share.
         """
         sources = self.data.sources(inputs)
         module = self.module.to(device or self.module.device).eval()
         results: list[Any] = []
+        if tile is not None:
+            tiled = ([*predict_tiles(module, self.data, self.data.rows(source), tile, overlap)] for source in sources)
+            results = [join_masks(parts, dim=0) if hasattr(parts[0], "mask") else parts[0] for parts in tiled]
         step = batch_size or self.data.batch_size
-        for start in range(0, len(sources), step):
+        for start in range(len(results), len(sources), step):
             batch = self.data.batch_for(module, self.data.batch_of(sources[start : start + step], module.device))
             with limited_threads(threads_for(module, batch)):
                 returned = module.predict_step(batch, 0)

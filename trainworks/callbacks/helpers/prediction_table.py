@@ -2,11 +2,13 @@
 
 import json
 import os
+import struct
+import zlib
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
 from importlib.util import find_spec
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from torch import Tensor, nn
 
 from trainworks.callbacks.helpers.result_table import ResultTable
 from trainworks.errors import RunFailure, UsageError
+from trainworks.models.colors import color_of
 from trainworks.models.predict import named_parts
 from trainworks.runs.plain_data import to_plain
 
@@ -94,6 +97,31 @@ class PredictionTable(ResultTable):
         path = str(self._folder("masks") / name)
         result.image().save(path)
         return {"mask": path}
+
+    def save_parts(self, name: str, parts: Iterator[Any], size: tuple[int, int]) -> dict[str, Any]:
+        """Save the mask of an image from results of some rows each, and return its columns; boxes come at once.
+
+        The rows of the PNG file need not be in memory together, as Pillow wants them.
+        """
+        if not hasattr(first := next(parts), "mask"):
+            return dict(first.columns())
+        path, packer, means = self._folder("masks") / name, zlib.compressobj(), Counter[str]()
+        with path.open("wb") as file:
+
+            def write(kind: bytes, content: bytes) -> None:
+                checksum = struct.pack(">I", zlib.crc32(kind + content))
+                file.write(struct.pack(">I", len(content)) + kind + content + checksum)
+
+            file.write(b"\x89PNG\r\n\x1a\n")
+            write(b"IHDR", struct.pack(">2I5B", size[1], size[0], 8, 3, 0, 0, 0))  # 8 bits, with a palette
+            write(b"PLTE", bytes(value for k in range(256) for value in color_of(k)))
+            for part in chain([first], parts):
+                rows = nn.functional.pad(part.mask, (1, 0))  # a row begins with how it is filtered: not at all
+                write(b"IDAT", packer.compress(rows.numpy().tobytes()))
+                means.update({key: value * len(rows) / size[0] for key, value in part.columns().items()})
+            write(b"IDAT", packer.flush())
+            write(b"IEND", b"")
+        return {"mask": str(path), **means}
 
     def draw(self, name: str, result: Any, image: Tensor, transforms: list[nn.Module]) -> None:
         """Draw a mask or boxes over their image."""

@@ -175,6 +175,18 @@ def test_masks_and_pictures(train: Train, tmp_path: Path) -> None:
         assert float(row["share_background"]) == pytest.approx(share, abs=1e-6)
         with Image.open(f"out_drawn/{number:06}-{number:03}.png") as drawn:
             assert drawn.size == (64, 64)
+    (tmp_path / "new/002.jpg").write_bytes(b"")
+    write_images(tmp_path / "new/large", 1, (150, 90))
+    result = train("predict", *config, "--run_name", "a", *words[:4], "--tile", "64", "--overlap", "8")
+    assert (result.code, "4 rows, 1 could not be read" in result.out) == (0, True), result.err
+    found = load_model("logs/segmentation/a/checkpoints/best.ckpt").predict("new/large/000.jpg", tile=64, overlap=8)
+    (row,) = (row for row in rows_of() if "large" in row["input"])
+    with Image.open(row["mask"]) as mask:
+        assert (mask.mode, mask.size, mask.getpalette()) == ("P", (150, 90), found.image().getpalette())
+        assert np.array_equal(np.asarray(mask), found.mask.numpy())
+    assert {name: float(row[name]) for name in found.columns()} == pytest.approx(found.columns())
+    result = train("predict", *config, "--run_name", "a", *words, "--tile", "64")
+    assert result.code == 2 and "tiles are for new images and one device; write --tile 512 --input DIR" in result.err
 
 
 def test_boxes(train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -302,6 +314,8 @@ MISTAKES = {
     "--input new --output out.csv --top_k 3": "--top_k 3: there are 2 classes; leave --top_k out, or write a smaller",
     "--output out.csv --top_k 3": "--top_k 3: there are 2 classes; leave --top_k out",
     "--input new --draw yes": "--draw must be true or false, got yes",
+    "--input new --output out.csv --tile 64": "tiles are for masks and boxes, from a checkpoint that says how its",
+    "--input new --overlap 8": "tiles are for new images and one device; write --tile 512 --input DIR",
     "--output out.txt": "--output must end in .csv or .parquet, got out.txt",
     "--input none.txt": "--input none.txt: nothing in it",
 }
