@@ -77,8 +77,11 @@ class MetricsTable(Callback):
         """Replace the file by one with all rows; where an epoch lacks a metric, the cell is empty."""
         columns = list(dict.fromkeys(name for row in self.rows for name in row))
         temporary = self.path.with_name("metrics.csv.tmp")
-        with temporary.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, columns or FIRST_COLUMNS)
-            writer.writeheader()
-            writer.writerows(self.rows)
-        os.replace(temporary, self.path)
+        try:
+            with temporary.open("w", newline="", encoding="utf-8") as file:
+                writer = csv.DictWriter(file, columns or FIRST_COLUMNS)
+                writer.writeheader()
+                writer.writerows(self.rows)
+            os.replace(temporary, self.path)
+        except OSError as error:  # such as a full disk: the training goes on, and the next epoch writes all rows
+            print(f"{self.path} could not be written: {error.strerror}")
