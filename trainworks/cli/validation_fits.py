@@ -66,7 +66,7 @@ def fit_threshold(session: Any, goal: str) -> None:
     best = [_best(values, goal, f"{name} on {samples}") for name, values in zip(names, curves, strict=True)]
     for name, values, k in zip(names, curves, best, strict=True):
         here, half = ("F1 {:.4f}, precision {:.4f}, recall {:.4f}".format(*values[1:, i]) for i in (k, -1))
-        print(f"threshold {values[0, k]:.4g} for {name} by {goal}: {here}; at 0.5: {half}; {samples}")
+        print(f"threshold of {name}: {values[0, k]:.4g} by {goal}, {here}; at 0.5, {half}; {samples}")
     thresholds = [float(values[0, k]) for values, k in zip(curves, best, strict=True)]
     _keep(session, "threshold", thresholds if getattr(targets[0], "ndim", 1) == 2 else thresholds[0])
     for k, (name, values) in enumerate(zip(names[:12], curves, strict=False)):
