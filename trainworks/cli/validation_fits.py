@@ -137,13 +137,17 @@ def _validated(session: Any, option: str, take: Callable[..., tuple[Any, ...]]) 
         raise UsageError(f"{option} needs one file; make one of this sharded checkpoint: python train.py merge")
 
     def collect(trainer: Any, module: Any, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
-        if dataloader_idx == 0:
+        if dataloader_idx == 0 and isinstance(outputs, dict) and {"predictions", "targets"} <= outputs.keys():
             given = outputs["predictions"], outputs["targets"]
             batches.append(take(*apply_to_collection(given, Tensor, Tensor.cpu)))
 
     trainer.callbacks.append(LambdaCallback(on_validation_batch_end=collect))
     evaluate(session, "validate", path)
     trainer.callbacks.pop()
+    if not batches:
+        raise UsageError(
+            f"{option} needs validation samples, and a validation_step that returns predictions and targets"
+        )
     return zip(*batches, strict=True)
 
 

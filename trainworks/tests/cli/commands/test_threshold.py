@@ -122,6 +122,8 @@ def test_that_of_two_classes_is_used_everywhere(train: Train) -> None:
     result = train("validate", *WORDS, "--threshold", "precision=0.9", "--data.train", "b.npz")
     assert "error: --threshold precision=0.9 cannot be reached: the highest precision of 1 on " in result.err
     assert result.code == 2 and load_model(BEST).threshold == threshold
+    result = train("validate", *WORDS, "--threshold", "f1", "--data.val_fraction", "0")
+    assert result.code == 2 and "error: --threshold needs validation samples, and" in result.err
     result = train("validate", *WORDS, "--calibrate", "true")
     assert "the threshold that was kept is discarded" in result.out and load_model(BEST).threshold is None
     assert train("validate", *WORDS, "--calibrate", "true", "--threshold", "recall=0.9").code == 0
