@@ -60,13 +60,14 @@ class EvaluationFigures(Callback):
             from trainworks.callbacks.helpers.fonts import use_font_for
 
             use_font_for(self._class_names)
+        threshold = pl_module.threshold if hasattr(type(pl_module), "threshold") else None
         self._sets = set_names(trainer, "test" if trainer.testing else "val")
         for name in self._sets:
             if name not in self._metrics:
                 offered = pl_module.figure_metrics(count) if isinstance(pl_module, BaseModule) else {}
                 self._metrics[name] = LateUpdates(MetricCollection(dict(offered)).to(pl_module.device))
             self._metrics[name].reset()
-            self._mistakes[name] = Mistakes(self.num_mistakes)
+            self._mistakes[name] = Mistakes(self.num_mistakes, threshold)
 
     on_test_epoch_start = on_validation_epoch_start
 
@@ -138,8 +139,8 @@ class Mistakes:
     boxes the share without a matching box.
     """
 
-    def __init__(self, count: int) -> None:
-        self.count = count
+    def __init__(self, count: int, threshold: Any) -> None:
+        self.count, self.threshold = count, threshold
         self._worst: list[tuple[float, Tensor, Any, Any]] = []  # severity, image, target, prediction
 
     def update(self, batch: Any, predictions: Any, targets: Any) -> None:
@@ -151,7 +152,7 @@ class Mistakes:
         images = inputs_of(batch)
         if not self.count or not isinstance(images, Tensor | list) or not len(images) or images[0].ndim != 3:
             return
-        severities, predicted = _severities(predictions, targets)
+        severities, predicted = _severities(predictions, targets, self.threshold)
         values, indices = severities.topk(min(self.count, len(severities)))
         for value, index in zip(values.tolist(), indices.tolist(), strict=True):
             if value > 0:
@@ -188,6 +189,7 @@ class Mistakes:
 
 def _plot(metric: Metric, value: Any, names: list[str]) -> Any:
     """Return the figure that a metric plots, with the names of the classes where they are readable."""
+    metric = getattr(metric, "wrapped_metric", metric)
     few = len(names) <= MAX_NAMED_CLASSES
     if "ConfusionMatrix" in type(metric).__name__:
         figure, axes = metric.plot(value, add_text=few, labels=names if few else None)
@@ -213,16 +215,19 @@ def _send_pr_curves(trainer: Trainer, counts: Tensor, stage: str, names: list[st
             writer.add_pr_curve_raw(f"pr_curve/{stage}/{name}", *values, step, num_thresholds=len(counts))
 
 
-def _severities(predictions: Any, targets: Any) -> tuple[Tensor, Any]:
+def _severities(predictions: Any, targets: Any, threshold: Any) -> tuple[Tensor, Any]:
     """Return how severe each mistake is, shape (B,), 0 for a right prediction, and the predicted classes or boxes."""
     if not isinstance(predictions, Tensor):  # boxes, of which a detector's confident ones count
-        confident = [{key: value[found["scores"] > 0.5] for key, value in found.items()} for found in predictions]
+        sure = [found["scores"] >= (threshold or 0.5) for found in predictions]
+        confident = [{key: item[k] for key, item in found.items()} for found, k in zip(predictions, sure, strict=True)]
         return torch.tensor([_unmatched_share(*pair) for pair in zip(confident, targets, strict=True)]), confident
     if predictions.ndim == 4:
         classes = predictions.argmax(dim=1)
         return ((classes != targets) & (targets != IGNORED_CLASS)).float().mean(dim=(1, 2)), classes
     if predictions.ndim == 2 and targets.ndim == 1 and not targets.is_floating_point():
-        confidence, classes = torch.softmax(predictions.float(), dim=1).max(dim=1)
+        shares = torch.softmax(predictions.float(), dim=1)
+        classes = shares.argmax(dim=1) if threshold is None else (shares[:, 1] > threshold).long()
+        confidence = shares.gather(1, classes[:, None])[:, 0]
         return torch.where(classes != targets, confidence, 0.0), classes
     return torch.zeros(len(targets)), targets  # neither classes, masks nor boxes
 

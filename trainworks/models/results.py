@@ -25,8 +25,8 @@ class ClassResult:
     probabilities: dict[str, float] = field(repr=False)  # of all classes, in the order of their numbers
 
     def top(self, k: int) -> list[tuple[str, float]]:
-        """Return the k likeliest classes and their probabilities, the likeliest first."""
-        return sorted(self.probabilities.items(), key=lambda item: -item[1])[:k]
+        """Return the label, then the other likeliest of k classes, and their probabilities."""
+        return sorted(self.probabilities.items(), key=lambda item: (item[0] != self.label, -item[1]))[:k]
 
     def columns(self, top_k: int = 1) -> dict[str, Any]:
         """Return the k likeliest classes and their probabilities by column."""

@@ -29,7 +29,7 @@ def send_media(trainer: Trainer, tag: str, item: Any, step: int) -> None:
     """Send a Markdown text, an image of shape (3, H, W) in [0, 1], or a Matplotlib figure, which is then closed.
 
     Loggers without a method for it are passed over. Weights & Biases, and loggers like it, take both figures and images
-    by `log_image`; MLflow has `log_figure`. The figures of a test stand in figures/ of the run directory, too.
+    by `log_image`; MLflow has `log_figure`. Figures of a command that evaluates stand in figures/, too.
     """
     kind = "text" if isinstance(item, str) else "image" if isinstance(item, Tensor) else "figure"
     for logger in trainer.loggers:
@@ -44,7 +44,7 @@ def send_media(trainer: Trainer, tag: str, item: Any, step: int) -> None:
         elif kind == "figure" and hasattr(experiment, "log_figure"):
             experiment.log_figure(getattr(logger, "run_id", None), item, f"{tag}.png")
     if kind == "figure":
-        if trainer.testing and trainer.is_global_zero:
+        if trainer.state.fn != "fit" and trainer.is_global_zero:
             path = Path(trainer.default_root_dir) / "figures" / f"{tag.replace('/', '_')}.png"
             path.parent.mkdir(exist_ok=True)
             if item.stale:  # else TensorBoard has drawn it
