@@ -2,14 +2,18 @@
 
 import base64
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from html import escape
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from trainworks.errors import UsageError
 from trainworks.models.colors import color_of
 
 if TYPE_CHECKING:
@@ -71,7 +75,43 @@ class ValueResult:
 
 
 @dataclass
-class MaskResult:
+class DrawnResult:
+    """A result that is drawn over its image."""
+
+    source: Any = field(default=None, kw_only=True, repr=False, compare=False)  # the image or its path, where known
+
+    def image(self, picture: Any = None) -> "Image.Image":
+        """Return the result drawn over its image: a path, a Pillow image, an array (H, W, C), a tensor (C, H, W)."""
+        from torchvision.transforms.v2.functional import to_pil_image  # a training draws none
+
+        from trainworks.models.drawing import draw_target, pixels_of
+
+        if (picture := self.source if picture is None else picture) is None:
+            raise UsageError(f"this {type(self).__name__} does not know its image; write image(picture)")
+        pixels, target = pixels_of(picture), drawable(self, getattr(self, "class_names", None) or ())
+        if isinstance(target, Tensor) and target.shape != pixels.shape[1:]:
+            raise UsageError(f"a mask of {tuple(target.shape)} fits no image of {tuple(pixels.shape[1:])} pixels")
+        return to_pil_image(draw_target(pixels, target))
+
+    def save(self, path: str | Path) -> None:
+        """Save what `image()` returns."""
+        self.image().save(path)
+
+    def _html(self, head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+        """Return the result as it can be drawn, with a text in its place, and a table."""
+        text = escape(", ".join(" ".join(row[:2]) for row in rows))
+        for picture in (self.source, None):
+            with suppress(Exception):  # the file may be gone
+                file, drawn = io.BytesIO(), self.image(picture)
+                drawn.thumbnail((1024, 1024))
+                drawn.save(file, "PNG")
+                data = base64.b64encode(file.getvalue()).decode()
+                return f'<img alt="{text}" src="data:image/png;base64,{data}">{_table(head, rows)}'
+        return _table(head, rows)
+
+
+@dataclass
+class MaskResult(DrawnResult):
     """The class of each pixel."""
 
     mask: Tensor  # uint8, shape (H, W) of the image; 255 where it was cut off
@@ -88,29 +128,28 @@ class MaskResult:
         """Return the confidence and the share of each class."""
         return {"confidence": self.confidence} | {f"share_{name}": share for name, share in self.shares.items()}
 
-    def image(self) -> "Image.Image":
-        """Return the mask as an image with a colour for each class, class 0 in black."""
+    def image(self, picture: Any = None) -> "Image.Image":
+        """Return the mask as an image with a colour for each class, class 0 in black, or drawn over a picture."""
+        if picture is not None:
+            return super().image(picture)
         from PIL import Image  # a training draws none
 
-        picture = Image.fromarray(self.mask.numpy())
-        picture.putpalette([value for k in range(256) for value in color_of(k)])
-        return picture
+        drawn = Image.fromarray(self.mask.numpy())
+        drawn.putpalette([value for k in range(256) for value in color_of(k)])
+        return drawn
 
     def _repr_html_(self) -> str:
-        file = io.BytesIO()
-        self.image().save(file, "PNG")
-        rows = [(name, f"{share:.1%}") for name, share in self.shares.items() if share]
-        data = base64.b64encode(file.getvalue()).decode()
-        return f'<img src="data:image/png;base64,{data}">' + _table(("class", "share"), rows)
+        return self._html(("class", "share"), [(name, f"{share:.1%}") for name, share in self.shares.items() if share])
 
 
 @dataclass
-class BoxResult:
+class BoxResult(DrawnResult):
     """What was found, and where: corners x1, y1, x2, y2 in pixels of the image, shape (M, 4); the surest first."""
 
     boxes: Tensor
     labels: list[str]
     scores: list[float]
+    class_names: list[str] | None = field(default=None, repr=False, compare=False)
 
     def columns(self, top_k: int = 1) -> dict[str, Any]:
         """Return the number of boxes, and what they are."""
@@ -120,7 +159,7 @@ class BoxResult:
     def _repr_html_(self) -> str:
         corners = [", ".join(f"{value:.0f}" for value in box) for box in self.boxes.tolist()]
         scores = [f"{score:.2f}" for score in self.scores]
-        return _table(("class", "score", "x1, y1, x2, y2"), list(zip(self.labels, scores, corners, strict=True)))
+        return self._html(("class", "score", "x1, y1, x2, y2"), list(zip(self.labels, scores, corners, strict=True)))
 
 
 @dataclass
@@ -137,14 +176,24 @@ class TextResult:
 
 
 def target_columns(target: Any, result: Any, class_names: list[str] | None) -> dict[str, Any]:
-    """Return the columns of a target beside those of its result; what fits into no cell, such as a mask, has none.
+    """Return the columns of a target beside those of its result; what fits into no cell has none.
 
-    A target is a number, a list of numbers, whose names the result knows, or a detector's mapping of boxes and labels.
+    A target is a number, a list of numbers, whose names the result knows, a detector's mapping of boxes and labels,
+    with which goes the `f1` of the result, or a mask, of which only the `iou` is told.
     """
     names = class_names or []
+    if isinstance(target, Tensor) and isinstance(result, MaskResult) and target.numel() == result.mask.numel():
+        from torchmetrics.functional.classification import multiclass_jaccard_index
+
+        wanted = target.cpu().long().view_as(result.mask)
+        wanted = wanted.where(wanted >= 0, 255)  # as torch's usual ignore_index of -100
+        how: Any = {"num_classes": 255, "ignore_index": 255, "validate_args": False}
+        return {"iou": multiclass_jaccard_index(result.mask.long(), wanted, **how).item()}
     if isinstance(target, Mapping) and isinstance(result, BoxResult):
         boxes, labels = (torch.as_tensor(target.get(key, [])).tolist() for key in ("boxes", "labels"))
-        return {"target": {"boxes": boxes, "labels": [names[k] if k < len(names) else str(k) for k in labels]}}
+        labels = [names[k] if k < len(names) else str(k) for k in labels]
+        score = box_f1(result.boxes, result.labels, torch.tensor(boxes), labels)
+        return {"target": {"boxes": boxes, "labels": labels}, "f1": score}
     if isinstance(target, list) and len(target) == 1:
         (target,) = target
     if isinstance(target, int) and not isinstance(result, ValueResult) and 0 <= target < len(names):
@@ -157,6 +206,25 @@ def target_columns(target: Any, result: Any, class_names: list[str] | None) -> d
     if isinstance(target, list) and isinstance(getattr(result, "value", None), dict):
         return {f"target_{name}": value for name, value in zip(result.value, target, strict=True)}
     return {}
+
+
+def box_f1(boxes: Tensor, labels: list[Any], true_boxes: Tensor, true_labels: list[Any]) -> float:
+    """Return the F1 score of boxes: each matches at most one true box of its class, at an IoU of at least 0.5."""
+    from scipy.optimize import linear_sum_assignment
+    from torchvision.ops import box_iou
+
+    matches = box_iou(boxes.reshape(-1, 4), true_boxes.reshape(-1, 4)).cpu().numpy() >= 0.5
+    matches &= np.array(labels, object)[:, None] == np.array(true_labels, object)
+    hits = matches[linear_sum_assignment(matches, maximize=True)].sum()
+    return 2 * float(hits) / sum(matches.shape) if any(matches.shape) else 1.0
+
+
+def drawable(result: Any, names: Sequence[str] = ()) -> Any:
+    """Return the mask of a result, or its boxes as torchvision's dictionary, to draw them; None of any other."""
+    if not hasattr(result, "boxes"):
+        return getattr(result, "mask", None)
+    numbers = [names.index(label) if label in names else 1 for label in result.labels]
+    return {"boxes": result.boxes, "labels": numbers, "names": result.labels}
 
 
 def _table(head: tuple[str, ...], rows: list[Any]) -> str:

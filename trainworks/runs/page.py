@@ -7,7 +7,7 @@ from typing import Any
 FILES = {
     "config.yaml": "the configuration",
     "metrics.csv": "metrics of each epoch",
-    "results.csv": "the result of each test sample",
+    "results.csv": "target, result and loss of each test sample",
     "run.json": "versions, hardware, times, metrics",
     "train.log": "what was printed",
 }

@@ -20,6 +20,7 @@ from trainworks.callbacks.helpers.result_table import ResultTable
 from trainworks.errors import RunFailure, UsageError
 from trainworks.models.colors import color_of
 from trainworks.models.predict import named_parts
+from trainworks.models.results import drawable
 from trainworks.runs.plain_data import to_plain
 
 
@@ -127,13 +128,10 @@ class PredictionTable(ResultTable):
         """Draw a mask or boxes over their image."""
         from torchvision.transforms.v2.functional import to_pil_image
 
-        from trainworks.callbacks.helpers.drawing import draw_sample
+        from trainworks.models.drawing import draw_sample
 
-        target, names = getattr(result, "mask", None), self.class_names
-        if hasattr(result, "boxes"):
-            numbers = [names.index(label) if label in names else 1 for label in result.labels]
-            target = {"boxes": result.boxes, "labels": numbers, "names": result.labels}
-        to_pil_image(draw_sample(image, target, transforms)).save(self._folder("drawn") / name)
+        drawn = draw_sample(image, drawable(result, self.class_names), transforms)
+        to_pil_image(drawn).save(self._folder("drawn") / name)
 
     def _folder(self, kind: str) -> Path:
         """Return the folder of the table's pictures of one kind."""

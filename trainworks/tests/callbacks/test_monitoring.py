@@ -25,15 +25,15 @@ from torch import Tensor, nn
 from torchmetrics.classification import MulticlassConfusionMatrix
 
 from trainworks.callbacks import EvaluationFigures, SpeedMonitor, Trace
-from trainworks.callbacks.evaluation_figures import Mistakes, _saliency
-from trainworks.callbacks.helpers.drawing import denormalize, draw_sample, draw_target
-from trainworks.callbacks.helpers.fonts import font_for, use_font_for
 from trainworks.callbacks.helpers.isolation import isolated
 from trainworks.callbacks.helpers.loggers import send_media, send_scalars, steps_so_far
+from trainworks.callbacks.helpers.mistakes import Mistakes, _saliency
 from trainworks.callbacks.helpers.prediction_table import PredictionTable
 from trainworks.callbacks.speed_monitor import StepTimer
 from trainworks.datamodules.datasets import ArrayDataset
 from trainworks.models.colors import color_of
+from trainworks.models.drawing import denormalize, draw_sample, draw_target
+from trainworks.models.fonts import font_for, use_font_for
 from trainworks.models.metrics import ReliabilityDiagram
 from trainworks.models.results import BoxResult
 from trainworks.tests.conftest import CONFIGS, DIGITS, PLAIN, QUICK, Train

@@ -1,14 +1,15 @@
 """Images as they are shown: back in [0, 1], with masks or boxes drawn over them."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
+from PIL import Image, ImageOps
 from torch import Tensor, nn
 from torchvision.transforms import InterpolationMode, v2
 from torchvision.utils import draw_bounding_boxes, draw_segmentation_masks
 
-from trainworks.datamodules.transforms.apply import apply_transforms
 from trainworks.models.colors import color_of
 
 
@@ -29,6 +30,16 @@ def denormalize(images: Tensor, transforms: Sequence[nn.Module]) -> Tensor:
     return (images / 255 if is_uint8 or high > 2 else images).clamp(0, 1)
 
 
+def pixels_of(picture: Any) -> Tensor:
+    """Return a path, a Pillow image, an array (H, W, C) or a tensor (C, H, W) upright, shape (3, H, W), in [0, 1]."""
+    if isinstance(picture, str | Path):
+        picture = Image.open(picture)
+    if isinstance(picture, Image.Image):
+        picture = ImageOps.exif_transpose(picture)
+        picture = picture if picture.mode[0] in "IF" else picture.convert("RGB")  # the first have more than 8 bits
+    return denormalize(v2.functional.to_image(picture)[None], [])[0].expand(3, -1, -1)
+
+
 def draw_sample(
     image: Tensor, target: Any, transforms: Sequence[nn.Module] = (), names: Sequence[str] = (), scale: float = 1
 ) -> Tensor:
@@ -36,10 +47,13 @@ def draw_sample(
     plain = denormalize(image[None], transforms)[0].expand(3, -1, -1)
     if scale != 1:
         how = InterpolationMode.NEAREST if scale > 1 else InterpolationMode.BILINEAR
-        resize = v2.Resize([max(round(side * scale), 1) for side in plain.shape[-2:]], how)
-        is_mask = isinstance(target, Tensor) and target.ndim >= 2
-        batch = (plain[None], target[None]) if is_mask else ([plain], [target if isinstance(target, dict) else {}])
-        (plain,), (target,) = apply_transforms([resize], batch)
+        before, size = plain.shape[-2:], [max(round(side * scale), 1) for side in plain.shape[-2:]]
+        plain = v2.functional.resize(plain, size, how)
+        if isinstance(target, dict) and "boxes" in target:
+            ratio = torch.tensor(size[::-1]) / torch.tensor(before[::-1])
+            target = {**target, "boxes": target["boxes"].detach().cpu() * ratio.repeat(2)}
+        elif isinstance(target, Tensor) and target.shape[-2:] == before:
+            target = v2.functional.resize(target[None], size, InterpolationMode.NEAREST)[0]
     return draw_target(plain, target, names)
 
 
@@ -61,7 +75,7 @@ def draw_target(image: Tensor, target: Any, names: Sequence[str] = ()) -> Tensor
 
 def _draw_boxes(image: Tensor, target: dict[str, Any], names: Sequence[str]) -> Tensor:
     """Draw boxes in the colours of their classes, but for those that are none."""
-    from trainworks.callbacks.helpers.fonts import font_file  # Matplotlib takes time
+    from trainworks.models.fonts import font_file  # Matplotlib takes time
 
     boxes, side = target["boxes"].detach().cpu().reshape(-1, 4), max(image.shape)
     numbers = [int(label) for label in target.get("labels", [1] * len(boxes))]
