@@ -10,13 +10,12 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning_utilities.core.apply_func import apply_to_collection
 from torch import Tensor, nn
-from torchmetrics import MetricCollection
+from torchmetrics import Metric, MetricCollection
 from torchmetrics.classification import MulticlassPrecisionRecallCurve, MultilabelPrecisionRecallCurve
 
 from trainworks.callbacks.helpers.batch import inputs_of
-from trainworks.callbacks.helpers.curves import MAX_NAMED_CLASSES, plot_metric, send_pr_curves
 from trainworks.callbacks.helpers.isolation import has_all_weights, isolated, nondeterministic
-from trainworks.callbacks.helpers.loggers import never_fatal, send_media, steps_so_far
+from trainworks.callbacks.helpers.loggers import never_fatal, send_media, send_pr_curves, steps_so_far
 from trainworks.datamodules.annotations import IGNORED_CLASS
 from trainworks.errors import UsageError
 from trainworks.models.base import BaseModule
@@ -26,7 +25,7 @@ from trainworks.models.late_updates import LateUpdates
 from trainworks.models.results import box_f1, drawable
 
 CURVES = MulticlassPrecisionRecallCurve | MultilabelPrecisionRecallCurve
-MIN_COLUMNS = 4  # of the figure of mistakes
+MAX_NAMED_CLASSES = 25  # with more, numbers and names in a figure are not readable
 NUM_WORST = 25  # samples of a test in worst.png
 
 
@@ -128,25 +127,25 @@ class EvaluationFigures(Callback):
         for name, value in values.items():
             with never_fatal(f"{name}/{stage}"):
                 if name in curves:
-                    send_pr_curves(trainer, curves[name], stage, self._class_names, step)
+                    send_pr_curves(trainer, curves[name], stage, self._class_names[:MAX_NAMED_CLASSES], step)
                 # Matplotlib takes minutes for 1,000 curves
                 if name not in curves or len(self._class_names) <= MAX_NAMED_CLASSES:
-                    send_media(trainer, f"{name}/{stage}", plot_metric(metrics[name], value, self._class_names), step)
+                    send_media(trainer, f"{name}/{stage}", _plot(metrics[name], value, self._class_names), step)
         with never_fatal(f"mistakes/{stage}"):
             if figure := self._mistakes[stage].draw(trainer, module, self._class_names):
                 send_media(trainer, f"mistakes/{stage}", figure, step)
-        path = Path(trainer.default_root_dir) / f"{stage.replace('test', 'worst', 1).replace('/', '_')}.png"
-        with never_fatal(path.name):
-            if trainer.testing and (figure := self._worst[stage].draw(trainer, module, self._class_names)):
-                figure.savefig(path)
+        with never_fatal(f"worst/{stage}"):
+            if figure := self._worst[stage].draw(trainer, module, self._class_names):
+                name = stage.replace("test", "worst", 1).replace("/", "_")
+                figure.savefig(Path(trainer.default_root_dir, f"{name}.png"))
                 plt.close(figure)
 
 
 class Mistakes:
     """The `count` most severe mistakes of one validation or test.
 
-    The severity of a classifier's mistake is its confidence; that of a mask is the share of wrong pixels, and that of
-    boxes what their F1 score lacks. With rows of a test's table it is the loss, or else what IoU or F1 score lack.
+    The severity is a classifier's confidence, of a mask the share of wrong pixels, of boxes what their F1 score lacks;
+    with rows of a test's table it is the loss, or else what IoU or F1 score lack.
     """
 
     def __init__(self, count: int) -> None:
@@ -154,15 +153,15 @@ class Mistakes:
         self._worst: list[tuple[Any, ...]] = []  # severity, image, target, prediction and row
 
     def update(self, batch: Any, predictions: Any, targets: Any, rows: Sequence[Any] = ()) -> None:
-        """Add one batch; it is passed over if its first part is not a batch of images.
+        """Add one batch, if its first part is images.
 
-        Predictions are logits, shape (B, K) or (B, K, H, W), or torchvision's dictionaries of boxes, with rows the
-        results; targets are classes, shape (B,) or (B, H, W), or such dictionaries.
+        Predictions are logits, shape (B, K) or (B, K, H, W), or torchvision's dictionaries of boxes; with rows, results.
         """
         images = inputs_of(batch)
         if not self.count or not isinstance(images, Tensor | list) or not len(images) or images[0].ndim != 3:
             return
-        severities, predicted = (_by_rows(rows), predictions) if rows else _severities(predictions, targets)
+        wrong = torch.tensor([row.get("loss", 1 - row.get("iou", row.get("f1", 1))) for row in rows]).nan_to_num()
+        severities, predicted = (wrong, predictions) if rows else _severities(predictions, targets)
         values, indices = severities.topk(min(self.count, len(severities)))
         least = self._worst[-1][0] if len(self._worst) == self.count else 0
         for value, index in zip(values.tolist(), indices.tolist(), strict=True):
@@ -176,16 +175,20 @@ class Mistakes:
         if not self._worst:
             return None
         transforms = getattr(getattr(trainer, "datamodule", None), "eval_transform", [])
-        columns = min(len(self._worst), max(MIN_COLUMNS, math.isqrt(self.count)))
+        columns = min(len(self._worst), max(4, math.isqrt(self.count)))
         height = 1 if self._worst[0][4] and drawable(self._worst[0][3]) is None else 2
         rows = height * math.ceil(len(self._worst) / columns)
-        figure, axes = plt.subplots(rows, columns, figsize=(1.7 * columns + 0.4, 2.1 * rows), squeeze=False)
+        size, bare = (1.7 * columns + 0.4, 2.2 * rows), {"frame_on": False, "xticks": (), "yticks": ()}
+        figure, axes = plt.subplots(rows, columns, figsize=size, squeeze=False, layout="constrained", subplot_kw=bare)
         for index, (severity, image, target, predicted, row) in enumerate(self._worst):
             number, column = divmod(index, columns)
             upper, lower = axes[height * number, column], axes[height * (number + 1) - 1, column]
             found, title = predicted, f"{severity:.0%} wrong"
             if row:
-                found, title = drawable(predicted, names), _title(row, predicted)
+                found, title = drawable(predicted, names), Path(str(row["input"])).name[-24:]
+                if found is None:
+                    title += f"\nis {row.get('target', '')}, found {next(iter(predicted.columns().values()))}"
+                title += "\n" + ", ".join(f"{key} {row[key]:.3g}" for key in ("loss", "iou", "f1") if key in row)
             elif isinstance(predicted, Tensor) and predicted.ndim == 0:
                 true, wrong = (names[k] if k < len(names) else str(k) for k in (int(target), int(predicted)))
                 found, title = None, f"is {true}\n{wrong} {severity:.2f}"
@@ -194,23 +197,24 @@ class Mistakes:
             for axis, drawn in ((upper, target), (lower, found)) if found is not None else ((upper, None),):
                 axis.imshow(draw_sample(image, drawn, transforms, names).permute(1, 2, 0).numpy())
             upper.set_title(title, fontsize=9, parse_math=False)
-        for axis in axes.flat:
-            axis.axis("off")
-        figure.tight_layout()
         return figure
 
 
-def _by_rows(rows: Sequence[dict[str, Any]]) -> Tensor:
-    """Return how bad the samples of a test are, shape (B,); 0 where nobody knows."""
-    wrong = [row.get("loss", 1 - row.get("iou", row.get("f1", 1))) for row in rows]
-    return torch.tensor(wrong).nan_to_num()
-
-
-def _title(row: dict[str, Any], result: Any) -> str:
-    scores = ", ".join(f"{key} {row[key]:.3g}" for key in ("loss", "iou", "f1") if key in row)
-    if drawable(result) is None:
-        scores = f"is {row.get('target', '')}, found {next(iter(result.columns().values()))}\n{scores}"
-    return f"{Path(str(row['input'])).name[-24:]}\n{scores}"
+def _plot(metric: Metric, value: Any, names: list[str]) -> Any:
+    """Return the figure that a metric plots, with the names of the classes where they are readable."""
+    few = len(names) <= MAX_NAMED_CLASSES
+    if "ConfusionMatrix" in type(metric).__name__:
+        figure, axes = metric.plot(value, add_text=few, labels=names if few else None)
+        figure.set_size_inches(7, 7)
+        return figure
+    figure, axes = metric.plot(value)
+    if legend := axes.get_legend():  # beside the curves, not over them
+        handles = legend.legend_handles
+        legend.remove()
+        if few and len(handles) == len(names):
+            axes.legend(handles, names, loc="upper left", bbox_to_anchor=(1.02, 1.0))
+    figure.tight_layout()
+    return figure
 
 
 def _severities(predictions: Any, targets: Any) -> tuple[Tensor, Any]:

@@ -27,14 +27,12 @@ class ResultWriter(BasePredictionWriter):
     """Write a table of what a module predicts, a row for each input: of the command predict, and of every test.
 
     The columns are `input` (the sample's name, such as its file, else its number in what the split was made from),
-    `target`, `iou` or `f1` where the data has a target, `loss` in a test where the task's loss has one for each sample,
-    those of the module's result, and `error` where an input may be unreadable. Rows are written as they come, and those
-    of several processes are joined in the order of the data.
+    `target`, `iou` or `f1` where the data has targets, those of the module's result, `loss` in a test where each sample
+    has one, and `error` where an input may be unreadable. Rows of several processes are joined in the data's order.
 
     `predict` writes predictions.csv, or what `--output` names; a mask becomes a picture beside it, boxes also a COCO
     file, and what makes no rows a file for each batch. A test writes results.csv, that of a further set "test/clinic"
-    results_clinic.csv, from the predictions that its metrics get; a module that does not define `results` has no such
-    table.
+    results_clinic.csv, from the predictions that its metrics get, if the module defines `results`.
 
     Args:
         dirpath: Folder of the tables; a relative one is inside the run directory.
@@ -171,7 +169,7 @@ class ResultWriter(BasePredictionWriter):
                 shown, target, image = next(found)
                 result, is_mask = shown, isinstance(target, Tensor)
                 path, reader = os.path.join(getattr(data, "root", ""), str(known)), getattr(data, "reader", data)
-                is_drawn = inputs is not None or (target and not is_mask)
+                is_drawn = inputs is not None or (not is_mask and target)
                 if is_drawn and hasattr(reader, "in_original") and os.path.isfile(path):
                     result, target = reader.in_original(path, shown, target)
                 row |= target_columns(target, shown if is_mask else result, class_names)

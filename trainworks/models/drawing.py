@@ -1,11 +1,9 @@
 """Images as they are shown: back in [0, 1], with masks or boxes drawn over them."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
-from PIL import Image, ImageOps
 from torch import Tensor, nn
 from torchvision.transforms import InterpolationMode, v2
 from torchvision.utils import draw_bounding_boxes, draw_segmentation_masks
@@ -28,16 +26,6 @@ def denormalize(images: Tensor, transforms: Sequence[nn.Module]) -> Tensor:
     if not known and (low < -0.5 or high > 255):
         return (images - low) / (high - low).clamp(min=1e-9)
     return (images / 255 if is_uint8 or high > 2 else images).clamp(0, 1)
-
-
-def pixels_of(picture: Any) -> Tensor:
-    """Return a path, a Pillow image, an array (H, W, C) or a tensor (C, H, W) upright, shape (3, H, W), in [0, 1]."""
-    if isinstance(picture, str | Path):
-        picture = Image.open(picture)
-    if isinstance(picture, Image.Image):
-        picture = ImageOps.exif_transpose(picture)
-        picture = picture if picture.mode[0] in "IF" else picture.convert("RGB")  # the first have more than 8 bits
-    return denormalize(v2.functional.to_image(picture)[None], [])[0].expand(3, -1, -1)
 
 
 def draw_sample(

@@ -14,7 +14,6 @@ from lightning.pytorch.utilities.model_helpers import is_overridden
 
 from trainworks.errors import UsageError, listed
 from trainworks.models.misfit import shape_of
-from trainworks.models.results import DrawnResult
 from trainworks.models.tiles import join_masks, predict_tiles
 from trainworks.runs.checkpoint_io import read_checkpoint
 from trainworks.runs.class_paths import drop_defaults
@@ -116,11 +115,8 @@ class Predictor:
             with limited_threads(threads_for(module, batch)):
                 returned = module.predict_step(batch, 0)
             found = results_of(returned, min(step, len(sources) - start))
-            for source, item in zip(sources[start : start + step], found, strict=True):
-                result = self.data.in_original(source, item)[0]
-                if isinstance(result, DrawnResult) and self.data.form is not None:  # else it may be of another size
-                    result.source = source
-                results.append(result)
+            pairs = zip(sources[start : start + step], found, strict=True)
+            results += [self.data.in_original(*pair)[0] for pair in pairs]
         return results[0] if len(sources) == 1 and sources[0] is inputs else results
 
 

@@ -82,16 +82,20 @@ class DrawnResult:
 
     def image(self, picture: Any = None) -> "Image.Image":
         """Return the result drawn over its image: a path, a Pillow image, an array (H, W, C), a tensor (C, H, W)."""
-        from torchvision.transforms.v2.functional import to_pil_image  # a training draws none
+        from PIL import Image, ImageOps  # a training draws none
+        from torchvision.transforms.v2.functional import to_image, to_pil_image
 
-        from trainworks.models.drawing import draw_target, pixels_of
+        from trainworks.models.drawing import draw_sample
 
         if (picture := self.source if picture is None else picture) is None:
             raise UsageError(f"this {type(self).__name__} does not know its image; write image(picture)")
-        pixels, target = pixels_of(picture), drawable(self, getattr(self, "class_names", None) or ())
+        picture = Image.open(picture) if isinstance(picture, str | Path) else picture
+        if isinstance(picture, Image.Image) and picture.mode[0] not in "IF":  # of more than 8 bits
+            picture = ImageOps.exif_transpose(picture).convert("RGB")
+        pixels, target = to_image(picture), drawable(self, getattr(self, "class_names", None) or ())
         if isinstance(target, Tensor) and target.shape != pixels.shape[1:]:
             raise UsageError(f"a mask of {tuple(target.shape)} fits no image of {tuple(pixels.shape[1:])} pixels")
-        return to_pil_image(draw_target(pixels, target))
+        return to_pil_image(draw_sample(pixels, target))
 
     def save(self, path: str | Path) -> None:
         """Save what `image()` returns."""
@@ -149,7 +153,7 @@ class BoxResult(DrawnResult):
     boxes: Tensor
     labels: list[str]
     scores: list[float]
-    class_names: list[str] | None = field(default=None, repr=False, compare=False)
+    class_names: list[str] | None = field(default=None, repr=False)  # of all classes, to draw each in its colour
 
     def columns(self, top_k: int = 1) -> dict[str, Any]:
         """Return the number of boxes, and what they are."""
@@ -183,12 +187,10 @@ def target_columns(target: Any, result: Any, class_names: list[str] | None) -> d
     """
     names = class_names or []
     if isinstance(target, Tensor) and isinstance(result, MaskResult) and target.numel() == result.mask.numel():
-        from torchmetrics.functional.classification import multiclass_jaccard_index
-
-        wanted = target.cpu().long().view_as(result.mask)
-        wanted = wanted.where(wanted >= 0, 255)  # as torch's usual ignore_index of -100
-        how: Any = {"num_classes": 255, "ignore_index": 255, "validate_args": False}
-        return {"iou": multiclass_jaccard_index(result.mask.long(), wanted, **how).item()}
+        truth, mask = target.cpu().flatten(), result.mask.flatten()
+        counted = (truth >= 0) & (truth < 255)  # the others are ignored
+        pairs = torch.bincount(256 * truth[counted].long() + mask[counted], minlength=256**2).view(256, 256)
+        return {"iou": (pairs.diag() / (pairs.sum(0) + pairs.sum(1) - pairs.diag())).nanmean().item()}
     if isinstance(target, Mapping) and isinstance(result, BoxResult):
         boxes, labels = (torch.as_tensor(target.get(key, [])).tolist() for key in ("boxes", "labels"))
         labels = [names[k] if k < len(names) else str(k) for k in labels]

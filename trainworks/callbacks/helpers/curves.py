@@ -1,22 +1,17 @@
-"""Curves of a training, drawn from the rows of metrics.csv, and figures of metrics of an evaluation."""
+"""Curves of a training, drawn from the rows of metrics.csv."""
 
 import math
 from collections.abc import Mapping, Sequence
 from itertools import cycle
 from typing import Any
 
-from lightning.pytorch import Trainer
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
-from torch import Tensor
-from torchmetrics import Metric
 
-from trainworks.callbacks.helpers.loggers import tensorboard_writers
 from trainworks.models.colors import color_of
 
 COLORS = [f"#{bytes(color_of(k)).hex()}" for k in (5, 1, 3, 7, 6, 2)]
 MAX_PANELS, NUM_COLUMNS = 12, 3
-MAX_NAMED_CLASSES = 25  # with more, numbers and names in a figure are not readable
 
 
 def draw_curves(rows: Sequence[Mapping[str, Any]], left_out: Sequence[str], monitor: str | None, best: Any) -> Figure:
@@ -48,30 +43,3 @@ def draw_curves(rows: Sequence[Mapping[str, Any]], left_out: Sequence[str], moni
         axes.legend(fontsize=7)
         axes.grid(alpha=0.3)
     return figure
-
-
-def plot_metric(metric: Metric, value: Any, names: list[str]) -> Any:
-    """Return the figure that a metric plots, with the names of the classes where they are readable."""
-    few = len(names) <= MAX_NAMED_CLASSES
-    if "ConfusionMatrix" in type(metric).__name__:
-        figure, axes = metric.plot(value, add_text=few, labels=names if few else None)
-        figure.set_size_inches(7, 7)
-        return figure
-    figure, axes = metric.plot(value)
-    if legend := axes.get_legend():  # beside the curves, not over them
-        handles = legend.legend_handles
-        legend.remove()
-        if few and len(handles) == len(names):
-            axes.legend(handles, names, loc="upper left", bbox_to_anchor=(1.02, 1.0))
-    figure.tight_layout()
-    return figure
-
-
-def send_pr_curves(trainer: Trainer, counts: Tensor, stage: str, names: list[str], step: int) -> None:
-    """Fill TensorBoard's PR curves panel from numbers of samples, shape (thresholds, classes, actual, predicted)."""
-    for writer in tensorboard_writers(trainer):
-        for k, name in enumerate(names[:MAX_NAMED_CLASSES]):
-            tn, fp, fn, tp = (counts[:, k, actual, predicted] for actual in (0, 1) for predicted in (0, 1))
-            precision, recall = tp / (tp + fp).clamp(min=1), tp / (tp + fn).clamp(min=1)
-            values = [item.double().numpy() for item in (tp, fp, tn, fn, precision, recall)]
-            writer.add_pr_curve_raw(f"pr_curve/{stage}/{name}", *values, step, num_thresholds=len(counts))
