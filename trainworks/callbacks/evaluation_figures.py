@@ -26,7 +26,7 @@ from trainworks.models.results import box_f1, drawable
 
 CURVES = MulticlassPrecisionRecallCurve | MultilabelPrecisionRecallCurve
 MAX_NAMED_CLASSES = 25  # with more, numbers and names in a figure are not readable
-NUM_WORST = 25  # samples of a test in worst.png
+NUM_WORST, SCORES = 25, ("loss", "iou", "f1")  # samples of a test in worst.png, chosen by the first that a row has
 
 
 class EvaluationFigures(Callback):
@@ -136,8 +136,7 @@ class EvaluationFigures(Callback):
                 send_media(trainer, f"mistakes/{stage}", figure, step)
         with never_fatal(f"worst/{stage}"):
             if figure := self._worst[stage].draw(trainer, module, self._class_names):
-                name = stage.replace("test", "worst", 1).replace("/", "_")
-                figure.savefig(Path(trainer.default_root_dir, f"{name}.png"))
+                figure.savefig(Path(trainer.default_root_dir, f"worst{stage[4:].replace('/', '_')}.png"))
                 plt.close(figure)
 
 
@@ -153,10 +152,7 @@ class Mistakes:
         self._worst: list[tuple[Any, ...]] = []  # severity, image, target, prediction and row
 
     def update(self, batch: Any, predictions: Any, targets: Any, rows: Sequence[Any] = ()) -> None:
-        """Add one batch, if its first part is images.
-
-        Predictions are logits, shape (B, K) or (B, K, H, W), or torchvision's dictionaries of boxes; with rows, results.
-        """
+        """Add a batch of images, with logits or torchvision's dictionaries of boxes, or with results and their rows."""
         images = inputs_of(batch)
         if not self.count or not isinstance(images, Tensor | list) or not len(images) or images[0].ndim != 3:
             return
@@ -186,9 +182,9 @@ class Mistakes:
             found, title = predicted, f"{severity:.0%} wrong"
             if row:
                 found, title = drawable(predicted, names), Path(str(row["input"])).name[-24:]
-                if found is None:
-                    title += f"\nis {row.get('target', '')}, found {next(iter(predicted.columns().values()))}"
-                title += "\n" + ", ".join(f"{key} {row[key]:.3g}" for key in ("loss", "iou", "f1") if key in row)
+                keys = [key for key in row if key not in ("input", *SCORES)][:2] if found is None else []
+                for key in [*keys, *(key for key in SCORES if key in row)]:
+                    title += f"\n{key} {row[key]:.3g}" if isinstance(row[key], float) else f"\n{key} {row[key]}"
             elif isinstance(predicted, Tensor) and predicted.ndim == 0:
                 true, wrong = (names[k] if k < len(names) else str(k) for k in (int(target), int(predicted)))
                 found, title = None, f"is {true}\n{wrong} {severity:.2f}"

@@ -1,5 +1,6 @@
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from itertools import repeat, zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -46,8 +47,8 @@ class ResultWriter(BasePredictionWriter):
         self.dirpath, self.output = Path(dirpath), Path(dirpath) / "predictions.csv"
         self.top_k, self.probabilities, self.draw = top_k, probabilities, draw
         self.tables: dict[str, Any] = {}  # a ResultTable by the name of its set
-        self._hook: Any = None  # at the module's loss
-        self._losses: list[Any] = []  # arguments of the loss and what it returned, of the last batch
+        self._hooks = ExitStack()  # at the module's loss
+        self._calls: list[Any] = []  # of the loss for this batch: arguments, and what it returned
 
     def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:
         """Let one process predict from loaders as they are: Lightning cannot make each of them anew."""
@@ -76,9 +77,9 @@ class ResultWriter(BasePredictionWriter):
 
         if isinstance(pl_module, BaseModule) and type(pl_module).results is not BaseModule.results:
             if isinstance(loss := getattr(pl_module, "loss", None), nn.Module):
-                self._hook = loss.register_forward_hook(lambda _, *call: self._losses.append(call))
+                self._hooks.callback(loss.register_forward_hook(lambda _, *call: self._calls.append(call)).remove)
             for name in set_names(trainer, "test"):
-                path = self.dirpath / f"{name.replace('test', 'results', 1).replace('/', '_')}.csv"
+                path = self.dirpath / f"results{name[4:].replace('/', '_')}.csv"
                 self.tables[name] = ResultTable(path, trainer.global_rank, trainer.world_size)
                 self.tables[name].begin()
 
@@ -114,17 +115,17 @@ class ResultWriter(BasePredictionWriter):
     ) -> None:
         """Append a row for each sample of a batch, from the predictions that its step returned."""
         name, loader = set_names(trainer, "test")[dataloader_idx], tree_leaves(trainer.test_dataloaders)[dataloader_idx]
-        calls, self._losses = self._losses, []
+        calls, self._calls = self._calls, []
         table = self.tables.get(name)
         if table is None or not table.complete or not isinstance(outputs, dict) or "predictions" not in outputs:
             return
-        inputs = next((call[0] for call in calls if call[1] is outputs.get("loss")), None)
         try:
             results = pl_module.results(outputs["predictions"], pl_module.class_names)
             if batch_idx == 0 and trainer.is_global_zero and (too_many := self._too_many_classes(results)):
                 print(f"{table.path.name}: callbacks.predictions.top_k is {self.top_k}, but {too_many}")
             rows = self._rows(trainer, name, results, outputs.get("targets"), loader)
-            for row, value in zip(rows.values(), sample_losses(pl_module.loss, inputs) if inputs else (), strict=False):
+            losses = sample_losses(getattr(pl_module, "loss", None), calls, outputs.get("loss"))
+            for row, value in zip(rows.values(), losses, strict=False):
                 row.setdefault("loss", value)
             table.append(rows)
             outputs |= {"results": results, "rows": [*rows.values()]}  # for EvaluationFigures
@@ -137,8 +138,7 @@ class ResultWriter(BasePredictionWriter):
     def on_predict_epoch_end(self, trainer: Any, pl_module: Any) -> None:
         """Join the rows of all processes."""
         tables, self.tables = self.tables, {}
-        if self._hook is not None:
-            self._hook.remove()
+        self._hooks.close()
         for table in tables.values():
             complete = trainer.strategy.reduce_boolean_decision(table.complete)  # here they wait for each other
             if trainer.is_global_zero:
@@ -160,19 +160,22 @@ class ResultWriter(BasePredictionWriter):
             raise UsageError("several processes share a loader that does not say which samples are whose")
         errors, class_names = getattr(data, "errors", None), getattr(data, "class_names", None)
         images = inputs if self.draw and inputs is not None else repeat(None)
-        found = zip(results, _listed(targets, len(results)), images, strict=False)
+        if isinstance(targets, Tensor) and targets.ndim:
+            targets = targets.tolist() if targets.ndim < 3 else [*targets]
+        known_targets = isinstance(targets, list) and len(targets) == len(results)
+        found = zip(results, targets if known_targets else repeat(None), images, strict=False)
         rows: dict[int, dict[str, Any]] = {}
         for index, error in zip_longest(indices or table.next_indices(len(results)), errors or ()):
             number, known = table.num_done + index, name_of(samples, index)
             row = rows[number] = {"input": known + table.num_done if isinstance(known, int) else known}
             if not error:
                 shown, target, image = next(found)
-                result, is_mask = shown, isinstance(target, Tensor)
+                result = shown
                 path, reader = os.path.join(getattr(data, "root", ""), str(known)), getattr(data, "reader", data)
-                is_drawn = inputs is not None or (not is_mask and target)
-                if is_drawn and hasattr(reader, "in_original") and os.path.isfile(path):
+                is_placed = inputs is not None or isinstance(target, Mapping)
+                if is_placed and hasattr(reader, "in_original") and os.path.isfile(path):
                     result, target = reader.in_original(path, shown, target)
-                row |= target_columns(target, shown if is_mask else result, class_names)
+                row |= target_columns(target, shown if isinstance(target, Tensor) else result, class_names)
                 if inputs is not None:
                     picture = f"{number:06}-{Path(str(row['input'])).stem[:50]}.png"
                     row |= table.save_mask(picture, result)
@@ -208,10 +211,3 @@ def _watched(loader: Any, **how: Any) -> Any:
         sampler.drop_last = False
         vars(loader)["batch_sampler"] = _IndexBatchSamplerWrapper(sampler)
     return loader
-
-
-def _listed(targets: Any, count: int) -> Sequence[Any]:
-    """Return so many targets one by one, None for each where they are anything else."""
-    if isinstance(targets, Tensor) and targets.ndim:
-        targets = targets.tolist() if targets.ndim < 3 else [*targets]
-    return targets if isinstance(targets, list) and len(targets) == count else [None] * count

@@ -26,15 +26,17 @@ class WeightedSum(nn.Module):
         return torch.stack(parts).sum()
 
 
-def sample_losses(loss: Any, inputs: tuple[Any, ...]) -> list[float]:
-    """Return the loss of each sample, the mean over what counts of it, where `loss` is a mean; else an empty list."""
-    with suppress(Exception):  # a loss of somebody else may mean something else by `reduction`
-        each, (_, targets) = copy(loss), inputs
+def sample_losses(loss: Any, calls: list[Any], value: Any) -> list[float]:
+    """Return the loss of each sample, the mean over what counts of it, or an empty list where nobody knows it.
+
+    Of the `calls`, each arguments and what came back, one gave `value`; `loss` says by `reduction` that it is a mean.
+    """
+    with suppress(Exception):  # a loss of somebody else may mean something else by it
+        each, (outputs, targets) = copy(loss), next(inputs for inputs, returned in calls if returned is value)
         each.reduction = "none"
-        values = each.forward(*inputs).float()
-        counted = torch.ones_like(values)
-        if hasattr(loss, "ignore_index") and values.shape == targets.shape:
-            counted = (targets != loss.ignore_index).float()
-        sums, counts = (part.reshape(len(targets), -1).sum(1) for part in (values * counted, counted))
-        return (sums / counts).tolist() if loss.reduction == "mean" else []
+        values = each.forward(outputs, targets).float()
+        if values.shape == targets.shape:
+            values = values.where(targets != getattr(loss, "ignore_index", torch.nan), torch.nan)
+        if loss.reduction == "mean" and len(values) == len(targets):
+            return values.reshape(len(values), -1).nanmean(1).tolist()
     return []

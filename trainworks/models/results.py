@@ -9,7 +9,6 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -74,25 +73,29 @@ class ValueResult:
         return _table(tuple(values), [tuple(f"{value:.6g}" for value in values.values())])
 
 
-@dataclass
 class DrawnResult:
     """A result that is drawn over its image."""
 
-    source: Any = field(default=None, kw_only=True, repr=False, compare=False)  # the image or its path, where known
+    source: Any  # the image or its path, None where it is not known
 
     def image(self, picture: Any = None) -> "Image.Image":
-        """Return the result drawn over its image: a path, a Pillow image, an array (H, W, C), a tensor (C, H, W)."""
+        """Draw the result over a path, a Pillow image, an array (H, W, C) or a tensor (C, H, W), or a mask alone."""
         from PIL import Image, ImageOps  # a training draws none
         from torchvision.transforms.v2.functional import to_image, to_pil_image
 
         from trainworks.models.drawing import draw_sample
 
+        target = drawable(self, getattr(self, "class_names", None) or ())
+        if picture is None and isinstance(target, Tensor):
+            drawn = Image.fromarray(target.numpy())
+            drawn.putpalette([value for k in range(256) for value in color_of(k)])
+            return drawn
         if (picture := self.source if picture is None else picture) is None:
             raise UsageError(f"this {type(self).__name__} does not know its image; write image(picture)")
         picture = Image.open(picture) if isinstance(picture, str | Path) else picture
         if isinstance(picture, Image.Image) and picture.mode[0] not in "IF":  # of more than 8 bits
             picture = ImageOps.exif_transpose(picture).convert("RGB")
-        pixels, target = to_image(picture), drawable(self, getattr(self, "class_names", None) or ())
+        pixels = to_image(picture)
         if isinstance(target, Tensor) and target.shape != pixels.shape[1:]:
             raise UsageError(f"a mask of {tuple(target.shape)} fits no image of {tuple(pixels.shape[1:])} pixels")
         return to_pil_image(draw_sample(pixels, target))
@@ -102,15 +105,14 @@ class DrawnResult:
         self.image().save(path)
 
     def _html(self, head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
-        """Return the result as it can be drawn, with a text in its place, and a table."""
-        text = escape(", ".join(" ".join(row[:2]) for row in rows))
-        for picture in (self.source, None):
-            with suppress(Exception):  # the file may be gone
-                file, drawn = io.BytesIO(), self.image(picture)
-                drawn.thumbnail((1024, 1024))
-                drawn.save(file, "PNG")
-                data = base64.b64encode(file.getvalue()).decode()
-                return f'<img alt="{text}" src="data:image/png;base64,{data}">{_table(head, rows)}'
+        """Return the drawn result, if it can be, and a table, which is the picture's alternative text too."""
+        text, file = escape(", ".join(" ".join(row[:2]) for row in rows)), io.BytesIO()
+        with suppress(Exception):  # such as a file that is gone
+            drawn = self.image(self.source)
+            drawn.thumbnail((1024, 1024))
+            drawn.save(file, "PNG")
+            data = base64.b64encode(file.getvalue()).decode()
+            return f'<img alt="{text}" src="data:image/png;base64,{data}">{_table(head, rows)}'
         return _table(head, rows)
 
 
@@ -121,6 +123,7 @@ class MaskResult(DrawnResult):
     mask: Tensor  # uint8, shape (H, W) of the image; 255 where it was cut off
     confidence: float  # mean probability of the pixels' classes
     class_names: list[str]
+    source: Any = field(default=None, repr=False, compare=False)
 
     @property
     def shares(self) -> dict[str, float]:
@@ -131,16 +134,6 @@ class MaskResult(DrawnResult):
     def columns(self, top_k: int = 1) -> dict[str, Any]:
         """Return the confidence and the share of each class."""
         return {"confidence": self.confidence} | {f"share_{name}": share for name, share in self.shares.items()}
-
-    def image(self, picture: Any = None) -> "Image.Image":
-        """Return the mask as an image with a colour for each class, class 0 in black, or drawn over a picture."""
-        if picture is not None:
-            return super().image(picture)
-        from PIL import Image  # a training draws none
-
-        drawn = Image.fromarray(self.mask.numpy())
-        drawn.putpalette([value for k in range(256) for value in color_of(k)])
-        return drawn
 
     def _repr_html_(self) -> str:
         return self._html(("class", "share"), [(name, f"{share:.1%}") for name, share in self.shares.items() if share])
@@ -153,7 +146,8 @@ class BoxResult(DrawnResult):
     boxes: Tensor
     labels: list[str]
     scores: list[float]
-    class_names: list[str] | None = field(default=None, repr=False)  # of all classes, to draw each in its colour
+    class_names: list[str] | None = field(default=None, repr=False)  # to draw each class in its colour
+    source: Any = field(default=None, repr=False, compare=False)
 
     def columns(self, top_k: int = 1) -> dict[str, Any]:
         """Return the number of boxes, and what they are."""
@@ -182,20 +176,18 @@ class TextResult:
 def target_columns(target: Any, result: Any, class_names: list[str] | None) -> dict[str, Any]:
     """Return the columns of a target beside those of its result; what fits into no cell has none.
 
-    A target is a number, a list of numbers, whose names the result knows, a detector's mapping of boxes and labels,
-    with which goes the `f1` of the result, or a mask, of which only the `iou` is told.
+    A target is a number, a list of numbers, whose names the result knows, a detector's mapping, or a mask.
     """
     names = class_names or []
     if isinstance(target, Tensor) and isinstance(result, MaskResult) and target.numel() == result.mask.numel():
-        truth, mask = target.cpu().flatten(), result.mask.flatten()
-        counted = (truth >= 0) & (truth < 255)  # the others are ignored
-        pairs = torch.bincount(256 * truth[counted].long() + mask[counted], minlength=256**2).view(256, 256)
+        wanted, mask = target.cpu().flatten(), result.mask.flatten()
+        counted = (wanted >= 0) & (wanted < 255)  # the others are ignored
+        pairs = torch.bincount(256 * wanted[counted].long() + mask[counted], minlength=256**2).view(256, 256)
         return {"iou": (pairs.diag() / (pairs.sum(0) + pairs.sum(1) - pairs.diag())).nanmean().item()}
     if isinstance(target, Mapping) and isinstance(result, BoxResult):
         boxes, labels = (torch.as_tensor(target.get(key, [])).tolist() for key in ("boxes", "labels"))
-        labels = [names[k] if k < len(names) else str(k) for k in labels]
-        score = box_f1(result.boxes, result.labels, torch.tensor(boxes), labels)
-        return {"target": {"boxes": boxes, "labels": labels}, "f1": score}
+        truth = {"boxes": boxes, "labels": [names[k] if k < len(names) else str(k) for k in labels]}
+        return {"target": truth, "f1": box_f1(result.boxes, result.labels, torch.tensor(boxes), truth["labels"])}
     if isinstance(target, list) and len(target) == 1:
         (target,) = target
     if isinstance(target, int) and not isinstance(result, ValueResult) and 0 <= target < len(names):
@@ -215,8 +207,9 @@ def box_f1(boxes: Tensor, labels: list[Any], true_boxes: Tensor, true_labels: li
     from scipy.optimize import linear_sum_assignment
     from torchvision.ops import box_iou
 
-    matches = box_iou(boxes.reshape(-1, 4), true_boxes.reshape(-1, 4)).cpu().numpy() >= 0.5
-    matches &= np.array(labels, object)[:, None] == np.array(true_labels, object)
+    same = torch.tensor([one == other for one in labels for other in true_labels], dtype=torch.bool)
+    near = box_iou(boxes.reshape(-1, 4), true_boxes.reshape(-1, 4)).cpu() >= 0.5
+    matches = (near & same.view_as(near)).numpy()
     hits = matches[linear_sum_assignment(matches, maximize=True)].sum()
     return 2 * float(hits) / sum(matches.shape) if any(matches.shape) else 1.0
 

@@ -3,7 +3,6 @@
 import re
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 FILES = {
     "config.yaml": "the configuration",
@@ -24,14 +23,10 @@ def write_page(directory: Path, record: dict[str, Any]) -> None:
     if metrics := {name: value for name, value in record.get("metrics", {}).items() if name.startswith("test/")}:
         lines += ["| test | |", "| --- | --- |"]
         lines += [f"| {_escaped(name)} | {_number(value)} |" for name, value in metrics.items()] + [""]
-    pictures = [
-        directory / "curves.png",
-        *sorted(directory.glob("worst*.png")),
-        *sorted(directory.glob("figures/*.png")),
-    ]
-    for path in filter(Path.is_file, pictures):
-        text = path.stem.replace("_", " ").replace("worst", "test samples with the greatest loss")
-        lines += [f"![{_escaped(text)}]({quote(path.relative_to(directory).as_posix())})", ""]
+    names = "curves.png", "worst*.png", "figures/*.png"
+    for path in (path for name in names for path in sorted(directory.glob(name))):
+        text = _escaped(path.stem.replace("_", " ").replace("worst", "test samples with the greatest loss"))
+        lines += [f"![{text}]({path.relative_to(directory).as_posix().replace(' ', '%20')})", ""]
     lines += [f"- [{name}]({name}): {what}" for name, what in FILES.items() if (directory / name).is_file()]
     (directory / "README.md").write_text("\n".join(lines) + "\n", encoding="utf-8", errors="replace")
 
