@@ -132,10 +132,11 @@ class EvaluationFigures(Callback):
                 if name not in curves or len(self._class_names) <= MAX_NAMED_CLASSES:
                     send_media(trainer, f"{name}/{stage}", _plot(metrics[name], value, self._class_names), step)
         with never_fatal(f"mistakes/{stage}"):
-            if figure := self._mistakes[stage].draw(trainer, module, self._class_names):
-                send_media(trainer, f"mistakes/{stage}", figure, step)
+            if (mistakes := self._mistakes[stage]).worst:
+                send_media(trainer, f"mistakes/{stage}", mistakes.draw(trainer, module, self._class_names), step)
         with never_fatal(f"worst/{stage}"):
-            if figure := self._worst[stage].draw(trainer, module, self._class_names):
+            if (mistakes := self._worst[stage]).worst:
+                figure = mistakes.draw(trainer, module, self._class_names)
                 figure.savefig(Path(trainer.default_root_dir, f"worst{stage[4:].replace('/', '_')}.png"))
                 plt.close(figure)
 
@@ -149,7 +150,7 @@ class Mistakes:
 
     def __init__(self, count: int) -> None:
         self.count = count
-        self._worst: list[tuple[Any, ...]] = []  # severity, image, target, prediction and row
+        self.worst: list[tuple[Any, ...]] = []  # severity, image, target, prediction and row
 
     def update(self, batch: Any, predictions: Any, targets: Any, rows: Sequence[Any] = ()) -> None:
         """Add a batch of images, with logits or torchvision's dictionaries of boxes, or with results and their rows."""
@@ -159,24 +160,22 @@ class Mistakes:
         wrong = torch.tensor([row.get("loss", 1 - row.get("iou", row.get("f1", 1))) for row in rows]).nan_to_num()
         severities, predicted = (wrong, predictions) if rows else _severities(predictions, targets)
         values, indices = severities.topk(min(self.count, len(severities)))
-        least = self._worst[-1][0] if len(self._worst) == self.count else 0
+        least = self.worst[-1][0] if len(self.worst) == self.count else 0
         for value, index in zip(values.tolist(), indices.tolist(), strict=True):
             if value > least:
                 mistake = value, images[index], targets[index], predicted[index], rows[index] if rows else None
-                self._worst.append(apply_to_collection(mistake, Tensor, Tensor.cpu))
-        self._worst = sorted(self._worst, key=lambda mistake: -mistake[0])[: self.count]
+                self.worst.append(apply_to_collection(mistake, Tensor, Tensor.cpu))
+        self.worst = sorted(self.worst, key=lambda mistake: -mistake[0])[: self.count]
 
-    def draw(self, trainer: Trainer, module: LightningModule, names: list[str]) -> Any | None:
+    def draw(self, trainer: Trainer, module: LightningModule, names: list[str]) -> Any:
         """Return a figure with the targets above and the predictions, or a classifier's saliency maps, below them."""
-        if not self._worst:
-            return None
         transforms = getattr(getattr(trainer, "datamodule", None), "eval_transform", [])
-        columns = min(len(self._worst), max(4, math.isqrt(self.count)))
-        height = 1 if self._worst[0][4] and drawable(self._worst[0][3]) is None else 2
-        rows = height * math.ceil(len(self._worst) / columns)
+        columns = min(len(self.worst), max(4, math.isqrt(self.count)))
+        height = 1 if self.worst[0][4] and drawable(self.worst[0][3]) is None else 2
+        rows = height * math.ceil(len(self.worst) / columns)
         size, bare = (1.7 * columns + 0.4, 2.2 * rows), {"frame_on": False, "xticks": (), "yticks": ()}
         figure, axes = plt.subplots(rows, columns, figsize=size, squeeze=False, layout="constrained", subplot_kw=bare)
-        for index, (severity, image, target, predicted, row) in enumerate(self._worst):
+        for index, (severity, image, target, predicted, row) in enumerate(self.worst):
             number, column = divmod(index, columns)
             upper, lower = axes[height * number, column], axes[height * (number + 1) - 1, column]
             found, title = predicted, f"{severity:.0%} wrong"

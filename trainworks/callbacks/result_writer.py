@@ -152,13 +152,13 @@ class ResultWriter(BasePredictionWriter):
         self, trainer: Any, name: str, results: Any, targets: Any, loader: Any, indices: Any = (), inputs: Any = None
     ) -> dict[int, dict[str, Any]]:
         """Return a row for each result, and for each input that could not be read; with `inputs` pictures too."""
-        from trainworks.models.results import target_columns
+        from trainworks.models.results import drawable, target_columns
 
         table, data, dataset = self.tables[name], trainer.datamodule, getattr(loader, "dataset", None)
         samples = dataset.dataset if isinstance(dataset, KeyedDataset) else None
         if not indices and samples is None and trainer.world_size > 1:
             raise UsageError("several processes share a loader that does not say which samples are whose")
-        errors, class_names = getattr(data, "errors", None), getattr(data, "class_names", None)
+        errors, names = getattr(data, "errors", None), getattr(data, "class_names", None)
         images = inputs if self.draw and inputs is not None else repeat(None)
         if isinstance(targets, Tensor) and targets.ndim:
             targets = targets.tolist() if targets.ndim < 3 else [*targets]
@@ -175,12 +175,17 @@ class ResultWriter(BasePredictionWriter):
                 is_placed = inputs is not None or isinstance(target, Mapping)
                 if is_placed and hasattr(reader, "in_original") and os.path.isfile(path):
                     result, target = reader.in_original(path, shown, target)
-                row |= target_columns(target, shown if isinstance(target, Tensor) else result, class_names)
+                row |= target_columns(target, shown if isinstance(target, Tensor) else result, names)
                 if inputs is not None:
                     picture = f"{number:06}-{Path(str(row['input'])).stem[:50]}.png"
                     row |= table.save_mask(picture, result)
                     if self.draw:
-                        table.draw(picture, shown, image, getattr(data, "eval_transform", []))
+                        from torchvision.transforms.v2.functional import to_pil_image
+
+                        from trainworks.models.drawing import draw_sample
+
+                        drawn = draw_sample(image, drawable(shown, names or ()), getattr(data, "eval_transform", []))
+                        to_pil_image(drawn).save(table.folder("drawn") / picture)
                 row |= self._columns(result)
             if errors is not None:
                 row["error"] = error

@@ -38,8 +38,7 @@ def draw_sample(
         before, size = plain.shape[-2:], [max(round(side * scale), 1) for side in plain.shape[-2:]]
         plain = v2.functional.resize(plain, size, how)
         if isinstance(target, dict) and "boxes" in target:
-            ratio = torch.tensor(size[::-1]) / torch.tensor(before[::-1])
-            target = {**target, "boxes": target["boxes"].detach().cpu() * ratio.repeat(2)}
+            target = {**target, "boxes": target["boxes"].detach().cpu() * scale}
         elif isinstance(target, Tensor) and target.shape[-2:] == before:
             target = v2.functional.resize(target[None], size, InterpolationMode.NEAREST)[0]
     return draw_target(plain, target, names)

@@ -27,10 +27,7 @@ class WeightedSum(nn.Module):
 
 
 def sample_losses(loss: Any, calls: list[Any], value: Any) -> list[float]:
-    """Return the loss of each sample, the mean over what counts of it, or an empty list where nobody knows it.
-
-    Of the `calls`, each arguments and what came back, one gave `value`; `loss` says by `reduction` that it is a mean.
-    """
+    """Return the loss of each sample of the call that gave `value`, [] where `loss` is no mean of such."""
     with suppress(Exception):  # a loss of somebody else may mean something else by it
         each, (outputs, targets) = copy(loss), next(inputs for inputs, returned in calls if returned is value)
         each.reduction = "none"

@@ -76,8 +76,6 @@ class ValueResult:
 class DrawnResult:
     """A result that is drawn over its image."""
 
-    source: Any  # the image or its path, None where it is not known
-
     def image(self, picture: Any = None) -> "Image.Image":
         """Draw the result over a path, a Pillow image, an array (H, W, C) or a tensor (C, H, W), or a mask alone."""
         from PIL import Image, ImageOps  # a training draws none
@@ -90,7 +88,7 @@ class DrawnResult:
             drawn = Image.fromarray(target.numpy())
             drawn.putpalette([value for k in range(256) for value in color_of(k)])
             return drawn
-        if (picture := self.source if picture is None else picture) is None:
+        if (picture := getattr(self, "source", None) if picture is None else picture) is None:
             raise UsageError(f"this {type(self).__name__} does not know its image; write image(picture)")
         picture = Image.open(picture) if isinstance(picture, str | Path) else picture
         if isinstance(picture, Image.Image) and picture.mode[0] not in "IF":  # of more than 8 bits
@@ -108,7 +106,7 @@ class DrawnResult:
         """Return the drawn result, if it can be, and a table, which is the picture's alternative text too."""
         text, file = escape(", ".join(" ".join(row[:2]) for row in rows)), io.BytesIO()
         with suppress(Exception):  # such as a file that is gone
-            drawn = self.image(self.source)
+            drawn = self.image(getattr(self, "source", None))
             drawn.thumbnail((1024, 1024))
             drawn.save(file, "PNG")
             data = base64.b64encode(file.getvalue()).decode()
@@ -123,7 +121,7 @@ class MaskResult(DrawnResult):
     mask: Tensor  # uint8, shape (H, W) of the image; 255 where it was cut off
     confidence: float  # mean probability of the pixels' classes
     class_names: list[str]
-    source: Any = field(default=None, repr=False, compare=False)
+    source: Any = field(default=None, repr=False, compare=False)  # its image or the path of it, where known
 
     @property
     def shares(self) -> dict[str, float]:

@@ -23,8 +23,7 @@ def write_page(directory: Path, record: dict[str, Any]) -> None:
     if metrics := {name: value for name, value in record.get("metrics", {}).items() if name.startswith("test/")}:
         lines += ["| test | |", "| --- | --- |"]
         lines += [f"| {_escaped(name)} | {_number(value)} |" for name, value in metrics.items()] + [""]
-    names = "curves.png", "worst*.png", "figures/*.png"
-    for path in (path for name in names for path in sorted(directory.glob(name))):
+    for path in (path for name in ("curves.png", "worst*", "figures/*.png") for path in sorted(directory.glob(name))):
         text = _escaped(path.stem.replace("_", " ").replace("worst", "test samples with the greatest loss"))
         lines += [f"![{text}]({path.relative_to(directory).as_posix().replace(' ', '%20')})", ""]
     lines += [f"- [{name}]({name}): {what}" for name, what in FILES.items() if (directory / name).is_file()]
