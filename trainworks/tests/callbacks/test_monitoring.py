@@ -25,9 +25,9 @@ from torch import Tensor, nn
 from torchmetrics.classification import MulticlassConfusionMatrix
 
 from trainworks.callbacks import EvaluationFigures, SpeedMonitor, Trace
+from trainworks.callbacks.evaluation_figures import Mistakes, _saliency
 from trainworks.callbacks.helpers.isolation import isolated
 from trainworks.callbacks.helpers.loggers import send_media, send_scalars, steps_so_far
-from trainworks.callbacks.helpers.mistakes import Mistakes, _saliency
 from trainworks.callbacks.helpers.prediction_table import PredictionTable
 from trainworks.callbacks.speed_monitor import StepTimer
 from trainworks.datamodules.datasets import ArrayDataset
@@ -271,8 +271,8 @@ def test_the_worst_answers_of_a_classifier() -> None:
     mistakes.update((images[:3], None), logits[:3], torch.tensor([0, 0, 1]))
     mistakes.update((images[3:], None), logits[3:], torch.tensor([1, 1]))
     expected = torch.softmax(logits, 1).amax(1)
-    assert [item[0] for item in mistakes._worst] == pytest.approx([float(expected[2]), float(expected[3])])
-    assert [tuple(int(part.flatten()[0]) for part in item[1:]) for item in mistakes._worst] == [(2, 1, 0), (3, 1, 0)]
+    assert [item[0] for item in mistakes.worst] == pytest.approx([float(expected[2]), float(expected[3])])
+    assert [tuple(int(part.flatten()[0]) for part in item[1:4]) for item in mistakes.worst] == [(2, 1, 0), (3, 1, 0)]
 
 
 def test_the_worst_masks_and_boxes() -> None:
@@ -281,7 +281,7 @@ def test_the_worst_masks_and_boxes() -> None:
     targets[0, 0], targets[1, :2] = 255, 1
     mistakes = Mistakes(4)
     mistakes.update((images, targets), torch.stack([torch.ones(2, 4, 4), torch.zeros(2, 4, 4)], 1), targets)
-    assert [severity for severity, *_ in mistakes._worst] == [0.5]  # ignored pixels count for nothing
+    assert [severity for severity, *_ in mistakes.worst] == [0.5]  # ignored pixels count for nothing
     boxes = torch.tensor([[0.0, 0, 2, 2], [2, 2, 4, 4]])
     truth = [{"boxes": boxes, "labels": torch.tensor([1, 2])}] * 2
     found = [
@@ -290,7 +290,7 @@ def test_the_worst_masks_and_boxes() -> None:
     ]
     mistakes = Mistakes(4)
     mistakes.update((list(images), truth), found, truth)
-    assert [severity for severity, *_ in mistakes._worst] == [0.5]
+    assert [severity for severity, *_ in mistakes.worst] == [0.5]
     module: Any = LightningModule()
     figure = mistakes.draw(Trainer(logger=False, accelerator="cpu"), module, [])
     assert [axis.get_title() for axis in figure.axes] == ["50% wrong", ""]

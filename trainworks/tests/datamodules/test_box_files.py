@@ -387,7 +387,7 @@ def test_results_are_in_pixels_of_the_original_image(
         [0, 0, 45, 15],
     ]  # of sizes 60x40, 32x64, 50x50, 90x30
     run = Path("logs/detection/a")
-    with (run / "test_predictions.csv").open() as file:
+    with (run / "results.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [row["input"] for row in rows] == [f"test2017/b{k}.png" for k in range(4)]
     for row, corners in zip(rows, expected, strict=True):
