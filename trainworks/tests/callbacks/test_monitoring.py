@@ -19,7 +19,6 @@ from fontTools.pens.ttGlyphPen import TTGlyphPen
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import CSVLogger
 from matplotlib import font_manager
-from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import Tensor, nn
 from torchmetrics.classification import MulticlassConfusionMatrix
@@ -28,14 +27,13 @@ from trainworks.callbacks import EvaluationFigures, SpeedMonitor, Trace
 from trainworks.callbacks.evaluation_figures import Mistakes, _saliency
 from trainworks.callbacks.helpers.isolation import isolated
 from trainworks.callbacks.helpers.loggers import send_media, send_scalars, steps_so_far
-from trainworks.callbacks.helpers.prediction_table import PredictionTable
 from trainworks.callbacks.speed_monitor import StepTimer
 from trainworks.datamodules.datasets import ArrayDataset
 from trainworks.models.colors import color_of
 from trainworks.models.drawing import denormalize, draw_sample, draw_target
 from trainworks.models.fonts import font_for, use_font_for
 from trainworks.models.metrics import ReliabilityDiagram
-from trainworks.models.results import BoxResult
+from trainworks.models.results import BoxResult, ClassResult, MaskResult
 from trainworks.tests.conftest import CONFIGS, DIGITS, PLAIN, QUICK, Train
 from trainworks.tests.examples.classifier import ClassifierModule
 from trainworks.tests.test_exact_resume import scalars
@@ -298,6 +296,29 @@ def test_the_worst_masks_and_boxes() -> None:
     assert np.abs(shown - images[1].permute(1, 2, 0).numpy()).max() > 0.1  # boxes over it
 
 
+def test_the_worst_samples_of_a_test_are_drawn_with_their_rows(tmp_path: Path) -> None:
+    trainer, module = Trainer(logger=False, accelerator="cpu"), LightningModule()
+    images = torch.rand(3, 3, 4, 4)
+    worst = Mistakes(25)
+    losses = [0.25, float("nan"), 1.5]
+    rows = [{"input": f"a/$b_{k}$.png", "target": "cat", "class": "dog", "loss": loss} for k, loss in enumerate(losses)]
+    worst.update((images, None), [ClassResult("dog", 0.9, {})] * 3, torch.zeros(3), rows)
+    figure = worst.draw(trainer, module, ["cat", "dog"])
+    titles = [axis.get_title() for axis in figure.axes]
+    assert titles == [f"$b_{k}$.png\ntarget cat\nclass dog\nloss {losses[k]:.3g}" for k in (2, 0)]
+    figure.savefig(tmp_path / "worst.png")  # dollars are no formula
+    plt.close(figure)
+    masks, worst = torch.zeros(2, 4, 4, dtype=torch.uint8), Mistakes(1)
+    results = [MaskResult(mask, 0.5, ["cat", "dog"]) for mask in masks]
+    worst.update(
+        (images[:2], None), results, masks.long(), [{"input": k, "iou": iou} for k, iou in enumerate((0.5, 0.2))]
+    )
+    figure = worst.draw(trainer, module, [])
+    assert [axis.get_title() for axis in figure.axes] == ["1\niou 0.2", ""]
+    assert np.allclose(figure.axes[1].images[0].get_array(), images[1].permute(1, 2, 0))
+    plt.close(figure)
+
+
 def test_saliency_is_the_gradient_of_the_answer() -> None:
     net = nn.Sequential(nn.Flatten(), nn.Linear(4, 3, bias=False))
     module: Any = LightningModule()
@@ -428,9 +449,7 @@ def test_names_in_letters_that_the_usual_font_has_not(
         figure.savefig(tmp_path / "title.png")
     plt.close(figure)
     result = BoxResult(torch.tensor([[5.0, 5.0, 30.0, 30.0]]), ["\u732b"], [0.9])
-    table = PredictionTable(tmp_path / "out.csv", 0, 1, [])
-    for label in ("\u732b", "\u56fd"):
-        table.draw(f"{label}.png", replace(result, labels=[label]), torch.zeros(3, 40, 60), [])
-    one, two = (np.asarray(Image.open(tmp_path / f"out_drawn/{label}.png")) for label in ("\u732b", "\u56fd"))
+    labels = (["\u732b"], ["\u56fd"])
+    one, two = (np.asarray(replace(result, labels=label).image(torch.zeros(3, 40, 60))) for label in labels)
     assert not np.array_equal(one, two)  # two boxes of the usual font would be the same
     font_for.cache_clear()
