@@ -129,7 +129,7 @@ class ResultWriter(BasePredictionWriter):
                 row.setdefault("loss", value)
             table.append(rows)
             outputs |= {"results": results, "rows": [*rows.values()]}  # for EvaluationFigures
-        except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        except (ArithmeticError, AttributeError, LookupError, OSError, RuntimeError, TypeError, ValueError) as error:
             table.complete = False  # it is not worth a training
             if trainer.is_global_zero:
                 kind = "" if isinstance(error, UsageError) else f"{type(error).__name__}: "
@@ -146,7 +146,12 @@ class ResultWriter(BasePredictionWriter):
                     table.join()
                 table.remove_parts()
 
-    on_test_epoch_end = on_predict_epoch_end
+    def on_test_epoch_end(self, trainer: Any, pl_module: Any) -> None:
+        """Join them, unless the file cannot be written: it is not worth a training."""
+        try:
+            self.on_predict_epoch_end(trainer, pl_module)
+        except OSError as error:
+            print(f"the table of the test is left out: {error}")
 
     def _rows(
         self, trainer: Any, name: str, results: Any, targets: Any, loader: Any, indices: Any = (), inputs: Any = None

@@ -93,7 +93,7 @@ class DrawnResult:
         picture = Image.open(picture) if isinstance(picture, str | Path) else picture
         if isinstance(picture, Image.Image) and picture.mode[0] not in "IF":  # of more than 8 bits
             picture = ImageOps.exif_transpose(picture).convert("RGB")
-        pixels = to_image(picture)
+        pixels = to_image(picture.copy() if hasattr(picture, "copy") else picture)  # an array may be read-only
         if isinstance(target, Tensor) and target.shape != pixels.shape[1:]:
             raise UsageError(f"a mask of {tuple(target.shape)} fits no image of {tuple(pixels.shape[1:])} pixels")
         return to_pil_image(draw_sample(pixels, target))

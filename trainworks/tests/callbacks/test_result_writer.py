@@ -198,7 +198,10 @@ def test_only_what_was_tested_has_a_row_and_options_may_stand_in_a_config(train:
     Path("logs/digits/a/worst.png").mkdir()  # so that it cannot be written
     many = train("test", "--config", DIGITS, "--run_name", "a", "--callbacks.predictions.top_k", "12")
     assert (many.code, many.out.count("the figure worst/test could not be drawn: IsADirectoryError")) == (0, 1)
-    assert "worst" not in Path("logs/digits/a/README.md").read_text()
+    Path("logs/digits/a/results.csv").unlink()
+    Path("logs/digits/a/results.csv").mkdir()
+    blocked = train("test", "--config", DIGITS, "--run_name", "a", "--callbacks.figures", "null")
+    assert (blocked.code, blocked.out.count("the table of the test is left out: [Errno 21]")) == (0, 1), blocked.err
     assert many.out.count("results.csv: callbacks.predictions.top_k is 12, but there are 10 classes\n") == 1
     assert train("--config", DIGITS, *QUICK, "--callbacks.predictions", "null", "--run_name", "b").code == 0
     assert not list(Path("logs/digits/b").glob("results*"))
