@@ -11,6 +11,7 @@ from lightning.pytorch.overrides.distributed import _IndexBatchSamplerWrapper
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 from torch.utils.data import DataLoader, IterableDataset, RandomSampler, SequentialSampler
+from torchvision.transforms.v2.functional import to_pil_image
 
 from trainworks.callbacks.helpers.batch import batch_size, inputs_of
 from trainworks.datamodules.annotations import name_of
@@ -18,6 +19,7 @@ from trainworks.datamodules.randomness import KeyedDataset
 from trainworks.errors import UsageError
 from trainworks.models.base import BaseModule
 from trainworks.models.checks import set_names
+from trainworks.models.drawing import draw_sample
 from trainworks.models.losses import sample_losses
 
 if TYPE_CHECKING:
@@ -185,10 +187,6 @@ class ResultWriter(BasePredictionWriter):
                     picture = f"{number:06}-{Path(str(row['input'])).stem[:50]}.png"
                     row |= table.save_mask(picture, result)
                     if self.draw:
-                        from torchvision.transforms.v2.functional import to_pil_image
-
-                        from trainworks.models.drawing import draw_sample
-
                         drawn = draw_sample(image, drawable(shown, names or ()), getattr(data, "eval_transform", []))
                         to_pil_image(drawn).save(table.folder("drawn") / picture)
                 row |= self._columns(result)

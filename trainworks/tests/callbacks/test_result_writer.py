@@ -196,7 +196,7 @@ def test_only_what_was_tested_has_a_row_and_options_may_stand_in_a_config(train:
     rows = rows_of("logs/digits/a/results.csv")
     assert len(rows) == 128 and {"class_2", "confidence_2", "probability_9"} <= rows[0].keys()
     Path("logs/digits/a/worst.png").mkdir()  # so that it cannot be written
-    many = train("test", "--config", DIGITS, "--run_name", "a", "--callbacks.predictions.top_k", "12")
+    many = train("test", "--config", DIGITS, "--run_name", "a", "--callbacks.predictions.top_k", "12", *FIGURES)
     assert (many.code, many.out.count("the figure worst/test could not be drawn: IsADirectoryError")) == (0, 1)
     Path("logs/digits/a/results.csv").unlink()
     Path("logs/digits/a/results.csv").mkdir()
@@ -238,6 +238,7 @@ def test_a_command_that_was_killed_after_its_last_batch_is_ended(
     assert (tmp_path / "out.csv").read_bytes() == whole
 
 
+FIGURES = ("--callbacks.figures", "trainworks.callbacks.EvaluationFigures")
 TWO = ("--trainer.accelerator", "cpu", "--trainer.devices", "2", "--trainer.strategy", "ddp")
 
 
