@@ -170,7 +170,7 @@ class Mistakes:
     def draw(self, trainer: Trainer, module: LightningModule, names: list[str]) -> Any:
         """Return a figure with the targets above and the predictions, or a classifier's saliency maps, below them."""
         transforms = getattr(getattr(trainer, "datamodule", None), "eval_transform", [])
-        columns = min(len(self.worst), max(4, math.isqrt(self.count)))
+        columns = min(len(self.worst), 5 if self.worst[0][4] else 4)
         height = 1 if self.worst[0][4] and drawable(self.worst[0][3]) is None else 2
         rows = height * math.ceil(len(self.worst) / columns)
         size, bare = (1.7 * columns + 0.4, 2.2 * rows), {"frame_on": False, "xticks": (), "yticks": ()}

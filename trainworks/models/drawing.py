@@ -6,6 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torchvision.transforms import InterpolationMode, v2
+from torchvision.transforms.v2.functional import to_image as to_image
+from torchvision.transforms.v2.functional import to_pil_image as to_pil_image
 from torchvision.utils import draw_bounding_boxes, draw_segmentation_masks
 
 from trainworks.models.colors import color_of

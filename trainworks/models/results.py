@@ -7,16 +7,15 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
+from PIL import Image, ImageOps
 from torch import Tensor
+from torchvision.ops import box_iou
 
 from trainworks.errors import UsageError
 from trainworks.models.colors import color_of
-
-if TYPE_CHECKING:
-    from PIL import Image
 
 
 @dataclass
@@ -76,12 +75,9 @@ class ValueResult:
 class DrawnResult:
     """A result that is drawn over its image."""
 
-    def image(self, picture: Any = None) -> "Image.Image":
+    def image(self, picture: Any = None) -> Image.Image:
         """Draw the result over a path, a Pillow image, an array (H, W, C) or a tensor (C, H, W), or a mask alone."""
-        from PIL import Image, ImageOps  # a training draws none
-        from torchvision.transforms.v2.functional import to_image, to_pil_image
-
-        from trainworks.models.drawing import draw_sample
+        from trainworks.models.drawing import draw_sample, to_image, to_pil_image  # a training draws none
 
         target = drawable(self, getattr(self, "class_names", None) or ())
         if picture is None and isinstance(target, Tensor):
@@ -178,7 +174,7 @@ def target_columns(target: Any, result: Any, class_names: list[str] | None) -> d
     """
     names = class_names or []
     if isinstance(target, Tensor) and isinstance(result, MaskResult) and target.numel() == result.mask.numel():
-        wanted, mask = target.cpu().flatten(), result.mask.flatten()
+        wanted, mask = target.cpu().flatten(), result.mask.flatten().cpu()
         counted = (wanted >= 0) & (wanted < 255)  # the others are ignored
         pairs = torch.bincount(256 * wanted[counted].long() + mask[counted], minlength=256**2).view(256, 256)
         return {"iou": (pairs.diag() / (pairs.sum(0) + pairs.sum(1) - pairs.diag())).nanmean().item()}
@@ -202,11 +198,10 @@ def target_columns(target: Any, result: Any, class_names: list[str] | None) -> d
 
 def box_f1(boxes: Tensor, labels: list[Any], true_boxes: Tensor, true_labels: list[Any]) -> float:
     """Return the F1 score of boxes: each matches at most one true box of its class, at an IoU of at least 0.5."""
-    from scipy.optimize import linear_sum_assignment
-    from torchvision.ops import box_iou
+    from scipy.optimize import linear_sum_assignment  # takes time to import
 
     same = torch.tensor([one == other for one in labels for other in true_labels], dtype=torch.bool)
-    near = box_iou(boxes.reshape(-1, 4), true_boxes.reshape(-1, 4)).cpu() >= 0.5
+    near = box_iou(boxes.reshape(-1, 4).cpu(), true_boxes.reshape(-1, 4).cpu()) >= 0.5
     matches = (near & same.view_as(near)).numpy()
     hits = matches[linear_sum_assignment(matches, maximize=True)].sum()
     return 2 * float(hits) / sum(matches.shape) if any(matches.shape) else 1.0
