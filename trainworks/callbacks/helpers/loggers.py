@@ -68,3 +68,13 @@ def steps_so_far(trainer: Trainer) -> int:
 def tensorboard_writers(trainer: Trainer) -> list[Any]:
     """Return the SummaryWriter of each TensorBoard logger, for what only TensorBoard shows."""
     return [logger.experiment for logger in trainer.loggers if isinstance(logger, TensorBoardLogger)]
+
+
+def send_pr_curves(trainer: Trainer, counts: Tensor, stage: str, names: list[str], step: int) -> None:
+    """Fill TensorBoard's PR curves panel from numbers of samples, shape (thresholds, classes, actual, predicted)."""
+    for writer in tensorboard_writers(trainer):
+        for k, name in enumerate(names):
+            tn, fp, fn, tp = (counts[:, k, actual, predicted] for actual in (0, 1) for predicted in (0, 1))
+            precision, recall = tp / (tp + fp).clamp(min=1), tp / (tp + fn).clamp(min=1)
+            values = [item.double().numpy() for item in (tp, fp, tn, fn, precision, recall)]
+            writer.add_pr_curve_raw(f"pr_curve/{stage}/{name}", *values, step, num_thresholds=len(counts))
