@@ -139,7 +139,7 @@ class Mistakes:
     boxes the share without a matching box.
     """
 
-    def __init__(self, count: int, threshold: Any) -> None:
+    def __init__(self, count: int, threshold: Any = None) -> None:
         self.count, self.threshold = count, threshold
         self._worst: list[tuple[float, Tensor, Any, Any]] = []  # severity, image, target, prediction
 
