@@ -150,7 +150,7 @@ class Mistakes:
     with rows of a test's table it is the loss, or else what IoU or F1 score lack.
     """
 
-    def __init__(self, count: int, threshold: Any) -> None:
+    def __init__(self, count: int, threshold: Any = None) -> None:
         self.count, self.threshold = count, threshold
         self.worst: list[tuple[Any, ...]] = []  # severity, image, target, prediction and row
 

@@ -145,9 +145,7 @@ def _validated(session: Any, option: str, take: Callable[..., tuple[Any, ...]]) 
     evaluate(session, "validate", path)
     trainer.callbacks.pop()
     if not batches:
-        raise UsageError(
-            f"{option} needs validation samples, and a validation_step that returns predictions and targets"
-        )
+        raise UsageError(f"{option} needs validation samples, and their predictions and targets from validation_step")
     return zip(*batches, strict=True)
 
 

@@ -1,14 +1,17 @@
 """validate --threshold."""
 
 import csv
+import warnings
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from torchmetrics.classification import MulticlassConfusionMatrix
+from torchmetrics.wrappers import LambdaInputTransformer
 
-from trainworks.callbacks.evaluation_figures import _severities
+from trainworks.callbacks.evaluation_figures import _plot, _severities
 from trainworks.cli.validation_fits import MEASURES, _best, _curve, _scores
 from trainworks.errors import UsageError
 from trainworks.models import load_model
@@ -92,6 +95,18 @@ def test_a_detector_takes_it() -> None:
         assert len(module.results([item], None)[0].scores) == count
         mistakes = _severities([item], [item], module.threshold)[1]
         assert len(mistakes[0]["boxes"]) == count
+
+
+def test_a_metric_of_what_was_decided_is_drawn_as_before() -> None:
+    metric = LambdaInputTransformer(MulticlassConfusionMatrix(2), lambda logits: (logits[:, 1] > 2).long())
+    metric.update(torch.tensor([[0.0, 3], [0, 1]]), torch.tensor([1, 0]))
+    with warnings.catch_warnings(action="ignore"):  # Matplotlib's, of tensors
+        figure = _plot(metric, metric.compute(), ["no", "yes"])
+    assert [label.get_text() for label in figure.axes[0].get_xticklabels()] == ["no", "yes"]
+    assert [text.get_text() for text in figure.axes[0].texts] == ["1", "0", "0", "1"]
+    probabilities = torch.tensor([[0.4, 0.6], [0.6, 0.4]])
+    severities, classes = _severities(probabilities.log(), torch.tensor([1, 0]), 0.3)
+    assert classes.tolist() == [1, 1] and severities.tolist() == pytest.approx([0, 0.4])
 
 
 def test_that_of_two_classes_is_used_everywhere(train: Train) -> None:
