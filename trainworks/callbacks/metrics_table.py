@@ -1,5 +1,5 @@
 import csv
-import os
+import io
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +7,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 
 from trainworks.callbacks.helpers.epoch_metrics import EpochMetrics
+from trainworks.runs.files import write_in_one_step
 
 FIRST_COLUMNS = ("epoch", "step", "seconds", "learning_rate")
 
@@ -76,9 +77,8 @@ class MetricsTable(Callback):
     def _write(self) -> None:
         """Replace the file by one with all rows; where an epoch lacks a metric, the cell is empty."""
         columns = list(dict.fromkeys(name for row in self.rows for name in row))
-        temporary = self.path.with_name("metrics.csv.tmp")
-        with temporary.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, columns or FIRST_COLUMNS)
-            writer.writeheader()
-            writer.writerows(self.rows)
-        os.replace(temporary, self.path)
+        text = io.StringIO()
+        writer = csv.DictWriter(text, columns or FIRST_COLUMNS)
+        writer.writeheader()
+        writer.writerows(self.rows)
+        write_in_one_step(self.path, text.getvalue())

@@ -15,7 +15,7 @@ from lightning.pytorch.loggers.logger import DummyExperiment  # type: ignore[att
 from trainworks.cli.config import as_list
 from trainworks.errors import UsageError, first_line
 from trainworks.runs.class_paths import import_path
-from trainworks.runs.files import shown_path
+from trainworks.runs.files import shown_path, write_in_one_step
 from trainworks.runs.run import Run
 from trainworks.runtime.launch import is_main_process
 
@@ -100,8 +100,9 @@ class Guard:
             if self.failed_epoch >= self.epoch or (step is not None and step < self.first_step):
                 return
             try:
-                if step is not None and is_main_process():
-                    self._note(step)
+                if step is not None and is_main_process() and step > self.sent.get(self.name, -1):
+                    self.sent[self.name] = step
+                    write_in_one_step(self.file, json.dumps(self.sent))
                 method(*given, **named)
             except Exception as error:
                 self.fail(error)
@@ -121,14 +122,6 @@ class Guard:
         if is_main_process() and not self.is_told:
             self.is_told = True
             print(f"{self.name} failed and is tried again each epoch; the training goes on: {first_line(error)}")
-
-    def _note(self, step: int) -> None:
-        """Keep the last step before it is sent: after a kill none is sent twice."""
-        if step > self.sent.get(self.name, -1):
-            self.sent[self.name] = step
-            temporary = self.file.with_suffix(".tmp")
-            temporary.write_text(json.dumps(self.sent))
-            os.replace(temporary, self.file)
 
 
 def _end(logger: Any) -> None:
