@@ -77,6 +77,8 @@ LAYOUTS = {
     "images/{}.jpg annotations/trimaps/{}.png": "all",  # Oxford pets
     "site 1/images/{}.jpg site 1/masks/{}.png": "all",
     "images/{}_mask.jpg masks/{}_mask.png": "all",
+    "{}_l.jpg {}_l_mask.png": "all",  # the left one
+    "images/{}.jpg masks/{}_L.png": "all",  # CamVid
 }
 
 
