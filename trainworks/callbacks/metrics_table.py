@@ -32,7 +32,7 @@ class MetricsTable(Callback):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Keep the rows of the epochs that are done."""
         if trainer.fit_loop.batch_idx >= 0:  # it continues within an epoch, for whose start no hook is called
-            self._begin(trainer)
+            self._epoch.begin(trainer)
         self.rows = []
         if trainer.is_global_zero and self.path.is_file():
             with self.path.open(newline="", encoding="utf-8") as file:
@@ -43,7 +43,7 @@ class MetricsTable(Callback):
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the row of the epoch before, whose metrics are complete only now, and before its state is saved."""
         self._add_row(trainer)
-        self._begin(trainer)
+        self._epoch.begin(trainer)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Note the learning rate before a scheduler changes it."""
@@ -62,15 +62,11 @@ class MetricsTable(Callback):
             with never_fatal("curves.png"):
                 draw_curves(self.rows, FIRST_COLUMNS, *monitored).savefig(self.path.with_name("curves.png"))
 
-    def _begin(self, trainer: Trainer) -> None:
-        self._number = trainer.current_epoch + 1
-        self._epoch.begin(trainer)
-
     def _add_row(self, trainer: Trainer) -> None:
         ended = self._epoch.end(trainer)
         if ended is None or not trainer.is_global_zero:
             return
-        values = self._number, trainer.global_step, round(ended[1], 3), self._learning_rate
+        values = self._epoch.number, trainer.global_step, round(ended[1], 3), self._learning_rate
         self.rows.append(dict(zip(FIRST_COLUMNS, values, strict=True)) | ended[0])
         self._write()
 

@@ -4,7 +4,6 @@ import json
 import os
 import uuid
 from collections.abc import Callable
-from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -57,7 +56,6 @@ def guard_trackers(loggers: Any, run: Run, continues: bool) -> None:
         if isinstance(logger, Logger) and not isinstance(logger, TensorBoardLogger | CSVLogger):
             guard = Guard(run, type(logger).__name__, continues)
             logger.__class__ = guard.kind_of(type(logger))
-            logger.end_tracking = partial(_end, logger)  # type: ignore[attr-defined]
             for name in GUARDED:
                 if hasattr(logger, name):
                     setattr(logger, name, guard.guarded(getattr(logger, name)))
@@ -88,6 +86,11 @@ class Guard:
                     except Exception as error:
                         self.fail(error)
                 return DummyExperiment()
+
+            def end_tracking(logger) -> None:
+                """End a run of Weights & Biases, which would take the next training of this process for its own."""
+                if isinstance(logger, WandbLogger) and logger._experiment is not None:
+                    logger.experiment.finish()
 
         return Guarded
 
@@ -122,12 +125,6 @@ class Guard:
         if is_main_process() and not self.is_told:
             self.is_told = True
             print(f"{self.name} failed and is tried again each epoch; the training goes on: {first_line(error)}")
-
-
-def _end(logger: Any) -> None:
-    """End a run of Weights & Biases, which otherwise takes the next training of this process for its own."""
-    if isinstance(logger, WandbLogger) and logger._experiment is not None:
-        logger.experiment.finish()
 
 
 def tracker_commands(loggers: list[Any]) -> list[str]:

@@ -119,10 +119,7 @@ class BoxFolder:
         return (cut * bool(self.cut) + ignored * bool(self.num_ignored) + unnamed * bool(others)).rstrip()
 
     def _find(self, name: str, source: str) -> str:
-        """Return the image that is meant: of this name, with any ending, in the most similar folder.
-
-        One in a folder of another split than that of `source` is not.
-        """
+        """Return the image of a name, with any ending, in the most similar folder, but none of another split."""
         parts, own = _parts(name), split_of(os.path.dirname(name)) or split_of(source)
         similar: dict[Any, list[str]] = defaultdict(list)
         for path in self._called.get(parts[0], ()):
