@@ -18,12 +18,8 @@ SAME = 0.5  # IoU, in what two tiles both see, above which two boxes are of one 
 def predict_tiles(module: Any, data: Any, rows: Any, tile: int, overlap: int) -> Iterator[Any]:
     """Yield one BoxResult, or MaskResults of rows from the top to the bottom, in pixels of the image.
 
-    Args:
-        module: A trained BaseModule that predicts masks or boxes.
-        data: The datamodule that knows how its inputs are made.
-        rows: The image, see ImageRows.
-        tile: Height and width of a tile in pixels, at the scale that images had in the training.
-        overlap: Pixels that neighbouring tiles share.
+    `data` is the datamodule that knows how the module's inputs are made, and `rows` the image (ImageRows). Tiles have
+    `tile` pixels at each side, at the scale that images had in the training; neighbours share `overlap` of them.
     """
     if not 0 <= 2 * overlap < tile:
         got = f"got tile {tile} and overlap {overlap}"

@@ -7,17 +7,11 @@ from torchvision.transforms.v2 import InterpolationMode, functional
 
 @dataclass(frozen=True)
 class Placement:
-    """Where an image of any size lies in the square to which it is brought; all numbers are pixels.
+    """Where an image of any size lies in the square to which it is brought; all numbers are pixels."""
 
-    Args:
-        original: Height and width of the image before.
-        resized: Its height and width once resized.
-        size: Height and width of the square.
-    """
-
-    original: tuple[int, int]
-    resized: tuple[int, int]
-    size: int
+    original: tuple[int, int]  # height and width of the image before
+    resized: tuple[int, int]  # and once it is resized
+    size: int  # of the square
 
     @property
     def corner(self) -> tuple[int, int]:
