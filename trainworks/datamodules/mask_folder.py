@@ -33,8 +33,7 @@ class MaskFolderDataModule(ImageDataModule):
 
     def load_splits(self) -> dict[str, Dataset[Any]]:
         """List the files, and find out which value is which class."""
-        if self.form is None or not Path(self.root).is_dir():
-            raise UsageError(f"data.root must be a folder, got {self.root}; image_size a number, got {self.image_size}")
+        form = self.form_for("root")
         pairs, remarks = mask_files.find_pairs(self.root, self.skip_unreadable)
         values = self._values([str(Path(self.root, mask)) for _, mask in pairs.get("train", pairs.get("all", []))])
         if len(values) > mask_files.UNKNOWN:
@@ -46,7 +45,7 @@ class MaskFolderDataModule(ImageDataModule):
         for split, files in pairs.items():
             images, masks = (pack_names(part) for part in zip(*files, strict=True))
             index = ArrayDataset(images, None, names=images, classes=[*values])
-            splits[split] = mask_files.MaskFiles(self.root, index, self.form, masks, [self.ignored, *values.values()])
+            splits[split] = mask_files.MaskFiles(self.root, index, form, masks, [self.ignored, *values.values()])
         return splits
 
     def _values(self, masks: list[str]) -> dict[str, Any]:

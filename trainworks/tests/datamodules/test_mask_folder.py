@@ -10,7 +10,7 @@ import yaml
 from PIL import Image
 
 from trainworks import load_model
-from trainworks.datamodules import MaskFolderDataModule
+from trainworks.datamodules import BoxFilesDataModule, ImageFolderDataModule, MaskFolderDataModule
 from trainworks.datamodules.datasets.decode import size_of
 from trainworks.errors import UsageError
 from trainworks.tests.conftest import QUICK, Train, same_weights
@@ -180,6 +180,20 @@ def test_files_without_a_partner_are_named_or_left_out(tmp_path: Path) -> None:
     assert len(masks_of(data)) == 10 and "12 files have no mask" in data.describe()
     save(tmp_path / "masks/3_mask.png", CLASSES)
     assert "masks/3.png and masks/3_mask.png have one name" in refused(tmp_path).replace(f"{tmp_path}/", "")
+
+
+@pytest.mark.parametrize("kind", [MaskFolderDataModule, BoxFilesDataModule, ImageFolderDataModule])
+def test_a_missing_folder_and_a_missing_size_are_named(tmp_path: Path, kind: Any) -> None:
+    (tmp_path / "photos").mkdir()
+    with pytest.raises(UsageError, match=r"^data.root .*photo: no such folder \(did you mean photos\?\)$"):
+        kind(root=str(tmp_path / "photo")).load_splits()
+    with pytest.raises(UsageError, match=r"^data.image_size must be a number of pixels, got null$"):
+        kind(root=str(tmp_path / "photos"), image_size=None).load_splits()
+
+
+def test_a_missing_folder_of_new_images_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"^data.predict_root .*new: no such folder$"):
+        ImageFolderDataModule(root="gone", predict_root=str(tmp_path / "new")).load_splits()
 
 
 def test_what_a_tool_did_not_export_is_named(tmp_path: Path) -> None:
