@@ -35,7 +35,8 @@ class MaskFolderDataModule(ImageDataModule):
         """List the files, and find out which value is which class."""
         form = self.form_for("root")
         pairs, remarks = mask_files.find_pairs(self.root, self.skip_unreadable)
-        values = self._values([str(Path(self.root, mask)) for _, mask in pairs.get("train", pairs.get("all", []))])
+        looked_at = pairs.get("train", next(iter(pairs.values())))  # else all, or those of the first split
+        values = self._values([str(Path(self.root, mask)) for _, mask in looked_at])
         if len(values) > mask_files.UNKNOWN:
             raise UsageError(f"masks may have {mask_files.UNKNOWN} classes, got {len(values)}")
         shown = {name: str(value if isinstance(value, int) else [*value]) for name, value in values.items()}

@@ -67,7 +67,11 @@ def read_values(path: str, in_colours: bool) -> np.ndarray:
         if len(image.getbands()) > 1 or (in_colours and image.mode == "P"):
             return np.asarray(number_of(np.moveaxis(np.asarray(image.convert("RGB")).astype(np.int32), 2, 0)))
         numbers = np.asarray(image)
-        return numbers if numbers.dtype.kind == "u" else numbers.astype(np.uint32)  # those of one bit are truth values
+        with np.errstate(invalid="ignore"):
+            whole = numbers if numbers.dtype.kind == "u" else numbers.astype(np.uint16)  # one bit is a truth value
+        if not np.array_equal(whole, numbers):
+            raise ValueError(f"a mask holds whole numbers from 0 to 65535, got {numbers.min():g} to {numbers.max():g}")
+        return whole
 
 
 def number_of(value: Any) -> Any:
@@ -102,7 +106,7 @@ def find_values(masks: Sequence[str], num_threads: int, number: int | None, igno
         last = max(others or values or {0})
         where = next(path for path, held in zip(masks, found, strict=True) if last in held)
         kind = f"{number} classes" if number else "all classes (write data.num_classes if only some are missing)"
-        held = f"the training masks hold {shown(sorted(values))}; {shown([last])} is in {where}"
+        held = f"the masks hold {shown(sorted(values))}; {shown([last])} is in {where}"
         raise UsageError(f"{held}: these are not the numbers of {kind} from {first} on; {VALUES}")
     return wanted
 

@@ -237,6 +237,28 @@ def test_colours_that_nobody_names_and_masks_of_jpeg_are_refused(tmp_path: Path)
     assert "JPEG files and smooth resizing mix values" in refused(tmp_path / "jpeg")
 
 
+@pytest.mark.parametrize("value", [-1, 1.5, 70_000])
+def test_numbers_that_no_class_has_are_named(tmp_path: Path, value: float) -> None:
+    for number in range(3):
+        write_pair(tmp_path / f"images/{number}.png", tmp_path / f"masks/{number}.png")
+    pixels = np.full((16, 24), value, np.float32 if value == 1.5 else np.int32)
+    Image.fromarray(pixels).save(tmp_path / "masks/0.tif")
+    (tmp_path / "masks/0.png").unlink()
+    assert f"0.tif: cannot be read as an image: a mask holds whole numbers from 0 to 65535, got {value:g}" in refused(
+        tmp_path
+    )
+
+
+def test_without_training_masks_those_of_the_test_tell_the_values(tmp_path: Path) -> None:
+    for number in range(3):
+        pixels = (CLASSES > 1).astype(np.uint8) * 255
+        write_pair(tmp_path / f"test/images/{number}.png", tmp_path / f"test/masks/{number}.png", pixels)
+    with pytest.raises(UsageError, match="the data has no train split; it has test"):
+        load(tmp_path)
+    data: Any = MaskFolderDataModule(root=str(tmp_path), num_classes=2, image_size=24)  # as a run has kept it
+    assert data.load_splits()["test"].values == [255, 0, 255]
+
+
 def test_an_unreadable_mask_is_named_or_left_out(tmp_path: Path) -> None:
     write_folder(tmp_path)
     (tmp_path / "masks/3.png").write_bytes(b"no image")
