@@ -36,7 +36,7 @@ class MetricsTable(Callback):
         self.rows = []
         if trainer.is_global_zero and self.path.is_file():
             with self.path.open(newline="", encoding="utf-8") as file:
-                rows = [row for row in csv.DictReader(file) if str(row["epoch"]).isdigit()]
+                rows = [row for row in csv.DictReader(file) if str(row.get("epoch")).isdigit()]
             self.rows = [row for row in rows if int(row["epoch"]) <= trainer.current_epoch]
             self._write()
 
