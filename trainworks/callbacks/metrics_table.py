@@ -77,4 +77,7 @@ class MetricsTable(Callback):
         writer = csv.DictWriter(text, columns or FIRST_COLUMNS)
         writer.writeheader()
         writer.writerows(self.rows)
-        write_in_one_step(self.path, text.getvalue())
+        try:
+            write_in_one_step(self.path, text.getvalue())
+        except OSError as error:  # such as a full disk: the training goes on, and the next epoch writes all rows
+            print(f"{self.path} could not be written: {error.strerror}")
