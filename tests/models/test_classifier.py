@@ -1,3 +1,4 @@
+import warnings
 from functools import partial
 from pathlib import Path
 
@@ -8,6 +9,7 @@ from torch import nn
 
 from src.models.classifier import ClassifierModule
 from trainworks import UsageError
+from trainworks.callbacks.evaluation_figures import _plot
 from trainworks.models import load_model
 from trainworks.testing import QUICK, Train
 
@@ -64,3 +66,20 @@ def test_it_answers_with_calibrated_probabilities(train: Train, tmp_path: Path) 
     answer = model.predict(inputs.numpy())[0]
     assert list(answer.probabilities) == [str(digit) for digit in range(10)]
     assert (answer.label, answer.probability) == max(answer.probabilities.items(), key=lambda item: item[1])
+
+
+def test_the_threshold_of_two_classes_decides_results_and_figures() -> None:
+    module, logits = make_module(nn.CrossEntropyLoss()), torch.tensor([[0.4, 0.6], [0.7, 0.3], [0.9, 0.1]]).log()
+    module.on_load_checkpoint({"threshold": 0.2})
+    assert [result.label for result in module.results(logits, ["no", "yes"])] == ["yes", "yes", "no"]
+    assert module.results(logits, None)[1].probability == pytest.approx(0.3)
+    metrics = module.figure_metrics(2)
+    for name in ("confusion_matrix", "accuracy_by_class"):
+        metrics[name].update(logits, torch.tensor([1, 1, 0]))
+    assert metrics["confusion_matrix"].compute().tolist() == [[1, 0], [0, 1]]
+    assert metrics["accuracy_by_class"].compute().tolist() == [1, 1]
+    with warnings.catch_warnings(action="ignore"):  # Matplotlib's, of tensors
+        figure = _plot(metrics["confusion_matrix"], metrics["confusion_matrix"].compute(), ["no", "yes"])
+    assert [label.get_text() for label in figure.axes[0].get_xticklabels()] == ["no", "yes"]
+    module.on_load_checkpoint({})
+    assert [result.label for result in module.results(logits, None)] == ["1", "0", "0"]

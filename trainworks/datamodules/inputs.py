@@ -102,6 +102,8 @@ class InputReader:
 
         size = size_of(source, self.form.num_channels, self.form.dtype)
         place = self.form.place(*size)
+        if hasattr(result, "source"):
+            result.source, result.class_names = source, result.class_names or self.class_names
         if hasattr(result, "mask"):
             return replace(result, mask=place.original_mask(result.mask)), target
         if isinstance(target, Mapping) and "boxes" in target:

@@ -74,5 +74,8 @@ def test_why_a_training_ended(train: Train) -> None:
 
 @pytest.mark.parametrize(("name", "shown"), [("a|b_c", r"a\|b\_c"), ("[x](y)", r"\[x\]\(y\)")])
 def test_names_on_the_page_are_no_markdown(tmp_path: Path, name: str, shown: str) -> None:
+    (tmp_path / f"worst_{name}.png").touch()
     write_page(tmp_path, {"command": "train.py", "metrics": {f"test/{name}": None}})
-    assert f"| test/{shown} | not finite |" in (tmp_path / "README.md").read_text()
+    page = (tmp_path / "README.md").read_text()
+    assert f"| test/{shown} | not finite |" in page
+    assert f"![test samples with the greatest loss {shown.replace(chr(92) + '_', ' ')}](worst_" in page
