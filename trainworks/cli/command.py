@@ -27,7 +27,7 @@ class Option:
 
     def check(self, text: str) -> None:
         """Refuse a value that the option cannot have."""
-        if self.minimum is not None and (not text.isdigit() or int(text) < self.minimum):
+        if self.minimum is not None and (not text.isdecimal() or int(text) < self.minimum):
             raise UsageError(f"--{self.name} must be a number of at least {self.minimum}, got {text}")
         if self.choices and text not in self.choices:
             raise UsageError(f"--{self.name} must be {' or '.join(self.choices)}, got {text}")

@@ -72,6 +72,5 @@ def _text(target: Any, names: list[str]) -> str:
     if target.ndim == 0:
         number = target.item()
         return names[number] if isinstance(number, int) and 0 <= number < len(names) else f"{number:g}"
-    return ", ".join(
-        name for name, share in zip(names, target.tolist(), strict=False) if share > 0.05
-    )  # some may blend
+    shares = zip(names, target.tolist(), strict=False)  # of classes that are blended, or 0 and 1
+    return ", ".join(name for name, share in shares if share > 0.05)

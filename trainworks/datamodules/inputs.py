@@ -123,8 +123,8 @@ class InputReader:
                     self.input_dtype = str(numbers.dtype).removeprefix("torch.")
                     num_free = 0 if served or self.collate is None else getattr(self.collate, "num_free", numbers.ndim)
                     self.input_shape = [None] * num_free + list(numbers.shape[num_free:])
-        names = ["input_shape", "input_dtype", "columns"] + (["image_scale"] if self.form else [])
-        names += ["category_ids"] if self.category_ids else []
+        names = ["input_shape", "input_dtype", "columns"]
+        names += ["image_scale"] * bool(self.form) + ["category_ids"] * bool(self.category_ids)
         return {name: getattr(self, name) for name in names}
 
     def load_input_state(self, states: Mapping[str, Any]) -> None:

@@ -47,18 +47,15 @@ def draw_sample(
 
 
 def draw_target(image: Tensor, target: Any, names: Sequence[str] = ()) -> Tensor:
-    """Draw a mask or boxes over an image of shape (3, H, W) with values in [0, 1].
-
-    A mask of classes, shape (H, W) or (1, H, W), leaves class 0 clear; boxes come in torchvision's dictionary.
-    """
+    """Draw a mask (H, W) or (1, H, W), but for class 0, or a detector's boxes over an image (3, H, W) in [0, 1]."""
     image = image.float()
     if isinstance(target, dict) and "boxes" in target:
-        image = _draw_boxes(image, target, names)
-    elif isinstance(target, Tensor) and target.shape[-2:] == image.shape[-2:] and not target.is_floating_point():
+        return _draw_boxes(image, target, names)
+    if isinstance(target, Tensor) and target.shape[-2:] == image.shape[-2:] and not target.is_floating_point():
         mask = target.detach().cpu().reshape(image.shape[-2:])
         if classes := [k for k in torch.unique(mask).tolist() if k != 0]:
             masks = mask == torch.tensor(classes).view(-1, 1, 1)
-            image = draw_segmentation_masks(image, masks, 0.5, [color_of(k) for k in classes])
+            return draw_segmentation_masks(image, masks, 0.5, [color_of(k) for k in classes])
     return image
 
 

@@ -293,6 +293,8 @@ def test_exports_of_other_tools_are_found(tmp_path: Path) -> None:
     (tmp_path / "robo_yolo" / "data.yaml").write_text(f"train: ../train/images\nval: [images/val]\nnames: {names}\n")
     first = samples(load(tmp_path / "robo_voc"))
     assert equal(first, samples(load(tmp_path / "robo_yolo"))) and len(samples(load(tmp_path / "robo_coco"))) == 9
+    (tmp_path / "robo_yolo" / "data.yaml").write_text(f"train: train\nval: images/val\nnames: {names}\n")
+    assert equal(first, samples(load(tmp_path / "robo_yolo")))
     write_images(tmp_path / "studio" / "images", [*train])  # Label Studio's, which have no splits
     write_json(tmp_path / "studio" / "result.json", coco(train))
     write_yolo(tmp_path / "plain", {"train": train})
