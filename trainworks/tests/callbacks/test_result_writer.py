@@ -67,7 +67,7 @@ def write_inputs(inputs: list[Tensor]) -> str:
 
 @pytest.mark.parametrize("name", all_but(["digits"], CASES, pytest.mark.long))
 def test_all_ways_to_a_result_agree(train: Train, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("trainworks.tests.examples.detector.SURE", 0.0)
+    monkeypatch.setattr("trainworks.tests.examples.detector.DetectorModule.threshold", 0.0)
     config = ("--config", str(CONFIGS / f"{name}.yaml"), *CASES[name], "--run_name", "a")
     result = train(*config, *QUICK, "--trainer.limit_val_batches", "1")
     assert (result.code, result.err) == (0, "")

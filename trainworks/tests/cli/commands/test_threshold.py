@@ -129,7 +129,7 @@ def test_that_of_two_classes_is_used_everywhere(train: Train) -> None:
     assert moved and all(item.probability == item.probabilities["1"] < 0.5 for item in moved)
     assert [name for name, _ in moved[0].top(2)] == ["1", "0"]  # no class twice
     assert train("test", *WORDS, "--callbacks.predictions.probabilities", "true").code == 0
-    with open("logs/table/a/test_predictions.csv", newline="") as file:
+    with open("logs/table/a/results.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["class"] for row in rows] == ["01"[float(row["probability_1"]) > threshold] for row in rows]
 
