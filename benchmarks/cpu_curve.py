@@ -1,10 +1,10 @@
 """What a training has reached after how many CPU seconds, for any program that adds a line to a CSV file each epoch.
 
-python -m benchmarks.cpu_curve run CURVE.csv TABLE COLUMN COMMAND ...     COLUMN: the number in TABLE that counts
-python -m benchmarks.cpu_curve draw PICTURE.png CURVE.csv ... [--label Y]  a curve is named after its file
+python -m benchmarks.cpu_curve run CURVE.csv TABLE COLUMN COMMAND ...  COLUMN: the number in TABLE that counts
+python -m benchmarks.cpu_curve draw PICTURE.png CURVE.csv ...          a curve is named after its file
 
-CPU seconds are user and system time of the command and all processes that it starts; other jobs of the machine hardly
-change them, while they change the time on the clock. They are read when a line appears, twice a second. Linux only.
+CPU seconds are user and system time of the command and of all that it starts, imports and validation included. They are
+read twice a second, when a line appears. Other jobs change them less than the time on the clock. Linux only.
 """
 
 import argparse
@@ -16,55 +16,52 @@ import sys
 import time
 from pathlib import Path
 
+from matplotlib.figure import Figure
+
 from trainworks.models.colors import color_of
 
-TICKS = os.sysconf("SC_CLK_TCK")
 SHOWN = (5, 1, 3, 6, 2)  # blue, orange, green, red and sky of Okabe and Ito
 
 
-def main() -> None:
+def main(words: list[str] | None = None) -> None:
     """Measure, or draw what was measured."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.cpu_curve")
     ways = parser.add_subparsers(required=True, dest="way")
-    run = ways.add_parser("run")
+    run, draw = ways.add_parser("run"), ways.add_parser("draw")
     run.add_argument("curve", type=Path)
     run.add_argument("table", type=Path)
     run.add_argument("column")
     run.add_argument("command", nargs=argparse.REMAINDER)
-    draw = ways.add_parser("draw")
     draw.add_argument("picture", type=Path)
     draw.add_argument("curves", type=Path, nargs="+")
-    draw.add_argument("--label", default="mAP (0.50 to 0.95) of the validation scenes")
-    given = parser.parse_args()
+    given = parser.parse_args(words)
     if given.way == "draw":
-        return draw_curves(given.picture, given.curves, given.label)
+        return draw_curves(given.picture, given.curves)
+    if given.table.exists():
+        parser.error(f"{given.table} must not exist before the command writes it")
     sys.exit(measure(given.curve, given.table, given.column, given.command))
 
 
 def measure(curve: Path, table: Path, column: str, command: list[str]) -> int:
     """Run the command and write a line `seconds,value` for each of its table; return its exit code."""
-    lines: list[tuple[float, float]] = []
+    curve.write_text("seconds,value\n")
+    seen, running = 0, True
     with subprocess.Popen(command) as process:
-        while process.poll() is None:
+        while running:
             time.sleep(0.5)
-            values = read(table, column)
-            lines += [(used(process.pid), value) for value in values[len(lines) :]]
-            curve.write_text("seconds,value\n" + "".join(f"{a:.2f},{b:.5f}\n" for a, b in lines))
-    spent = resource.getrusage(resource.RUSAGE_CHILDREN)
-    print(f"{spent.ru_utime + spent.ru_stime:.1f} CPU seconds in all, exit code {process.returncode}")
+            running = process.poll() is None
+            lines = table.read_text(encoding="utf-8").splitlines() if table.is_file() else []
+            values = [float(row[column]) for row in csv.DictReader(lines) if row.get(column)]
+            seconds = used(process.pid) if running else sum(resource.getrusage(resource.RUSAGE_CHILDREN)[:2])
+            with curve.open("a") as file:
+                file.writelines(f"{seconds:.2f},{value:.5f}\n" for value in values[seen:])
+            seen = len(values)
+    print(f"{seconds:.1f} CPU seconds in all, exit code {process.returncode}")
     return process.returncode
 
 
-def read(table: Path, column: str) -> list[float]:
-    """Return the column's numbers of the complete lines so far."""
-    if not table.is_file():
-        return []
-    with table.open(newline="", encoding="utf-8") as file:
-        return [float(row[column]) for row in csv.DictReader(file) if row.get(column)]
-
-
 def used(root: int) -> float:
-    """Return the CPU seconds of a process and those below it, those that ended included."""
+    """Return the CPU seconds of a process and of those below it, with those that have ended."""
     rows: dict[int, tuple[int, int]] = {}
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:
@@ -75,21 +72,16 @@ def used(root: int) -> float:
     tree = {root}
     while more := {pid for pid, (parent, _) in rows.items() if parent in tree} - tree:
         tree |= more
-    return sum(rows[pid][1] for pid in tree if pid in rows) / TICKS
+    return sum(rows[pid][1] for pid in tree & rows.keys()) / os.sysconf("SC_CLK_TCK")
 
 
-def draw_curves(picture: Path, curves: list[Path], label: str) -> None:
+def draw_curves(picture: Path, curves: list[Path]) -> None:
     """Draw the value over the CPU seconds."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(6.4, 3.6), layout="constrained")
-    axes = figure.subplots()
+    axes = (figure := Figure(figsize=(6.4, 3.6), layout="constrained")).subplots()
     for number, path in zip(SHOWN, curves, strict=False):
-        colour = [part / 255 for part in color_of(number)]
-        with path.open(encoding="utf-8") as file:
-            points = [(float(row["seconds"]), float(row["value"])) for row in csv.DictReader(file)]
-        axes.plot(*zip(*points, strict=True), color=colour, label=path.stem.replace("_", " "), marker=".", markersize=4)
-    axes.set(xlabel="CPU seconds", ylabel=label, ylim=(0, 1))
+        points = [map(float, line.split(",")) for line in path.read_text().splitlines()[1:]]
+        axes.plot(*zip(*points, strict=True), ".-", color=[part / 255 for part in color_of(number)], label=path.stem)
+    axes.set(xlabel="CPU seconds, user and system", ylabel="validation mAP (0.50 to 0.95)", xlim=(0, None), ylim=(0, 1))
     axes.legend(loc="lower right")
     figure.savefig(picture, dpi=110)
 
