@@ -3,8 +3,7 @@
 python -m benchmarks.cpu_curve run CURVE.csv TABLE COLUMN COMMAND ...  COLUMN: the number in TABLE that counts
 python -m benchmarks.cpu_curve draw PICTURE.png CURVE.csv ...          a curve is named after its file
 
-CPU seconds are user and system time of the command and of all that it starts, imports and validation included. They are
-read twice a second, when a line appears. Other jobs change them less than the time on the clock. Linux only.
+CPU seconds are user and system time of the command and all that it starts, read when a line appears. Linux only.
 """
 
 import argparse
