@@ -38,6 +38,7 @@ MAY_HAVE = {  # methods that a module may have, and what they are for
     "results(predictions, class_names)": "Returns one result for each prediction of `step`.",
     "predict_step(batch, batch_idx)": "Returns columns by name, tensors, or results, where `results` cannot.",
     "temperature": "A number that divides the logits, which `validate --calibrate true` fits.",
+    "threshold": "A class attribute: what `results` takes as the threshold, which `validate --threshold` finds.",
 }
 KEYS = {
     "seed_everything": "The seed of the run, 0 by default.",

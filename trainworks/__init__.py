@@ -8,9 +8,6 @@ __version__ = "0.2.0"
 
 if TYPE_CHECKING:
     from trainworks.callbacks.helpers.batch import inputs_of as inputs_of
-    from trainworks.callbacks.helpers.drawing import denormalize as denormalize
-    from trainworks.callbacks.helpers.drawing import draw_sample as draw_sample
-    from trainworks.callbacks.helpers.drawing import draw_target as draw_target
     from trainworks.callbacks.helpers.loggers import never_fatal as never_fatal
     from trainworks.callbacks.helpers.loggers import send_media as send_media
     from trainworks.callbacks.helpers.loggers import send_scalars as send_scalars
@@ -28,6 +25,9 @@ if TYPE_CHECKING:
     from trainworks.models.base import BaseModule as BaseModule
     from trainworks.models.checks import check_takes_two as check_takes_two
     from trainworks.models.checks import inputs_and_targets as inputs_and_targets
+    from trainworks.models.drawing import denormalize as denormalize
+    from trainworks.models.drawing import draw_sample as draw_sample
+    from trainworks.models.drawing import draw_target as draw_target
     from trainworks.models.metrics import ReliabilityDiagram as ReliabilityDiagram
     from trainworks.models.predict import load_model as load_model
     from trainworks.models.results import BoxResult as BoxResult

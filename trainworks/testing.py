@@ -18,6 +18,7 @@ from PIL import Image
 from tensorboard.summary.writer import event_file_writer
 
 from trainworks.cli.main import main
+from trainworks.datamodules.randomness import kept_generators
 from trainworks.root import ROOT
 from trainworks.runtime import contention
 
@@ -66,18 +67,14 @@ def pytest_configure(config: pytest.Config) -> None:
 def restored_state() -> Iterator[None]:
     """Seed the random generators, and restore the state that a training in this process changes."""
     threads = torch.get_num_threads()
-    states = torch.get_rng_state(), np.random.get_state(), random.getstate()
-    torch.manual_seed(0)
-    np.random.seed(0)
-    random.seed(0)
-    with patch.dict(os.environ):
+    with patch.dict(os.environ), kept_generators():
+        torch.manual_seed(0)
+        np.random.seed(0)
+        random.seed(0)
         yield
     torch.set_num_threads(threads)
     torch.set_default_dtype(torch.float32)
     torch.use_deterministic_algorithms(False)
-    torch.set_rng_state(states[0])
-    np.random.set_state(states[1])
-    random.setstate(states[2])
 
 
 @pytest.fixture

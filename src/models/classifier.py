@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.classification import MulticlassAccuracy, MulticlassConfusionMatrix, MulticlassPrecisionRecallCurve
+from torchmetrics.wrappers import LambdaInputTransformer
 
 from trainworks import BaseModule, ClassResult, ReliabilityDiagram, UsageError, check_takes_two, inputs_and_targets
 
@@ -17,7 +18,8 @@ class ClassifierModule(BaseModule):
     """
 
     _targets_checked = False
-    temperature = 1.0  # that logits are divided by in evaluation, see TemperatureScaling
+    temperature = 1.0  # that logits are divided by in evaluation, of validate --calibrate true
+    threshold: float | None = None  # above which the second of two classes is chosen; None for the likeliest class
 
     def setup(self, stage: str) -> None:
         """Check the loss before the first step, where there is one."""
@@ -55,15 +57,17 @@ class ClassifierModule(BaseModule):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Take over the temperature; a training that goes on begins without one."""
+        super().on_load_checkpoint(checkpoint)
         self.temperature = 1.0 if self.is_training_run else checkpoint.get("temperature", 1.0)
 
     def figure_metrics(self, num_classes: int | None) -> dict[str, Metric]:
         """Return what shows a classifier's errors."""
         if num_classes is None:
             return {}
+        at: Any = torch.nn.Identity() if self.threshold is None else lambda m: LambdaInputTransformer(m, self.decided)
         return {
-            "confusion_matrix": MulticlassConfusionMatrix(num_classes, normalize="true", validate_args=False),
-            "accuracy_by_class": MulticlassAccuracy(num_classes, average=None, validate_args=False),
+            "confusion_matrix": at(MulticlassConfusionMatrix(num_classes, normalize="true", validate_args=False)),
+            "accuracy_by_class": at(MulticlassAccuracy(num_classes, average=None, validate_args=False)),
             "precision_recall": MulticlassPrecisionRecallCurve(num_classes, thresholds=50, validate_args=False),
             "calibration": ReliabilityDiagram(),
         }
@@ -72,10 +76,14 @@ class ClassifierModule(BaseModule):
         """Return the probability of each class, shape (B, K)."""
         return torch.softmax(self(images), dim=1)
 
+    def decided(self, logits: Tensor) -> Tensor:
+        """Return the class of each sample, shape (B,)."""
+        probabilities = logits.float().softmax(dim=1)
+        return probabilities.argmax(dim=1) if self.threshold is None else (probabilities[:, 1] > self.threshold).long()
+
     def results(self, predictions: Tensor, class_names: list[str] | None) -> list[ClassResult]:
-        """Return the likeliest class for logits, shape (B, K), and the probability of each."""
+        """Return the class for logits, shape (B, K), and the probability of each."""
         probabilities = predictions.float().softmax(dim=1)
         names = class_names or [str(k) for k in range(probabilities.shape[1])]
-        confidence, classes = probabilities.max(dim=1)
-        rows = zip(classes.tolist(), confidence.tolist(), probabilities.tolist(), strict=True)
-        return [ClassResult(names[k], value, dict(zip(names, row, strict=True))) for k, value, row in rows]
+        pairs = zip(self.decided(predictions).tolist(), probabilities.tolist(), strict=True)
+        return [ClassResult(names[k], row[k], dict(zip(names, row, strict=True))) for k, row in pairs]

@@ -8,7 +8,6 @@ from trainworks import BaseModule, BoxResult, UsageError
 
 Detections = list[dict[str, Tensor]]
 UNLOGGED = ("map_small", "map_medium", "map_large", "mar_")  # of the many values of MeanAveragePrecision
-SURE = 0.5  # score from which a detection counts
 
 
 class DetectorModule(BaseModule):
@@ -24,6 +23,8 @@ class DetectorModule(BaseModule):
     Of MeanAveragePrecision (torchmetrics.detection) map, map_50 and map_75 are logged, with `class_metrics: true` also
     map_per_class of each class.
     """
+
+    threshold: float = 0.5  # score from which a detection counts
 
     def step(self, batch: tuple[Any, Detections]) -> tuple[Tensor, Detections, Detections]:
         """Return loss, detections (none in training without train metrics) and targets of one batch."""
@@ -49,10 +50,10 @@ class DetectorModule(BaseModule):
         return super().predict_step(batch if isinstance(batch[-1], list) else (batch,), batch_idx)
 
     def results(self, predictions: Detections, class_names: list[str] | None) -> list[BoxResult]:
-        """Return what is found in each image with a score of at least 0.5."""
+        """Return what is found in each image with a score of at least the threshold."""
         names, results = class_names or [], []
         for item in predictions:
-            sure = item["scores"] >= SURE
+            sure = item["scores"] >= self.threshold
             labels = [names[k] if k < len(names) else str(k) for k in item["labels"][sure].tolist()]
             results.append(BoxResult(item["boxes"][sure].cpu(), labels, item["scores"][sure].tolist()))
         return results

@@ -14,6 +14,8 @@ class MultilabelModule(BaseModule):
     targets of float; the metrics get probabilities, and targets of 0 and 1.
     """
 
+    threshold: list[float] | None = None  # of each label; None for 0.5
+
     def step(self, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
         """Return loss, probabilities and targets of one batch."""
         inputs, targets = inputs_and_targets(batch)
@@ -28,8 +30,9 @@ class MultilabelModule(BaseModule):
         """Return what shows the errors label by label."""
         if num_classes is None:
             return {}
+        limit: float = torch.tensor(self.threshold or 0.5, device=self.device)  # type: ignore[assignment]
         return {
-            "confusion_matrix": MultilabelConfusionMatrix(num_classes, normalize="true", validate_args=False),
+            "confusion_matrix": MultilabelConfusionMatrix(num_classes, limit, normalize="true", validate_args=False),
             "precision_recall": MultilabelPrecisionRecallCurve(num_classes, thresholds=50, validate_args=False),
         }
 
@@ -42,5 +45,6 @@ class MultilabelModule(BaseModule):
     def results(self, predictions: Tensor, class_names: list[str] | None) -> list[LabelsResult]:
         """Return which labels are there for probabilities, shape (B, K)."""
         names = class_names or [str(k) for k in range(predictions.shape[1])]
+        limits = dict(zip(names, self.threshold or [0.5] * len(names), strict=True))
         found = [dict(zip(names, row, strict=True)) for row in predictions.tolist()]
-        return [LabelsResult([name for name, value in row.items() if value > 0.5], row) for row in found]
+        return [LabelsResult([name for name, value in row.items() if value > limits[name]], row) for row in found]

@@ -64,3 +64,17 @@ def test_it_answers_with_calibrated_probabilities(train: Train, tmp_path: Path) 
     answer = model.predict(inputs.numpy())[0]
     assert list(answer.probabilities) == [str(digit) for digit in range(10)]
     assert (answer.label, answer.probability) == max(answer.probabilities.items(), key=lambda item: item[1])
+
+
+def test_the_threshold_of_two_classes_decides_results_and_figures() -> None:
+    module, logits = make_module(nn.CrossEntropyLoss()), torch.tensor([[0.4, 0.6], [0.7, 0.3], [0.9, 0.1]]).log()
+    module.on_load_checkpoint({"threshold": 0.2})
+    assert [result.label for result in module.results(logits, ["no", "yes"])] == ["yes", "yes", "no"]
+    assert module.results(logits, None)[1].probability == pytest.approx(0.3)
+    metrics = module.figure_metrics(2)
+    for name in ("confusion_matrix", "accuracy_by_class"):
+        metrics[name].update(logits, torch.tensor([1, 1, 0]))
+    assert metrics["confusion_matrix"].compute().tolist() == [[1, 0], [0, 1]]
+    assert metrics["accuracy_by_class"].compute().tolist() == [1, 1]
+    module.on_load_checkpoint({})
+    assert [result.label for result in module.results(logits, None)] == ["1", "0", "0"]

@@ -55,6 +55,11 @@ def test_figures_label_by_label() -> None:
         metric.update(probabilities, targets)
     assert metrics["confusion_matrix"].compute()[0].tolist() == [[1.0, 0.0], [0.0, 1.0]]
     assert module.figure_metrics(None) == {}
+    module.threshold = [0.9, 0.9, 0.3]
+    metric = module.figure_metrics(3)["confusion_matrix"]
+    metric.update(probabilities, targets)
+    assert metric.compute()[:, 1, 1].tolist() == [0, 1, 1]
+    assert [result.labels for result in module.results(probabilities, None)] == [["2"], ["1", "2"]]
 
 
 @pytest.mark.long

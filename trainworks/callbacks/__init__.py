@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from trainworks.callbacks.run_notes import RunNotes as RunNotes
     from trainworks.callbacks.speed_monitor import SpeedMonitor as SpeedMonitor
     from trainworks.callbacks.start_check import StartCheck as StartCheck
-    from trainworks.callbacks.temperature_scaling import TemperatureScaling as TemperatureScaling
     from trainworks.callbacks.thread_limit import ThreadLimit as ThreadLimit
     from trainworks.callbacks.trace import Trace as Trace
     from trainworks.callbacks.trial_report import TrialReport as TrialReport

@@ -1,6 +1,8 @@
 import math
 import time
 import warnings
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -10,21 +12,21 @@ from lightning_utilities.core.apply_func import apply_to_collection
 from torch import Tensor, nn
 from torchmetrics import Metric, MetricCollection
 from torchmetrics.classification import MulticlassPrecisionRecallCurve, MultilabelPrecisionRecallCurve
-from torchvision.ops import box_iou
 
 from trainworks.callbacks.helpers.batch import inputs_of
-from trainworks.callbacks.helpers.drawing import draw_sample
 from trainworks.callbacks.helpers.isolation import has_all_weights, isolated, nondeterministic
-from trainworks.callbacks.helpers.loggers import never_fatal, send_media, steps_so_far, tensorboard_writers
+from trainworks.callbacks.helpers.loggers import never_fatal, send_media, send_pr_curves, steps_so_far
 from trainworks.datamodules.annotations import IGNORED_CLASS
 from trainworks.errors import UsageError
 from trainworks.models.base import BaseModule
 from trainworks.models.checks import set_names
+from trainworks.models.drawing import draw_sample
 from trainworks.models.late_updates import LateUpdates
+from trainworks.models.results import box_f1, drawable
 
 CURVES = MulticlassPrecisionRecallCurve | MultilabelPrecisionRecallCurve
 MAX_NAMED_CLASSES = 25  # with more, numbers and names in a figure are not readable
-MAX_COLUMNS = 4  # of the figure of mistakes
+NUM_WORST, SCORES = 25, ("loss", "iou", "f1")  # samples of a test in worst.png, chosen by the first that a row has
 
 
 class EvaluationFigures(Callback):
@@ -46,6 +48,7 @@ class EvaluationFigures(Callback):
         self.every_n_minutes, self.num_mistakes = every_n_minutes, num_mistakes
         self._sets: list[str] = []  # names of the validation or test sets that are evaluated
         self._mistakes: dict[str, Mistakes] = {}  # by set
+        self._worst: dict[str, Mistakes] = {}  # of a test by its table, by set
         self._metrics: dict[str, LateUpdates] = {}  # by set
         self._last_drawn = time.monotonic()
         self._pending = False  # whether the last validation has not been drawn
@@ -57,16 +60,18 @@ class EvaluationFigures(Callback):
         count = getattr(data, "num_classes", None) or len(names) or None
         self._class_names = names or [str(k) for k in range(count or 0)]
         if trainer.is_global_zero and not "".join(self._class_names).isascii():
-            from trainworks.callbacks.helpers.fonts import use_font_for
+            from trainworks.models.fonts import use_font_for
 
             use_font_for(self._class_names)
+        threshold = pl_module.threshold if hasattr(type(pl_module), "threshold") else None
         self._sets = set_names(trainer, "test" if trainer.testing else "val")
         for name in self._sets:
             if name not in self._metrics:
                 offered = pl_module.figure_metrics(count) if isinstance(pl_module, BaseModule) else {}
                 self._metrics[name] = LateUpdates(MetricCollection(dict(offered)).to(pl_module.device))
             self._metrics[name].reset()
-            self._mistakes[name] = Mistakes(self.num_mistakes)
+            self._mistakes[name] = Mistakes(self.num_mistakes, threshold)
+            self._worst[name] = Mistakes(NUM_WORST, threshold)
 
     on_test_epoch_start = on_validation_epoch_start
 
@@ -84,6 +89,8 @@ class EvaluationFigures(Callback):
                     print(f"figures are left out: {str(error).removeprefix('model.metrics.')}")
                 self._metrics[name] = LateUpdates(MetricCollection({}))
             self._mistakes[name].update(batch, *results)
+            if "rows" in outputs:  # of a ResultWriter
+                self._worst[name].update(batch, outputs["results"], results[1], outputs["rows"])
 
     on_test_batch_end = on_validation_batch_end
 
@@ -122,72 +129,77 @@ class EvaluationFigures(Callback):
         for name, value in values.items():
             with never_fatal(f"{name}/{stage}"):
                 if name in curves:
-                    _send_pr_curves(trainer, curves[name], stage, self._class_names, step)
+                    send_pr_curves(trainer, curves[name], stage, self._class_names[:MAX_NAMED_CLASSES], step)
                 # Matplotlib takes minutes for 1,000 curves
                 if name not in curves or len(self._class_names) <= MAX_NAMED_CLASSES:
                     send_media(trainer, f"{name}/{stage}", _plot(metrics[name], value, self._class_names), step)
         with never_fatal(f"mistakes/{stage}"):
-            if figure := self._mistakes[stage].draw(trainer, module, self._class_names):
-                send_media(trainer, f"mistakes/{stage}", figure, step)
+            if (mistakes := self._mistakes[stage]).worst:
+                send_media(trainer, f"mistakes/{stage}", mistakes.draw(trainer, module, self._class_names), step)
+        with never_fatal(f"worst/{stage}"):
+            if (mistakes := self._worst[stage]).worst:
+                figure = mistakes.draw(trainer, module, self._class_names)
+                figure.savefig(Path(trainer.default_root_dir, f"worst{stage[4:].replace('/', '_')}.png"))
+                plt.close(figure)
 
 
 class Mistakes:
     """The `count` most severe mistakes of one validation or test.
 
-    The severity of a classifier's mistake is its confidence; that of a mask is the share of wrong pixels, and that of
-    boxes the share without a matching box.
+    The severity is a classifier's confidence, of a mask the share of wrong pixels, of boxes what their F1 score lacks;
+    with rows of a test's table it is the loss, or else what IoU or F1 score lack.
     """
 
-    def __init__(self, count: int) -> None:
-        self.count = count
-        self._worst: list[tuple[float, Tensor, Any, Any]] = []  # severity, image, target, prediction
+    def __init__(self, count: int, threshold: Any = None) -> None:
+        self.count, self.threshold = count, threshold
+        self.worst: list[tuple[Any, ...]] = []  # severity, image, target, prediction and row
 
-    def update(self, batch: Any, predictions: Any, targets: Any) -> None:
-        """Add one batch; it is passed over if its first part is not a batch of images.
-
-        Predictions are logits, shape (B, K) or (B, K, H, W), or torchvision's dictionaries of boxes; targets are
-        classes, shape (B,) or (B, H, W), or such dictionaries.
-        """
+    def update(self, batch: Any, predictions: Any, targets: Any, rows: Sequence[Any] = ()) -> None:
+        """Add a batch of images, with logits or torchvision's dictionaries of boxes, or with results and their rows."""
         images = inputs_of(batch)
         if not self.count or not isinstance(images, Tensor | list) or not len(images) or images[0].ndim != 3:
             return
-        severities, predicted = _severities(predictions, targets)
+        wrong = torch.tensor([row.get("loss", 1 - row.get("iou", row.get("f1", 1))) for row in rows]).nan_to_num()
+        severities, predicted = (wrong, predictions) if rows else _severities(predictions, targets, self.threshold)
         values, indices = severities.topk(min(self.count, len(severities)))
+        least = self.worst[-1][0] if len(self.worst) == self.count else 0
         for value, index in zip(values.tolist(), indices.tolist(), strict=True):
-            if value > 0:
-                mistake = value, images[index], targets[index], predicted[index]
-                self._worst.append(apply_to_collection(mistake, Tensor, Tensor.cpu))
-        self._worst = sorted(self._worst, key=lambda mistake: -mistake[0])[: self.count]
+            if value > least:
+                mistake = value, images[index], targets[index], predicted[index], rows[index] if rows else None
+                self.worst.append(apply_to_collection(mistake, Tensor, Tensor.cpu))
+        self.worst = sorted(self.worst, key=lambda mistake: -mistake[0])[: self.count]
 
-    def draw(self, trainer: Trainer, module: LightningModule, names: list[str]) -> Any | None:
+    def draw(self, trainer: Trainer, module: LightningModule, names: list[str]) -> Any:
         """Return a figure with the targets above and the predictions, or a classifier's saliency maps, below them."""
-        if not self._worst:
-            return None
         transforms = getattr(getattr(trainer, "datamodule", None), "eval_transform", [])
-        columns = min(len(self._worst), MAX_COLUMNS)
-        rows = 2 * math.ceil(len(self._worst) / columns)
-        figure, axes = plt.subplots(rows, columns, figsize=(1.7 * columns + 0.4, 2.1 * rows), squeeze=False)
-        for index, (severity, image, target, predicted) in enumerate(self._worst):
-            row, column = divmod(index, columns)
-            upper, lower = axes[2 * row : 2 * row + 2, column]
-            if isinstance(predicted, Tensor) and predicted.ndim == 0:
-                upper.imshow(draw_sample(image, None, transforms, names).permute(1, 2, 0).numpy())
+        columns = min(len(self.worst), 5 if self.worst[0][4] else 4)
+        height = 1 if self.worst[0][4] and drawable(self.worst[0][3]) is None else 2
+        rows = height * math.ceil(len(self.worst) / columns)
+        size, bare = (1.7 * columns + 0.4, 2.2 * rows), {"frame_on": False, "xticks": (), "yticks": ()}
+        figure, axes = plt.subplots(rows, columns, figsize=size, squeeze=False, layout="constrained", subplot_kw=bare)
+        for index, (severity, image, target, predicted, row) in enumerate(self.worst):
+            number, column = divmod(index, columns)
+            upper, lower = axes[height * number, column], axes[height * (number + 1) - 1, column]
+            found, title = predicted, f"{severity:.0%} wrong"
+            if row:
+                found, title = drawable(predicted, names), Path(str(row["input"])).name[-24:]
+                keys = [key for key in row if key not in ("input", *SCORES)][:2] if found is None else []
+                for key in [*keys, *(key for key in SCORES if key in row)]:
+                    title += f"\n{key} {row[key]:.3g}" if isinstance(row[key], float) else f"\n{key} {row[key]}"
+            elif isinstance(predicted, Tensor) and predicted.ndim == 0:
                 true, wrong = (names[k] if k < len(names) else str(k) for k in (int(target), int(predicted)))
-                upper.set_title(f"is {true}\n{wrong} {severity:.2f}", fontsize=9)
+                found, title = None, f"is {true}\n{wrong} {severity:.2f}"
                 if has_all_weights(trainer) and isinstance(getattr(module, "net", None), nn.Module):
                     lower.imshow(_saliency(module, image[None], predicted)[0].float().numpy(), cmap="inferno")
-            else:
-                upper.set_title(f"{severity:.0%} wrong", fontsize=9)
-                upper.imshow(draw_sample(image, target, transforms, names).permute(1, 2, 0).numpy())
-                lower.imshow(draw_sample(image, predicted, transforms, names).permute(1, 2, 0).numpy())
-        for axis in axes.flat:
-            axis.axis("off")
-        figure.tight_layout()
+            for axis, drawn in ((upper, target), (lower, found)) if found is not None else ((upper, None),):
+                axis.imshow(draw_sample(image, drawn, transforms, names).permute(1, 2, 0).numpy())
+            upper.set_title(title, fontsize=9, parse_math=False)
         return figure
 
 
 def _plot(metric: Metric, value: Any, names: list[str]) -> Any:
     """Return the figure that a metric plots, with the names of the classes where they are readable."""
+    metric = getattr(metric, "wrapped_metric", metric)
     few = len(names) <= MAX_NAMED_CLASSES
     if "ConfusionMatrix" in type(metric).__name__:
         figure, axes = metric.plot(value, add_text=few, labels=names if few else None)
@@ -203,36 +215,25 @@ def _plot(metric: Metric, value: Any, names: list[str]) -> Any:
     return figure
 
 
-def _send_pr_curves(trainer: Trainer, counts: Tensor, stage: str, names: list[str], step: int) -> None:
-    """Fill TensorBoard's PR curves panel from numbers of samples, shape (thresholds, classes, actual, predicted)."""
-    for writer in tensorboard_writers(trainer):
-        for k, name in enumerate(names[:MAX_NAMED_CLASSES]):
-            tn, fp, fn, tp = (counts[:, k, actual, predicted] for actual in (0, 1) for predicted in (0, 1))
-            precision, recall = tp / (tp + fp).clamp(min=1), tp / (tp + fn).clamp(min=1)
-            values = [item.double().numpy() for item in (tp, fp, tn, fn, precision, recall)]
-            writer.add_pr_curve_raw(f"pr_curve/{stage}/{name}", *values, step, num_thresholds=len(counts))
-
-
-def _severities(predictions: Any, targets: Any) -> tuple[Tensor, Any]:
+def _severities(predictions: Any, targets: Any, threshold: Any) -> tuple[Tensor, Any]:
     """Return how severe each mistake is, shape (B,), 0 for a right prediction, and the predicted classes or boxes."""
     if not isinstance(predictions, Tensor):  # boxes, of which a detector's confident ones count
-        confident = [{key: value[found["scores"] > 0.5] for key, value in found.items()} for found in predictions]
-        return torch.tensor([_unmatched_share(*pair) for pair in zip(confident, targets, strict=True)]), confident
+        sure = [found["scores"] >= (threshold or 0.5) for found in predictions]
+        confident = [{key: item[k] for key, item in found.items()} for found, k in zip(predictions, sure, strict=True)]
+        scores = [
+            box_f1(one["boxes"], one["labels"].tolist(), other["boxes"], other["labels"].tolist())
+            for one, other in zip(confident, targets, strict=True)
+        ]
+        return 1 - torch.tensor(scores), confident
     if predictions.ndim == 4:
         classes = predictions.argmax(dim=1)
         return ((classes != targets) & (targets != IGNORED_CLASS)).float().mean(dim=(1, 2)), classes
     if predictions.ndim == 2 and targets.ndim == 1 and not targets.is_floating_point():
-        confidence, classes = torch.softmax(predictions.float(), dim=1).max(dim=1)
+        shares = torch.softmax(predictions.float(), dim=1)
+        classes = shares.argmax(dim=1) if threshold is None else (shares[:, 1] > threshold).long()
+        confidence = shares.gather(1, classes[:, None])[:, 0]
         return torch.where(classes != targets, confidence, 0.0), classes
     return torch.zeros(len(targets)), targets  # neither classes, masks nor boxes
-
-
-def _unmatched_share(predicted: dict[str, Tensor], target: dict[str, Tensor]) -> float:
-    """Return the share of predicted and target boxes that match no box of the other side: IoU above 0.5, same class."""
-    matches = box_iou(predicted["boxes"], target["boxes"]) > 0.5
-    matches &= predicted["labels"][:, None] == target["labels"][None]
-    total, matched = sum(matches.shape), int(matches.any(dim=0).sum() + matches.any(dim=1).sum())
-    return (total - matched) / max(total, 1)
 
 
 def _saliency(module: Any, images: Tensor, predicted: Tensor) -> Tensor:

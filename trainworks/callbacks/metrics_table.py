@@ -1,5 +1,5 @@
 import csv
-import os
+import io
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +7,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 
 from trainworks.callbacks.helpers.epoch_metrics import EpochMetrics
+from trainworks.runs.files import write_in_one_step
 
 FIRST_COLUMNS = ("epoch", "step", "seconds", "learning_rate")
 
@@ -31,18 +32,18 @@ class MetricsTable(Callback):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Keep the rows of the epochs that are done."""
         if trainer.fit_loop.batch_idx >= 0:  # it continues within an epoch, for whose start no hook is called
-            self._begin(trainer)
+            self._epoch.begin(trainer)
         self.rows = []
         if trainer.is_global_zero and self.path.is_file():
             with self.path.open(newline="", encoding="utf-8") as file:
-                rows = [row for row in csv.DictReader(file) if str(row["epoch"]).isdigit()]
+                rows = [row for row in csv.DictReader(file) if str(row.get("epoch")).isdigit()]
             self.rows = [row for row in rows if int(row["epoch"]) <= trainer.current_epoch]
             self._write()
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the row of the epoch before, whose metrics are complete only now, and before its state is saved."""
         self._add_row(trainer)
-        self._begin(trainer)
+        self._epoch.begin(trainer)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Note the learning rate before a scheduler changes it."""
@@ -61,24 +62,22 @@ class MetricsTable(Callback):
             with never_fatal("curves.png"):
                 draw_curves(self.rows, FIRST_COLUMNS, *monitored).savefig(self.path.with_name("curves.png"))
 
-    def _begin(self, trainer: Trainer) -> None:
-        self._number = trainer.current_epoch + 1
-        self._epoch.begin(trainer)
-
     def _add_row(self, trainer: Trainer) -> None:
         ended = self._epoch.end(trainer)
         if ended is None or not trainer.is_global_zero:
             return
-        values = self._number, trainer.global_step, round(ended[1], 3), self._learning_rate
+        values = self._epoch.number, trainer.global_step, round(ended[1], 3), self._learning_rate
         self.rows.append(dict(zip(FIRST_COLUMNS, values, strict=True)) | ended[0])
         self._write()
 
     def _write(self) -> None:
         """Replace the file by one with all rows; where an epoch lacks a metric, the cell is empty."""
         columns = list(dict.fromkeys(name for row in self.rows for name in row))
-        temporary = self.path.with_name("metrics.csv.tmp")
-        with temporary.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, columns or FIRST_COLUMNS)
-            writer.writeheader()
-            writer.writerows(self.rows)
-        os.replace(temporary, self.path)
+        text = io.StringIO()
+        writer = csv.DictWriter(text, columns or FIRST_COLUMNS)
+        writer.writeheader()
+        writer.writerows(self.rows)
+        try:
+            write_in_one_step(self.path, text.getvalue())
+        except OSError as error:  # such as a full disk: the training goes on, and the next epoch writes all rows
+            print(f"{self.path} could not be written: {error.strerror}")

@@ -131,8 +131,8 @@ class ProgressPrinter(ProgressBar):
 
     def _begin_epoch(self, trainer: Trainer) -> None:
         last = "" if trainer.max_epochs in (None, -1) else f"/{trainer.max_epochs}"
-        self._epoch_name = f"epoch {trainer.current_epoch + 1:>{max(len(last) - 1, 1)}}{last}"
         self._epoch.begin(trainer)
+        self._epoch_name = f"epoch {self._epoch.number:>{max(len(last) - 1, 1)}}{last}"
 
     def _update(self, name: str, done: int, total: int | float, shown: str = "") -> None:
         self._next_update = time.perf_counter() + self._interval

@@ -1,5 +1,6 @@
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from itertools import repeat, zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -7,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import BasePredictionWriter
 from lightning.pytorch.overrides.distributed import _IndexBatchSamplerWrapper
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 from torch.utils.data import DataLoader, IterableDataset, RandomSampler, SequentialSampler
+from torchvision.transforms.v2.functional import to_pil_image
 
 from trainworks.callbacks.helpers.batch import batch_size, inputs_of
 from trainworks.datamodules.annotations import name_of
@@ -17,6 +19,8 @@ from trainworks.datamodules.randomness import KeyedDataset
 from trainworks.errors import UsageError
 from trainworks.models.base import BaseModule
 from trainworks.models.checks import set_names
+from trainworks.models.drawing import draw_sample
+from trainworks.models.losses import sample_losses
 
 if TYPE_CHECKING:
     from trainworks.callbacks.helpers.prediction_table import PredictionTable
@@ -26,13 +30,12 @@ class ResultWriter(BasePredictionWriter):
     """Write a table of what a module predicts, a row for each input: of the command predict, and of every test.
 
     The columns are `input` (the sample's name, such as its file, else its number in what the split was made from),
-    `target` where the data has one, those of the module's result, and `error` where an input may be unreadable. Rows
-    are written as they come, and those of several processes are joined in the order of the data.
+    `target`, `iou` or `f1` where the data has targets, those of the module's result, `loss` in a test where each sample
+    has one, and `error` where an input may be unreadable. Rows of several processes are joined in the data's order.
 
     `predict` writes predictions.csv, or what `--output` names; a mask becomes a picture beside it, boxes also a COCO
-    file, and what makes no rows a file for each batch. A test writes test_predictions.csv, that of a further set
-    "test/clinic" test_clinic_predictions.csv, from the predictions that its metrics get; a module that does not define
-    `results` has no such table.
+    file, and what makes no rows a file for each batch. A test writes results.csv, that of a further set "test/clinic"
+    results_clinic.csv, from the predictions that its metrics get, if the module defines `results`.
 
     Args:
         dirpath: Folder of the tables; a relative one is inside the run directory.
@@ -46,6 +49,8 @@ class ResultWriter(BasePredictionWriter):
         self.dirpath, self.output = Path(dirpath), Path(dirpath) / "predictions.csv"
         self.top_k, self.probabilities, self.draw = top_k, probabilities, draw
         self.tables: dict[str, Any] = {}  # a ResultTable by the name of its set
+        self._hooks = ExitStack()  # at the module's loss
+        self._calls: list[Any] = []  # of the loss for this batch: arguments, and what it returned
 
     def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:
         """Let one process predict from loaders as they are: Lightning cannot make each of them anew."""
@@ -73,8 +78,10 @@ class ResultWriter(BasePredictionWriter):
         from trainworks.callbacks.helpers.result_table import ResultTable
 
         if isinstance(pl_module, BaseModule) and type(pl_module).results is not BaseModule.results:
+            if isinstance(loss := getattr(pl_module, "loss", None), nn.Module):
+                self._hooks.callback(loss.register_forward_hook(lambda _, *call: self._calls.append(call)).remove)
             for name in set_names(trainer, "test"):
-                path = self.dirpath / f"{name.replace('/', '_')}_predictions.csv"
+                path = self.dirpath / f"results{name[4:].replace('/', '_')}.csv"
                 self.tables[name] = ResultTable(path, trainer.global_rank, trainer.world_size)
                 self.tables[name].begin()
 
@@ -99,7 +106,7 @@ class ResultWriter(BasePredictionWriter):
             results = results_of(prediction, count)
             if not (too_many := self._too_many_classes(results)):
                 known = [int(index) for index in indices if hasattr(index, "__index__")]  # a key may be anything
-                return self._append(trainer, name, results, targets, loader, known, inputs)
+                return table.append(self._rows(trainer, name, results, targets, loader, known, inputs))
         except UsageError as reason:
             return table.save(prediction, batch_idx, str(reason))
         self.tables.pop(name).part.unlink(missing_ok=True)
@@ -110,6 +117,7 @@ class ResultWriter(BasePredictionWriter):
     ) -> None:
         """Append a row for each sample of a batch, from the predictions that its step returned."""
         name, loader = set_names(trainer, "test")[dataloader_idx], tree_leaves(trainer.test_dataloaders)[dataloader_idx]
+        calls, self._calls = self._calls, []
         table = self.tables.get(name)
         if table is None or not table.complete or not isinstance(outputs, dict) or "predictions" not in outputs:
             return
@@ -117,8 +125,13 @@ class ResultWriter(BasePredictionWriter):
             results = pl_module.results(outputs["predictions"], pl_module.class_names)
             if batch_idx == 0 and trainer.is_global_zero and (too_many := self._too_many_classes(results)):
                 print(f"{table.path.name}: callbacks.predictions.top_k is {self.top_k}, but {too_many}")
-            self._append(trainer, name, results, outputs.get("targets"), loader)
-        except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+            rows = self._rows(trainer, name, results, outputs.get("targets"), loader)
+            losses = sample_losses(getattr(pl_module, "loss", None), calls, outputs.get("loss"))
+            for row, value in zip(rows.values(), losses, strict=False):
+                row.setdefault("loss", value)
+            table.append(rows)
+            outputs |= {"results": results, "rows": [*rows.values()]}  # for EvaluationFigures
+        except (ArithmeticError, AttributeError, LookupError, OSError, RuntimeError, TypeError, ValueError) as error:
             table.complete = False  # it is not worth a training
             if trainer.is_global_zero:
                 kind = "" if isinstance(error, UsageError) else f"{type(error).__name__}: "
@@ -127,6 +140,7 @@ class ResultWriter(BasePredictionWriter):
     def on_predict_epoch_end(self, trainer: Any, pl_module: Any) -> None:
         """Join the rows of all processes."""
         tables, self.tables = self.tables, {}
+        self._hooks.close()
         for table in tables.values():
             complete = trainer.strategy.reduce_boolean_decision(table.complete)  # here they wait for each other
             if trainer.is_global_zero:
@@ -134,21 +148,29 @@ class ResultWriter(BasePredictionWriter):
                     table.join()
                 table.remove_parts()
 
-    on_test_epoch_end = on_predict_epoch_end
+    def on_test_epoch_end(self, trainer: Any, pl_module: Any) -> None:
+        """Join them, unless the file cannot be written: it is not worth a training."""
+        try:
+            self.on_predict_epoch_end(trainer, pl_module)
+        except OSError as error:
+            print(f"the table of the test is left out: {error}")
 
-    def _append(
+    def _rows(
         self, trainer: Any, name: str, results: Any, targets: Any, loader: Any, indices: Any = (), inputs: Any = None
-    ) -> None:
-        """Append a row for each result, and for each input that could not be read; with `inputs` pictures too."""
-        from trainworks.models.results import target_columns
+    ) -> dict[int, dict[str, Any]]:
+        """Return a row for each result, and for each input that could not be read; with `inputs` pictures too."""
+        from trainworks.models.results import drawable, target_columns
 
         table, data, dataset = self.tables[name], trainer.datamodule, getattr(loader, "dataset", None)
         samples = dataset.dataset if isinstance(dataset, KeyedDataset) else None
         if not indices and samples is None and trainer.world_size > 1:
             raise UsageError("several processes share a loader that does not say which samples are whose")
-        errors, class_names = getattr(data, "errors", None), getattr(data, "class_names", None)
+        errors, names = getattr(data, "errors", None), getattr(data, "class_names", None)
         images = inputs if self.draw and inputs is not None else repeat(None)
-        found = zip(results, _listed(targets, len(results)), images, strict=False)
+        if isinstance(targets, Tensor) and targets.ndim:
+            targets = targets.tolist() if targets.ndim < 3 else [*targets]
+        known_targets = isinstance(targets, list) and len(targets) == len(results)
+        found = zip(results, targets if known_targets else repeat(None), images, strict=False)
         rows: dict[int, dict[str, Any]] = {}
         for index, error in zip_longest(indices or table.next_indices(len(results)), errors or ()):
             number, known = table.num_done + index, name_of(samples, index)
@@ -157,18 +179,20 @@ class ResultWriter(BasePredictionWriter):
                 shown, target, image = next(found)
                 result = shown
                 path, reader = os.path.join(getattr(data, "root", ""), str(known)), getattr(data, "reader", data)
-                if (target or inputs is not None) and hasattr(reader, "in_original") and os.path.isfile(path):
+                is_placed = inputs is not None or isinstance(target, Mapping)
+                if is_placed and hasattr(reader, "in_original") and os.path.isfile(path):
                     result, target = reader.in_original(path, shown, target)
-                row |= target_columns(target, result, class_names)
+                row |= target_columns(target, shown if isinstance(target, Tensor) else result, names)
                 if inputs is not None:
                     picture = f"{number:06}-{Path(str(row['input'])).stem[:50]}.png"
                     row |= table.save_mask(picture, result)
                     if self.draw:
-                        table.draw(picture, shown, image, getattr(data, "eval_transform", []))
+                        drawn = draw_sample(image, drawable(shown, names or ()), getattr(data, "eval_transform", []))
+                        to_pil_image(drawn).save(table.folder("drawn") / picture)
                 row |= self._columns(result)
             if errors is not None:
                 row["error"] = error
-        table.append(rows)
+        return rows
 
     def _too_many_classes(self, results: Sequence[Any]) -> str:
         """Say that `top_k` is more than the results have, empty where it is not; a module's own may do as they like."""
@@ -195,10 +219,3 @@ def _watched(loader: Any, **how: Any) -> Any:
         sampler.drop_last = False
         vars(loader)["batch_sampler"] = _IndexBatchSamplerWrapper(sampler)
     return loader
-
-
-def _listed(targets: Any, count: int) -> Sequence[Any]:
-    """Return what stands in a table of so many targets, None for each where they are masks or anything else."""
-    if isinstance(targets, Tensor) and targets.ndim in (1, 2):
-        targets = targets.tolist()
-    return targets if isinstance(targets, list) and len(targets) == count else [None] * count

@@ -14,7 +14,7 @@ from trainworks.callbacks.last_checkpoint import LastCheckpoint
 from trainworks.errors import RunFailure, UsageError, did_you_mean, listed
 from trainworks.models.base import BaseModule
 from trainworks.models.checks import set_names
-from trainworks.models.left_out import PASSIVE
+from trainworks.models.left_out import PASSIVE, watching
 from trainworks.runs.checkpoint_io import METRICS
 from trainworks.runs.plain_data import HYPERPARAMETERS, to_plain
 from trainworks.runtime.logged_metrics import logged_since, without_classes
@@ -72,7 +72,7 @@ class StartCheck(Callback):
             self._announced = set(pl_module.metric_names("val") if _validates(trainer) else ())
             known = known | self._announced | set(pl_module.metric_names("train"))
         self._check_monitors(trainer, pl_module, known)
-        self._frequencies = [(it, it.frequency) for it in _watching(trainer) if getattr(it, "interval", "") == "epoch"]
+        self._frequencies = [(it, it.frequency) for it in watching(trainer) if getattr(it, "interval", "") == "epoch"]
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Let schedulers that monitor a validation wait in epochs without one; they step after this hook."""
@@ -132,7 +132,7 @@ class StartCheck(Callback):
         """Let what monitors the default, val/loss, monitor val_loss if that is logged and val/loss is not."""
         similar = str(self._default).replace("/", "_")
         if similar in known and self._default not in known:
-            for owner in _watching(trainer):
+            for owner in watching(trainer):
                 owner.monitor = similar if owner.monitor == self._default else owner.monitor
 
     def _keep_best(self, trainer: Any, module: LightningModule) -> None:
@@ -155,7 +155,7 @@ class StartCheck(Callback):
         """Refuse what monitors a metric that is not known, if it surely will not be."""
         self.adopt_monitor(trainer, known)
         is_over = self._validated_step >= 0 or not _validates(trainer)  # but a sanity validation shows what is misspelt
-        for owner in [owner for owner in _watching(trainer) if owner.monitor not in known]:
+        for owner in [owner for owner in watching(trainer) if owner.monitor not in known]:
             is_sure = owner.monitor.startswith("val") and (is_over or get_close_matches(owner.monitor, known, 1, 0.87))
             if isinstance(module, BaseModule) or (is_sure and owner.monitor not in trainer.callback_metrics):
                 self._refuse(trainer, module, owner, known)
@@ -180,12 +180,6 @@ class StartCheck(Callback):
         advice = f"; it logs {names}: choose one with --callbacks.best.monitor" if known else ""
         reason = f"it would monitor {what}{advice}" if _validates(trainer) else "there is no validation"
         module.print(f"no best checkpoint is kept, the last weights count: {reason}")
-
-
-def _watching(trainer: Any) -> list[Any]:
-    """Return the callbacks and the configurations of schedulers that monitor a metric."""
-    plateaus = [config for config in trainer.lr_scheduler_configs if config.reduce_on_plateau]
-    return [owner for owner in (*trainer.callbacks, *plateaus) if isinstance(getattr(owner, "monitor", None), str)]
 
 
 def _check_states(trainer: Any, module: LightningModule) -> None:

@@ -76,9 +76,8 @@ def train(
         record = request.run.read()
         tested = {name: value for name, value in record["metrics"].items() if name.startswith("test/")}
         return _result(tested or record.get("best_metrics", {}), request.run, request.run.best_checkpoint)
-    return _result(
-        session.results or session.best_metrics, session.run, session.best_path or session.run.best_checkpoint
-    )
+    checkpoint = session.best_path or session.run.best_checkpoint
+    return _result(session.results or session.best_metrics, session.run, checkpoint)
 
 
 def evaluate(checkpoint: str | Path, overrides: Mapping[str, Any] | None = None, stage: str = "test") -> TrainResult:

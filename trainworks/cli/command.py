@@ -1,5 +1,6 @@
 """What a command states of itself, and where commands are found. Nothing heavy is imported here."""
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
@@ -22,13 +23,16 @@ class Option:
     choices: tuple[str, ...] = ()  # the values that it may have; any text if there are none
     minimum: int | None = None  # the least value of an option that is a whole number; None for a text
     required: bool = False  # whether the command needs it
+    pattern: str = ""  # of its values, for which `metavar` has examples; any text if empty
 
     def check(self, text: str) -> None:
         """Refuse a value that the option cannot have."""
-        if self.minimum is not None and (not text.isdigit() or int(text) < self.minimum):
+        if self.minimum is not None and (not text.isdecimal() or int(text) < self.minimum):
             raise UsageError(f"--{self.name} must be a number of at least {self.minimum}, got {text}")
         if self.choices and text not in self.choices:
             raise UsageError(f"--{self.name} must be {' or '.join(self.choices)}, got {text}")
+        if self.pattern and not re.fullmatch(self.pattern, text):
+            raise UsageError(f"--{self.name} must be {self.metavar.replace('|', ' or ')}, got {text}")
 
 
 TRUST = Option("trust", "whether checkpoints may hold objects, which can run code when they are read", choices=BOOLEAN)

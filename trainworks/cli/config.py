@@ -158,14 +158,14 @@ def as_list(value: Any) -> list[Any]:
 
 def _index(node: list[Any], key: str, name: str) -> int:
     """Turn a key's part into a list index; an element that is not there is a UsageError."""
-    if not name.isdigit() or int(name) >= len(node):
+    if not name.isdecimal() or int(name) >= len(node):
         raise UsageError(f"--{key}: '{name}' picks none of the list's {len(node)} elements; write their number, from 0")
     return int(name)
 
 
 def _container(node: Any, name: str) -> Any:
     """Return the mapping or list in which `name` stands, stepping into `init_args` where it was left out."""
-    if isinstance(node, list) and node and not name.isdigit():
+    if isinstance(node, list) and node and not name.isdecimal():
         node = _opened(node, -1)
     if isinstance(node, dict) and "class_path" in node and name not in CLASS_KEYS:
         if not isinstance(node.get("init_args"), dict):

@@ -39,15 +39,12 @@ WARNINGS = (
 
 
 class Tee:
-    """Shows what is written to a terminal or pipe, and copies finished lines to a log; a bar leaves its last state.
-
-    Lines wait until the run directory is known.
-    """
+    """Shows what is written to a terminal or pipe, and copies finished lines to a log; a bar leaves its last state."""
 
     def __init__(self, stream: TextIO) -> None:
         self.stream = stream
         self._line = ""
-        self._log: Any = io.StringIO()  # or the log's file, once that is known
+        self._log: Any = io.StringIO()  # the lines wait there until the log's file is known
 
     def open(self, log: TextIO) -> None:
         """Begin to copy into `log`, with what was shown before."""

@@ -141,6 +141,7 @@ def _metadata(exported: Exported, data: Any, record: dict[str, Any], inputs: Ten
         "inputs": wanted,
         "outputs": (type(model).outputs.__doc__ or "").partition("\n")[0],
         "class_names": model.class_names,
+        "threshold": model.threshold if hasattr(type(model), "threshold") else None,
         "columns": data.columns,
         "commit": (record.get("git") or {}).get("commit"),
         "versions": {name: version(name) for name in ("torch", "torchvision")},

@@ -31,9 +31,7 @@ data.batch_size and set trainer.accumulate_grad_batches 2; python train.py find_
 fits. Or write trainer.precision bf16-mixed, smaller images, a smaller network"""
 NO_SHARED_MEMORY = re.compile("DataLoader worker.*(allocate shared memory|Bus error)", re.DOTALL)
 NO_ROOM = f"shared memory ran out, through which loader workers pass batches: {MORE_ROOM}, or take fewer workers"
-LOADER_REMADE = (
-    "Lightning makes a loader anew, with the names of its arguments: write DataLoader(dataset, batch_size=...)"
-)
+LOADER_REMADE = "Lightning makes a loader anew by the names of its arguments: write DataLoader(dataset, batch_size=...)"
 
 
 def explain(error: BaseException, session: Session, in_group: bool) -> tuple[int, str]:

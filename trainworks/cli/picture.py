@@ -12,8 +12,6 @@ from torch import Tensor
 from torch.utils.data import IterableDataset
 
 from trainworks.callbacks.helpers.batch import inputs_of
-from trainworks.callbacks.helpers.drawing import draw_sample
-from trainworks.callbacks.helpers.fonts import use_font_for
 from trainworks.datamodules.annotations import title_of
 from trainworks.datamodules.base import BaseDataModule
 from trainworks.datamodules.randomness import KeyedDataset, seed_sample
@@ -21,6 +19,8 @@ from trainworks.datamodules.samplers import collate
 from trainworks.datamodules.transforms.apply import apply_transforms
 from trainworks.errors import UsageError
 from trainworks.models.colors import color_of
+from trainworks.models.drawing import draw_sample
+from trainworks.models.fonts import use_font_for
 
 ROWS, COLUMNS, SIDE = 4, 4, 256  # of samples; pixels to which the longer side of each image is brought
 
@@ -72,6 +72,5 @@ def _text(target: Any, names: list[str]) -> str:
     if target.ndim == 0:
         number = target.item()
         return names[number] if isinstance(number, int) and 0 <= number < len(names) else f"{number:g}"
-    return ", ".join(
-        name for name, share in zip(names, target.tolist(), strict=False) if share > 0.05
-    )  # some may blend
+    shares = zip(names, target.tolist(), strict=False)  # of classes that are blended, or 0 and 1
+    return ", ".join(name for name, share in shares if share > 0.05)

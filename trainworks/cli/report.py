@@ -80,9 +80,8 @@ def closing(session: Session, seconds: float) -> str:
     lines += [("run directory", shown_path(session.run.directory)), ("seconds", f"{seconds:.1f}")]
     width = max(len(name) for name, _ in lines)
     table = "\n".join(f"{name:<{width}}  {value}" for name, value in lines)
-    watch = [f"tensorboard --logdir {shown_path(session.run.directory.parent)}"] * bool(
-        tensorboard_writers(session.trainer)
-    )
+    has_board = bool(tensorboard_writers(session.trainer))
+    watch = [f"tensorboard --logdir {shown_path(session.run.directory.parent)}"] * has_board
     if len(watch) < len(session.trainer.loggers):
         from trainworks.cli.trackers import tracker_commands
 

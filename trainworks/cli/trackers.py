@@ -4,7 +4,6 @@ import json
 import os
 import uuid
 from collections.abc import Callable
-from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from lightning.pytorch.loggers.logger import DummyExperiment  # type: ignore[att
 from trainworks.cli.config import as_list
 from trainworks.errors import UsageError, first_line
 from trainworks.runs.class_paths import import_path
-from trainworks.runs.files import shown_path
+from trainworks.runs.files import shown_path, write_in_one_step
 from trainworks.runs.run import Run
 from trainworks.runtime.launch import is_main_process
 
@@ -57,7 +56,6 @@ def guard_trackers(loggers: Any, run: Run, continues: bool) -> None:
         if isinstance(logger, Logger) and not isinstance(logger, TensorBoardLogger | CSVLogger):
             guard = Guard(run, type(logger).__name__, continues)
             logger.__class__ = guard.kind_of(type(logger))
-            logger.end_tracking = partial(_end, logger)  # type: ignore[attr-defined]
             for name in GUARDED:
                 if hasattr(logger, name):
                     setattr(logger, name, guard.guarded(getattr(logger, name)))
@@ -89,6 +87,11 @@ class Guard:
                         self.fail(error)
                 return DummyExperiment()
 
+            def end_tracking(logger) -> None:
+                """End a run of Weights & Biases, which would take the next training of this process for its own."""
+                if isinstance(logger, WandbLogger) and logger._experiment is not None:
+                    logger.experiment.finish()
+
         return Guarded
 
     def guarded(self, method: Callable[..., Any]) -> Callable[..., Any]:
@@ -100,8 +103,9 @@ class Guard:
             if self.failed_epoch >= self.epoch or (step is not None and step < self.first_step):
                 return
             try:
-                if step is not None and is_main_process():
-                    self._note(step)
+                if step is not None and is_main_process() and step > self.sent.get(self.name, -1):
+                    self.sent[self.name] = step
+                    write_in_one_step(self.file, json.dumps(self.sent))
                 method(*given, **named)
             except Exception as error:
                 self.fail(error)
@@ -121,20 +125,6 @@ class Guard:
         if is_main_process() and not self.is_told:
             self.is_told = True
             print(f"{self.name} failed and is tried again each epoch; the training goes on: {first_line(error)}")
-
-    def _note(self, step: int) -> None:
-        """Keep the last step before it is sent: after a kill none is sent twice."""
-        if step > self.sent.get(self.name, -1):
-            self.sent[self.name] = step
-            temporary = self.file.with_suffix(".tmp")
-            temporary.write_text(json.dumps(self.sent))
-            os.replace(temporary, self.file)
-
-
-def _end(logger: Any) -> None:
-    """End a run of Weights & Biases, which otherwise takes the next training of this process for its own."""
-    if isinstance(logger, WandbLogger) and logger._experiment is not None:
-        logger.experiment.finish()
 
 
 def tracker_commands(loggers: list[Any]) -> list[str]:

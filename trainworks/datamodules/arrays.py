@@ -11,7 +11,7 @@ from torch import Tensor
 from trainworks.datamodules.datasets.array_dataset import ArrayDataset, channels_first
 from trainworks.datamodules.datasets.tables import class_numbers, read_csv, to_numbers
 from trainworks.datamodules.tabular import TabularDataModule
-from trainworks.errors import UsageError, did_you_mean, no_such_file
+from trainworks.errors import UsageError, did_you_mean, first_line, no_such_file
 
 Targets = tuple[list[str] | None, Tensor]  # names of the classes, where there are any, and the targets
 OPTIONAL_ARRAYS = ("groups", "weights")
@@ -159,7 +159,7 @@ def _read_arrays(path: str) -> dict[str, Any]:
         content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except Exception as error:  # the readers raise errors of many kinds
         wanted = "an .npz, .pt or .csv file, or a folder of .npy files"
-        reason = f" ({str(error).splitlines()[0][:200]})" if Path(path).suffix in (".npz", ".pt", ".pth", "") else ""
+        reason = f" ({first_line(error)})" if Path(path).suffix in (".npz", ".pt", ".pth", "") else ""
         reason = " (it holds more than tensors and numbers)" if isinstance(error, UnpicklingError) else reason
         raise UsageError(f"{path}: cannot be read; write {wanted}{reason}") from None
     if not isinstance(content, dict):

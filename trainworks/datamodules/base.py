@@ -9,7 +9,7 @@ from lightning.pytorch import LightningDataModule
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
-from trainworks.datamodules.annotations import class_names_of, classes_of
+from trainworks.datamodules.annotations import class_names_of, classes_of, column
 from trainworks.datamodules.inputs import InputReader
 from trainworks.datamodules.loaders import build_loader
 from trainworks.datamodules.randomness import batch_number, seed_batch
@@ -113,7 +113,9 @@ class BaseDataModule(InputReader, LightningDataModule):
         if targets is None:
             from trainworks.datamodules.labels import label_facts  # which few trainings need
 
-            facts = label_facts(train, self.wanted) or ({"num_classes": len(names)} if names else {})
+            facts = label_facts(train, self.wanted)
+            if names and column(train, "targets") is None:  # but masks or boxes
+                facts = {"num_classes": len(names)}
         else:
             counts = np.bincount(targets, minlength=len(names or ()))
             weights = len(targets) / (np.maximum(counts, 1) * len(counts))

@@ -1,5 +1,4 @@
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 from torch.utils.data import Dataset
@@ -34,11 +33,8 @@ class BoxFilesDataModule(ImageDataModule):
         """Read the annotations."""
         if self.sample_transform:
             raise UsageError("data.sample_transform moves images without their boxes; write it as data.train_transform")
-        if self.form is None:
-            raise UsageError("data.image_size must be a number of pixels, got null")
-        if not Path(self.root).is_dir():
-            raise UsageError(f"data.root {self.root}: no such folder")
-        folder = BoxFolder(self.root, self.form, self.class_names)
+        form = self.form_for("root")
+        folder = BoxFolder(self.root, form, self.class_names)
         read_boxes(folder, self.annotations)
         self.category_ids, self.image_ids = folder.category_ids, folder.image_ids
         self.faults, self.left_out = folder.faults, folder.left_out
@@ -46,7 +42,7 @@ class BoxFilesDataModule(ImageDataModule):
         if not any(index.targets.counts.any() for split, index in indices.items() if split in ("train", "all")):
             reasons = [*self.faults[:10], *self.left_out.splitlines()]
             raise UsageError("; ".join([f"data.root {self.root}: no boxes to train on", *reasons]))
-        return {split: ImageFiles(self.root, index, self.form) for split, index in indices.items()}
+        return {split: ImageFiles(self.root, index, form) for split, index in indices.items()}
 
     def serve(self, datasets: dict[str, Dataset[Any]]) -> dict[str, Dataset[Any]]:
         """Refuse faulty annotations, then decode images beforehand where that is wanted."""

@@ -11,10 +11,11 @@ from torchvision.transforms import v2
 
 from trainworks.datamodules.annotations import classes_of
 from trainworks.datamodules.base import BaseDataModule
+from trainworks.datamodules.datasets.file_index import class_folders
 from trainworks.datamodules.datasets.image_cache import ImageCache, Unreadable, decode_all, describe_unreadable
 from trainworks.datamodules.datasets.image_dataset import ImageDataset
 from trainworks.datamodules.datasets.image_format import ImageFormat
-from trainworks.errors import UsageError
+from trainworks.errors import UsageError, did_you_mean
 
 MEMORY_LIMIT = 256_000_000  # bytes of decoded images up to which storage "auto" is "memory"
 
@@ -70,6 +71,15 @@ class ImageDataModule(BaseDataModule):
     def form(self) -> ImageFormat | None:
         """The format to which every image is brought; None to leave images as they are."""
         return ImageFormat(self.image_size, self.fit, self.num_channels, self.dtype) if self.image_size else None
+
+    def form_for(self, argument: str) -> ImageFormat:
+        """Return the format of the images in the folder that an argument names; if one is missing, a UsageError."""
+        if self.form is None:
+            raise UsageError("data.image_size must be a number of pixels, got null")
+        if not (folder := Path(getattr(self, argument))).is_dir():
+            near = did_you_mean(folder.name, class_folders(folder.absolute().parent))
+            raise UsageError(f"data.{argument} {folder}: no such folder{near}")
+        return self.form
 
     def prepare_data(self) -> None:
         """Do what takes long, once a machine: the other processes wait, and then find the cached files."""

@@ -22,7 +22,7 @@ from trainworks.datamodules.datasets.file_index import (
 from trainworks.datamodules.datasets.image_dataset import ImageFiles
 from trainworks.datamodules.image_base import ImageDataModule
 from trainworks.datamodules.labels import labels_of
-from trainworks.errors import UsageError, did_you_mean, listed
+from trainworks.errors import UsageError, listed
 
 NO_CLASSES = {*SPLIT_FOLDERS, "training", "testing", "dev", "eval"}  # in small letters: folders of splits
 
@@ -57,16 +57,13 @@ class ImageFolderDataModule(ImageDataModule):
         """List the files."""
         self._other_files: Counter[str] = Counter()  # numbers of files that are no images, by extension
         self._remarks: list[str] = []  # on folders
-        if self.form is None:
-            raise UsageError("data.image_size must be a number of pixels, got null")
+        form = self.form_for("root" if self.predict_root is None else "predict_root")
         if self.predict_root is not None:
             names = pack_names(find_images(self.predict_root, others=self._other_files))
             if not len(names):
                 raise UsageError(f"data.predict_root {self.predict_root}: no images there")
-            return {"predict": ImageFiles(self.predict_root, ArrayDataset(names, None, names=names), self.form)}
-        if not (root := Path(self.root)).is_dir():
-            near = did_you_mean(root.name, class_folders(root.absolute().parent))
-            raise UsageError(f"data.root {root}: no such folder{near}")
+            return {"predict": ImageFiles(self.predict_root, ArrayDataset(names, None, names=names), form)}
+        root = Path(self.root)
         if self.csv_file:
             indices, beside = read_table(self.csv_file, self.class_names, self.targets), Path(self.csv_file).parent
             first = str(next(iter(indices.values())).name(0))
@@ -79,7 +76,7 @@ class ImageFolderDataModule(ImageDataModule):
         splits: dict[str, Dataset[Any]] = {}
         for name, index in indices.items():
             if len(index):
-                splits[name] = ImageFiles(self.root, self._grouped(index), self.form)
+                splits[name] = ImageFiles(self.root, self._grouped(index), form)
         if not splits.keys() & {"train", "all"}:
             reason = f"{self.csv_file or self.root}: no images to train on"
             raise UsageError("; ".join([reason, *self.left_out.splitlines()]))

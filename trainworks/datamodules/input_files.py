@@ -11,7 +11,7 @@ from torch import Tensor
 
 from trainworks.datamodules.datasets.array_dataset import channels_first
 from trainworks.datamodules.datasets.file_index import EXTENSIONS, PackedNames, find_images, pack_names
-from trainworks.errors import UsageError, no_such_file
+from trainworks.errors import UsageError, first_line, no_such_file
 
 ARRAY_FILES = (".npy", ".npz")
 
@@ -70,7 +70,7 @@ def _content_of(reader: Any, given: Any) -> Any:
             with array as arrays:
                 array = arrays[getattr(reader, "inputs", "inputs") if len(arrays) > 1 else next(iter(arrays))]
     except Exception as error:  # numpy raises errors of many kinds
-        raise UsageError(f"{given}: cannot be read as an array: {str(error).splitlines()[0][:200]}") from None
+        raise UsageError(f"{given}: cannot be read as an array: {first_line(error)}") from None
     return _images(reader, array) if reader.reads_images else array
 
 

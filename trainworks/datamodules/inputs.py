@@ -102,6 +102,8 @@ class InputReader:
 
         size = size_of(source, self.form.num_channels, self.form.dtype)
         place = self.form.place(*size)
+        if hasattr(result, "source"):
+            result.source, result.class_names = source, result.class_names or self.class_names
         if hasattr(result, "mask"):
             return replace(result, mask=place.original_mask(result.mask)), target
         if isinstance(target, Mapping) and "boxes" in target:
@@ -121,10 +123,9 @@ class InputReader:
                     self.input_dtype = str(numbers.dtype).removeprefix("torch.")
                     num_free = 0 if served or self.collate is None else getattr(self.collate, "num_free", numbers.ndim)
                     self.input_shape = [None] * num_free + list(numbers.shape[num_free:])
-        names = "input_shape", "input_dtype", "columns", "image_scale"
-        return {name: getattr(self, name) for name in names} | (
-            {"category_ids": self.category_ids} if self.category_ids else {}
-        )
+        names = ["input_shape", "input_dtype", "columns"]
+        names += ["image_scale"] * bool(self.form) + ["category_ids"] * bool(self.category_ids)
+        return {name: getattr(self, name) for name in names}
 
     def load_input_state(self, states: Mapping[str, Any]) -> None:
         """Take over what a checkpoint keeps, by the name of the datamodule's class, so that no data need be loaded."""

@@ -33,10 +33,10 @@ class MaskFolderDataModule(ImageDataModule):
 
     def load_splits(self) -> dict[str, Dataset[Any]]:
         """List the files, and find out which value is which class."""
-        if self.form is None or not Path(self.root).is_dir():
-            raise UsageError(f"data.root must be a folder, got {self.root}; image_size a number, got {self.image_size}")
+        form = self.form_for("root")
         pairs, remarks = mask_files.find_pairs(self.root, self.skip_unreadable)
-        values = self._values([str(Path(self.root, mask)) for _, mask in pairs.get("train", pairs.get("all", []))])
+        looked_at = pairs.get("train", next(iter(pairs.values())))  # else all, or those of the first split
+        values = self._values([str(Path(self.root, mask)) for _, mask in looked_at])
         if len(values) > mask_files.UNKNOWN:
             raise UsageError(f"masks may have {mask_files.UNKNOWN} classes, got {len(values)}")
         shown = {name: str(value if isinstance(value, int) else [*value]) for name, value in values.items()}
@@ -46,7 +46,7 @@ class MaskFolderDataModule(ImageDataModule):
         for split, files in pairs.items():
             images, masks = (pack_names(part) for part in zip(*files, strict=True))
             index = ArrayDataset(images, None, names=images, classes=[*values])
-            splits[split] = mask_files.MaskFiles(self.root, index, self.form, masks, [self.ignored, *values.values()])
+            splits[split] = mask_files.MaskFiles(self.root, index, form, masks, [self.ignored, *values.values()])
         return splits
 
     def _values(self, masks: list[str]) -> dict[str, Any]:

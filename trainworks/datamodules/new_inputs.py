@@ -13,15 +13,10 @@ from trainworks.errors import UsageError
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class NewInputsDataModule(BaseDataModule):
-    """Inputs from outside the data, read and transformed as those that a module was trained on.
+    """Inputs from outside the data, read and transformed as those that a module was trained on."""
 
-    Args:
-        reader: The datamodule of the training; it need not be loaded.
-        inputs: What its `read` reads one by one, such as paths.
-    """
-
-    reader: BaseDataModule
-    inputs: Sequence[Any]
+    reader: BaseDataModule  # of the training; it need not be loaded
+    inputs: Sequence[Any]  # what its `read` reads one by one, such as paths
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -107,12 +107,7 @@ def check_splits(splits: Splits, num_classes: int | None, world_size: int) -> No
 
 
 def check_labels(targets: np.ndarray, num_classes: int) -> None:
-    """Compare the labels with the number of classes; one out of range is a ValueError.
-
-    Args:
-        targets: Classes, shape (N,), or labels in [0, 1], shape (N, K): whether each is there, or a class's share.
-        num_classes: Their number.
-    """
+    """Refuse classes, shape (N,), or labels or shares in [0, 1], shape (N, K), that are out of range."""
     if targets.ndim == 2:
         if targets.shape[1] != num_classes:
             raise ValueError(f"data.num_classes is {num_classes}, but there are {targets.shape[1]} columns of labels")

@@ -52,6 +52,7 @@ class BaseModule(LightningModule):
     net: nn.Module
     loss: nn.Module
     class_names: list[str] | None = None  # of the data, in the order of their numbers
+    threshold: float | list[float] | None  # of classes whose results use one; see docs/tasks.md
 
     def __init__(
         self,
@@ -74,8 +75,7 @@ class BaseModule(LightningModule):
             if part is not None:  # else `__getattr__` says what is missing
                 setattr(self, name, part)
         self._factories = Factories((optimizer, scheduler))
-        self._scheduler_interval = scheduler_interval
-        self._scheduler_monitor = scheduler_monitor
+        self._scheduler_interval, self._scheduler_monitor = scheduler_interval, scheduler_monitor
         collection = MetricCollection(dict(metrics or {}))
         self.train_metrics = (collection if train_metrics else MetricCollection({})).clone(prefix="train/")
         self.val_metrics = collection.clone(prefix="val/")
@@ -108,8 +108,12 @@ class BaseModule(LightningModule):
 
     def predict_step(self, batch: Any, batch_idx: int) -> Any:
         """Return a result for each input of a batch, which is the inputs or begins with them."""
-        predictions = self(batch[0] if isinstance(batch, tuple | list) else batch)
-        return self.results(predictions, self.class_names)
+        return self.results(self(batch[0] if isinstance(batch, tuple | list) else batch), self.class_names)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Take over the threshold of `validate --threshold`; a training that goes on begins without one."""
+        if hasattr(type(self), "threshold"):  # else it is an attribute of the task's own
+            self.threshold = ({} if self.is_training_run else checkpoint).get("threshold", type(self).threshold)
 
     def metric_names(self, stage: str) -> list[str]:
         """Return the full names of what is logged at the end of an epoch of `stage`: "train", "val" or "test"."""
@@ -131,8 +135,7 @@ class BaseModule(LightningModule):
     @property
     def is_training_run(self) -> bool:
         """Whether the module is attached to a trainer that is training, and not to one that evaluates."""
-        trainer = trainer_of(self)
-        return trainer is not None and trainer.training
+        return bool(getattr(trainer_of(self), "training", False))
 
     def figure_metrics(self, num_classes: int | None) -> dict[str, Metric]:
         """Return metrics to be drawn as figures at the end, by name; `num_classes` is None without classes."""

@@ -38,16 +38,21 @@ class LeftOut:
 
     def _pass_over(self, trainer: Any, missing: list[str], values: dict[str, Any]) -> list[str]:
         """Switch off what monitors a missing value, and on again what monitors a value; return the former's names."""
-        plateaus = [config for config in trainer.lr_scheduler_configs if config.reduce_on_plateau]
         passing: list[str] = []
-        for owner in (*trainer.callbacks, *plateaus):
+        for owner in watching(trainer):
             attribute = next((name for name in PASSIVE if hasattr(owner, name)), None)
-            if attribute is None or (monitor := getattr(owner, "monitor", None)) not in values:
+            if attribute is None or owner.monitor not in values:
                 continue
-            if monitor in missing:
+            if owner.monitor in missing:
                 self._usual.setdefault(id(owner), getattr(owner, attribute))
                 setattr(owner, attribute, PASSIVE[attribute])
                 passing.append(type(getattr(owner, "scheduler", owner)).__name__)
             elif id(owner) in self._usual:
                 setattr(owner, attribute, self._usual.pop(id(owner)))
         return passing
+
+
+def watching(trainer: Any) -> list[Any]:
+    """Return the callbacks and the configurations of schedulers that monitor a metric."""
+    plateaus = [config for config in trainer.lr_scheduler_configs if config.reduce_on_plateau]
+    return [owner for owner in (*trainer.callbacks, *plateaus) if isinstance(getattr(owner, "monitor", None), str)]

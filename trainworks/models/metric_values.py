@@ -53,9 +53,7 @@ def named_values(name: str, metric: Metric, value: Any, class_names: Sequence[st
     """Return the numbers of a metric by full name: val/f1, or val/f1/cat for each class.
 
     A class without a name has its number. Of a metric that returns a dictionary each number has its key as its name.
-
-    Raises:
-        UsageError: If the value is neither numbers by name nor a number, or one for each class.
+    Any other value is a UsageError.
     """
     if isinstance(value, dict):
         known = {str(k): label for k, label in enumerate(class_names or ())}  # such as that of map_per_class/3

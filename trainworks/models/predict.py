@@ -60,17 +60,11 @@ def load_model(path: str | Path, map_location: str | torch.device = "cpu", trust
 
 @dataclass
 class Predictor:
-    """Predict on inputs as they come, such as files or rows: what `load_model` gives a module as its `predict`.
-
-    Args:
-        module: The trained module.
-        description: Class path and arguments of its datamodule, None where the checkpoint does not say.
-        states: What the checkpoint keeps of the data, by the name of the datamodule's class.
-    """
+    """Predict on inputs as they come, such as files or rows: what `load_model` gives a module as its `predict`."""
 
     module: LightningModule
-    description: dict[str, Any] | None
-    states: dict[str, Any]
+    description: dict[str, Any] | None  # class path and arguments of its datamodule, if the checkpoint says them
+    states: dict[str, Any]  # what the checkpoint keeps of the data, by the name of the datamodule's class
 
     @cached_property
     def data(self) -> Any:

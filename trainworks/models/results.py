@@ -2,18 +2,20 @@
 
 import base64
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from html import escape
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import torch
+from PIL import Image, ImageOps
 from torch import Tensor
+from torchvision.ops import box_iou
 
+from trainworks.errors import UsageError
 from trainworks.models.colors import color_of
-
-if TYPE_CHECKING:
-    from PIL import Image
 
 
 @dataclass
@@ -25,8 +27,8 @@ class ClassResult:
     probabilities: dict[str, float] = field(repr=False)  # of all classes, in the order of their numbers
 
     def top(self, k: int) -> list[tuple[str, float]]:
-        """Return the k likeliest classes and their probabilities, the likeliest first."""
-        return sorted(self.probabilities.items(), key=lambda item: -item[1])[:k]
+        """Return the label, then the other likeliest of k classes, and their probabilities."""
+        return sorted(self.probabilities.items(), key=lambda item: (item[0] != self.label, -item[1]))[:k]
 
     def columns(self, top_k: int = 1) -> dict[str, Any]:
         """Return the k likeliest classes and their probabilities by column."""
@@ -70,13 +72,52 @@ class ValueResult:
         return _table(tuple(values), [tuple(f"{value:.6g}" for value in values.values())])
 
 
+class DrawnResult:
+    """A result that is drawn over its image."""
+
+    def image(self, picture: Any = None) -> Image.Image:
+        """Draw the result over a path, a Pillow image, an array (H, W, C) or a tensor (C, H, W), or a mask alone."""
+        from trainworks.models.drawing import draw_sample, to_image, to_pil_image  # a training draws none
+
+        target = drawable(self, getattr(self, "class_names", None) or ())
+        if picture is None and isinstance(target, Tensor):
+            drawn = Image.fromarray(target.numpy())
+            drawn.putpalette([value for k in range(256) for value in color_of(k)])
+            return drawn
+        if (picture := getattr(self, "source", None) if picture is None else picture) is None:
+            raise UsageError(f"this {type(self).__name__} does not know its image; write image(picture)")
+        picture = Image.open(picture) if isinstance(picture, str | Path) else picture
+        if isinstance(picture, Image.Image) and picture.mode[0] not in "IF":  # of more than 8 bits
+            picture = ImageOps.exif_transpose(picture).convert("RGB")
+        pixels = to_image(picture.copy() if hasattr(picture, "copy") else picture)  # an array may be read-only
+        if isinstance(target, Tensor) and target.shape != pixels.shape[1:]:
+            raise UsageError(f"a mask of {tuple(target.shape)} fits no image of {tuple(pixels.shape[1:])} pixels")
+        return to_pil_image(draw_sample(pixels, target))
+
+    def save(self, path: str | Path) -> None:
+        """Save what `image()` returns."""
+        self.image().save(path)
+
+    def _html(self, head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+        """Return the drawn result, if it can be, and a table, which is the picture's alternative text too."""
+        text, file = escape(", ".join(" ".join(row[:2]) for row in rows)), io.BytesIO()
+        with suppress(Exception):  # such as a file that is gone
+            drawn = self.image(getattr(self, "source", None))
+            drawn.thumbnail((1024, 1024))
+            drawn.save(file, "PNG")
+            data = base64.b64encode(file.getvalue()).decode()
+            return f'<img alt="{text}" src="data:image/png;base64,{data}">{_table(head, rows)}'
+        return _table(head, rows)
+
+
 @dataclass
-class MaskResult:
+class MaskResult(DrawnResult):
     """The class of each pixel."""
 
     mask: Tensor  # uint8, shape (H, W) of the image; 255 where it was cut off
     confidence: float  # mean probability of the pixels' classes
     class_names: list[str]
+    source: Any = field(default=None, repr=False, compare=False)  # its image or the path of it, where known
 
     @property
     def shares(self) -> dict[str, float]:
@@ -88,29 +129,19 @@ class MaskResult:
         """Return the confidence and the share of each class."""
         return {"confidence": self.confidence} | {f"share_{name}": share for name, share in self.shares.items()}
 
-    def image(self) -> "Image.Image":
-        """Return the mask as an image with a colour for each class, class 0 in black."""
-        from PIL import Image  # a training draws none
-
-        picture = Image.fromarray(self.mask.numpy())
-        picture.putpalette([value for k in range(256) for value in color_of(k)])
-        return picture
-
     def _repr_html_(self) -> str:
-        file = io.BytesIO()
-        self.image().save(file, "PNG")
-        rows = [(name, f"{share:.1%}") for name, share in self.shares.items() if share]
-        data = base64.b64encode(file.getvalue()).decode()
-        return f'<img src="data:image/png;base64,{data}">' + _table(("class", "share"), rows)
+        return self._html(("class", "share"), [(name, f"{share:.1%}") for name, share in self.shares.items() if share])
 
 
 @dataclass
-class BoxResult:
+class BoxResult(DrawnResult):
     """What was found, and where: corners x1, y1, x2, y2 in pixels of the image, shape (M, 4); the surest first."""
 
     boxes: Tensor
     labels: list[str]
     scores: list[float]
+    class_names: list[str] | None = field(default=None, repr=False)  # to draw each class in its colour
+    source: Any = field(default=None, repr=False, compare=False)
 
     def columns(self, top_k: int = 1) -> dict[str, Any]:
         """Return the number of boxes, and what they are."""
@@ -120,7 +151,7 @@ class BoxResult:
     def _repr_html_(self) -> str:
         corners = [", ".join(f"{value:.0f}" for value in box) for box in self.boxes.tolist()]
         scores = [f"{score:.2f}" for score in self.scores]
-        return _table(("class", "score", "x1, y1, x2, y2"), list(zip(self.labels, scores, corners, strict=True)))
+        return self._html(("class", "score", "x1, y1, x2, y2"), list(zip(self.labels, scores, corners, strict=True)))
 
 
 @dataclass
@@ -137,14 +168,20 @@ class TextResult:
 
 
 def target_columns(target: Any, result: Any, class_names: list[str] | None) -> dict[str, Any]:
-    """Return the columns of a target beside those of its result; what fits into no cell, such as a mask, has none.
+    """Return the columns of a target beside those of its result; what fits into no cell has none.
 
-    A target is a number, a list of numbers, whose names the result knows, or a detector's mapping of boxes and labels.
+    A target is a number, a list of numbers, whose names the result knows, a detector's mapping, or a mask.
     """
     names = class_names or []
+    if isinstance(target, Tensor) and isinstance(result, MaskResult) and target.numel() == result.mask.numel():
+        wanted, mask = target.cpu().flatten(), result.mask.flatten().cpu()
+        counted = (wanted >= 0) & (wanted < 255)  # the others are ignored
+        pairs = torch.bincount(256 * wanted[counted].long() + mask[counted], minlength=256**2).view(256, 256)
+        return {"iou": (pairs.diag() / (pairs.sum(0) + pairs.sum(1) - pairs.diag())).nanmean().item()}
     if isinstance(target, Mapping) and isinstance(result, BoxResult):
         boxes, labels = (torch.as_tensor(target.get(key, [])).tolist() for key in ("boxes", "labels"))
-        return {"target": {"boxes": boxes, "labels": [names[k] if k < len(names) else str(k) for k in labels]}}
+        truth = {"boxes": boxes, "labels": [names[k] if k < len(names) else str(k) for k in labels]}
+        return {"target": truth, "f1": box_f1(result.boxes, result.labels, torch.tensor(boxes), truth["labels"])}
     if isinstance(target, list) and len(target) == 1:
         (target,) = target
     if isinstance(target, int) and not isinstance(result, ValueResult) and 0 <= target < len(names):
@@ -157,6 +194,25 @@ def target_columns(target: Any, result: Any, class_names: list[str] | None) -> d
     if isinstance(target, list) and isinstance(getattr(result, "value", None), dict):
         return {f"target_{name}": value for name, value in zip(result.value, target, strict=True)}
     return {}
+
+
+def box_f1(boxes: Tensor, labels: list[Any], true_boxes: Tensor, true_labels: list[Any]) -> float:
+    """Return the F1 score of boxes: each matches at most one true box of its class, at an IoU of at least 0.5."""
+    from scipy.optimize import linear_sum_assignment  # takes time to import
+
+    same = torch.tensor([one == other for one in labels for other in true_labels], dtype=torch.bool)
+    near = box_iou(boxes.reshape(-1, 4).cpu(), true_boxes.reshape(-1, 4).cpu()) >= 0.5
+    matches = (near & same.view_as(near)).numpy()
+    hits = matches[linear_sum_assignment(matches, maximize=True)].sum()
+    return 2 * float(hits) / sum(matches.shape) if any(matches.shape) else 1.0
+
+
+def drawable(result: Any, names: Sequence[str] = ()) -> Any:
+    """Return the mask of a result, or its boxes as torchvision's dictionary, to draw them; None of any other."""
+    if not hasattr(result, "boxes"):
+        return getattr(result, "mask", None)
+    numbers = [names.index(label) if label in names else 1 for label in result.labels]
+    return {"boxes": result.boxes, "labels": numbers, "names": result.labels}
 
 
 def _table(head: tuple[str, ...], rows: list[Any]) -> str:

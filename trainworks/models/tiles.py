@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torchvision.ops import batched_nms
+from torchvision.ops import batched_nms, box_iou
 
 from trainworks.errors import UsageError
 
@@ -18,12 +18,8 @@ SAME = 0.5  # IoU, in what two tiles both see, above which two boxes are of one 
 def predict_tiles(module: Any, data: Any, rows: Any, tile: int, overlap: int) -> Iterator[Any]:
     """Yield one BoxResult, or MaskResults of rows from the top to the bottom, in pixels of the image.
 
-    Args:
-        module: A trained BaseModule that predicts masks or boxes.
-        data: The datamodule that knows how its inputs are made.
-        rows: The image, see ImageRows.
-        tile: Height and width of a tile in pixels, at the scale that images had in the training.
-        overlap: Pixels that neighbouring tiles share.
+    `data` is the datamodule that knows how the module's inputs are made, and `rows` the image (ImageRows). Tiles have
+    `tile` pixels at each side, at the scale that images had in the training; neighbours share `overlap` of them.
     """
     if not 0 <= 2 * overlap < tile:
         got = f"got tile {tile} and overlap {overlap}"
@@ -99,31 +95,23 @@ def _join(known: dict[str, Tensor], found: dict[str, Tensor], window: Tensor, in
     A box that is cut off is left out where a neighbour sees all of it, else united with the others of its object.
     """
     boxes = found["boxes"].cpu() + window[:2].repeat(2)
-    cut = ((boxes - window).abs() <= EDGE) & inner
-    shown = ~(cut & ((boxes.roll(2, dims=1) - window).abs() < overlap - 2 * EDGE)).any(dim=1)
-    new = {"boxes": boxes, "cut": cut.any(dim=1), "seen": window.expand_as(boxes)}
-    new |= {key: found[key].cpu() for key in ("labels", "scores")}
+    at_edge = ((boxes - window).abs() <= EDGE) & inner
+    near_other_edge = (boxes.roll(2, dims=1) - window).abs() < overlap - 2 * EDGE  # so a neighbour sees all of it
+    shown = ~(at_edge & near_other_edge).any(dim=1)
+    new = {"boxes": boxes, "labels": found["labels"].cpu(), "scores": found["scores"].cpu()}
+    new |= {"cut": at_edge.any(dim=1), "seen": window.expand_as(boxes)}
     new = {key: values[shown] for key, values in new.items()}
     if not known:
         return new
-    near = ((known["seen"][:, :2] < window[2:]) & (known["seen"][:, 2:] > window[:2])).all(dim=1).nonzero().flatten()
-    old = {key: values[near, None] for key, values in known.items()}
-    low, high = old["seen"][..., :2].maximum(window[:2]), old["seen"][..., 2:].minimum(window[2:])
-    a, b, c, d = (
-        side
-        for item in (old["boxes"], new["boxes"])
-        for side in (item[..., :2].maximum(low), item[..., 2:].minimum(high))
-    )
-    common, one, two = (
-        (end - start).clamp(min=0).prod(-1) for start, end in ((a.maximum(c), b.minimum(d)), (a, b), (c, d))
-    )
-    same = (common > SAME * (one + two - common)) & (old["labels"] == new["labels"]) & (old["cut"] | new["cut"])
-    for i, j in same.nonzero().tolist():
-        k = near[i]
+    is_known = torch.zeros_like(new["cut"])
+    for k in box_iou(known["seen"], window[None]).flatten().nonzero().flatten().tolist():
+        old = {key: values[k : k + 1] for key, values in known.items()}
+        low, high = old["seen"][0, :2].maximum(window[:2]), old["seen"][0, 2:].minimum(window[2:])
+        parts = (item["boxes"].reshape(-1, 2, 2).clamp(low, high).flatten(1) for item in (old, new))
+        same = (box_iou(*parts)[0] > SAME) & (old["labels"] == new["labels"]) & (old["cut"] | new["cut"])
+        united = {key: torch.cat([values, new[key][same]]) for key, values in old.items()}
         for key in ("boxes", "seen"):
-            known[key][k] = torch.cat(
-                [known[key][k, :2].minimum(new[key][j, :2]), known[key][k, 2:].maximum(new[key][j, 2:])]
-            )
-        known["scores"][k] = max(known["scores"][k], new["scores"][j])
-        known["cut"][k] &= new["cut"][j]
-    return {key: torch.cat([known[key], values[~same.any(dim=0)]]) for key, values in new.items()}
+            known[key][k] = torch.cat([united[key][:, :2].amin(dim=0), united[key][:, 2:].amax(dim=0)])
+        known["scores"][k], known["cut"][k] = united["scores"].max(), united["cut"].all()
+        is_known |= same
+    return {key: torch.cat([known[key], values[~is_known]]) for key, values in new.items()}

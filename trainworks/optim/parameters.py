@@ -92,10 +92,7 @@ class Parameters:
 def build_optimizer(
     factory: OptimizerCallable, module: nn.Module, decay_norm_and_bias: bool = False, layer_decay: float = 1.0
 ) -> Optimizer:
-    """Build an optimizer over the trainable parameters of a module; the arguments are those of `Parameters`.
-
-    It is fused where that is possible, unless the factory says otherwise.
-    """
+    """Build an optimizer over a module's trainable parameters (see `Parameters`), fused where `prefer_fused` can."""
     parameters = Parameters(module, decay_norm_and_bias, layer_decay)
     optimizer = parameters.build(factory, parameters)
     prefer_fused(optimizer, {key for key, kind in parameters.kinds.items() if kind == "sparse"})

@@ -48,6 +48,13 @@ def replace(new: Path, target: Path) -> None:
         remove(old)
 
 
+def write_in_one_step(path: Path, text: str) -> None:
+    """Write a text file, which after a kill has its old text or the new one."""
+    temporary = path.with_name(f"{path.name}.tmp")
+    temporary.write_text(text, encoding="utf-8", newline="")
+    os.replace(temporary, path)
+
+
 def recover(folder: Path) -> None:
     """Remove what is only half written, and move back what `replace` had moved away when it was killed."""
     for leftover in folder.glob("*.tmp"):

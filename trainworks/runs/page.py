@@ -7,7 +7,7 @@ from typing import Any
 FILES = {
     "config.yaml": "the configuration",
     "metrics.csv": "metrics of each epoch",
-    "results.csv": "the result of each test sample",
+    "results.csv": "target, result and loss of each test sample",
     "run.json": "versions, hardware, times, metrics",
     "train.log": "what was printed",
 }
@@ -23,9 +23,9 @@ def write_page(directory: Path, record: dict[str, Any]) -> None:
     if metrics := {name: value for name, value in record.get("metrics", {}).items() if name.startswith("test/")}:
         lines += ["| test | |", "| --- | --- |"]
         lines += [f"| {_escaped(name)} | {_number(value)} |" for name, value in metrics.items()] + [""]
-    pictures = [directory / "curves.png", *sorted((directory / "figures").glob("*.png"))]
-    for path in filter(Path.is_file, pictures):
-        lines += [f"![{path.stem.replace('_', ' ')}]({path.relative_to(directory).as_posix().replace(' ', '%20')})", ""]
+    for path in (path for name in ("curves.png", "worst*", "figures/*.png") for path in sorted(directory.glob(name))):
+        text = _escaped(path.stem.replace("_", " ").replace("worst", "test samples with the greatest loss"))
+        lines += [f"![{text}]({path.relative_to(directory).as_posix().replace(' ', '%20')})", ""]
     lines += [f"- [{name}]({name}): {what}" for name, what in FILES.items() if (directory / name).is_file()]
     (directory / "README.md").write_text("\n".join(lines) + "\n", encoding="utf-8", errors="replace")
 

@@ -22,7 +22,7 @@ from filelock import FileLock, Timeout
 from trainworks import __version__
 from trainworks.errors import UsageError
 from trainworks.root import LIBRARY, ROOT
-from trainworks.runs.files import is_checkpoint
+from trainworks.runs.files import is_checkpoint, write_in_one_step
 
 Metrics = dict[str, float]
 OWN_FILES = re.compile(r"\.lock|config\.yaml|run\.json(\.tmp)?|train\.log|hparams\.yaml|events\.out\.tfevents.*")
@@ -146,10 +146,8 @@ class Run:
 
     def write(self, content: dict[str, Any]) -> None:
         """Replace run.json by `content` in one step; numbers JSON lacks (NaN, infinity) become null."""
-        temporary = self.directory / "run.json.tmp"
         content = json.loads(json.dumps(content), parse_constant=lambda name: None)
-        temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-        os.replace(temporary, self.directory / "run.json")
+        write_in_one_step(self.directory / "run.json", json.dumps(content, indent=2) + "\n")
 
     def start(self, start: float, typed: list[str], hardware: dict[str, Any]) -> None:
         """Write run.json as it stands when the run begins; `typed` are the words after train.py."""

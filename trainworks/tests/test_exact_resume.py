@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -30,6 +31,8 @@ def differences(one: Any, other: Any, path: str = "") -> list[str]:
     if isinstance(one, torch.Tensor) and isinstance(other, torch.Tensor):
         same = one.shape == other.shape and torch.equal(one.nan_to_num(), other.nan_to_num())
         return [] if same else [path]
+    if isinstance(one, np.ndarray) and isinstance(other, np.ndarray):
+        return [] if np.array_equal(one, other) else [path]
     if isinstance(one, dict) and isinstance(other, dict):
         keys = [f"{path}: {set(one) ^ set(other)}"] if set(one) != set(other) else []
         return keys + [

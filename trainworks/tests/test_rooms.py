@@ -169,5 +169,6 @@ def test_a_run_loads_what_it_uses(tmp_path: Path) -> None:
     modules.pop("trainworks.cli.main")  # which stood in train.py, and was not counted
     # a budget: whoever raises it says why (6,750, then figures with their checkpoint and hashes of the code, then
     # values of single classes, epochs without a value, inputs of any kind, runs that begin anew, NumPy in checkpoints;
-    # from 7,500 on files of a run, other people's loaders in order, their checkpoints)
-    assert sum(len(Path(file).read_text().splitlines()) for file in modules.values()) <= 7900
+    # from 7,500 on files of a run, other people's loaders in order, their checkpoints; from 7,900 on the loss of each
+    # test sample and results that draw themselves)
+    assert sum(len(Path(file).read_text().splitlines()) for file in modules.values()) <= 8040

@@ -76,7 +76,7 @@ def test_labels_in_columns_beside_images(train: Train, tmp_path: Path) -> None:
     result = train(*common, "--trainer.max_epochs", "1", "--run_name", "a")
     assert (result.code, result.err) == (0, "")
     assert "data: train 49, val 5, test 6; 2 labels: stripe 23, dot 5\n" in result.out and "left out" not in result.out
-    assert "stripe" in Path("logs/image_folder/a/test_predictions.csv").read_text()
+    assert "stripe" in Path("logs/image_folder/a/results.csv").read_text()
     path = "logs/image_folder/a/checkpoints/best.ckpt"
     weights = torch.load(path, weights_only=True)["module"]["init_args"]["loss"]["init_args"]["pos_weight"]
     assert len(weights) == 2 and weights[1] > 5 > weights[0]

@@ -22,18 +22,13 @@ def draw_curves(rows: Sequence[Mapping[str, Any]], left_out: Sequence[str], moni
             stage, _, metric = name.replace("_", "/", "/" not in name).partition("/")
             panels.setdefault(metric or stage, []).append(name)
     shown = list(panels.items())[:MAX_PANELS]
-    best_epoch = None
-    if best is not None:
-        scores = [(row["epoch"], row.get(monitor)) for row in rows]  # type: ignore[arg-type]
-        best_epoch = next(
-            (int(epoch) for epoch, value in scores if value not in ("", None) and float(value) == best), None
-        )
+    best_epoch = next((epoch for epoch, value in _points(rows, monitor) if value == best), None)
     columns = min(len(shown), NUM_COLUMNS) or 1
     figure = Figure(figsize=(4 * columns, 3 * math.ceil(len(shown) / columns) or 3), layout="constrained", dpi=100)
     for k, (metric, names) in enumerate(shown):
         axes = figure.add_subplot(math.ceil(len(shown) / columns), columns, k + 1)
         for name, colour in zip(names, cycle(COLORS), strict=False):
-            points = [(int(row["epoch"]), float(row[name])) for row in rows if row.get(name) not in ("", None)]
+            points = _points(rows, name)
             axes.plot(*zip(*points, strict=True), color=colour, marker="." if len(points) < 30 else "", label=name)
         if best_epoch is not None:
             axes.axvline(best_epoch, color="0.6", linestyle=":", label=f"best checkpoint, epoch {best_epoch}")
@@ -43,3 +38,8 @@ def draw_curves(rows: Sequence[Mapping[str, Any]], left_out: Sequence[str], moni
         axes.legend(fontsize=7)
         axes.grid(alpha=0.3)
     return figure
+
+
+def _points(rows: Sequence[Mapping[str, Any]], name: Any) -> list[tuple[int, float]]:
+    """Return the epochs that have a value of a metric, and the values."""
+    return [(int(row["epoch"]), float(row[name])) for row in rows if row.get(name) not in ("", None)]

@@ -13,10 +13,12 @@ class EpochMetrics:
     def __init__(self) -> None:
         self._before: dict[str, Any] = {}  # the metrics when the epoch began
         self._start: float | None = None
+        self.number = 0  # of the epoch, from 1
 
     def begin(self, trainer: Trainer) -> None:
         """Note the beginning of an epoch, or of what is left of one."""
         self._before, self._start = dict(trainer.callback_metrics), time.perf_counter()
+        self.number = trainer.current_epoch + 1
 
     def end(self, trainer: Trainer) -> tuple[dict[str, float], float] | None:
         """Return metrics and seconds of the epoch that is over, None if there is none since the last time."""

@@ -29,7 +29,7 @@ def send_media(trainer: Trainer, tag: str, item: Any, step: int) -> None:
     """Send a Markdown text, an image of shape (3, H, W) in [0, 1], or a Matplotlib figure, which is then closed.
 
     Loggers without a method for it are passed over. Weights & Biases, and loggers like it, take both figures and images
-    by `log_image`; MLflow has `log_figure`. The figures of a test stand in figures/ of the run directory, too.
+    by `log_image`; MLflow has `log_figure`. Figures of a command that evaluates stand in figures/, too.
     """
     kind = "text" if isinstance(item, str) else "image" if isinstance(item, Tensor) else "figure"
     for logger in trainer.loggers:
@@ -44,7 +44,7 @@ def send_media(trainer: Trainer, tag: str, item: Any, step: int) -> None:
         elif kind == "figure" and hasattr(experiment, "log_figure"):
             experiment.log_figure(getattr(logger, "run_id", None), item, f"{tag}.png")
     if kind == "figure":
-        if trainer.testing and trainer.is_global_zero:
+        if trainer.state.fn != "fit" and trainer.is_global_zero:
             path = Path(trainer.default_root_dir) / "figures" / f"{tag.replace('/', '_')}.png"
             path.parent.mkdir(exist_ok=True)
             if item.stale:  # else TensorBoard has drawn it
@@ -68,3 +68,13 @@ def steps_so_far(trainer: Trainer) -> int:
 def tensorboard_writers(trainer: Trainer) -> list[Any]:
     """Return the SummaryWriter of each TensorBoard logger, for what only TensorBoard shows."""
     return [logger.experiment for logger in trainer.loggers if isinstance(logger, TensorBoardLogger)]
+
+
+def send_pr_curves(trainer: Trainer, counts: Tensor, stage: str, names: list[str], step: int) -> None:
+    """Fill TensorBoard's PR curves panel from numbers of samples, shape (thresholds, classes, actual, predicted)."""
+    for writer in tensorboard_writers(trainer):
+        for k, name in enumerate(names):
+            tn, fp, fn, tp = (counts[:, k, actual, predicted] for actual in (0, 1) for predicted in (0, 1))
+            precision, recall = tp / (tp + fp).clamp(min=1), tp / (tp + fn).clamp(min=1)
+            values = [item.double().numpy() for item in (tp, fp, tn, fn, precision, recall)]
+            writer.add_pr_curve_raw(f"pr_curve/{stage}/{name}", *values, step, num_thresholds=len(counts))

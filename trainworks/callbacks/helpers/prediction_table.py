@@ -88,13 +88,13 @@ class PredictionTable(ResultTable):
             with suppress(RunFailure):
                 found = to_plain({"": found})[""]
             name = f"{(self._first + batch_idx) * self.world_size + self.rank:06}.pt"
-            torch.save(found, self._folder("batches") / name)
+            torch.save(found, self.folder("batches") / name)
 
     def save_mask(self, name: str, result: Any) -> dict[str, str]:
         """Save the mask of a result that has one; return its column."""
         if not hasattr(result, "mask"):
             return {}
-        path = str(self._folder("masks") / name)
+        path = str(self.folder("masks") / name)
         result.image().save(path)
         return {"mask": path}
 
@@ -105,7 +105,7 @@ class PredictionTable(ResultTable):
         """
         if not hasattr(first := next(parts), "mask"):
             return dict(first.columns())
-        path, packer, means = self._folder("masks") / name, zlib.compressobj(), Counter[str]()
+        path, packer, means = self.folder("masks") / name, zlib.compressobj(), Counter[str]()
         with path.open("wb") as file:
 
             def write(kind: bytes, content: bytes) -> None:
@@ -123,19 +123,7 @@ class PredictionTable(ResultTable):
             write(b"IEND", b"")
         return {"mask": str(path), **means}
 
-    def draw(self, name: str, result: Any, image: Tensor, transforms: list[nn.Module]) -> None:
-        """Draw a mask or boxes over their image."""
-        from torchvision.transforms.v2.functional import to_pil_image
-
-        from trainworks.callbacks.helpers.drawing import draw_sample
-
-        target, names = getattr(result, "mask", None), self.class_names
-        if hasattr(result, "boxes"):
-            numbers = [names.index(label) if label in names else 1 for label in result.labels]
-            target = {"boxes": result.boxes, "labels": numbers, "names": result.labels}
-        to_pil_image(draw_sample(image, target, transforms)).save(self._folder("drawn") / name)
-
-    def _folder(self, kind: str) -> Path:
+    def folder(self, kind: str) -> Path:
         """Return the folder of the table's pictures of one kind."""
         folder = self.output.with_name(f"{self.output.stem}_{kind}")
         folder.mkdir(exist_ok=True)

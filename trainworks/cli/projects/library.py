@@ -30,10 +30,7 @@ def copy_files(names: Iterable[str], source: Path, target: Path) -> None:
 
 
 def checksums(library: Path) -> dict[str, str]:
-    """Return the SHA-256 of each file by its path, with the line endings of Unix, since git may change them.
-
-    The library's tests stay in the template, and do not count.
-    """
+    """Return the SHA-256 of each file but the tests, by path, with Unix's line endings, since git may change them."""
     files = {file.relative_to(library).as_posix(): file for file in sorted(library.rglob("*")) if file.is_file()}
     return {
         name: hashlib.sha256(file.read_bytes().replace(b"\r\n", b"\n")).hexdigest()

@@ -69,35 +69,38 @@ class BoxFolder:
         """
         try:
             path = self._find(name, source)
-            height, width = size = size_of(os.path.join(self.root, path), self.form.num_channels, self.form.dtype)
-            if path in self.splits[split] or (all(stated) and tuple(stated) != size):
-                other = f"has {width}x{height} pixels (upright), not {stated[1]:g}x{stated[0]:g}"
-                raise UsageError(f"{path} {'stands there twice' if path in self.splits[split] else other}")
+            size = size_of(os.path.join(self.root, path), self.form.num_channels, self.form.dtype)
+            if path in self.splits[split]:
+                raise UsageError(f"{path} stands there twice")
+            if all(stated) and tuple(stated) != size:
+                raise UsageError(f"{path} has {size[1]}x{size[0]} pixels (upright), not {stated[1]:g}x{stated[0]:g}")
         except UsageError as error:
             return self.faults.append(f"{source}: {error}")  # type: ignore[func-returns-value]
-        rows, labels = [], {kind: label for label, kind in enumerate(self.classes) if label}
-        for number, raw in enumerate(boxes, start=1):
-            try:
-                if (box := read_box(raw, height, width)) is None:
-                    self.num_ignored += 1
-                    continue
-                label, corners = labels[box[0]], box[1]
-                edges = zip(corners, (width, height) * 2, strict=True)
-                left, top, right, bottom = cut = [min(max(corner, 0.0), edge) for corner, edge in edges]
-                is_box = left < right and top < bottom and isfinite(sum(corners))
-                if not is_box or max(abs(old - new) for old, new in zip(corners, cut, strict=True)) > 1:  # not rounding
-                    where = f"{', '.join(f'{corner:g}' for corner in corners)} of {width}x{height} pixels"
-                    if not is_box:
-                        raise ValueError(f"no width or height at {where}")
-                    self.cut.append(f"box {number} of {path} ({where})")
-                rows.append((label, *cut))
-            except WRONG as error:
-                self.faults.append(f"{source}: box {number} of {path}: {_reason(error)}")
-        table = torch.tensor(rows, dtype=torch.float64).reshape(-1, 5)
-        fitted = self.form.place(height, width).fit_boxes(table[:, 1:].float()).clamp(0, self.form.size)
+        table = torch.tensor(self._rows(path, source, size, boxes, read_box), dtype=torch.float64).reshape(-1, 5)
+        fitted = self.form.place(*size).fit_boxes(table[:, 1:].float()).clamp(0, self.form.size)
         kept = (fitted[:, :2] < fitted[:, 2:]).all(dim=1)  # an image may be cropped
         self.splits[split][path] = fitted[kept], table[kept, 0].long()
         return path
+
+    def _rows(self, path: str, source: str, size: tuple[int, int], boxes: Iterable[Any], read_box: Any) -> list[Any]:
+        """Return label and corners within the image of each box that is right."""
+        rows, labels = [], {name: label for label, name in enumerate(self.classes) if label}
+        edges = (size[1], size[0]) * 2
+        for number, raw in enumerate(boxes, start=1):
+            try:
+                if (box := read_box(raw, *size)) is None:
+                    self.num_ignored += 1
+                    continue
+                label, corners = labels[box[0]], box[1]
+                cut = [min(max(corner, 0.0), edge) for corner, edge in zip(corners, edges, strict=True)]
+                if not (cut[0] < cut[2] and cut[1] < cut[3] and isfinite(sum(corners))):
+                    raise ValueError(f"no width or height at {_shown(corners, size)}")
+                if max(abs(old - new) for old, new in zip(corners, cut, strict=True)) > 1:  # more than rounding
+                    self.cut.append(f"box {number} of {path} ({_shown(corners, size)})")
+                rows.append((label, *cut))
+            except WRONG as error:
+                self.faults.append(f"{source}: box {number} of {path}: {_reason(error)}")
+        return rows
 
     def index(self, split: str) -> ArrayDataset:
         """Return names and Boxes of the images of a split."""
@@ -116,10 +119,7 @@ class BoxFolder:
         return (cut * bool(self.cut) + ignored * bool(self.num_ignored) + unnamed * bool(others)).rstrip()
 
     def _find(self, name: str, source: str) -> str:
-        """Return the image that is meant: of this name, with any ending, in the most similar folder.
-
-        One in a folder of another split than that of `source` is not.
-        """
+        """Return the image of a name, with any ending, in the most similar folder, but none of another split."""
         parts, own = _parts(name), split_of(os.path.dirname(name)) or split_of(source)
         similar: dict[Any, list[str]] = defaultdict(list)
         for path in self._called.get(parts[0], ()):
@@ -137,6 +137,10 @@ def split_of(path: str) -> str | None:
     """Return the split that a word of a path names, as in images/train2017."""
     words = re.findall("[a-z]+", path.lower())
     return next((SPLIT_FOLDERS[word] for word in words if word in SPLIT_FOLDERS), None)
+
+
+def _shown(corners: list[float], size: tuple[int, int]) -> str:
+    return f"{', '.join(f'{corner:g}' for corner in corners)} of {size[1]}x{size[0]} pixels"
 
 
 def _reason(error: BaseException) -> str:

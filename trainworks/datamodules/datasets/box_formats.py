@@ -5,6 +5,7 @@ import os
 import re
 from collections import defaultdict
 from functools import partial
+from itertools import accumulate
 from typing import Any
 from xml.etree import ElementTree
 
@@ -121,7 +122,9 @@ def _yolo_spec(content: bytes, is_yaml: bool) -> dict[str, Any] | None:
 
 
 def _read_yolo(folder: BoxFolder, source: str, spec: dict[str, Any]) -> None:
-    known, splits = {*folder.files, *map(os.path.dirname, folder.files)}, defaultdict[str, list[str]](list)
+    known, splits = {*map(os.path.dirname, folder.files)}, defaultdict[str, list[str]](list)
+    known |= {above for name in known for above in accumulate(name.split("/"), "{}/{}".format) if split_of(above)}
+    known.update(folder.files)
     folder.category_ids = {name: number for number, name in spec["names"].items()}
 
     def end_of(name: str) -> str | None:

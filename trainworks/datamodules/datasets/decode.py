@@ -63,10 +63,19 @@ def size_of(source: Any, num_channels: int = 3, dtype: str = "uint8") -> tuple[i
     """Return height and width of an upright image; a file that Pillow knows is not decoded."""
     with contextlib.suppress(*DECODING_ERRORS, AttributeError), Image.open(source) as image:
         is_plain = image.format == "PNG" and b"exif" not in Path(source).read_bytes().lower()  # else it is decoded
-        orientation = 1 if is_plain else image.getexif().get(ExifTags.Base.Orientation, 1)
-        return image.size if orientation in (5, 6, 7, 8) else image.size[::-1]
+        info = ImageInfo(*image.size, image.mode) if is_plain else _info_of(image)
+        return info.height, info.width
     info = decode_image(source, num_channels, dtype=dtype)[1]
     return info.height, info.width
+
+
+def _info_of(image: Image.Image) -> ImageInfo:
+    orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
+    size = image.size
+    if isinstance(image, TiffImageFile):  # whose size is upright in newer versions of Pillow
+        size = image.tag_v2[256], image.tag_v2[257]
+    width, height = size[::-1] if orientation in (5, 6, 7, 8) else size
+    return ImageInfo(width, height, image.mode, orientation)
 
 
 def _decode_file(path: str, data: bytes, num_channels: int, min_side: int | None, dtype: str) -> Decoded:
@@ -81,9 +90,7 @@ def _decode_file(path: str, data: bytes, num_channels: int, min_side: int | None
             raise
         return from_array(_decode_fast(path, data, num_channels).movedim(0, -1).numpy(), num_channels, dtype)
     with opened as image:
-        orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
-        width, height = image.size[::-1] if orientation in (5, 6, 7, 8) else image.size
-        info = ImageInfo(width, height, image.mode, orientation)
+        info = _info_of(image)
         ordinary = num_channels in (1, 3) and dtype == "uint8"
         if isinstance(image, TiffImageFile):  # of which Pillow would lose pages or bits
             deep = max(image.tag_v2.get(258, (1,))) > 8 and image.mode not in ("F", "I;16", "I;16B")

@@ -28,7 +28,7 @@ Decoded = tuple[Tensor, ImageInfo]  # pixels, shape (C, H, W), and what the file
 
 def upright(pixels: Tensor, orientation: int) -> Tensor:
     """Turn pixels, shape (..., H, W), as the orientation of their EXIF data asks for."""
-    return (pixels.mT if orientation >= 5 else pixels).flip(FLIPS.get(orientation, ()))
+    return (pixels.mT if orientation in range(5, 9) else pixels).flip(FLIPS.get(orientation, ()))
 
 
 def from_array(array: np.ndarray, num_channels: int, dtype: str, orientation: int = 1) -> Decoded:

@@ -106,10 +106,7 @@ class ImageCache:
 
 
 def decode_all(images: ImageDataset, pixels: np.ndarray | None, num_threads: int) -> Unreadable:
-    """Decode every image into `pixels`, shape (N, C, H, W), or only find out which are unreadable.
-
-    Threads are enough, since decoders release Python's global lock.
-    """
+    """Decode every image into `pixels`, shape (N, C, H, W), or only find out which are unreadable."""
     unreadable: Unreadable = {}
 
     def decode(items: range) -> int:
@@ -126,7 +123,7 @@ def decode_all(images: ImageDataset, pixels: np.ndarray | None, num_threads: int
     torch_threads = torch.get_num_threads()
     torch.set_num_threads(1)  # each decoding thread uses a core of its own
     try:
-        with ThreadPoolExecutor(num_threads) as pool, bar:
+        with ThreadPoolExecutor(num_threads) as pool, bar:  # decoders release Python's global lock
             for count in pool.map(decode, chunks(len(images))):
                 bar.update(count)
     finally:

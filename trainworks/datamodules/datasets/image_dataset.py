@@ -145,12 +145,9 @@ class PillowImages(ImageDataset):
 
 
 class PairedImages(Dataset[Any]):
-    """Samples (image, target) of another dataset; masks and boxes are transformed together with their image.
+    """Samples (image, target) of another dataset; both are transformed, and brought to a format if there is one.
 
-    Args:
-        dataset: Its targets are torchvision's tv_tensors, or dictionaries that hold such.
-        form: The format of images and targets; None to leave the sizes as they are.
-        transform: Transforms of image and target before they are resized.
+    Targets are torchvision's tv_tensors, masks or boxes, or dictionaries that hold such.
     """
 
     def __init__(self, dataset: Dataset[Any], form: ImageFormat | None, transform: Sequence[nn.Module] = ()) -> None:

@@ -7,25 +7,18 @@ from torchvision.transforms.v2 import InterpolationMode, functional
 
 @dataclass(frozen=True)
 class Placement:
-    """Where an image of any size lies in the square to which it is brought; all numbers are pixels.
+    """Where an image of any size lies in the square to which it is brought; all numbers are pixels."""
 
-    Args:
-        original: Height and width of the image before.
-        resized: Its height and width once resized.
-        size: Height and width of the square.
-    """
-
-    original: tuple[int, int]
-    resized: tuple[int, int]
-    size: int
+    original: tuple[int, int]  # height and width of the image before
+    resized: tuple[int, int]  # and once it is resized
+    size: int  # of the square
 
     @property
     def corner(self) -> tuple[int, int]:
         """Row and column of the resized image's upper left corner in the square, negative where it is cut off."""
-        rest = (
-            (self.size - side) // 2 if side < self.size else -round((side - self.size) / 2) for side in self.resized
-        )
-        return next(rest), next(rest)  # rounded as center_crop does
+        free = (self.size - side for side in self.resized)
+        top, left = (number // 2 if number > 0 else round(number / 2) for number in free)  # as center_crop does
+        return top, left
 
     def fit(self, image: Tensor) -> Tensor:
         """Resize an image (C, H, W), decoded at full or a smaller scale, antialiased; cut it, or put 0 around it."""
@@ -35,16 +28,12 @@ class Placement:
 
     def fit_mask(self, mask: Tensor, outside: int) -> Tensor:
         """Do the same with the classes (H, W) of its pixels: the nearest pixel's, and `outside` where there is none."""
-        nearest = functional.resize(mask[None], list(self.resized), InterpolationMode.NEAREST_EXACT)[0]
-        top, left = self.corner
-        fitted = mask.new_full((self.size, self.size), outside)
-        part = nearest[max(-top, 0) : self.size - top, max(-left, 0) : self.size - left]
-        fitted[max(top, 0) :, max(left, 0) :][: part.shape[0], : part.shape[1]] = part
-        return fitted
+        resized = functional.resize(mask[None] - outside, list(self.resized), InterpolationMode.NEAREST_EXACT)
+        return functional.center_crop(resized, [self.size, self.size])[0] + outside  # which pads with 0
 
     def original_mask(self, mask: Tensor) -> Tensor:
         """Return the square's classes, uint8 (size, size), as those of the original image; 255 where it was cut off."""
-        resized = functional.crop(mask[None] + 1, *self.corner, *self.resized) - 1  # beyond the square are 0 - 1 = 255
+        resized = functional.crop(mask[None] + 1, *self.corner, *self.resized) - 1  # pads with 0, and 0 - 1 is 255
         return functional.resize(resized, list(self.original), InterpolationMode.NEAREST_EXACT)[0]
 
     def fit_boxes(self, boxes: Tensor) -> Tensor:

@@ -48,7 +48,7 @@ class ImageRows:
                     part, (*_, top, left, _), _ = page.decode(file.read(page.databytecounts[index]), index)
                     part = part[0, max(first - top, 0) : last - top, : page.imagewidth - left]
                     array[max(top - first, 0) :, left:][: len(part), : part.shape[1]] = part
-            num_hidden = len(page.extrasamples) if self._kind[0] in (1, 3) else 0  # transparency
+            num_hidden = int(len(page.extrasamples) == 1 and self._kind[0] in (1, 3))  # transparency
             return from_array(array[..., : page.samplesperpixel - num_hidden], *self._kind)[0]
 
 

@@ -20,7 +20,7 @@ WORDS = dict.fromkeys(("images", "image", "imgs", "img", "jpegimages", "leftimg8
 WORDS |= dict.fromkeys(("masks", "mask", "labels", "annotations", "trimaps", "segmentationclass", "gtfine"), "mask")
 WORDS |= SPLIT_FOLDERS | {"training": "train", "testing": "test"}
 OF_IMAGE = re.compile(r"(?<![^/])(image|img)_|_(image|img|sat|leftImg8bit)$", re.I)  # what else a file's name holds
-OF_MASK = re.compile(r"(?<![^/])(mask|seg)_|_(masks?|seg|segmentation|label|gt|L|gtFine_labelTrainIds)$", re.I)
+OF_MASK = re.compile(r"(?<![^/])(mask|seg)_|_(masks?|seg|segmentation|label|gt|(?-i:L)|gtFine_labelTrainIds)$", re.I)
 NAMES = """a mask has the name of its image, such as a.jpg and a.png or a_mask.png, in a folder masks beside images; \
 data.skip_unreadable true leaves single files out; export .json and .xml as masks, a PNG an image: CVAT's Segmentation \
 mask 1.1, Roboflow's Semantic Segmentation Masks, labelme's labelme2voc.py; merge Label Studio's PNGs of an image"""
@@ -67,7 +67,11 @@ def read_values(path: str, in_colours: bool) -> np.ndarray:
         if len(image.getbands()) > 1 or (in_colours and image.mode == "P"):
             return np.asarray(number_of(np.moveaxis(np.asarray(image.convert("RGB")).astype(np.int32), 2, 0)))
         numbers = np.asarray(image)
-        return numbers if numbers.dtype.kind == "u" else numbers.astype(np.uint32)  # those of one bit are truth values
+        with np.errstate(invalid="ignore"):
+            whole = numbers if numbers.dtype.kind == "u" else numbers.astype(np.uint16)  # one bit is a truth value
+        if not np.array_equal(whole, numbers):
+            raise ValueError(f"a mask holds whole numbers from 0 to 65535, got {numbers.min():g} to {numbers.max():g}")
+        return whole
 
 
 def number_of(value: Any) -> Any:
@@ -102,7 +106,7 @@ def find_values(masks: Sequence[str], num_threads: int, number: int | None, igno
         last = max(others or values or {0})
         where = next(path for path, held in zip(masks, found, strict=True) if last in held)
         kind = f"{number} classes" if number else "all classes (write data.num_classes if only some are missing)"
-        held = f"the training masks hold {shown(sorted(values))}; {shown([last])} is in {where}"
+        held = f"the masks hold {shown(sorted(values))}; {shown([last])} is in {where}"
         raise UsageError(f"{held}: these are not the numbers of {kind} from {first} on; {VALUES}")
     return wanted
 
@@ -112,30 +116,25 @@ def find_pairs(root: str, partial: bool) -> tuple[dict[str, list[tuple[str, str]
 
     The names of folders, else of files, tell images from masks. Single files are left out if `partial`, else an error.
     """
-    lists = [(WORDS.get(path.stem.lower(), ""), path) for path in Path(root).glob("ImageSets/Segmentation/*.txt")]
-    split_of = {OF_IMAGE.sub("", name): split for split, path in lists if split for name in path.read_text().split()}
-    files: list[tuple[str, str, str, str]] = []  # image or mask, split, the other folders, and the path
-    for path in find_images(root):
-        kind, split, rest = "", "all", ""
-        for folder in path.split("/")[:-1]:
-            said = [WORDS.get(word, "") for word in re.split("[ _-]", folder.lower())]
-            rest += "" if all(said) else f"{folder}/"
-            for word in said if all(said) else []:
-                kind, split = (word, split) if word in ("image", "mask") else (kind, word)
-        files.append((kind, split, rest, path))
-    kinds, remarks = {kind for kind, *_ in files}, list[str]()
-    images, masks = dict[tuple[str, str], str](), dict[tuple[str, str], str]()
+    splits = dict[str, str]()  # of names, where lists as in Pascal VOC tell
+    for file in Path(root).glob("ImageSets/Segmentation/*.txt"):
+        if split := WORDS.get(file.stem.lower()):
+            splits |= {OF_IMAGE.sub("", name): split for name in file.read_text().split()}
+    places = {path: _place_of(path) for path in find_images(root)}
+    kinds = {kind for kind, _, _ in places.values()}
+    images, masks = dict[tuple[str, str], str](), dict[tuple[str, str], str]()  # paths by split and name
     for own, found in (("image", images), ("mask", masks)):
-        for kind, split, folder, path in files:
+        for path, (kind, split, folder) in places.items():
             stem = Path(path).stem
-            by_name = "mask" if "mask" not in kinds and OF_MASK.search(stem) else "" if "image" in kinds else "image"
-            if own != (kind or by_name):
+            if own != (kind or _kind_by_name(stem, kinds)):
                 continue
-            names = [folder + OF_IMAGE.sub("", name) for name in (stem, OF_MASK.sub("", stem))[: 1 + (own == "mask")]]
-            keys = [(split_of.get(name, "") if split_of else split, name) for name in names]
+            stems = [stem, OF_MASK.sub("", stem)] if own == "mask" else [stem]
+            names = [folder + OF_IMAGE.sub("", name) for name in stems]
+            keys = [(splits.get(name, "") if splits else split, name) for name in names]
             key = next((key for key in keys if key in images), keys[-1])
             if key[0] and (first := found.setdefault(key, path)) != path:
                 raise UsageError(f"data.root {root}: {first} and {path} have one name; keep one of them; {NAMES}")
+    remarks = list[str]()
     for what, these, those in (("mask", images, masks), ("image", masks, images)):
         single = [path for key, path in these.items() if key not in those]
         remarks += [f"{len(single):,} files have no {what}: {listed(single)}"] if single else []
@@ -145,3 +144,26 @@ def find_pairs(root: str, partial: bool) -> tuple[dict[str, list[tuple[str, str]
     for key in sorted(images.keys() & masks.keys()):
         pairs.setdefault(key[0], []).append((images[key], masks[key]))
     return pairs, remarks
+
+
+def _place_of(path: str) -> tuple[str, str, str]:
+    """Return what the folders of a file say: image or mask, the split, and the other folders."""
+    kind, split, others = "", "all", ""
+    for folder in path.split("/")[:-1]:
+        words = [WORDS.get(word, "") for word in re.split("[ _-]", folder.lower())]
+        if not all(words):
+            others += f"{folder}/"
+            continue
+        for word in words:
+            if word in ("image", "mask"):
+                kind = word
+            else:
+                split = word
+    return kind, split, others
+
+
+def _kind_by_name(stem: str, kinds: set[str]) -> str:
+    """Return what a file is whose folders do not tell; nothing where there are folders of images."""
+    if "mask" not in kinds and OF_MASK.search(stem):
+        return "mask"
+    return "" if "image" in kinds else "image"

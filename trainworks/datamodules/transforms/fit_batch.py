@@ -8,11 +8,7 @@ class FitBatch(nn.Module):
     """Resize images to the size that a network takes, antialiased, with operations that can be exported.
 
     Images of that size stay as they are. The pixels of others differ by at most one level from those of
-    `Placement.fit`, which computes with integers.
-
-    Args:
-        size: Height and width of the result in pixels.
-        fit: "crop", "stretch" or "pad", see ImageFormat.
+    `Placement.fit`, which computes with integers. `size` is height and width of the result; `fit` as in ImageFormat.
     """
 
     def __init__(self, size: tuple[int, int], fit: Literal["crop", "stretch", "pad"] = "stretch") -> None:

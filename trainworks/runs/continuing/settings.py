@@ -1,6 +1,5 @@
 """Whether a run continues with the settings that it began with. Nothing heavy is imported here."""
 
-import os
 import re
 from contextlib import suppress
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any
 import yaml
 
 from trainworks.errors import UsageError
+from trainworks.runs.files import write_in_one_step
 from trainworks.runs.yaml_files import Config, dump_yaml, flatten, load_file, short_key
 
 WITHOUT_EFFECT = re.compile(  # changes that leave the training as it is
@@ -31,10 +31,9 @@ def changes_length(stored: Config, wanted: Config) -> bool:
 
 def store_lengths(path: Path, wanted: Config) -> None:
     """Let a run's configuration ask for the length with which it continues, so that its directory is enough again."""
-    stored, temporary = load_file(str(path)), path.with_suffix(".tmp")
+    stored = load_file(str(path))
     stored["trainer"] |= {name: wanted["trainer"][name] for name in LENGTHS}
-    temporary.write_text(dump_yaml(stored), encoding="utf-8")
-    os.replace(temporary, path)
+    write_in_one_step(path, dump_yaml(stored))
 
 
 def changed_keys(stored: Config, typed: list[tuple[str, str]]) -> list[str]:

@@ -50,6 +50,13 @@ def test_a_run_keeps_what_there_is_to_look_at(train: Train) -> None:
     assert same[0] == same[1]
 
 
+def test_a_table_that_cannot_be_written_ends_nothing(train: Train) -> None:
+    (RUN / "metrics.csv.tmp").mkdir(parents=True)
+    result = train("fit", "--config", DIGITS, *QUICK, "--run_name", "a")
+    assert (result.code, result.err) == (0, "")
+    assert f"{RUN}/metrics.csv could not be written: Is a directory" in result.out
+
+
 def test_why_a_training_ended(train: Train) -> None:
     stopping = "lightning.pytorch.callbacks.EarlyStopping"
     words = ("--callbacks.stop", stopping, "--callbacks.stop.monitor", "val/loss", "--callbacks.stop.patience", "1")
@@ -67,5 +74,8 @@ def test_why_a_training_ended(train: Train) -> None:
 
 @pytest.mark.parametrize(("name", "shown"), [("a|b_c", r"a\|b\_c"), ("[x](y)", r"\[x\]\(y\)")])
 def test_names_on_the_page_are_no_markdown(tmp_path: Path, name: str, shown: str) -> None:
+    (tmp_path / f"worst_{name}.png").touch()
     write_page(tmp_path, {"command": "train.py", "metrics": {f"test/{name}": None}})
-    assert f"| test/{shown} | not finite |" in (tmp_path / "README.md").read_text()
+    page = (tmp_path / "README.md").read_text()
+    assert f"| test/{shown} | not finite |" in page
+    assert f"![test samples with the greatest loss {shown.replace(chr(92) + '_', ' ')}](worst_" in page

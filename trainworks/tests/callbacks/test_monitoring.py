@@ -19,23 +19,21 @@ from fontTools.pens.ttGlyphPen import TTGlyphPen
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import CSVLogger
 from matplotlib import font_manager
-from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import Tensor, nn
 from torchmetrics.classification import MulticlassConfusionMatrix
 
 from trainworks.callbacks import EvaluationFigures, SpeedMonitor, Trace
 from trainworks.callbacks.evaluation_figures import Mistakes, _saliency
-from trainworks.callbacks.helpers.drawing import denormalize, draw_sample, draw_target
-from trainworks.callbacks.helpers.fonts import font_for, use_font_for
 from trainworks.callbacks.helpers.isolation import isolated
 from trainworks.callbacks.helpers.loggers import send_media, send_scalars, steps_so_far
-from trainworks.callbacks.helpers.prediction_table import PredictionTable
 from trainworks.callbacks.speed_monitor import StepTimer
 from trainworks.datamodules.datasets import ArrayDataset
 from trainworks.models.colors import color_of
+from trainworks.models.drawing import denormalize, draw_sample, draw_target
+from trainworks.models.fonts import font_for, use_font_for
 from trainworks.models.metrics import ReliabilityDiagram
-from trainworks.models.results import BoxResult
+from trainworks.models.results import BoxResult, ClassResult, MaskResult
 from trainworks.tests.conftest import CONFIGS, DIGITS, PLAIN, QUICK, Train
 from trainworks.tests.examples.classifier import ClassifierModule
 from trainworks.tests.test_exact_resume import scalars
@@ -271,8 +269,8 @@ def test_the_worst_answers_of_a_classifier() -> None:
     mistakes.update((images[:3], None), logits[:3], torch.tensor([0, 0, 1]))
     mistakes.update((images[3:], None), logits[3:], torch.tensor([1, 1]))
     expected = torch.softmax(logits, 1).amax(1)
-    assert [item[0] for item in mistakes._worst] == pytest.approx([float(expected[2]), float(expected[3])])
-    assert [tuple(int(part.flatten()[0]) for part in item[1:]) for item in mistakes._worst] == [(2, 1, 0), (3, 1, 0)]
+    assert [item[0] for item in mistakes.worst] == pytest.approx([float(expected[2]), float(expected[3])])
+    assert [tuple(int(part.flatten()[0]) for part in item[1:4]) for item in mistakes.worst] == [(2, 1, 0), (3, 1, 0)]
 
 
 def test_the_worst_masks_and_boxes() -> None:
@@ -281,7 +279,7 @@ def test_the_worst_masks_and_boxes() -> None:
     targets[0, 0], targets[1, :2] = 255, 1
     mistakes = Mistakes(4)
     mistakes.update((images, targets), torch.stack([torch.ones(2, 4, 4), torch.zeros(2, 4, 4)], 1), targets)
-    assert [severity for severity, *_ in mistakes._worst] == [0.5]  # ignored pixels count for nothing
+    assert [severity for severity, *_ in mistakes.worst] == [0.5]  # ignored pixels count for nothing
     boxes = torch.tensor([[0.0, 0, 2, 2], [2, 2, 4, 4]])
     truth = [{"boxes": boxes, "labels": torch.tensor([1, 2])}] * 2
     found = [
@@ -290,12 +288,35 @@ def test_the_worst_masks_and_boxes() -> None:
     ]
     mistakes = Mistakes(4)
     mistakes.update((list(images), truth), found, truth)
-    assert [severity for severity, *_ in mistakes._worst] == [0.5]
+    assert [severity for severity, *_ in mistakes.worst] == [0.5]
     module: Any = LightningModule()
     figure = mistakes.draw(Trainer(logger=False, accelerator="cpu"), module, [])
     assert [axis.get_title() for axis in figure.axes] == ["50% wrong", ""]
     shown = np.asarray(figure.axes[0].images[0].get_array())
     assert np.abs(shown - images[1].permute(1, 2, 0).numpy()).max() > 0.1  # boxes over it
+
+
+def test_the_worst_samples_of_a_test_are_drawn_with_their_rows(tmp_path: Path) -> None:
+    trainer, module = Trainer(logger=False, accelerator="cpu"), LightningModule()
+    images = torch.rand(3, 3, 4, 4)
+    worst = Mistakes(25)
+    losses = [0.25, float("nan"), 1.5]
+    rows = [{"input": f"a/$b_{k}$.png", "target": "cat", "class": "dog", "loss": loss} for k, loss in enumerate(losses)]
+    worst.update((images, None), [ClassResult("dog", 0.9, {})] * 3, torch.zeros(3), rows)
+    figure = worst.draw(trainer, module, ["cat", "dog"])
+    titles = [axis.get_title() for axis in figure.axes]
+    assert titles == [f"$b_{k}$.png\ntarget cat\nclass dog\nloss {losses[k]:.3g}" for k in (2, 0)]
+    figure.savefig(tmp_path / "worst.png")  # dollars are no formula
+    plt.close(figure)
+    masks, worst = torch.zeros(2, 4, 4, dtype=torch.uint8), Mistakes(1)
+    results = [MaskResult(mask, 0.5, ["cat", "dog"]) for mask in masks]
+    worst.update(
+        (images[:2], None), results, masks.long(), [{"input": k, "iou": iou} for k, iou in enumerate((0.5, 0.2))]
+    )
+    figure = worst.draw(trainer, module, [])
+    assert [axis.get_title() for axis in figure.axes] == ["1\niou 0.2", ""]
+    assert np.allclose(figure.axes[1].images[0].get_array(), images[1].permute(1, 2, 0))
+    plt.close(figure)
 
 
 def test_saliency_is_the_gradient_of_the_answer() -> None:
@@ -428,9 +449,7 @@ def test_names_in_letters_that_the_usual_font_has_not(
         figure.savefig(tmp_path / "title.png")
     plt.close(figure)
     result = BoxResult(torch.tensor([[5.0, 5.0, 30.0, 30.0]]), ["\u732b"], [0.9])
-    table = PredictionTable(tmp_path / "out.csv", 0, 1, [])
-    for label in ("\u732b", "\u56fd"):
-        table.draw(f"{label}.png", replace(result, labels=[label]), torch.zeros(3, 40, 60), [])
-    one, two = (np.asarray(Image.open(tmp_path / f"out_drawn/{label}.png")) for label in ("\u732b", "\u56fd"))
+    labels = (["\u732b"], ["\u56fd"])
+    one, two = (np.asarray(replace(result, labels=label).image(torch.zeros(3, 40, 60))) for label in labels)
     assert not np.array_equal(one, two)  # two boxes of the usual font would be the same
     font_for.cache_clear()

@@ -23,7 +23,10 @@ def test_a_network_that_learns_comes_near_zero(train: Train) -> None:
     assert "in 80 steps, near zero: the network can learn" in result.out
     assert "test/" not in result.out
     (run,) = Path("logs/digits").iterdir()
-    assert {path.name for path in run.iterdir()} <= {"config.yaml", "run.json", "train.log", ".lock"}
+    assert {path.name for path in run.iterdir()} <= {
+        *("config.yaml", "run.json", "train.log", ".lock"),
+        *("metrics.csv", "README.md"),
+    }
     assert json.loads((run / "run.json").read_text())["metrics"]["train/accuracy"] > 0.8
 
 

@@ -39,6 +39,9 @@ CASES = {
 SPLIT = ("segmentation", "detection")  # whose test samples are a dataset of their own
 
 
+LEFT_OUT = ("input", "target", "mask", "error", "loss", "iou", "f1")  # which a result has not
+
+
 def rows_of(path: Path | str) -> list[dict[str, str]]:
     with open(path, newline="", encoding="utf-8") as file:
         return list(csv.DictReader(file))
@@ -47,7 +50,7 @@ def rows_of(path: Path | str) -> list[dict[str, str]]:
 def columns_of(result: Any) -> dict[str, str]:
     """Return a result as the cells of a row."""
     cells = {name: json.dumps(value) if isinstance(value, list) else str(value) for name, value in result.items()}
-    return {name: value for name, value in cells.items() if name not in ("input", "target", "mask", "error")}
+    return {name: value for name, value in cells.items() if name not in LEFT_OUT}
 
 
 def write_inputs(inputs: list[Tensor]) -> str:
@@ -64,17 +67,21 @@ def write_inputs(inputs: list[Tensor]) -> str:
 
 @pytest.mark.parametrize("name", all_but(["digits"], CASES, pytest.mark.long))
 def test_all_ways_to_a_result_agree(train: Train, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("trainworks.tests.examples.detector.SURE", 0.0)
+    monkeypatch.setattr("trainworks.tests.examples.detector.DetectorModule.threshold", 0.0)
     config = ("--config", str(CONFIGS / f"{name}.yaml"), *CASES[name], "--run_name", "a")
     result = train(*config, *QUICK, "--trainer.limit_val_batches", "1")
     assert (result.code, result.err) == (0, "")
     run = tmp_path / f"logs/{name}/a"
-    assert {path.name for path in run.glob("*predictions*")} == {"test_predictions.csv"}
+    assert {path.name for path in run.glob("*.csv")} == {"metrics.csv", "results.csv"}
     assert train("predict", *config).code == 0
-    tested, predicted = rows_of(run / "test_predictions.csv"), rows_of(run / "predictions.csv")
+    tested, predicted = rows_of(run / "results.csv"), rows_of(run / "predictions.csv")
     numbers = [int(row["input"]) for row in tested]  # of the samples in what the split was made from
     assert numbers == sorted(set(numbers)) and (numbers == list(range(len(numbers)))) == (name in SPLIT)
+    losses = [float(row.pop("loss")) for row in tested if "loss" in row]
     assert [{key: value for key, value in row.items() if key != "mask"} for row in predicted] == tested
+    metrics = json.loads((run / "run.json").read_text())["metrics"]
+    if name != "detection":  # whose losses are terms of a network
+        assert len(losses) == len(tested) and np.mean(losses) == pytest.approx(metrics["test/loss"], rel=1e-4)
     model: Any = load_model(run / "checkpoints/best.ckpt")
     model.predict.data.load()
     samples = model.predict.data.splits["test"]
@@ -83,7 +90,7 @@ def test_all_ways_to_a_result_agree(train: Train, name: str, tmp_path: Path, mon
     assert train("predict", *config, "--input", write_inputs(inputs), "--output", "out.csv").code == 0
     assert [columns_of(row) for row in rows_of("out.csv")] == [columns_of(row) for row in tested]
     assert {row["error"] for row in rows_of("out.csv")} == {""}
-    check_targets(name, tested, samples, json.loads((run / "run.json").read_text())["metrics"])
+    check_targets(name, tested, samples, metrics)
 
 
 def check_targets(name: str, rows: list[dict[str, str]], samples: Any, metrics: dict[str, float]) -> None:
@@ -97,12 +104,12 @@ def check_targets(name: str, rows: list[dict[str, str]], samples: Any, metrics: 
         found = [[[str(k) in row[key].split(";") for k in range(10)] for row in rows] for key in ("target", "labels")]
         assert f1_score(*found, average="macro", zero_division=0) == pytest.approx(metrics["test/f1"], abs=1e-5)
     if name == "segmentation":
-        assert "target" not in rows[0]
+        assert "target" not in rows[0] and all(0 <= float(row["iou"]) <= 1 for row in rows)
     if name == "detection":
         for row, (_, target) in zip(rows, samples, strict=False):
             assert json.loads(row["target"])["boxes"] == target["boxes"].tolist()
             assert json.loads(row["target"])["labels"] == [str(k - 1) for k in target["labels"].tolist()]
-            assert len(json.loads(row["boxes"])) == int(row["count"])
+            assert len(json.loads(row["boxes"])) == int(row["count"]) and 0 <= float(row["f1"]) <= 1
 
 
 def test_several_values_stand_in_columns_of_their_own(train: Train, tmp_path: Path) -> None:
@@ -111,8 +118,8 @@ def test_several_values_stand_in_columns_of_their_own(train: Train, tmp_path: Pa
     config = ("--config", str(CONFIGS / "diabetes.yaml"), "--data", "trainworks.datamodules.ArrayDataModule")
     config += ("--data.train", "t.csv", "--data.targets", "[far,warm]", "--run_name", "a")
     assert train(*config, *QUICK).code == 0
-    (row, *_) = rows = rows_of("logs/diabetes/a/test_predictions.csv")
-    assert list(row) == ["input", "target_far", "target_warm", "far", "warm"] and len(rows) == 10
+    (row, *_) = rows = rows_of("logs/diabetes/a/results.csv")
+    assert list(row) == ["input", "target_far", "target_warm", "far", "warm", "loss"] and len(rows) == 10
     assert train("predict", *config, "--input", "t.csv", "--output", "out.csv").code == 0
     found = load_model("logs/diabetes/a/checkpoints/best.ckpt").predict("t.csv")  # type: ignore[operator]
     assert [columns_of(result.value) for result in found] == [columns_of(row) for row in rows_of("out.csv")]
@@ -124,7 +131,7 @@ def test_a_language_model_goes_on_with_texts_and_has_no_table_of_a_test(train: T
     config = ("--config", str(CONFIGS / "gpt.yaml"), *small, "--run_name", "a")
     result = train(*config, *QUICK, "--trainer.limit_val_batches", "1")
     assert (result.code, "left out" in result.out) == (0, False)
-    assert not list(tmp_path.glob("logs/gpt/a/*predictions*"))
+    assert not list(tmp_path.glob("logs/gpt/a/results*"))
     assert train("predict", *config, "--input", "texts.txt", "--output", "out.csv").code == 0
     found = load_model("logs/gpt/a/checkpoints/best.ckpt").predict(["The language", "When a class"])  # type: ignore[operator]
     assert [row["text"] for row in rows_of("out.csv")] == [result.text for result in found]
@@ -144,7 +151,7 @@ def test_columns_of_a_foreign_module_are_rows_everywhere(train: Train, tmp_path:
     result = train(*config, *QUICK, *plain)
     assert result.code == 0, result.err
     run = tmp_path / "logs/digits/a"
-    assert not list(run.glob("*predictions*")) and "left out" not in result.out
+    assert not list(run.glob("results*")) and "left out" not in result.out
     assert train("predict", *config, *plain).code == 0
     predicted = rows_of(run / "predictions.csv")
     assert list(predicted[0]) == ["input", "target", "prediction", *(f"probability_{k}" for k in range(10))]
@@ -178,20 +185,26 @@ class Misnamed(ClassifierModule):
 def test_a_table_is_not_worth_a_training(train: Train, tmp_path: Path) -> None:
     result = train("--config", DIGITS, *QUICK, "--model", f"{__name__}.Misnamed", "--run_name", "a")
     assert (result.code, result.err) == (0, "")
-    assert result.out.count("test_predictions.csv is left out: ValueError: zip() argument 2 is longer") == 1
-    assert not list(tmp_path.glob("logs/digits/a/*predictions*"))
+    assert result.out.count("results.csv is left out: ValueError: zip() argument 2 is longer") == 1
+    assert not list(tmp_path.glob("logs/digits/a/results*"))
 
 
 def test_only_what_was_tested_has_a_row_and_options_may_stand_in_a_config(train: Train) -> None:
     words = ("--trainer.limit_test_batches", "2", "--callbacks.predictions.top_k", "2")
     words += ("--callbacks.predictions.probabilities", "true", "--run_name", "a")
     assert train("--config", DIGITS, *QUICK, *words).code == 0
-    rows = rows_of("logs/digits/a/test_predictions.csv")
+    rows = rows_of("logs/digits/a/results.csv")
     assert len(rows) == 128 and {"class_2", "confidence_2", "probability_9"} <= rows[0].keys()
-    many = train("test", "--config", DIGITS, "--run_name", "a", "--callbacks.predictions.top_k", "12")
-    assert many.out.count("test_predictions.csv: callbacks.predictions.top_k is 12, but there are 10 classes\n") == 1
+    Path("logs/digits/a/worst.png").mkdir()  # so that it cannot be written
+    many = train("test", "--config", DIGITS, "--run_name", "a", "--callbacks.predictions.top_k", "12", *FIGURES)
+    assert (many.code, many.out.count("the figure worst/test could not be drawn: IsADirectoryError")) == (0, 1)
+    Path("logs/digits/a/results.csv").unlink()
+    Path("logs/digits/a/results.csv").mkdir()
+    blocked = train("test", "--config", DIGITS, "--run_name", "a", "--callbacks.figures", "null")
+    assert (blocked.code, blocked.out.count("the table of the test is left out: [Errno 21]")) == (0, 1), blocked.err
+    assert many.out.count("results.csv: callbacks.predictions.top_k is 12, but there are 10 classes\n") == 1
     assert train("--config", DIGITS, *QUICK, "--callbacks.predictions", "null", "--run_name", "b").code == 0
-    assert not list(Path("logs/digits/b").glob("*predictions*"))
+    assert not list(Path("logs/digits/b").glob("results*"))
     assert train("test", "--config", DIGITS, "--run_name", "b").code == 0
     images = write_images(Path("new"), 2, (8, 8))
     assert train("predict", "--config", DIGITS, "--run_name", "b", "--input", "new").code == 0
@@ -225,6 +238,7 @@ def test_a_command_that_was_killed_after_its_last_batch_is_ended(
     assert (tmp_path / "out.csv").read_bytes() == whole
 
 
+FIGURES = ("--callbacks.figures", "trainworks.callbacks.EvaluationFigures")
 TWO = ("--trainer.accelerator", "cpu", "--trainer.devices", "2", "--trainer.strategy", "ddp")
 
 
@@ -232,11 +246,11 @@ TWO = ("--trainer.accelerator", "cpu", "--trainer.devices", "2", "--trainer.stra
 def test_two_processes_write_one_table_in_order(train: Train, train_process: Train, tmp_path: Path) -> None:
     config = ("--config", DIGITS, "--run_name", "a")
     assert train(*config, *QUICK).code == 0
-    alone = rows_of("logs/digits/a/test_predictions.csv")
-    (tmp_path / "logs/digits/a/test_predictions.csv").unlink()
+    alone = rows_of("logs/digits/a/results.csv")
+    (tmp_path / "logs/digits/a/results.csv").unlink()
     result = train_process("test", *config, *TWO)
     assert result.code == 0, result.err
-    together = rows_of(tmp_path / "logs/digits/a/test_predictions.csv")
+    together = rows_of(tmp_path / "logs/digits/a/results.csv")
     kept = ("input", "target", "class")
     assert [[row[key] for key in kept] for row in together] == [[row[key] for key in kept] for row in alone]
     assert not list(tmp_path.glob("logs/digits/a/*.part*"))
@@ -267,12 +281,12 @@ def test_samples_of_foreign_loaders_are_counted_on_one_process(
 ) -> None:
     (tmp_path / "foreign.yaml").write_text(FOREIGN)
     assert train("--config", "foreign.yaml", *QUICK, "--run_name", "a").code == 0
-    rows = rows_of("logs/foreign/a/test_predictions.csv")
+    rows = rows_of("logs/foreign/a/results.csv")
     assert [(row["input"], row["target"]) for row in rows] == [(str(k), str(k % 10)) for k in range(60)]
     result = train_process("--config", "foreign.yaml", *TWO, *QUICK, "--run_name", "b")
     assert result.code == 0, result.err
-    assert result.out.count("test_predictions.csv is left out: several processes share a loader that does not say") == 1
-    assert not list(tmp_path.glob("logs/foreign/b/*predictions*"))
+    assert result.out.count("results.csv is left out: several processes share a loader that does not say") == 1
+    assert not list(tmp_path.glob("logs/foreign/b/results*"))
 
 
 class Plain(LightningModule):

@@ -11,7 +11,7 @@ from trainworks.cli import defaults as layers
 from trainworks.runs.yaml_files import load_file
 from trainworks.tests.conftest import DIGITS, ROOT, Train
 
-LIBRARYS = ("best", "last", "finite", "progress", "predictions")  # what a run needs, and what protects it
+LIBRARYS = ("best", "last", "finite", "progress", "metrics", "predictions")  # what a run needs, and what protects it
 SHORT = ("--trainer.max_epochs", "1", "--trainer.limit_train_batches", "2")
 
 
@@ -54,7 +54,7 @@ def test_a_project_changes_its_defaults_in_one_file(train: Train, defaults: Path
     config = printed(train)
     assert config["seed_everything"] == 3 and isinstance(trainer := config["trainer"], dict)
     assert (trainer["precision"], trainer["max_epochs"]) == ("64-true", 20)  # digits.yaml says how long
-    assert callbacks(train) == ["best", "last", "progress", "predictions", "average", "channels_last"]
+    assert callbacks(train) == ["best", "last", "progress", "metrics", "predictions", "average", "channels_last"]
     assert "average" not in callbacks(train, "--callbacks.average", "null")
 
 

@@ -134,6 +134,7 @@ MISTAKES = {
     "--config C --batch 3": "a training takes no --batch; it belongs to replay",
     "repeat --config C": "repeat needs --num_folds N or --num_seeds N, or both",
     "repeat --config C --num_seeds 1": "--num_seeds must be a number of at least 2, got 1",
+    "repeat --config C --num_seeds ²": "--num_seeds must be a number of at least 2, got ²",
     "validate --config C --resume auto": "validate takes no --resume; it belongs to fit, replay",
     "check --config C --data.root x": "DigitsDataModule takes no 'root'",
     "--config C --trainer.check_val_every_n_epoch 0": "trainer.check_val_every_n_epoch must be at least 1, got 0",

@@ -293,6 +293,8 @@ def test_exports_of_other_tools_are_found(tmp_path: Path) -> None:
     (tmp_path / "robo_yolo" / "data.yaml").write_text(f"train: ../train/images\nval: [images/val]\nnames: {names}\n")
     first = samples(load(tmp_path / "robo_voc"))
     assert equal(first, samples(load(tmp_path / "robo_yolo"))) and len(samples(load(tmp_path / "robo_coco"))) == 9
+    (tmp_path / "robo_yolo" / "data.yaml").write_text(f"train: train\nval: images/val\nnames: {names}\n")
+    assert equal(first, samples(load(tmp_path / "robo_yolo")))
     write_images(tmp_path / "studio" / "images", [*train])  # Label Studio's, which have no splits
     write_json(tmp_path / "studio" / "result.json", coco(train))
     write_yolo(tmp_path / "plain", {"train": train})
@@ -387,8 +389,9 @@ def test_results_are_in_pixels_of_the_original_image(
         [0, 0, 45, 15],
     ]  # of sizes 60x40, 32x64, 50x50, 90x30
     run = Path("logs/detection/a")
-    with (run / "test_predictions.csv").open() as file:
+    with (run / "results.csv").open() as file:
         rows = list(csv.DictReader(file))
+    assert {row["f1"] for row in rows} <= {"0.0", "0.5", "0.6666666666666666", "1.0"}
     assert [row["input"] for row in rows] == [f"test2017/b{k}.png" for k in range(4)]
     for row, corners in zip(rows, expected, strict=True):
         assert json.loads(row["boxes"])[0] == pytest.approx(corners, abs=1.0)
@@ -410,6 +413,7 @@ def test_results_are_in_pixels_of_the_original_image(
     for given in images, [f"data/test2017/b{k}.png" for k in range(4)], [np.asarray(image) for image in images]:
         found = model.predict(given)
         assert [item.labels for item in found] == [["dog"]] * 4
+        assert [item.image().size for item in found] == [image.size for image in images]  # they know their images
         assert all(
             item.boxes[0].tolist() == pytest.approx(row, abs=1.0) for item, row in zip(found, expected, strict=True)
         )

@@ -10,7 +10,7 @@ import yaml
 from PIL import Image
 
 from trainworks import load_model
-from trainworks.datamodules import MaskFolderDataModule
+from trainworks.datamodules import BoxFilesDataModule, ImageFolderDataModule, MaskFolderDataModule
 from trainworks.datamodules.datasets.decode import size_of
 from trainworks.errors import UsageError
 from trainworks.tests.conftest import QUICK, Train, same_weights
@@ -77,6 +77,8 @@ LAYOUTS = {
     "images/{}.jpg annotations/trimaps/{}.png": "all",  # Oxford pets
     "site 1/images/{}.jpg site 1/masks/{}.png": "all",
     "images/{}_mask.jpg masks/{}_mask.png": "all",
+    "{}_l.jpg {}_l_mask.png": "all",  # the left one
+    "images/{}.jpg masks/{}_L.png": "all",  # CamVid
 }
 
 
@@ -180,6 +182,20 @@ def test_files_without_a_partner_are_named_or_left_out(tmp_path: Path) -> None:
     assert "masks/3.png and masks/3_mask.png have one name" in refused(tmp_path).replace(f"{tmp_path}/", "")
 
 
+@pytest.mark.parametrize("kind", [MaskFolderDataModule, BoxFilesDataModule, ImageFolderDataModule])
+def test_a_missing_folder_and_a_missing_size_are_named(tmp_path: Path, kind: Any) -> None:
+    (tmp_path / "photos").mkdir()
+    with pytest.raises(UsageError, match=r"^data.root .*photo: no such folder \(did you mean photos\?\)$"):
+        kind(root=str(tmp_path / "photo")).load_splits()
+    with pytest.raises(UsageError, match=r"^data.image_size must be a number of pixels, got null$"):
+        kind(root=str(tmp_path / "photos"), image_size=None).load_splits()
+
+
+def test_a_missing_folder_of_new_images_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"^data.predict_root .*new: no such folder$"):
+        ImageFolderDataModule(root="gone", predict_root=str(tmp_path / "new")).load_splits()
+
+
 def test_what_a_tool_did_not_export_is_named(tmp_path: Path) -> None:
     save(tmp_path / "a.jpg", CLASSES)
     (tmp_path / "a.json").write_text("{}")
@@ -219,6 +235,28 @@ def test_colours_that_nobody_names_and_masks_of_jpeg_are_refused(tmp_path: Path)
     for number in range(3):
         write_pair(tmp_path / f"jpeg/images/{number}.png", tmp_path / f"jpeg/masks/{number}.jpg", noise)
     assert "JPEG files and smooth resizing mix values" in refused(tmp_path / "jpeg")
+
+
+@pytest.mark.parametrize("value", [-1, 1.5, 70_000])
+def test_numbers_that_no_class_has_are_named(tmp_path: Path, value: float) -> None:
+    for number in range(3):
+        write_pair(tmp_path / f"images/{number}.png", tmp_path / f"masks/{number}.png")
+    pixels = np.full((16, 24), value, np.float32 if value == 1.5 else np.int32)
+    Image.fromarray(pixels).save(tmp_path / "masks/0.tif")
+    (tmp_path / "masks/0.png").unlink()
+    assert f"0.tif: cannot be read as an image: a mask holds whole numbers from 0 to 65535, got {value:g}" in refused(
+        tmp_path
+    )
+
+
+def test_without_training_masks_those_of_the_test_tell_the_values(tmp_path: Path) -> None:
+    for number in range(3):
+        pixels = (CLASSES > 1).astype(np.uint8) * 255
+        write_pair(tmp_path / f"test/images/{number}.png", tmp_path / f"test/masks/{number}.png", pixels)
+    with pytest.raises(UsageError, match="the data has no train split; it has test"):
+        load(tmp_path)
+    data: Any = MaskFolderDataModule(root=str(tmp_path), num_classes=2, image_size=24)  # as a run has kept it
+    assert data.load_splits()["test"].values == [255, 0, 255]
 
 
 def test_an_unreadable_mask_is_named_or_left_out(tmp_path: Path) -> None:

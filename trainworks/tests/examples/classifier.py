@@ -15,6 +15,7 @@ class ClassifierModule(BaseModule):
     """Classification, with soft targets and a temperature."""
 
     temperature = 1.0
+    threshold: float | None = None
 
     def setup(self, stage: str) -> None:
         if hasattr(self, "loss"):
@@ -31,6 +32,7 @@ class ClassifierModule(BaseModule):
         return outputs if self.temperature == 1 else outputs / self.temperature
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        super().on_load_checkpoint(checkpoint)
         self.temperature = 1.0 if self.is_training_run else checkpoint.get("temperature", 1.0)
 
     def figure_metrics(self, num_classes: int | None) -> dict[str, Metric]:
@@ -51,4 +53,7 @@ class ClassifierModule(BaseModule):
         probabilities = predictions.float().softmax(dim=1)
         names = class_names or [str(k) for k in range(probabilities.shape[1])]
         rows = [dict(zip(names, row, strict=True)) for row in probabilities.tolist()]
-        return [ClassResult(max(row, key=row.__getitem__), max(row.values()), row) for row in rows]
+        labels = [max(row, key=row.__getitem__) for row in rows]
+        if self.threshold is not None:
+            labels = [names[row[names[1]] > self.threshold] for row in rows]
+        return [ClassResult(label, row[label], row) for label, row in zip(labels, rows, strict=True)]

@@ -7,8 +7,6 @@ from torch import Tensor, nn
 from trainworks.models.base import BaseModule
 from trainworks.models.results import BoxResult
 
-SURE = 0.5  # score from which a detection counts
-
 
 class SmallPyramid(nn.Module):
     """A backbone without scales: a feature map of a quarter of the image's height and width."""
@@ -36,6 +34,8 @@ class Sum(nn.Module):
 class DetectorModule(BaseModule):
     """Boxes of objects, by a network of torchvision.models.detection without batch norm or dropout."""
 
+    threshold: float = 0.5  # score from which a detection counts
+
     def step(self, batch: tuple[Any, Any]) -> tuple[Tensor, Any, Any]:
         self.net.train()  # it returns its loss terms in training only
         terms = self.net(*batch)
@@ -48,7 +48,7 @@ class DetectorModule(BaseModule):
     def results(self, predictions: Any, class_names: list[str] | None) -> list[BoxResult]:
         results = []
         for item in predictions:
-            sure = item["scores"] >= SURE
+            sure = item["scores"] >= self.threshold
             labels = [class_names[k] if class_names else str(k) for k in item["labels"][sure].tolist()]
             results.append(BoxResult(item["boxes"][sure].cpu(), labels, item["scores"][sure].tolist()))
         return results

@@ -14,6 +14,8 @@ from trainworks.tests.examples.digits import DigitsDataModule
 class MultilabelModule(BaseModule):
     """Each of several labels is there or not."""
 
+    threshold: list[float] | None = None
+
     def step(self, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
         inputs, targets = inputs_and_targets(batch)
         logits = self.net(inputs)
@@ -27,7 +29,8 @@ class MultilabelModule(BaseModule):
     def results(self, predictions: Tensor, class_names: list[str] | None) -> list[LabelsResult]:
         names = class_names or [str(k) for k in range(predictions.shape[1])]
         found = [dict(zip(names, row, strict=True)) for row in predictions.tolist()]
-        return [LabelsResult([name for name, value in row.items() if value > 0.5], row) for row in found]
+        limits = dict(zip(names, self.threshold or [0.5] * len(names), strict=True))
+        return [LabelsResult([name for name, value in row.items() if value > limits[name]], row) for row in found]
 
 
 @dataclass(kw_only=True, eq=False, repr=False)

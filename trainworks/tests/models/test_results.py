@@ -1,14 +1,19 @@
 from collections import namedtuple
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
+from torch import nn
 
 from trainworks.errors import UsageError
 from trainworks.models.colors import color_of
+from trainworks.models.losses import WeightedSum, sample_losses
 from trainworks.models.predict import results_of
+from trainworks.models.results import BoxResult, MaskResult, target_columns
 
 
 @dataclass
@@ -121,3 +126,86 @@ def test_colours_of_classes_differ_for_all_eyes(eyes: str) -> None:
     distances = np.linalg.norm(lab[:, None] - lab, axis=2)[np.triu_indices(24, 1)]
     assert distances.min() > 14  # Okabe and Ito's own: 16
     assert color_of(24) == color_of(1) and color_of(255) == color_of(-100) == (128, 128, 128)
+
+
+SHAPES = {"classes": ((6, 4), (6,)), "masks": ((6, 4, 5, 5), (6, 5, 5)), "numbers": ((6, 3), (6, 3))}
+LOSSES: list[tuple[nn.Module, str]] = [
+    (nn.CrossEntropyLoss(label_smoothing=0.1), "classes"),
+    (nn.CrossEntropyLoss(weight=torch.tensor([1.0, 2, 3, 4])), "classes"),
+    (nn.MultiMarginLoss(), "classes"),
+    (nn.CrossEntropyLoss(), "masks"),
+    (nn.BCEWithLogitsLoss(pos_weight=torch.tensor([1.0, 5, 9])), "numbers"),
+    (nn.SmoothL1Loss(), "numbers"),
+]
+
+
+@pytest.mark.parametrize(("loss", "kind"), LOSSES)
+def test_the_losses_of_samples_have_the_mean_of_their_batch(loss: Any, kind: str) -> None:
+    torch.manual_seed(0)
+    outputs, targets = torch.randn(SHAPES[kind][0]), torch.rand(SHAPES[kind][1])
+    targets = targets if kind == "numbers" else (4 * targets).long()
+    value = loss(outputs, targets)
+    found = sample_losses(loss, [((outputs, targets), value)], value)
+    factors = loss.weight[targets] if getattr(loss, "weight", None) is not None else torch.ones(6)
+    assert np.sum(found) / float(factors.sum()) == pytest.approx(float(value), rel=1e-5)
+    assert loss.reduction == "mean"
+    assert sample_losses(loss, [((outputs, targets), value)], value + 0) == []  # a step that adds to it
+
+
+def test_what_a_loss_ignores_is_not_in_its_mean() -> None:
+    logits, masks = torch.randn(2, 3, 4, 4), torch.zeros(2, 4, 4, dtype=torch.long)
+    masks[0, :3] = masks[1] = 255
+    loss = nn.CrossEntropyLoss(ignore_index=255)
+    found = sample_losses(loss, [((logits, masks), masks)], masks)
+    assert found[0] == pytest.approx(float(loss(logits[:1], masks[:1]))) and np.isnan(found[1])
+
+
+@pytest.mark.parametrize(
+    "loss", [nn.MSELoss(reduction="sum"), WeightedSum([nn.MSELoss()], [1.0]), nn.KLDivLoss(reduction="batchmean"), None]
+)
+def test_other_losses_tell_nothing_of_a_sample(loss: Any) -> None:
+    value = torch.rand(2, 2)
+    assert sample_losses(loss, [((value, value), value)], value) == []
+
+
+def test_how_a_mask_and_boxes_agree_with_their_targets() -> None:
+    mask = torch.tensor([[0, 0, 1, 1]], dtype=torch.uint8)
+    target = torch.tensor([[[0, 2, 1, 255]]])
+    result = MaskResult(mask, 0.5, ["a", "b", "c"])
+    assert target_columns(target, result, None) == {"iou": pytest.approx((1 / 2 + 1 + 0) / 3)}  # one class is missed
+    assert np.isnan(target_columns(torch.full((1, 4), -100), result, None)["iou"])
+    assert target_columns(torch.zeros(1, 3), result, None) == {}
+    boxes = torch.tensor([[0.0, 0, 8, 8], [0, 0, 8, 9], [20, 20, 30, 30]])
+    truth = {"boxes": boxes[[0, 2]], "labels": torch.tensor([1, 0])}
+    found = BoxResult(boxes, ["b", "b", "b"], [0.9, 0.8, 0.7])
+    columns = target_columns(truth, found, ["a", "b"])  # one is right, one is found twice, one is of another class
+    assert columns["f1"] == pytest.approx(2 / 5) and columns["target"]["labels"] == ["b", "a"]
+    nothing = BoxResult(torch.zeros(0, 4), [], [])
+    assert [target_columns(item, nothing, None)["f1"] for item in (truth, {})] == [0, 1]
+
+
+def test_boxes_and_masks_are_drawn_over_their_images(tmp_path: Path) -> None:
+    grey = Image.new("L", (60, 40), 128)
+    grey.getexif()[0x0112] = 6  # a camera that was turned
+    grey.save(tmp_path / "a.jpg", exif=grey.getexif())
+    found = BoxResult(torch.tensor([[2.0, 3.0, 30.0, 50.0]]), ["<cat>"], [0.9], ["dog", "<cat>"])
+    with pytest.raises(UsageError, match=r"this BoxResult does not know its image; write image\(picture\)"):
+        found.save(tmp_path / "b.png")
+    assert found._repr_html_().startswith("<table>")
+    found.source = tmp_path / "a.jpg"
+    found.save(tmp_path / "b.png")
+    drawn = np.asarray(Image.open(tmp_path / "b.png"))
+    assert drawn.shape == (60, 40, 3) and tuple(drawn[50, 30]) == color_of(1)
+    assert np.array_equal(found.image(torch.full((3, 60, 40), 128, dtype=torch.uint8)), drawn)
+    assert found._repr_html_().startswith('<img alt="&lt;cat&gt; 0.90" src="data:image/png;base64,')
+    found.source = "gone.jpg"
+    assert found._repr_html_().startswith("<table>") and "gone" not in repr(found)
+    mask = MaskResult(torch.zeros(60, 40, dtype=torch.uint8), 0.5, ["a", "b"])
+    mask.mask[:30] = 1
+    assert mask.image().mode == "P" and mask._repr_html_().startswith('<img alt="a 50.0%, b 50.0%" src=')
+    over = np.asarray(mask.image(tmp_path / "a.jpg"))
+    assert tuple(over[40, 20]) == (128, 128, 128) and tuple(over[20, 20]) != (128, 128, 128)
+    with pytest.raises(UsageError, match=r"a mask of \(60, 40\) fits no image of \(8, 8\) pixels"):
+        mask.image(np.zeros((8, 8, 3), np.uint8))
+    deep = Image.fromarray(np.array([[0, 60000]], np.uint16).repeat(40, 0).repeat(20, 1))
+    assert set(np.asarray(found.image(deep))[0, :, 0]) == {0, 255}  # 16 bits

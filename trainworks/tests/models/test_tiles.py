@@ -182,6 +182,15 @@ def test_rows_are_those_of_the_decoded_image(tmp_path: Path, kind: str) -> None:
     assert (half.read(0, 75).float().mean() - whole.float().mean()).abs() < 2
 
 
+def test_rows_of_many_bands_are_no_image_of_three(tmp_path: Path) -> None:
+    tifffile = pytest.importorskip("tifffile")
+    bands = np.zeros((20, 30, 5), np.uint8)
+    tifffile.imwrite(tmp_path / "a.tif", bands, photometric="minisblack", planarconfig="contig")
+    with pytest.raises(UnreadableImage, match="num_channels is 3, its shape"):
+        ImageRows(tmp_path / "a.tif", 3, "uint8", 1.0).read(0, 9)
+    assert ImageRows(tmp_path / "a.tif", 5, "uint8", 1.0).read(0, 9).shape == (5, 9, 30)
+
+
 def test_a_damaged_image(tmp_path: Path) -> None:
     tifffile = pytest.importorskip("tifffile")
     with pytest.raises(UnreadableImage, match=r"a\.tif: cannot be read as an image"):

@@ -9,7 +9,7 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch.nn.functional import cross_entropy
 
-from trainworks.callbacks.temperature_scaling import fitted_temperature
+from trainworks.cli.validation_fits import fitted_temperature
 from trainworks.models import load_model
 from trainworks.tests.conftest import DIGITS, PLAIN, Train
 

@@ -194,7 +194,7 @@ def test_boxes(train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     config += ("--model.net.score_thresh", "0.05")  # a network that has not learned is not surer
     assert train("fit", *config, *QUICK, "--trainer.limit_val_batches", "1", "--run_name", "a").code == 0
     write_images(tmp_path / "new", 2, (64, 64))
-    monkeypatch.setattr(detector, "SURE", 0.0)
+    monkeypatch.setattr(detector.DetectorModule, "threshold", 0.0)
     result = train("predict", *config, "--run_name", "a", "--input", "new", "--output", "out.csv", "--draw", "true")
     assert result.code == 0, result.err
     content = json.loads(Path("out.coco.json").read_text())

@@ -69,7 +69,7 @@ def test_a_stretched_image_keeps_its_edges() -> None:
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-@pytest.mark.parametrize(("suffix", "min_side"), [("jpg", None), ("jpg", 20), ("png", None)])
+@pytest.mark.parametrize(("suffix", "min_side"), [("jpg", None), ("jpg", 20), ("png", None), ("tif", None)])
 def test_exif_rotation_is_applied(tmp_path: Path, orientation: int, suffix: str, min_side: int | None) -> None:
     upright = Image.open(write_photo(tmp_path / "upright.png", (200, 120)))
     exif = Image.Exif()
@@ -78,7 +78,7 @@ def test_exif_rotation_is_applied(tmp_path: Path, orientation: int, suffix: str,
     upright.save(path, exif=exif, quality=95)
     image, info = decode_image(str(path), min_side=min_side)
     expected = reference(path)
-    assert (info.height, info.width) == tuple(expected.shape[-2:])
+    assert (info.height, info.width) == size_of(str(path)) == tuple(expected.shape[-2:])
     assert info.orientation == orientation
     if min_side is None:
         assert torch.equal(image, expected)

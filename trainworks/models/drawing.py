@@ -6,9 +6,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torchvision.transforms import InterpolationMode, v2
+from torchvision.transforms.v2.functional import to_image as to_image
+from torchvision.transforms.v2.functional import to_pil_image as to_pil_image
 from torchvision.utils import draw_bounding_boxes, draw_segmentation_masks
 
-from trainworks.datamodules.transforms.apply import apply_transforms
 from trainworks.models.colors import color_of
 
 
@@ -36,32 +37,31 @@ def draw_sample(
     plain = denormalize(image[None], transforms)[0].expand(3, -1, -1)
     if scale != 1:
         how = InterpolationMode.NEAREST if scale > 1 else InterpolationMode.BILINEAR
-        resize = v2.Resize([max(round(side * scale), 1) for side in plain.shape[-2:]], how)
-        is_mask = isinstance(target, Tensor) and target.ndim >= 2
-        batch = (plain[None], target[None]) if is_mask else ([plain], [target if isinstance(target, dict) else {}])
-        (plain,), (target,) = apply_transforms([resize], batch)
+        before, size = plain.shape[-2:], [max(round(side * scale), 1) for side in plain.shape[-2:]]
+        plain = v2.functional.resize(plain, size, how)
+        if isinstance(target, dict) and "boxes" in target:
+            target = {**target, "boxes": target["boxes"].detach().cpu() * scale}
+        elif isinstance(target, Tensor) and target.shape[-2:] == before:
+            target = v2.functional.resize(target[None], size, InterpolationMode.NEAREST)[0]
     return draw_target(plain, target, names)
 
 
 def draw_target(image: Tensor, target: Any, names: Sequence[str] = ()) -> Tensor:
-    """Draw a mask or boxes over an image of shape (3, H, W) with values in [0, 1].
-
-    A mask of classes, shape (H, W) or (1, H, W), leaves class 0 clear; boxes come in torchvision's dictionary.
-    """
+    """Draw a mask (H, W) or (1, H, W), but for class 0, or a detector's boxes over an image (3, H, W) in [0, 1]."""
     image = image.float()
     if isinstance(target, dict) and "boxes" in target:
-        image = _draw_boxes(image, target, names)
-    elif isinstance(target, Tensor) and target.shape[-2:] == image.shape[-2:] and not target.is_floating_point():
+        return _draw_boxes(image, target, names)
+    if isinstance(target, Tensor) and target.shape[-2:] == image.shape[-2:] and not target.is_floating_point():
         mask = target.detach().cpu().reshape(image.shape[-2:])
         if classes := [k for k in torch.unique(mask).tolist() if k != 0]:
             masks = mask == torch.tensor(classes).view(-1, 1, 1)
-            image = draw_segmentation_masks(image, masks, 0.5, [color_of(k) for k in classes])
+            return draw_segmentation_masks(image, masks, 0.5, [color_of(k) for k in classes])
     return image
 
 
 def _draw_boxes(image: Tensor, target: dict[str, Any], names: Sequence[str]) -> Tensor:
     """Draw boxes in the colours of their classes, but for those that are none."""
-    from trainworks.callbacks.helpers.fonts import font_file  # Matplotlib takes time
+    from trainworks.models.fonts import font_file  # Matplotlib takes time
 
     boxes, side = target["boxes"].detach().cpu().reshape(-1, 4), max(image.shape)
     numbers = [int(label) for label in target.get("labels", [1] * len(boxes))]
