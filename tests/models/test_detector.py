@@ -149,7 +149,7 @@ def test_it_learns_to_find_digits(train: Train) -> None:
     assert train("predict", "--config", CONFIG).code == 0
     rows = list(csv.DictReader(Path(f"{RUN}/predictions.csv").read_text().splitlines()))
     assert len(rows) == 32
-    assert list(rows[0]) == ["input", "target", "count", "boxes", "labels", "scores"]
+    assert list(rows[0]) == ["input", "target", "f1", "count", "boxes", "labels", "scores"]
     found = [{"boxes": torch.tensor(BOX * 2), "labels": torch.tensor([3, 1]), "scores": torch.tensor([0.9, 0.2])}]
     module.net.forward = lambda images: found * len(images)
     (answer,) = module.predict([np.zeros((50, 70, 3), np.uint8)])  # of any size
