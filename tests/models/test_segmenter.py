@@ -100,5 +100,5 @@ def test_it_learns_where_the_digits_are(train: Train) -> None:
     assert train("predict", "--config", CONFIG).code == 0
     rows = list(csv.DictReader(Path(f"{RUN}/predictions.csv").read_text().splitlines()))
     assert len(rows) == 32
-    assert list(rows[0])[:5] == ["input", "mask", "confidence", "share_background", "share_0"]
+    assert list(rows[0])[:5] == ["input", "iou", "mask", "confidence", "share_background"]
     assert sum(float(value) for name, value in rows[0].items() if name.startswith("share_")) == pytest.approx(1)
