@@ -55,7 +55,7 @@ class WeightAverage(Callback):
             steps = trainer.estimated_stepping_batches
             if math.isinf(steps):
                 advice = "set trainer.max_epochs or max_steps"
-                raise ValueError(f"callbacks.average.start needs the number of steps; {advice}")
+                raise UsageError(f"callbacks.average.start needs the number of steps; {advice}")
             self._first_step = int(self.start * steps)
 
     def should_update(self, step_idx: int) -> bool:
