@@ -138,7 +138,8 @@ def _check_object(node: Any, path: tuple[Any, ...]) -> None:
 def _restored(node: Any, path: tuple[Any, ...], types: dict[Any, Any]) -> Any:
     """Return plain data as it was before."""
     if isinstance(node, dict):
-        node.update({name: _restored(item, (*path, name), types) for name, item in node.items()})
+        for name, item in [*node.items()]:  # one by one: a Counter's update would add
+            node[name] = _restored(item, (*path, name), types)
     elif type(node) in (list, tuple):
         node = type(node)(_restored(item, (*path, index), types) for index, item in enumerate(node))
     name, *details = types.get(path, (None,))

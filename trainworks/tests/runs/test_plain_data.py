@@ -238,3 +238,11 @@ def test_each_constructor_saves_what_it_would_alone(run: Train) -> None:
     for module in (load_model(LAST), Child.load_from_checkpoint(LAST)):
         assert dict(module.hparams) == expected == dict(Child(6).hparams)
         assert dict(module.inner.hparams) == {"hidden": 5, "act": "relu"}  # type: ignore[union-attr, arg-type]
+
+
+def test_a_count_is_not_added_to(tmp_path: Path) -> None:
+    """MultiStepLR keeps its milestones so."""
+    content = {"milestones": Counter([2, 2, 3]), "number": np.float32(1)}
+    with (tmp_path / "a.ckpt").open("w+b") as file:
+        save_plain(to_plain(content), file)
+    assert read_plain(tmp_path / "a.ckpt")["milestones"] == Counter([2, 2, 3])
