@@ -169,6 +169,7 @@ def test_config_runs_for_a_batch(train: Train, data: Callable[[Path], list[str]]
 
 @pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated")  # torch 2.11's compiler warns of itself
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")  # and so does that of 2.15
+@pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy")  # SQLAlchemy of MLflow's own tables
 @pytest.mark.parametrize(
     ("config", "case"),
     [
