@@ -71,7 +71,7 @@ class EvaluationFigures(Callback):
                 self._metrics[name] = LateUpdates(MetricCollection(dict(offered)).to(pl_module.device))
             self._metrics[name].reset()
             self._mistakes[name] = Mistakes(self.num_mistakes, threshold)
-            self._worst[name] = Mistakes(NUM_WORST, threshold)
+            self._worst[name] = Mistakes(NUM_WORST)
 
     on_test_epoch_start = on_validation_epoch_start
 

@@ -12,6 +12,7 @@ from typing import Any
 from unittest.mock import patch
 
 from trainworks.errors import RunFailure, UsageError
+from trainworks.runs.page import pictures
 from trainworks.runtime.cores import shorten_waiting
 
 Config = str | Path | Sequence[str | Path]
@@ -37,7 +38,7 @@ class TrainResult:
     @property
     def figures(self) -> list[Path]:
         """The pictures in the run directory."""
-        return [path for path in sorted(self.run_directory.rglob("*.png")) if path.parts[-2] != "predictions"]
+        return pictures(self.run_directory)
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """Weights & Biases and MLflow: named after the run, continued with it, never fatal."""
 
 import json
+import logging
 import os
 import uuid
 from collections.abc import Callable
@@ -39,6 +40,7 @@ def name_trackers(loggers: Any, run: Run, experiment: str) -> None:
             filled = {"project": os.environ.get("WANDB_PROJECT", experiment), "name": name}
             filled["id"] = known.get(kind.__name__) or uuid.uuid4().hex[:8]
         elif issubclass(kind, MLFlowLogger):
+            logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)  # it tells of its tables
             root = run.directory.parent.parent.absolute()
             store = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{root}/mlflow.db"
             filled = {"experiment_name": experiment, "run_name": name, "tracking_uri": store}

@@ -13,6 +13,11 @@ FILES = {
 }
 
 
+def pictures(directory: Path) -> list[Path]:
+    """Return the pictures of a run: its curves, its worst test samples, its figures."""
+    return [path for name in ("curves.png", "worst*.png", "figures/*.png") for path in sorted(directory.glob(name))]
+
+
 def write_page(directory: Path, record: dict[str, Any]) -> None:
     """Write the page from what run.json holds, `record`, and from the pictures that are there."""
     lines = [f"# {_escaped('/'.join(directory.absolute().parts[-2:]))}", "", f"    {record.get('command', '')}", ""]
@@ -23,7 +28,7 @@ def write_page(directory: Path, record: dict[str, Any]) -> None:
     if metrics := {name: value for name, value in record.get("metrics", {}).items() if name.startswith("test/")}:
         lines += ["| test | |", "| --- | --- |"]
         lines += [f"| {_escaped(name)} | {_number(value)} |" for name, value in metrics.items()] + [""]
-    for path in (path for name in ("curves.png", "worst*", "figures/*.png") for path in sorted(directory.glob(name))):
+    for path in pictures(directory):
         text = _escaped(path.stem.replace("_", " ").replace("worst", "test samples with the greatest loss"))
         lines += [f"![{text}]({path.relative_to(directory).as_posix().replace(' ', '%20')})", ""]
     lines += [f"- [{name}]({name}): {what}" for name, what in FILES.items() if (directory / name).is_file()]

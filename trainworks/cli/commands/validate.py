@@ -29,11 +29,6 @@ COMMAND = Command(
     options=(
         *CHECKPOINT_OPTIONS,
         Option("calibrate", "whether to fit a temperature and keep it in the checkpoint", choices=BOOLEAN),
-        Option(
-            "threshold",
-            "the goal of the threshold to find and keep",
-            GOALS,
-            pattern=PATTERN,
-        ),
+        Option("threshold", "the goal of the threshold to find and keep", GOALS, pattern=PATTERN),
     ),
 )

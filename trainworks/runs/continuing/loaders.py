@@ -49,8 +49,8 @@ class LoaderOrder:
                 print("this data came in another order: the result will not be bit by bit the same")
             self.states(self.wanted)
             self.wanted = {}
-        if is_epoch:
-            self.kept, self._draws = {"epoch": self.states()}, self.is_needed
+        if is_epoch and self.is_needed:
+            self.kept, self._draws = {"epoch": self.states()}, True
         elif self._draws and self.trainer.fit_loop.batch_idx == 1:  # batches that draw nothing need no states
             self._draws = not all(map(np.array_equal, *map(tree_leaves, (self.kept["last"], self.states()))))
 
