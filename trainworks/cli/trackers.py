@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import time
 import uuid
 from collections.abc import Callable
 from importlib.util import find_spec
@@ -21,6 +22,8 @@ from trainworks.runtime.launch import is_main_process
 
 SENT_FILE = "sent_steps.json"  # of each tracker, the last step that was sent; written before it is sent
 PACKAGES = {WandbLogger: "wandb", MLFlowLogger: "mlflow"}
+# by default an answer is awaited for two minutes, eight times
+MLFLOW_WAITS = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "10", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1"}
 GUARDED = ("log_metrics", "log_hyperparams", "log_image", "log_text", "log_graph", "save", "after_save_checkpoint")
 
 
@@ -41,6 +44,8 @@ def name_trackers(loggers: Any, run: Run, experiment: str) -> None:
             filled["id"] = known.get(kind.__name__) or uuid.uuid4().hex[:8]
         elif issubclass(kind, MLFlowLogger):
             logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)  # it tells of its tables
+            for variable, value in MLFLOW_WAITS.items():
+                os.environ.setdefault(variable, value)
             root = run.directory.parent.parent.absolute()
             store = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{root}/mlflow.db"
             filled = {"experiment_name": experiment, "run_name": name, "tracking_uri": store}
@@ -71,6 +76,7 @@ class Guard:
         self.sent: dict[str, int] = json.loads(self.file.read_text()) if self.file.is_file() else {}
         self.first_step = self.sent.get(name, -1) + 1 if continues else 0
         self.epoch, self.failed_epoch, self.is_told = -1, -2, False
+        self.begin, self.lost = time.monotonic(), 0.0  # when the training began, and seconds that failures took since
 
     def kind_of(self, kind: Any) -> Any:
         """Return a logger's class with an `experiment` that does nothing while the tracker cannot be reached."""
@@ -78,7 +84,8 @@ class Guard:
         class Guarded(kind):
             @property
             def experiment(logger) -> Any:
-                if self.failed_epoch < self.epoch:
+                if not self.is_left_alone:
+                    start = time.monotonic()
                     try:
                         found = super().experiment
                         self.keep_id(logger)
@@ -86,7 +93,7 @@ class Guard:
                     except AttributeError:  # this logger has none
                         raise
                     except Exception as error:
-                        self.fail(error)
+                        self.fail(error, start)
                 return DummyExperiment()
 
             def end_tracking(logger) -> None:
@@ -102,17 +109,23 @@ class Guard:
         def call(*given: Any, **named: Any) -> None:
             step = named.get("step")
             self.epoch = int((named.get("metrics") or {}).get("epoch", self.epoch))
-            if self.failed_epoch >= self.epoch or (step is not None and step < self.first_step):
+            if self.is_left_alone or (step is not None and step < self.first_step):
                 return
+            start = time.monotonic()
             try:
                 if step is not None and is_main_process() and step > self.sent.get(self.name, -1):
                     self.sent[self.name] = step
                     write_in_one_step(self.file, json.dumps(self.sent))
                 method(*given, **named)
             except Exception as error:
-                self.fail(error)
+                self.fail(error, start)
 
         return call
+
+    @property
+    def is_left_alone(self) -> bool:
+        """Whether the tracker failed in this epoch, or failures take a tenth of the time, as where it hangs."""
+        return self.failed_epoch >= self.epoch or 10 * (self.lost - 1) > time.monotonic() - self.begin
 
     def keep_id(self, logger: Any) -> None:
         """Write into run.json which run of the tracker this is, so that it is continued."""
@@ -121,9 +134,9 @@ class Guard:
         if found and record and is_main_process() and known.get(self.name) != found:
             self.run.write(record | {"trackers": known | {self.name: found}})
 
-    def fail(self, error: Exception) -> None:
-        """Say once that the tracker failed, and leave it alone until the next epoch."""
-        self.failed_epoch = self.epoch
+    def fail(self, error: Exception, start: float) -> None:
+        """Say once that the tracker failed, after it was tried at `start`, and leave it alone until the next epoch."""
+        self.failed_epoch, self.lost = self.epoch, self.lost + time.monotonic() - start
         if is_main_process() and not self.is_told:
             self.is_told = True
             print(f"{self.name} failed and is tried again each epoch; the training goes on: {first_line(error)}")

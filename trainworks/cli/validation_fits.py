@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,13 +26,13 @@ from trainworks.runs.files import is_sharded
 MEASURES = ("f1", "precision", "recall")
 
 
-def fit_temperature(session: Any) -> None:
+def fit_temperature(session: Any, path: str) -> None:
     """Fit the temperature by which all logits of a classifier are divided, which calibrates it (arXiv:1706.04599)."""
     module, trainer = session.model, session.trainer
     if not hasattr(module, "temperature"):
         raise UsageError(f"--calibrate true needs a ClassifierModule, got {type(module).__name__}")
     take = lambda logits, targets: (logits.float() * module.temperature, targets)  # noqa: E731  those of the network
-    logits, targets = map(torch.cat, _validated(session, "--calibrate true", take))
+    logits, targets = map(torch.cat, _validated(session, path, "--calibrate true", take))
     if bool((logits.argmax(dim=1) == targets).all()):
         reason = f"all {len(targets)} validation samples are classified right, so the best one is 0"
         raise UsageError(f"--calibrate true cannot fit a temperature: {reason}; validate on more samples")
@@ -42,7 +43,7 @@ def fit_temperature(session: Any) -> None:
         entropies.append(f"{name} {float(cross_entropy(scaled, targets)):.4f}")
         with never_fatal(f"calibration/{name}"):
             send_media(trainer, f"calibration/{name}", diagram.plot()[0], steps_so_far(trainer))
-    _keep(session, "temperature", temperature)
+    _keep(path, "temperature", temperature)
     print(f"temperature {temperature:.4f}; cross-entropy of the validation {', '.join(entropies)}")
 
 
@@ -53,13 +54,13 @@ def fitted_temperature(logits: Tensor, targets: Tensor) -> float:
     return math.exp(result.x)
 
 
-def fit_threshold(session: Any, goal: str) -> None:
+def fit_threshold(session: Any, path: str, goal: str) -> None:
     """Find the threshold that is best for a goal, such as f1 or precision=0.9, of two classes, each label or boxes."""
     module, trainer = session.model, session.trainer
     if not hasattr(type(module), "threshold"):
         got = f"a {type(module).__name__}, whose results use no threshold"
         raise UsageError(f"--threshold is for two classes, several labels or boxes; got {got}")
-    scores, hits, targets = _validated(session, "--threshold", lambda *found: (*_scores(*found), found[1]))
+    scores, hits, targets = _validated(session, path, "--threshold", lambda *found: (*_scores(*found), found[1]))
     columns = zip(torch.cat(scores).T.numpy(), torch.cat(hits).T.numpy(), strict=True)
     curves, samples = [_curve(*pair) for pair in columns], f"{sum(map(len, targets))} validation samples"
     names = (module.class_names or ["0", "1"])[-len(curves) :] if isinstance(targets[0], Tensor) else ["boxes"]
@@ -68,7 +69,7 @@ def fit_threshold(session: Any, goal: str) -> None:
         here, half = ("F1 {:.4f}, precision {:.4f}, recall {:.4f}".format(*values[1:, i]) for i in (k, -1))
         print(f"threshold of {name}: {values[0, k]:.4g} by {goal}, {here}; at 0.5, {half}; {samples}")
     thresholds = [float(values[0, k]) for values, k in zip(curves, best, strict=True)]
-    _keep(session, "threshold", thresholds if getattr(targets[0], "ndim", 1) == 2 else thresholds[0])
+    _keep(path, "threshold", thresholds if getattr(targets[0], "ndim", 1) == 2 else thresholds[0])
     for k, (name, values) in enumerate(zip(names[:12], curves, strict=False)):
         with never_fatal(f"threshold/{k}"):
             figure, axis = plt.subplots()
@@ -77,6 +78,15 @@ def fit_threshold(session: Any, goal: str) -> None:
             axis.set(title=name, xlabel="threshold")
             axis.legend()
             send_media(trainer, f"threshold/{k}", figure, steps_so_far(trainer))
+
+
+def fit_default_threshold(session: Any) -> None:
+    """Find the threshold with the best F1 for the best checkpoint of a training, of which nothing else changes."""
+    try:
+        fit_threshold(session, session.best_path, "f1")
+    except UsageError as error:
+        if session.trainer.is_global_zero:
+            print(f"the threshold stays {session.model.threshold}: {str(error).removeprefix('--threshold ')}")
 
 
 def _scores(predictions: Any, targets: Any) -> tuple[Tensor, Tensor]:
@@ -128,9 +138,9 @@ def _best(values: Any, goal: str, where: str) -> int:
     return int(enough[-1])
 
 
-def _validated(session: Any, option: str, take: Callable[..., tuple[Any, ...]]) -> Any:
+def _validated(session: Any, path: str, option: str, take: Callable[..., tuple[Any, ...]]) -> Any:
     """Validate, and return what `take` makes of predictions and targets of the first set's batches, part by part."""
-    trainer, path, batches = session.trainer, session.request.ckpt_path, []
+    trainer, batches = session.trainer, []
     if trainer.world_size > 1:
         raise UsageError(f"{option} needs one process, got {trainer.world_size}; set --trainer.devices 1")
     if is_sharded(Path(path)):
@@ -141,17 +151,19 @@ def _validated(session: Any, option: str, take: Callable[..., tuple[Any, ...]]) 
             given = outputs["predictions"], outputs["targets"]
             batches.append(take(*apply_to_collection(given, Tensor, Tensor.cpu)))
 
+    unlogged = replace(session, metrics={}, results={})
+    loggers, trainer.loggers = trainer.loggers, []
     trainer.callbacks.append(LambdaCallback(on_validation_batch_end=collect))
-    evaluate(session, "validate", path)
+    evaluate(unlogged, "validate", path)
     trainer.callbacks.pop()
+    trainer.loggers = loggers
     if not batches:
         raise UsageError(f"{option} needs validation samples, and their predictions and targets from validation_step")
     return zip(*batches, strict=True)
 
 
-def _keep(session: Any, name: str, value: Any) -> None:
+def _keep(path: str, name: str, value: Any) -> None:
     """Write what was fitted into the checkpoint, which is replaced in one step."""
-    path = session.request.ckpt_path
     content = read_checkpoint(path)
     if name == "temperature" and content.pop("threshold", None) is not None:
         print("the threshold that was kept is discarded: it was that of the probabilities before")

@@ -22,10 +22,17 @@ def fit(session: Any) -> None:
 
 
 def fit_and_test(session: Any) -> None:
-    """Train, then test the best weights, or the last where none were kept, if there is a test."""
+    """Train, then test the best weights, or the last where none were kept, if there is a test.
+
+    Before that a task whose class states a number as its threshold, as detectors do, gets the one that is best.
+    """
     from trainworks.cli.evaluation import NothingToDo, evaluate
 
     fit(session)
+    if session.best_path is not None and isinstance(getattr(type(session.model), "threshold", None), float):
+        from trainworks.cli.validation_fits import fit_default_threshold
+
+        fit_default_threshold(session)
     try:
         evaluate(session, "test", session.best_path)
         session.tested = True

@@ -9,16 +9,16 @@ def validate(session: Any) -> None:
     """Validate a checkpoint, after a temperature, and then a threshold, was fitted where that was asked for."""
     from trainworks.cli.evaluation import evaluate
 
-    options = session.request.line.options
+    options, path = session.request.line.options, session.request.ckpt_path
     if options.get("calibrate") == "true":
         from trainworks.cli.validation_fits import fit_temperature
 
-        fit_temperature(session)
+        fit_temperature(session, path)
     if "threshold" in options:
         from trainworks.cli.validation_fits import fit_threshold
 
-        fit_threshold(session, options["threshold"])
-    evaluate(session, "validate", session.request.ckpt_path)
+        fit_threshold(session, path, options["threshold"])
+    evaluate(session, "validate", path)
 
 
 COMMAND = Command(

@@ -25,6 +25,7 @@ from torchmetrics.classification import MulticlassConfusionMatrix
 
 from trainworks.callbacks import EvaluationFigures, SpeedMonitor, Trace
 from trainworks.callbacks.evaluation_figures import Mistakes, _saliency
+from trainworks.callbacks.helpers.batch import batch_size
 from trainworks.callbacks.helpers.isolation import isolated
 from trainworks.callbacks.helpers.loggers import send_media, send_scalars, steps_so_far
 from trainworks.callbacks.speed_monitor import StepTimer
@@ -165,6 +166,14 @@ class Plain(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         return self.layer(images.flatten(1) / 255)  # type: ignore[no-any-return]
+
+
+def test_samples_of_a_batch_are_counted() -> None:
+    images, targets = torch.zeros(4, 3, 8, 8), [{"boxes": torch.zeros(0, 4)}] * 4
+    for batch in ((images, torch.zeros(4)), {"image": images}, [images], (list(images), targets), images):
+        assert batch_size(batch) == 4
+    assert batch_size(([images, images], torch.zeros(4))) == 4  # two views of each
+    assert batch_size([]) == batch_size("text") == 0
 
 
 def test_a_trace_and_the_costliest_operations(train: Train, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@ import csv
 import json
 import os
 import signal
+import socket
 import sqlite3
 import struct
 import subprocess
@@ -81,6 +82,22 @@ def test_a_missing_package_is_named(train: Train, monkeypatch: pytest.MonkeyPatc
         result = train("fit", "--config", DIGITS, *QUICK, "--trainer.logger", f"{KINDS}.{kind}")
         assert (result.code, f"{kind} needs the package {package}; write pip install" in result.err) == (2, True)
     assert not Path("logs").exists()
+
+
+@pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy")  # SQLAlchemy of MLflow's own tables
+def test_a_server_that_never_answers_is_left_alone(train: Train, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("mlflow")
+    with socket.create_server(("127.0.0.1", 0), backlog=50) as server:  # the system takes connections, nobody answers
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{server.getsockname()[1]}")
+        monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
+        words = ("--trainer.logger", f"{KINDS}.MLFlowLogger", "--trainer.max_epochs", "4", "--run_name", "a")
+        result = train("fit", "--config", DIGITS, *PLAIN, *words)
+        server.setblocking(False)
+        for _ in range(2):  # the first request and its second try
+            server.accept()[0].close()
+        with pytest.raises(BlockingIOError):
+            server.accept()
+    assert (result.code, result.err) == (0, "") and result.out.count("MLFlowLogger failed and is tried again") == 1
 
 
 def test_csv_files_stay_when_a_run_continues(train: Train) -> None:

@@ -1,6 +1,7 @@
 """validate --threshold."""
 
 import csv
+import json
 import warnings
 from pathlib import Path
 
@@ -157,6 +158,25 @@ def test_each_label_has_its_own(train: Train) -> None:
     resumed = train("fit", *WORDS, *PLAIN, "--trainer.max_epochs", "3", "--resume", "auto")
     assert resumed.code == 0, resumed.err
     assert load_model("logs/table/a/checkpoints/last.ckpt").threshold is None
+
+
+def test_a_detection_run_finds_its_own(train: Train) -> None:
+    words = ("--config", str(CONFIGS / "detection.yaml"), "--data.num_train", "96", "--data.num_val", "16")
+    words += ("--data.num_test", "8", *PLAIN, "--run_name", "a")
+    result = train(*words, "--trainer.max_epochs", "6")
+    assert (result.code, result.err) == (0, "")
+    run = Path("logs/detection/a")
+    model = load_model(run / "checkpoints/best.ckpt")
+    assert f"threshold of boxes: {model.threshold:.4g} by f1, F1 " in result.out and model.threshold != 0.5
+    assert load_model(run / "checkpoints/last.ckpt").threshold == 0.5
+    assert (run / "figures/threshold_0.png").is_file()
+    events = EventAccumulator(str(run)).Reload()
+    assert len(events.Scalars("val/loss")) == 6  # the validation for the threshold logs nothing
+    record = json.loads((run / "run.json").read_text())
+    assert record["metrics"]["val/loss"] == pytest.approx(events.Scalars("val/loss")[-1].value)
+
+    result = train(*words[:-1], "b", *QUICK, "--model.net.score_thresh", "0.99")
+    assert result.code == 0 and "the threshold stays 0.5: f1 cannot be reached: the highest f1 of boxes" in result.out
 
 
 def test_wrong_use(train: Train) -> None:
