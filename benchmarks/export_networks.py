@@ -17,7 +17,8 @@ from torch.optim import AdamW
 from torchvision.transforms import v2
 
 from src.models.classifier import ClassifierModule
-from trainworks.cli.export import RUN, Exported, compare, write
+from trainworks.cli.exporting.compare import greatest_difference
+from trainworks.cli.exporting.exported import Exported, as_onnx, traced, write
 from trainworks.errors import RunFailure
 
 IMAGES = 2
@@ -31,7 +32,7 @@ def main(names: list[str]) -> None:
         with warnings.catch_warnings(action="ignore"):  # of a coming default
             net = torchvision.models.get_model(name, num_classes=10)
         size = 299 if name == "inception_v3" else 224
-        data = SimpleNamespace(eval_transform=[v2.ToDtype(torch.float32, scale=True)], form=None)
+        data = SimpleNamespace(eval_transform=[v2.ToDtype(torch.float32, scale=True)], form=None, input_shape=None)
         images = torch.randint(256, (IMAGES, 3, size, size), dtype=torch.uint8)
         for layer in net.modules():  # statistics of these images, or outputs say nothing of what went in
             if isinstance(layer, nn.BatchNorm2d):
@@ -44,11 +45,12 @@ def main(names: list[str]) -> None:
         exported = Exported(ClassifierModule(net=net, loss=nn.CrossEntropyLoss(), optimizer=AdamW), data, images).eval()
         cells = []
         with tempfile.TemporaryDirectory() as folder:
-            for kind in RUN:
+            for kind in ("onnx", "pt2"):
                 path = Path(folder, f"a.{kind}")
                 try:
-                    write(exported, images, path, kind, {})
-                    cells.append(f"{compare(exported, images, path, kind):.0e}")
+                    program, names = traced(exported, images)
+                    write(as_onnx(exported, program, names) if kind == "onnx" else program, path, {})
+                    cells.append(f"{greatest_difference(exported, images, path):.0e}")
                 except RunFailure as error:
                     cells.append(str(error).removeprefix("ClassifierModule "))
         print(f"| {name} | {' | '.join(cells)} |", flush=True)

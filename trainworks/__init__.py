@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from trainworks.models.base import BaseModule as BaseModule
     from trainworks.models.checks import check_takes_two as check_takes_two
     from trainworks.models.checks import inputs_and_targets as inputs_and_targets
+    from trainworks.models.dense_detections import dense_detections as dense_detections
     from trainworks.models.drawing import denormalize as denormalize
     from trainworks.models.drawing import draw_sample as draw_sample
     from trainworks.models.drawing import draw_target as draw_target

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from torchmetrics.detection import MeanAveragePrecision
 
-from trainworks import BaseModule, BoxResult, UsageError
+from trainworks import BaseModule, BoxResult, UsageError, dense_detections
 
 Detections = list[dict[str, Tensor]]
 UNLOGGED = ("map_small", "map_medium", "map_large", "mar_")  # of the many values of MeanAveragePrecision
@@ -44,6 +44,10 @@ class DetectorModule(BaseModule):
     def forward(self, inputs: Any) -> Detections:
         """Return the detections of each image."""
         return self.net(list(inputs))
+
+    def outputs(self, images: Tensor) -> dict[str, Tensor]:
+        """Return boxes, labels, scores and their number as tensors, see `dense_detections`; not for every network."""
+        return dense_detections(self.net, images, self.threshold)
 
     def predict_step(self, batch: Any, batch_idx: int) -> Any:
         """Return what is found in each image; a batch begins with a list of images, or is the images alone."""

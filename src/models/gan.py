@@ -41,6 +41,14 @@ class GANModule(LightningModule):
         """Return images (B, C, H, W), values in [-1, 1], for latents (B, num_latents)."""
         return torch.tanh(self.generator(latents))
 
+    def outputs(self, latents: Tensor) -> Tensor:
+        """Return an image for random numbers, values in [0, 1], shape (B, C, H, W)."""
+        return (self(latents) + 1) / 2
+
+    def export_inputs(self, method: str, count: int) -> Tensor:
+        """Return the random numbers that images are made from, shape (count, num_latents)."""
+        return torch.randn(count, self.num_latents)
+
     def configure_optimizers(self) -> Any:
         """Build an optimizer for each network."""
         return [build(network.parameters()) for network, build in self._factories]
@@ -77,7 +85,7 @@ class GANModule(LightningModule):
     def sample(self, num_images: int, generator: torch.Generator) -> Tensor:
         """Return generated images, values in [0, 1], shape (num_images, C, H, W); the generator is on their device."""
         latents = torch.randn(num_images, self.num_latents, generator=generator, device=self.device)
-        return (self.forward(latents) + 1) / 2
+        return self.outputs(latents)
 
     def _latents(self, count: int) -> Tensor:
         return torch.randn(count, self.num_latents, device=self.device)

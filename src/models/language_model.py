@@ -23,6 +23,10 @@ class LanguageModelModule(BaseModule):
         logits = self.net(inputs)
         return self.loss(logits.flatten(0, 1), targets.flatten()), logits, targets
 
+    def outputs(self, texts: Tensor) -> Tensor:
+        """Return the logits of the byte after each of a text's bytes, shape (B, T, 256)."""
+        return self.net(texts.long())
+
     def predict_step(self, batch: Any, batch_idx: int) -> Any:
         """Return how many bits a byte of each sample takes, shape (B,); of texts alone also what each goes on with."""
         if isinstance(batch, tuple | list) and len(batch) == 2:

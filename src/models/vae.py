@@ -32,6 +32,19 @@ class VAEModule(BaseModule):
         bits = nats / levels[0].numel() / math.log(2)
         return {"bits_per_dim": bits, "latent": self.net.encode(inputs_of(batch)).mean}
 
+    def outputs(self, images: Tensor) -> dict[str, Tensor]:
+        """Return what the network makes of images, values in [0, 1], shape (B, C, H, W), and their latents (B, D)."""
+        latent = self.net.encode(images).mean
+        return {"reconstruction": self.net.draw(latent), "latent": latent}
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """Return the images of latents (B, D), values in [0, 1], shape (B, C, H, W)."""
+        return self.net.draw(latents)
+
+    def export_inputs(self, method: str, count: int) -> Tensor | None:
+        """Return latents for `export --method decode`, shape (count, D)."""
+        return torch.randn(count, self.net.num_latents) if method == "decode" else None
+
     @torch.no_grad()
     def sample(self, num_images: int, generator: torch.Generator) -> Tensor:
         """Return images drawn from the prior, values in [0, 1], shape (num_images, C, H, W); all on one device."""

@@ -192,6 +192,15 @@ class TwoNets(LightningModule):
         return torch.optim.Adam(self.first.parameters(), 0.01), momentum
 
 
+class OwnLoaders(Validated):
+    """Loaders in the module itself."""
+
+    def train_dataloader(self) -> Any:
+        return DataLoader(TensorDataset(torch.rand(60, 64), torch.arange(60) % 10), 10)
+
+    val_dataloader = train_dataloader
+
+
 class Words(LightningModule):
     """Its own loader, of batches that hold no tensor."""
 

@@ -5,6 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from trainworks.models.base import BaseModule
+from trainworks.models.dense_detections import dense_detections
 from trainworks.models.results import BoxResult
 
 
@@ -44,6 +45,9 @@ class DetectorModule(BaseModule):
 
     def forward(self, inputs: Any) -> Any:
         return self.net(list(inputs))
+
+    def outputs(self, images: Tensor) -> dict[str, Tensor]:
+        return dense_detections(self.net, images, self.threshold)
 
     def results(self, predictions: Any, class_names: list[str] | None) -> list[BoxResult]:
         results = []

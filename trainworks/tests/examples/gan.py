@@ -26,6 +26,9 @@ class GANModule(LightningModule):
     def forward(self, latents: Tensor) -> Tensor:
         return torch.tanh(self.generator(latents)).view(-1, 1, 8, 8)
 
+    def export_inputs(self, method: str, count: int) -> Tensor:
+        return torch.randn(count, self.num_latents)
+
     def configure_optimizers(self) -> Any:
         return [build(network.parameters()) for network, build in self._factories]
 

@@ -43,6 +43,9 @@ class LanguageModelModule(BaseModule):
         logits = self.net(inputs)
         return self.loss(logits.flatten(0, 1), targets.flatten()), logits, targets
 
+    def outputs(self, texts: Tensor) -> Tensor:
+        return self.net(texts.long())
+
     def predict_step(self, batch: Any, batch_idx: int) -> list[TextResult]:
         results = []
         for text in inputs_of(batch):

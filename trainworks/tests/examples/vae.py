@@ -61,6 +61,16 @@ class VAEModule(BaseModule):
         bounds: Tensor = self.loss(self.net(images), images)
         return bounds
 
+    def outputs(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        mean = self.net.encoder(images.float() / 127.5 - 1).chunk(2, dim=1)[0]  # type: ignore[operator,union-attr]
+        return self.decode(mean), mean
+
+    def decode(self, latents: Tensor) -> Tensor:
+        return self.net.decoder(latents).softmax(dim=1)  # type: ignore[operator,union-attr]
+
+    def export_inputs(self, method: str, count: int) -> Tensor | None:
+        return torch.randn(count, 16) if method == "decode" else None
+
     def predict_step(self, batch: Any, batch_idx: int) -> dict[str, Tensor]:
         images = batch[0] if isinstance(batch, tuple | list) else batch
         return {"bits_per_dim": self.nats(images) / images[0].numel() / math.log(2)}

@@ -1,0 +1,290 @@
+"""A trained module as a file that answers without this repository, in one format or in all."""
+
+import csv
+import os
+import statistics
+import tempfile
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from lightning.pytorch.utilities.model_helpers import is_overridden
+
+from trainworks.cli.exporting.compare import (
+    ValidationMetrics,
+    box_gaps,
+    detections_of,
+    difference,
+    greatest_difference,
+    loaded,
+)
+from trainworks.cli.exporting.exported import MIN_OPSET, Exported, as_onnx, traced, write
+from trainworks.cli.exporting.latency import latencies
+from trainworks.cli.exporting.samples import Samples, samples_for
+from trainworks.cli.parser import mistakes_in_one_line
+from trainworks.datamodules.datasets.decode import decode_image
+from trainworks.datamodules.datasets.image_dataset import ImageFiles
+from trainworks.errors import RunFailure, UsageError
+from trainworks.models.predict import load_model
+from trainworks.runs.checkpoint_io import read_metrics
+from trainworks.runs.find import run_of_checkpoint
+from trainworks.runtime.threads import threads_for
+
+ONNX_PACKAGES = ("onnx", "onnxruntime", "onnxscript")  # which are optional
+TOLERANCE, PIXELS, LOW_PRECISION = 1e-4, 0.5, 0.1  # greatest differences: of outputs, of boxes, of fewer bits
+NUM_FILES = 32
+ALL = (("onnx", "float32"), ("onnx", "float16"), ("onnx", "int8"), ("pt2", "float32"))
+
+
+def export_checkpoint(options: dict[str, str]) -> int:
+    """Write what is asked for, run each file in a fresh process, compare, and keep those that agree with the module."""
+    kind, precision = options.get("format", "onnx"), options.get("precision", "float32")
+    if kind == "pt2" and precision != "float32":
+        raise UsageError(f"--precision {precision} needs --format onnx, got pt2")
+    if kind != "pt2" and (lacking := [name for name in ONNX_PACKAGES if find_spec(name) is None]):
+        raise UsageError(f"--format {kind} needs {lacking[0]}; write pip install -e '.[onnx]'")
+    if int(options.get("opset", MIN_OPSET)) < MIN_OPSET:
+        raise UsageError(
+            f"--opset must be at least {MIN_OPSET}, got {options['opset']}: torch.onnx writes no older one"
+        )
+    checkpoint = options["ckpt_path"]
+    record = run_of_checkpoint(checkpoint).read()
+    with mistakes_in_one_line():
+        model: Any = load_model(checkpoint)
+    method = options.get("method", "outputs" if hasattr(model, "outputs") else "forward")
+    if not callable(getattr(model, method, None)) or (method == "forward" and not is_overridden("forward", model)):
+        raise UsageError(f"{type(model).__name__} has no method {method} that takes inputs and returns tensors")
+    samples = samples_for(model, method, options.get("input_shape"))
+    exported = Exported(model, samples.data, samples.inputs, method).eval()
+    torch.set_num_threads(threads_for(exported, samples.inputs))
+    program, names = traced(exported, samples.inputs)
+    described = _metadata(exported, samples, record, options) | {"metrics": _metrics_of(Path(checkpoint), record)}
+    chosen: tuple[tuple[str, str], ...] = ALL if kind == "all" else ((kind, precision),)
+    measures = None
+    if kind == "all" or precision != "float32" or options.get("metrics") == "true":
+        try:
+            measures = ValidationMetrics(
+                exported, samples, float(options["tolerance"]) if "tolerance" in options else None
+            )
+        except UsageError as error:
+            if kind != "all":
+                raise
+            print(f"no metrics, and so neither float16 nor int8: {error}")
+            chosen = tuple(pair for pair in ALL if pair[1] == "float32")
+    writer = _Writer(exported, samples, program, names, described, measures, options)
+    failures = []
+    for pair in chosen:
+        try:
+            writer.add(*pair)
+        except RunFailure as error:
+            if kind != "all":
+                raise
+            failures.append(pair)
+            print(error)
+    rows = writer.rows
+    if options.get("latency", "true") == "true":
+        rows = latencies(exported, samples.inputs, rows, writer.runs)
+    if len(rows) > 1 or measures:
+        print("\n" + _table(rows))
+    if kind == "all":
+        table = writer.path("csv", "export")
+        with table.open("w", newline="", encoding="utf-8") as file:
+            lines = csv.DictWriter(file, _columns(rows), restval="")
+            lines.writeheader()
+            lines.writerows(rows)
+        print(f"\nthe same table: {table}")
+    return int(any(pair[1] == "float32" for pair in failures))
+
+
+class _Writer:
+    """Writes the files of one checkpoint, and keeps a row of figures of each."""
+
+    def __init__(
+        self,
+        exported: Exported,
+        samples: Samples,
+        program: Any,
+        names: list[str],
+        described: dict[str, Any],
+        measures: ValidationMetrics | None,
+        options: Mapping[str, str],
+    ) -> None:
+        self.exported, self.samples, self.program, self.names = exported, samples, program, names
+        self.described, self.measures, self.options = described, measures, options
+        self.model: Any = None  # of ONNX, in float32
+        self.rows: list[dict[str, Any]] = []
+        self.runs: dict[str, Callable[[Any], Any]] = {}  # what each file computes, by its name
+        with torch.inference_mode():
+            self.example = exported(samples.inputs[:1])
+        if measures:
+            self.rows.append({"file": "module"} | measures.expected)
+
+    def path(self, kind: str, precision: str) -> Path:
+        """Return the file to write: beside the checkpoint by default."""
+        path = Path(self.options.get("output", Path(self.options["ckpt_path"]).with_suffix(f".{kind}")))
+        if self.options.get("format") != "all":
+            return path
+        return path.with_name(f"{path.stem}{'' if precision == 'float32' else f'_{precision}'}.{kind}")
+
+    def add(self, kind: str, precision: str) -> None:
+        """Write one file beside its place, compare it, and move it there if it agrees with the module."""
+        path = self.path(kind, precision)
+        try:
+            left, row = self._write(path, kind, precision)
+        except RunFailure as error:
+            raise RunFailure(f"{path} is not written: {error}") from error
+        self.rows.append({"file": path.name, "format": kind, "precision": precision} | row)
+        self.runs[path.name] = loaded(path, self.example)
+        megabytes, gap = row["MB"], row["difference"]
+        unit = " pixels of a box" if "boxes" in self.names else ""
+        print(
+            f"{path}: {megabytes:,.2f} MB, greatest difference {gap:.1e}{unit} over {len(self.samples.inputs)} "
+            f"{self.samples.what}"
+        )
+        if left:
+            print(f"in float32, since int8 cost more than the tolerance: {', '.join(left)}")
+        split = (self.samples.splits or {}).get("val")
+        if precision == "float32" and isinstance(split, ImageFiles) and self.exported.any_size:
+            _compare_files(self.exported.module, self.runs[path.name], split, self.exported.method)
+
+    def _write(self, path: Path, kind: str, precision: str) -> tuple[list[str], dict[str, Any]]:
+        """Write one file, and return the layers that stay in float32, and its figures."""
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            folder = tempfile.TemporaryDirectory(dir=path.parent, prefix=".export-")
+        except OSError as error:
+            raise RunFailure(f"its folder cannot be written to: {error.strerror}") from error
+        with folder as name:
+            written = Path(name, f"a.{kind}")
+            content, left = self._content(kind, precision, written)
+            described = self.described | {"precision": precision}
+            write(content, written, described | ({"float32_layers": left} if left else {}))
+            row = self._checked(written, precision)
+            os.replace(written, path)
+        return left, row
+
+    def _content(self, kind: str, precision: str, path: Path) -> tuple[Any, list[str]]:
+        """Return what is written, and the layers that stay in float32."""
+        if kind == "pt2":
+            return self.program, []
+        if self.model is None:
+            opset = int(self.options["opset"]) if "opset" in self.options else None
+            self.model = as_onnx(self.exported, self.program, self.names, opset)
+        if precision == "float32":
+            return self.model, []
+        from trainworks.cli.exporting.quantize import MAX_CALIBRATION, half, int8
+
+        if precision == "float16":
+            return half(self.model), []
+        train, data = (self.samples.splits or {}).get("train"), self.samples.data
+        if train is None:
+            raise UsageError("--precision int8 needs training samples to calibrate with, and the data is not here")
+        chosen = np.random.default_rng(0).permutation(len(train))[:MAX_CALIBRATION].tolist()
+        items = [train[index] for index in chosen]
+        inputs = data.join([item[0] if isinstance(item, tuple) else item for item in items]).as_subclass(torch.Tensor)
+
+        def accepts(model: Any) -> None:
+            write(model, path, {})
+            self._checked(path, precision)
+
+        return int8(self.model, inputs, accepts)
+
+    def _checked(self, path: Path, precision: str) -> dict[str, Any]:
+        """Return a file's figures; a RunFailure if it is not what the module is."""
+        gap = greatest_difference(self.exported, self.samples.inputs, path)
+        found = self.measures.of(loaded(path, self.example)) if self.measures else {}
+        if self.measures:
+            self.measures.check(found, precision)
+        limit = PIXELS if "boxes" in self.names else TOLERANCE
+        if precision == "float32" and not gap <= limit:
+            raise RunFailure(f"its outputs differ by more than {limit:g} from the module's, by {gap:.1e}")
+        return {"MB": path.stat().st_size / 1e6, "difference": gap} | found
+
+
+def _table(rows: list[dict[str, Any]]) -> str:
+    """Return figures as lines: those that are known of any file, a column each."""
+    keys = _columns(rows)
+    texts = [[_text(row.get(key, "")) for key in keys] for row in rows]
+    widths = [max(map(len, column)) for column in zip(keys, *texts, strict=True)]
+    return "\n".join(
+        "  ".join(
+            text.rjust(width) if k else text.ljust(width)
+            for k, (text, width) in enumerate(zip(line, widths, strict=True))
+        )
+        for line in [keys, *texts]
+    )
+
+
+def _columns(rows: list[dict[str, Any]]) -> list[str]:
+    return list(
+        dict.fromkeys(["file", "format", "precision", "MB", "difference", *(key for row in rows for key in row)])
+    )
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    return f"{value:.1e}" if 0 < value < 1e-3 else f"{value:,.0f}" if value >= 1000 else f"{value:.4g}"
+
+
+def _metrics_of(checkpoint: Path, record: dict[str, Any]) -> dict[str, float]:
+    """Return a checkpoint's metrics: of its own validation, and of each evaluation since then in its run's run.json."""
+    metrics, written = read_metrics(checkpoint), checkpoint.stat().st_mtime
+    for entry in record.get("evaluations", []):
+        ended = datetime.fromisoformat(entry["end"]).timestamp()
+        if Path(entry["checkpoint"]).name == checkpoint.name and ended > written and entry["exit_status"] == 0:
+            metrics |= entry["metrics"]
+    return metrics
+
+
+def _metadata(
+    exported: Exported, samples: Samples, record: dict[str, Any], options: Mapping[str, str]
+) -> dict[str, Any]:
+    """Return what somebody needs to know who has the file alone."""
+    model, shape, data = exported.module, samples.inputs.shape[1:], samples.data
+    wanted: dict[str, Any] = {"dtype": str(samples.inputs.dtype).removeprefix("torch."), "shape": ["batch", *shape]}
+    if exported.any_length:
+        wanted["shape"][1] = "length"
+    if exported.any_size:
+        wanted["shape"][2:] = ["height", "width"]
+        size = f"any size; the file makes them {shape[1]} x {shape[2]}"
+        wanted["preprocessing"] = f"{'RGB' if shape[0] == 3 else 'grey'}, values 0 to 255, {size}"
+    elif data is None:
+        wanted["preprocessing"] = "none in the file: inputs as the network takes them"
+    return {
+        "inputs": wanted,
+        "outputs": (getattr(type(model), exported.method).__doc__ or "").partition("\n")[0],
+        "class_names": model.class_names,
+        "threshold": model.threshold if hasattr(type(model), "threshold") else None,
+        "temperature": getattr(model, "temperature", None),
+        "columns": getattr(data, "columns", None),
+        "licence": options.get("licence", "not stated"),
+        "commit": (record.get("git") or {}).get("commit"),
+        "versions": {name: version(name) for name in ("torch", "torchvision")},
+    }
+
+
+@torch.inference_mode()
+def _compare_files(model: Any, run: Callable[[Any], Any], images: ImageFiles, method: str) -> None:
+    """Print how far the file's outputs for whole images, decoded in full size, are from those of `predict`."""
+    gaps, data = [], model.predict.data
+    for item in np.unique(np.linspace(0, len(images) - 1, NUM_FILES).astype(int)).tolist():  # of all classes
+        path = images.path(item)
+        found = run(decode_image(path, data.form.num_channels)[0][None])
+        if isinstance(found, Mapping) and "boxes" in found:
+            result, names = model.predict(path), model.class_names or []
+            labels = [names.index(label) if label in names else int(label) for label in result.labels]
+            expected = {"boxes": result.boxes, "labels": labels, "scores": result.scores}
+            gaps += box_gaps(detections_of(found)[0], expected, model.threshold)
+        else:
+            gaps.append(difference(found, getattr(model, method)(data.batch_of([path], "cpu"))))
+    if not gaps:
+        return
+    typical = f"{statistics.median(gaps):.1e} in the median, at most {max(gaps):.1e}"
+    print(f"difference to predict over {NUM_FILES if len(images) > NUM_FILES else len(images)} files of the data, "
+          f"decoded in full size: {typical}")  # fmt: skip
