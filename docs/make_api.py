@@ -34,7 +34,8 @@ CONSTANTS = {  # which have no docstring
     "Train": "The type of the fixtures `train` and `train_process`, which return a `Result`.",
 }
 MAY_HAVE = {  # methods that a module may have, and what they are for
-    "outputs(inputs)": "Returns one tensor, such as probabilities. `export` writes it into the file.",
+    "outputs(inputs)": "Returns what `export` writes into the file: a tensor, a tuple or a mapping of tensors.",
+    "export_inputs(method, count)": "Returns inputs for `export` that are no samples of the data, or None for samples.",
     "results(predictions, class_names)": "Returns one result for each prediction of `step`.",
     "predict_step(batch, batch_idx)": "Returns columns by name, tensors, or results, where `results` cannot.",
     "temperature": "A number that divides the logits, which `validate --calibrate true` fits.",

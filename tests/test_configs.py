@@ -111,7 +111,8 @@ def refusal(config: Path, overlay: str) -> str | None:
     """Return what is said where an overlay does not go with what a config has."""
     text, (model, _, arguments) = config.read_text(encoding="utf-8"), parts(config)
     if overlay == "early_stopping" and arguments.get("val_fraction") == 0:
-        return "EarlyStopping monitors 'val/loss', but there is no validation"
+        what = "callbacks.early_stopping.init_args.monitor"
+        return f"{what} refers to callbacks.best.init_args.monitor, which is not set; write a value for {what}"
     if overlay == "fsdp" and "until_epoch" in text:
         return "parameters that train later need one device or trainer.strategy ddp"
     if overlay == "fsdp" and "automatic_optimization" in model.__init__.__code__.co_names:

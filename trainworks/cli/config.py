@@ -113,7 +113,8 @@ def resolve(config: Config) -> Config:
             for key in reversed(target.split(".")):
                 default = {key: default}
             return resolve(merge(config, default))
-        how = f"write a value for {target}"
+        is_off = flatten(config).get(target.partition(".init_args.")[0], target) is None  # such as a callback
+        how = f"write a value for {error.full_key if is_off else target}"
         for whole in (target.replace(".", ".init_args."), f"data.init_args.{target}"):
             owner, _, name = whole.rpartition(".init_args.")
             found = import_path(flatten(config).get(f"{owner}.class_path"))

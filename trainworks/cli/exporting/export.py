@@ -1,12 +1,9 @@
 """A trained module as a file that answers without this repository, in one format or in all."""
 
-import csv
 import os
 import statistics
 import tempfile
 from collections.abc import Callable, Mapping
-from datetime import datetime
-from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -23,20 +20,21 @@ from trainworks.cli.exporting.compare import (
     greatest_difference,
     loaded,
 )
-from trainworks.cli.exporting.exported import MIN_OPSET, Exported, as_onnx, traced, write
+from trainworks.cli.exporting.exported import MIN_OPSET, Exported, as_onnx, named_outputs, traced, write
 from trainworks.cli.exporting.latency import latencies
+from trainworks.cli.exporting.metadata import metadata
 from trainworks.cli.exporting.samples import Samples, samples_for
+from trainworks.cli.exporting.table import table_text, write_table
 from trainworks.cli.parser import mistakes_in_one_line
 from trainworks.datamodules.datasets.decode import decode_image
 from trainworks.datamodules.datasets.image_dataset import ImageFiles
 from trainworks.errors import RunFailure, UsageError
 from trainworks.models.predict import load_model
-from trainworks.runs.checkpoint_io import read_metrics
 from trainworks.runs.find import run_of_checkpoint
 from trainworks.runtime.threads import threads_for
 
 ONNX_PACKAGES = ("onnx", "onnxruntime", "onnxscript")  # which are optional
-TOLERANCE, PIXELS, LOW_PRECISION = 1e-4, 0.5, 0.1  # greatest differences: of outputs, of boxes, of fewer bits
+TOLERANCE, PIXELS = 1e-4, 0.5  # greatest differences of outputs and of boxes
 NUM_FILES = 32
 ALL = (("onnx", "float32"), ("onnx", "float16"), ("onnx", "int8"), ("pt2", "float32"))
 
@@ -44,85 +42,75 @@ ALL = (("onnx", "float32"), ("onnx", "float16"), ("onnx", "int8"), ("pt2", "floa
 def export_checkpoint(options: dict[str, str]) -> int:
     """Write what is asked for, run each file in a fresh process, compare, and keep those that agree with the module."""
     kind, precision = options.get("format", "onnx"), options.get("precision", "float32")
-    if kind == "pt2" and precision != "float32":
-        raise UsageError(f"--precision {precision} needs --format onnx, got pt2")
-    if kind != "pt2" and (lacking := [name for name in ONNX_PACKAGES if find_spec(name) is None]):
-        raise UsageError(f"--format {kind} needs {lacking[0]}; write pip install -e '.[onnx]'")
-    if int(options.get("opset", MIN_OPSET)) < MIN_OPSET:
-        raise UsageError(
-            f"--opset must be at least {MIN_OPSET}, got {options['opset']}: torch.onnx writes no older one"
-        )
-    checkpoint = options["ckpt_path"]
-    record = run_of_checkpoint(checkpoint).read()
+    _check(options, kind, precision)
+    record = run_of_checkpoint(options["ckpt_path"]).read()
     with mistakes_in_one_line():
-        model: Any = load_model(checkpoint)
+        model: Any = load_model(options["ckpt_path"])
     method = options.get("method", "outputs" if hasattr(model, "outputs") else "forward")
     if not callable(getattr(model, method, None)) or (method == "forward" and not is_overridden("forward", model)):
         raise UsageError(f"{type(model).__name__} has no method {method} that takes inputs and returns tensors")
     samples = samples_for(model, method, options.get("input_shape"))
     exported = Exported(model, samples.data, samples.inputs, method).eval()
     torch.set_num_threads(threads_for(exported, samples.inputs))
-    program, names = traced(exported, samples.inputs)
-    described = _metadata(exported, samples, record, options) | {"metrics": _metrics_of(Path(checkpoint), record)}
+    writer = _Writer(exported, samples, options, metadata(exported, samples, record, options))
     chosen: tuple[tuple[str, str], ...] = ALL if kind == "all" else ((kind, precision),)
-    measures = None
     if kind == "all" or precision != "float32" or options.get("metrics") == "true":
         try:
-            measures = ValidationMetrics(
-                exported, samples, float(options["tolerance"]) if "tolerance" in options else None
-            )
+            writer.measure(float(options["tolerance"]) if "tolerance" in options else None)
         except UsageError as error:
             if kind != "all":
                 raise
             print(f"no metrics, and so neither float16 nor int8: {error}")
             chosen = tuple(pair for pair in ALL if pair[1] == "float32")
-    writer = _Writer(exported, samples, program, names, described, measures, options)
-    failures = []
+    code = 0
     for pair in chosen:
         try:
             writer.add(*pair)
         except RunFailure as error:
             if kind != "all":
                 raise
-            failures.append(pair)
+            code = max(code, int(pair[1] == "float32"))  # fewer bits may be refused
             print(error)
     rows = writer.rows
     if options.get("latency", "true") == "true":
         rows = latencies(exported, samples.inputs, rows, writer.runs)
-    if len(rows) > 1 or measures:
-        print("\n" + _table(rows))
+    if len(rows) > 1:
+        print(f"\n{table_text(rows)}")
     if kind == "all":
-        table = writer.path("csv", "export")
-        with table.open("w", newline="", encoding="utf-8") as file:
-            lines = csv.DictWriter(file, _columns(rows), restval="")
-            lines.writeheader()
-            lines.writerows(rows)
-        print(f"\nthe same table: {table}")
-    return int(any(pair[1] == "float32" for pair in failures))
+        write_table(rows, writer.path("csv", "export"))
+    return code
+
+
+def _check(options: Mapping[str, str], kind: str, precision: str) -> None:
+    """Refuse what cannot be written, before anything is loaded."""
+    if kind != "onnx" and precision != "float32":
+        raise UsageError(f"--precision {precision} needs --format onnx, got {kind}")
+    if kind != "pt2" and (lacking := [name for name in ONNX_PACKAGES if find_spec(name) is None]):
+        raise UsageError(f"--format {kind} needs {lacking[0]}; write pip install -e '.[onnx]'")
+    if int(options.get("opset", MIN_OPSET)) < MIN_OPSET:
+        got = f"got {options['opset']}: torch.onnx writes no older one"
+        raise UsageError(f"--opset must be at least {MIN_OPSET}, {got}")
 
 
 class _Writer:
     """Writes the files of one checkpoint, and keeps a row of figures of each."""
 
     def __init__(
-        self,
-        exported: Exported,
-        samples: Samples,
-        program: Any,
-        names: list[str],
-        described: dict[str, Any],
-        measures: ValidationMetrics | None,
-        options: Mapping[str, str],
+        self, exported: Exported, samples: Samples, options: Mapping[str, str], described: dict[str, Any]
     ) -> None:
-        self.exported, self.samples, self.program, self.names = exported, samples, program, names
-        self.described, self.measures, self.options = described, measures, options
+        self.exported, self.samples, self.options, self.described = exported, samples, options, described
+        self.program, self.names = traced(exported, samples.inputs)
+        self.measures: ValidationMetrics | None = None
         self.model: Any = None  # of ONNX, in float32
         self.rows: list[dict[str, Any]] = []
         self.runs: dict[str, Callable[[Any], Any]] = {}  # what each file computes, by its name
         with torch.inference_mode():
             self.example = exported(samples.inputs[:1])
-        if measures:
-            self.rows.append({"file": "module"} | measures.expected)
+
+    def measure(self, tolerance: float | None) -> None:
+        """Compare the files by metrics, too, of which the module's come first."""
+        self.measures = ValidationMetrics(self.exported, self.samples, tolerance)
+        self.rows.append({"file": "module"} | self.measures.expected)
 
     def path(self, kind: str, precision: str) -> Path:
         """Return the file to write: beside the checkpoint by default."""
@@ -206,69 +194,6 @@ class _Writer:
         return {"MB": path.stat().st_size / 1e6, "difference": gap} | found
 
 
-def _table(rows: list[dict[str, Any]]) -> str:
-    """Return figures as lines: those that are known of any file, a column each."""
-    keys = _columns(rows)
-    texts = [[_text(row.get(key, "")) for key in keys] for row in rows]
-    widths = [max(map(len, column)) for column in zip(keys, *texts, strict=True)]
-    return "\n".join(
-        "  ".join(
-            text.rjust(width) if k else text.ljust(width)
-            for k, (text, width) in enumerate(zip(line, widths, strict=True))
-        )
-        for line in [keys, *texts]
-    )
-
-
-def _columns(rows: list[dict[str, Any]]) -> list[str]:
-    return list(
-        dict.fromkeys(["file", "format", "precision", "MB", "difference", *(key for row in rows for key in row)])
-    )
-
-
-def _text(value: Any) -> str:
-    if isinstance(value, str):
-        return value
-    return f"{value:.1e}" if 0 < value < 1e-3 else f"{value:,.0f}" if value >= 1000 else f"{value:.4g}"
-
-
-def _metrics_of(checkpoint: Path, record: dict[str, Any]) -> dict[str, float]:
-    """Return a checkpoint's metrics: of its own validation, and of each evaluation since then in its run's run.json."""
-    metrics, written = read_metrics(checkpoint), checkpoint.stat().st_mtime
-    for entry in record.get("evaluations", []):
-        ended = datetime.fromisoformat(entry["end"]).timestamp()
-        if Path(entry["checkpoint"]).name == checkpoint.name and ended > written and entry["exit_status"] == 0:
-            metrics |= entry["metrics"]
-    return metrics
-
-
-def _metadata(
-    exported: Exported, samples: Samples, record: dict[str, Any], options: Mapping[str, str]
-) -> dict[str, Any]:
-    """Return what somebody needs to know who has the file alone."""
-    model, shape, data = exported.module, samples.inputs.shape[1:], samples.data
-    wanted: dict[str, Any] = {"dtype": str(samples.inputs.dtype).removeprefix("torch."), "shape": ["batch", *shape]}
-    if exported.any_length:
-        wanted["shape"][1] = "length"
-    if exported.any_size:
-        wanted["shape"][2:] = ["height", "width"]
-        size = f"any size; the file makes them {shape[1]} x {shape[2]}"
-        wanted["preprocessing"] = f"{'RGB' if shape[0] == 3 else 'grey'}, values 0 to 255, {size}"
-    elif data is None:
-        wanted["preprocessing"] = "none in the file: inputs as the network takes them"
-    return {
-        "inputs": wanted,
-        "outputs": (getattr(type(model), exported.method).__doc__ or "").partition("\n")[0],
-        "class_names": model.class_names,
-        "threshold": model.threshold if hasattr(type(model), "threshold") else None,
-        "temperature": getattr(model, "temperature", None),
-        "columns": getattr(data, "columns", None),
-        "licence": options.get("licence", "not stated"),
-        "commit": (record.get("git") or {}).get("commit"),
-        "versions": {name: version(name) for name in ("torch", "torchvision")},
-    }
-
-
 @torch.inference_mode()
 def _compare_files(model: Any, run: Callable[[Any], Any], images: ImageFiles, method: str) -> None:
     """Print how far the file's outputs for whole images, decoded in full size, are from those of `predict`."""
@@ -282,9 +207,9 @@ def _compare_files(model: Any, run: Callable[[Any], Any], images: ImageFiles, me
             expected = {"boxes": result.boxes, "labels": labels, "scores": result.scores}
             gaps += box_gaps(detections_of(found)[0], expected, model.threshold)
         else:
-            gaps.append(difference(found, getattr(model, method)(data.batch_of([path], "cpu"))))
+            parts = named_outputs(getattr(model, method)(data.batch_of([path], "cpu")))
+            gaps.append(difference(found, parts if isinstance(found, Mapping) else parts["outputs"]))
     if not gaps:
         return
-    typical = f"{statistics.median(gaps):.1e} in the median, at most {max(gaps):.1e}"
-    print(f"difference to predict over {NUM_FILES if len(images) > NUM_FILES else len(images)} files of the data, "
-          f"decoded in full size: {typical}")  # fmt: skip
+    typical = f"decoded in full size: {statistics.median(gaps):.1e} in the median, at most {max(gaps):.1e}"
+    print(f"difference to predict over {min(NUM_FILES, len(images))} files of the data, {typical}")

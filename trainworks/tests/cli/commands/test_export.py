@@ -1,11 +1,15 @@
 """export: a file that answers alone, and the same."""
 
 import csv
+import importlib.util
 import json
 import re
 import shutil
+import socket
 import subprocess
 import sys
+import urllib.error
+import urllib.request
 import venv
 from importlib import metadata
 from pathlib import Path
@@ -165,7 +169,7 @@ def test_the_script_of_the_documentation_needs_no_torch(train: Train, tmp_path: 
     assert "any size; the file makes them 16 x 16" in known["inputs"]["preprocessing"]
     with pytest.raises(Exception, match="Got: 1 Expected: 3"):
         session.run(None, {"inputs": np.zeros((1, 1, 16, 16), np.uint8)})
-    (script,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs/deploy.md").read_text(), flags=re.DOTALL)
+    script, server = re.findall(r"```python\n(.*?)```", (ROOT / "docs/deploy.md").read_text(), flags=re.DOTALL)
     (tmp_path / "script.py").write_text(script)
     python = environment(tmp_path / "venv", "onnxruntime", "numpy", "pillow")
     assert subprocess.run([python, "-c", "import torch"], capture_output=True, check=False).returncode == 1
@@ -177,6 +181,48 @@ def test_the_script_of_the_documentation_needs_no_torch(train: Train, tmp_path: 
         _, label, probability = line.split()
         assert float(probability) == pytest.approx(expected.probabilities[label], abs=0.005)
     assert len(script.splitlines()) <= 25
+    if importlib.util.find_spec("fastapi"):
+        (tmp_path / "serve.py").write_text(server)
+        python = environment(
+            tmp_path / "server", "onnxruntime", "numpy", "pillow", "fastapi", "uvicorn", "python-multipart"
+        )
+        serve_and_ask([python, "serve.py", "out/p.onnx"], images[0], found[0].probabilities)
+
+
+def serve_and_ask(command: list[str], image: Path, probabilities: dict[str, float]) -> None:
+    """Start a server in an environment without torch, send an image and what is none, and look at the answers."""
+    assert subprocess.run([command[0], "-c", "import torch"], capture_output=True, check=False).returncode == 1
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    head = b'--x\r\nContent-Disposition: form-data; name="%s"; filename="a.jpg"\r\n\r\n'
+
+    def ask(field: str, content: bytes) -> tuple[int, Any]:
+        body = head % field.encode() + content + b"\r\n--x--\r\n"
+        request = urllib.request.Request(f"http://127.0.0.1:{port}/predict", body)
+        request.add_header("Content-Type", "multipart/form-data; boundary=x")
+        try:
+            with urllib.request.urlopen(request, timeout=30) as answer:
+                return answer.status, json.load(answer)
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code, json.load(error)["detail"]
+
+    with subprocess.Popen([*command, str(port)], stderr=subprocess.PIPE, text=True) as server:
+        try:
+            while "Uvicorn running" not in (line := server.stderr.readline()):  # type: ignore[union-attr]
+                assert line, "the server ended"
+            status, answer = ask("image", image.read_bytes())
+            assert status == 200 and answer == pytest.approx(probabilities, abs=0.005)
+            assert ask("image", b"no image") == (415, "this is no image that can be read")
+            assert ask("picture", image.read_bytes()) == (422, "send one image as the form's field 'image'")
+            assert ask("image", b"")[0] == 415
+            with socket.create_connection(("127.0.0.1", port), timeout=30) as line:  # 100 MB, of which none is read
+                start = "POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: multipart/form-data; boundary=x\r\n"
+                line.sendall(f"{start}Content-Length: 100000000\r\n\r\n".encode())
+                assert line.recv(1000).startswith(b"HTTP/1.1 413 ")
+            assert ask("image", image.read_bytes())[0] == 200  # it still serves
+        finally:
+            server.terminate()
 
 
 @pytest.mark.long
