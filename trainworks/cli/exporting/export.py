@@ -52,7 +52,7 @@ def export_checkpoint(options: dict[str, str]) -> int:
     samples = samples_for(model, method, options.get("input_shape"))
     exported = Exported(model, samples.data, samples.inputs, method).eval()
     torch.set_num_threads(threads_for(exported, samples.inputs))
-    writer = _Writer(exported, samples, options, metadata(exported, samples, record, options))
+    writer = _Writer(exported, samples, options, record)
     chosen: tuple[tuple[str, str], ...] = ALL if kind == "all" else ((kind, precision),)
     if kind == "all" or precision != "float32" or options.get("metrics") == "true":
         try:
@@ -96,10 +96,11 @@ class _Writer:
     """Writes the files of one checkpoint, and keeps a row of figures of each."""
 
     def __init__(
-        self, exported: Exported, samples: Samples, options: Mapping[str, str], described: dict[str, Any]
+        self, exported: Exported, samples: Samples, options: Mapping[str, str], record: dict[str, Any]
     ) -> None:
-        self.exported, self.samples, self.options, self.described = exported, samples, options, described
+        self.exported, self.samples, self.options = exported, samples, options
         self.program, self.names = traced(exported, samples.inputs)
+        self.described = metadata(exported, samples, record, options)
         self.measures: ValidationMetrics | None = None
         self.model: Any = None  # of ONNX, in float32
         self.rows: list[dict[str, Any]] = []
