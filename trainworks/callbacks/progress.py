@@ -166,7 +166,8 @@ class ProgressPrinter(ProgressBar):
 
 def _redraws() -> bool:
     """Whether what is shown can be drawn over: a terminal, or a notebook."""
-    return sys.stderr.isatty() or "ipykernel" in sys.modules
+    shell: Any = getattr(sys.modules.get("IPython"), "get_ipython", bool)()
+    return sys.stderr.isatty() or type(shell).__name__ == "ZMQInteractiveShell"
 
 
 def _best_score(trainer: Trainer) -> Any:
