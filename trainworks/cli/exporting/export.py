@@ -124,11 +124,11 @@ class _Writer:
         """Write one file beside its place, compare it, and move it there if it agrees with the module."""
         path = self.path(kind, precision)
         try:
-            left, row = self._write(path, kind, precision)
+            left, row, run = self._write(path, kind, precision)
         except RunFailure as error:
             raise RunFailure(f"{path} is not written: {error}") from error
         self.rows.append({"file": path.name, "format": kind, "precision": precision} | row)
-        self.runs[path.name] = loaded(path, self.example)
+        self.runs[path.name] = run
         megabytes, gap = row["MB"], row["difference"]
         unit = " pixels of a box" if "boxes" in self.names else ""
         print(
@@ -139,10 +139,10 @@ class _Writer:
             print(f"in float32, since int8 cost more than the tolerance: {', '.join(left)}")
         split = (self.samples.splits or {}).get("val")
         if precision == "float32" and isinstance(split, ImageFiles) and self.exported.any_size:
-            _compare_files(self.exported.module, self.runs[path.name], split, self.exported.method)
+            _compare_files(self.exported.module, run, split, self.exported.method)
 
-    def _write(self, path: Path, kind: str, precision: str) -> tuple[list[str], dict[str, Any]]:
-        """Write one file, and return the layers that stay in float32, and its figures."""
+    def _write(self, path: Path, kind: str, precision: str) -> tuple[list[str], dict[str, Any], Any]:
+        """Write one file; return the layers that stay in float32, its figures, and the function that it holds."""
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             folder = tempfile.TemporaryDirectory(dir=path.parent, prefix=".export-")
@@ -153,9 +153,9 @@ class _Writer:
             content, left = self._content(kind, precision, written)
             described = self.described | {"precision": precision}
             write(content, written, described | ({"float32_layers": left} if left else {}))
-            row = self._checked(written, precision)
+            row, run = self._checked(written, precision)
             os.replace(written, path)
-        return left, row
+        return left, row, run
 
     def _content(self, kind: str, precision: str, path: Path) -> tuple[Any, list[str]]:
         """Return what is written, and the layers that stay in float32."""
@@ -183,16 +183,17 @@ class _Writer:
 
         return int8(self.model, inputs, accepts)
 
-    def _checked(self, path: Path, precision: str) -> dict[str, Any]:
-        """Return a file's figures; a RunFailure if it is not what the module is."""
+    def _checked(self, path: Path, precision: str) -> tuple[dict[str, Any], Any]:
+        """Return a file's figures, and the function that it holds; a RunFailure if it is not what the module is."""
         gap = greatest_difference(self.exported, self.samples.inputs, path)
-        found = self.measures.of(loaded(path, self.example)) if self.measures else {}
+        run = loaded(path, self.example)
+        found = self.measures.of(run) if self.measures else {}
         if self.measures:
             self.measures.check(found, precision)
         limit = PIXELS if "boxes" in self.names else TOLERANCE
         if precision == "float32" and not gap <= limit:
             raise RunFailure(f"its outputs differ by more than {limit:g} from the module's, by {gap:.1e}")
-        return {"MB": path.stat().st_size / 1e6, "difference": gap} | found
+        return {"MB": path.stat().st_size / 1e6, "difference": gap} | found, run
 
 
 @torch.inference_mode()

@@ -40,7 +40,8 @@ def samples_for(model: Any, method: str, shape: str | None) -> Samples:
     try:
         data = model.predict.data
     except UsageError:
-        return Samples(_one_tensor(_first_batch(model)), "inputs of its first validation batch")
+        inputs, what = _first_batch(model)
+        return Samples(_one_tensor(inputs), what)
     try:
         splits = data.divide(data.load_splits())  # nothing is decoded beforehand
         name = "val" if "val" in splits else "train"
@@ -55,20 +56,24 @@ def samples_for(model: Any, method: str, shape: str | None) -> Samples:
     return Samples(_one_tensor(inputs), what, data, splits)
 
 
-def _first_batch(model: Any) -> Any:
-    """Return the inputs of the first validation batch of loaders that are not the library's."""
+def _first_batch(model: Any) -> tuple[Any, str]:
+    """Return the inputs of the first batch of loaders that are not the library's, and what they are."""
     source, described = model, model.predict.description
-    if described is not None:
-        source = build(described, LightningDataModule, "this checkpoint")
-        source.prepare_data()
-        source.setup("validate")
-    if described is None and not is_overridden("val_dataloader", model):
-        what = f"nobody knows what inputs {type(model).__name__} takes"
-        raise UsageError(f"{what}; write the shape of one, without the batch, such as --input_shape 3,224,224")
-    loader = source.val_dataloader()
-    with kept_generators():
-        batch = next(iter(loader[0] if isinstance(loader, list | tuple) else loader))
-    return batch[0] if isinstance(batch, list | tuple) else batch
+    try:
+        if described is not None:
+            source = build(described, LightningDataModule, "this checkpoint")
+            source.prepare_data()
+            source.setup("fit")
+        for stage, name in (("validation", "val_dataloader"), ("training", "train_dataloader")):
+            if is_overridden(name, source) and (loader := getattr(source, name)()) is not None:
+                with kept_generators():
+                    batch = next(iter(loader[0] if isinstance(loader, list | tuple) else loader))
+                return batch[0] if isinstance(batch, list | tuple) else batch, f"inputs of its first {stage} batch"
+        reason = "it has no loaders"
+    except Exception as error:  # of code that is not the library's
+        reason = f"{type(error).__name__}: {error}"
+    advice = "write the shape of one, without the batch, such as --input_shape 3,224,224"
+    raise UsageError(f"nobody knows what inputs {type(model).__name__} takes ({reason}); {advice}")
 
 
 def _one_tensor(inputs: Any) -> Tensor:

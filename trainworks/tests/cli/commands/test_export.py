@@ -128,6 +128,8 @@ def test_modules_and_data_of_ones_own(train: Train) -> None:
             known = session.get_modelmeta().custom_metadata_map
             assert json.loads(known["inputs"])["preprocessing"] == "none in the file: inputs as the network takes them"
             assert session.run(None, {"inputs": np.zeros((7, 64), np.float32)})[0].shape == (7, 10)
+    result = train("export", "--ckpt_path", checkpoint, "--format", "pt2", "--output", "any.name")
+    assert result.code == 0 and torch.export.load("any.name").module()(torch.zeros(3, 64)).shape == (3, 10)
     result = train("export", "--ckpt_path", checkpoint, "--precision", "int8")
     assert result.code == 2 and "OwnLoaders has no metrics of the validation to compare the file by" in result.err
     result = train("export", "--ckpt_path", checkpoint, "--input_shape", "3,x")
