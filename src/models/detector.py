@@ -46,7 +46,7 @@ class DetectorModule(BaseModule):
         return self.net(list(inputs))
 
     def outputs(self, images: Tensor) -> dict[str, Tensor]:
-        """Return boxes, labels, scores and their number as tensors, see `dense_detections`; not for every network."""
+        """Return boxes (x1, y1, x2, y2 in pixels), labels, scores from the threshold on, and `count` of them."""
         return dense_detections(self.net, images, self.threshold)
 
     def predict_step(self, batch: Any, batch_idx: int) -> Any:

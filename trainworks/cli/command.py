@@ -32,7 +32,7 @@ class Option:
         if self.choices and text not in self.choices:
             raise UsageError(f"--{self.name} must be {' or '.join(self.choices)}, got {text}")
         if self.pattern and not re.fullmatch(self.pattern, text):
-            raise UsageError(f"--{self.name} must be {self.metavar.replace('|', ' or ')}, got {text}")
+            raise UsageError(f"--{self.name} must be like {self.metavar.replace('|', ' or ')}, got {text}")
 
 
 TRUST = Option("trust", "whether checkpoints may hold objects, which can run code when they are read", choices=BOOLEAN)

@@ -26,7 +26,8 @@ run = lambda inputs: session.run(None, {"inputs": inputs})""",
 program = torch.export.load(sys.argv[1]).module()
 def run(inputs):
     outputs = program(torch.from_numpy(inputs))
-    return [part.detach().numpy() for part in (outputs.values() if isinstance(outputs, dict) else [outputs])]""",
+    parts = [*outputs.values()] if isinstance(outputs, dict) else [outputs]
+    return [(part.float() if part.dtype == torch.bfloat16 else part).detach().numpy() for part in parts]""",
 }
 RUN = "import sys, numpy\n{}\nfor path in sys.argv[2:]: numpy.savez(path + '.npz', *run(numpy.load(path)))\n"
 BATCH = 64
@@ -114,9 +115,10 @@ class ValidationMetrics:
         self.exported, self.samples, self.tolerance = exported, samples, tolerance
         module = exported.module
         if not hasattr(module, "val_metrics") or not len(module.val_metrics):
-            raise UsageError(f"{type(module).__name__} has no metrics of the validation to compare the file by")
+            raise UsageError(f"{type(module).__name__} is no BaseModule with metrics, by which files could be compared")
         if "val" not in (samples.splits or {}):
-            raise UsageError("metrics need the validation samples, and the data is not here")
+            raise UsageError(f"metrics need validation samples; there are only {samples.what}")
+        self.num_samples = len(samples.splits["val"])
         self.expected = self.of(exported)
 
     @torch.inference_mode()
@@ -142,7 +144,7 @@ class ValidationMetrics:
     def check(self, found: dict[str, float], precision: str) -> None:
         """Refuse metrics that are further from the module's than the tolerance, or than two samples can be."""
         typed = (0.002 if precision == "float32" else 0.01) if self.tolerance is None else self.tolerance
-        limit = max(typed, 2 / len(self.samples.splits["val"]))
+        limit = max(typed, 2 / self.num_samples)
         for name, value in self.expected.items():
             if not abs(found[name] - value) <= limit * max(1.0, abs(value)):
                 raise RunFailure(f"{name} is {found[name]:.4f}, and {value:.4f} of the module; tolerance {limit:.4g}")

@@ -34,8 +34,10 @@ from trainworks.runs.find import run_of_checkpoint
 from trainworks.runtime.threads import threads_for
 
 ONNX_PACKAGES = ("onnx", "onnxruntime", "onnxscript")  # which are optional
+MAX_INT8_OPSET = 20  # of what onnxruntime quantizes
 TOLERANCE, PIXELS = 1e-4, 0.5  # greatest differences of outputs and of boxes
 NUM_FILES = 32
+NO_BOX = ", since there is no box,"
 ALL = (("onnx", "float32"), ("onnx", "float16"), ("onnx", "int8"), ("pt2", "float32"))
 
 
@@ -54,7 +56,7 @@ def export_checkpoint(options: dict[str, str]) -> int:
     torch.set_num_threads(threads_for(exported, samples.inputs))
     writer = _Writer(exported, samples, options, record)
     chosen: tuple[tuple[str, str], ...] = ALL if kind == "all" else ((kind, precision),)
-    if kind == "all" or precision != "float32" or options.get("metrics") == "true":
+    if kind == "all" or precision != "float32" or options.get("metrics") == "true" or "tolerance" in options:
         try:
             writer.measure(float(options["tolerance"]) if "tolerance" in options else None)
         except UsageError as error:
@@ -76,7 +78,7 @@ def export_checkpoint(options: dict[str, str]) -> int:
         rows = latencies(exported, samples.inputs, rows, writer.runs)
     if len(rows) > 1:
         print(f"\n{table_text(rows)}")
-    if kind == "all":
+    if kind == "all" and rows:
         write_table(rows, writer.path("csv", "export"))
     return code
 
@@ -87,9 +89,15 @@ def _check(options: Mapping[str, str], kind: str, precision: str) -> None:
         raise UsageError(f"--precision {precision} needs --format onnx, got {kind}")
     if kind != "pt2" and (lacking := [name for name in ONNX_PACKAGES if find_spec(name) is None]):
         raise UsageError(f"--format {kind} needs {lacking[0]}; write pip install -e '.[onnx]'")
-    if int(options.get("opset", MIN_OPSET)) < MIN_OPSET:
-        got = f"got {options['opset']}: torch.onnx writes no older one"
-        raise UsageError(f"--opset must be at least {MIN_OPSET}, {got}")
+    output = Path(options.get("output", f"a.{kind}"))
+    if output.is_dir() or (kind != "all" and output.suffix in (".onnx", ".pt2") and output.suffix != f".{kind}"):
+        raise UsageError(f"--output must be a file, such as a.{kind.replace('all', 'onnx')}, got {output}")
+    if kind != "pt2" and "opset" in options:
+        from onnx.defs import onnx_opset_version
+
+        last = MAX_INT8_OPSET if precision == "int8" or kind == "all" else onnx_opset_version()
+        if not MIN_OPSET <= int(options["opset"]) <= last:
+            raise UsageError(f"--opset must be {MIN_OPSET} to {last} here, got {options['opset']}")
 
 
 class _Writer:
@@ -106,12 +114,15 @@ class _Writer:
         self.rows: list[dict[str, Any]] = []
         self.runs: dict[str, Callable[[Any], Any]] = {}  # what each file computes, by its name
         with torch.inference_mode():
-            self.example = exported(samples.inputs[:1])
+            self.example = exported(samples.inputs)
+        self.unit = _unit(self.example)
 
     def measure(self, tolerance: float | None) -> None:
         """Compare the files by metrics, too, of which the module's come first."""
         self.measures = ValidationMetrics(self.exported, self.samples, tolerance)
         self.rows.append({"file": "module"} | self.measures.expected)
+        share = f"{2 / self.measures.num_samples:.4g} for two of {self.measures.num_samples} validation samples"
+        print(f"tolerance of metrics: {share}, or more as --tolerance says")
 
     def path(self, kind: str, precision: str) -> Path:
         """Return the file to write: beside the checkpoint by default."""
@@ -129,17 +140,13 @@ class _Writer:
             raise RunFailure(f"{path} is not written: {error}") from error
         self.rows.append({"file": path.name, "format": kind, "precision": precision} | row)
         self.runs[path.name] = run
-        megabytes, gap = row["MB"], row["difference"]
-        unit = " pixels of a box" if "boxes" in self.names else ""
-        print(
-            f"{path}: {megabytes:,.2f} MB, greatest difference {gap:.1e}{unit} over {len(self.samples.inputs)} "
-            f"{self.samples.what}"
-        )
+        over = f"over {len(self.samples.inputs)} {self.samples.what}"
+        print(f"{path}: {row['MB']:,.2f} MB, greatest difference {row['difference']:.1e}{self.unit} {over}")
         if left:
             print(f"in float32, since int8 cost more than the tolerance: {', '.join(left)}")
         split = (self.samples.splits or {}).get("val")
         if precision == "float32" and isinstance(split, ImageFiles) and self.exported.any_size:
-            _compare_files(self.exported.module, run, split, self.exported.method)
+            _compare_files(self.exported.module, run, split, self.exported.method, self.unit)
 
     def _write(self, path: Path, kind: str, precision: str) -> tuple[list[str], dict[str, Any], Any]:
         """Write one file; return the layers that stay in float32, its figures, and the function that it holds."""
@@ -152,10 +159,13 @@ class _Writer:
             written = Path(name, f"a.{kind}")
             content, left = self._content(kind, precision, written)
             described = self.described | {"precision": precision}
-            write(content, written, described | ({"float32_layers": left} if left else {}))
+            write(content, written, described)
             row, run = self._checked(written, precision)
+            if self.measures:
+                metrics = {name: row[name] for name in self.measures.expected}
+                write(content, written, described | {"float32_layers": left, "metrics_of_file": metrics})
             os.replace(written, path)
-        return left, row, run
+        return left, {"MB": path.stat().st_size / 1e6} | row, run
 
     def _content(self, kind: str, precision: str, path: Path) -> tuple[Any, list[str]]:
         """Return what is written, and the layers that stay in float32."""
@@ -168,11 +178,13 @@ class _Writer:
             return self.model, []
         from trainworks.cli.exporting.quantize import MAX_CALIBRATION, half, int8
 
+        if self.unit == NO_BOX:
+            raise RunFailure(f"the module finds no box in the {self.samples.what}, so nothing tells what it costs")
         if precision == "float16":
             return half(self.model), []
         train, data = (self.samples.splits or {}).get("train"), self.samples.data
         if train is None:
-            raise UsageError("--precision int8 needs training samples to calibrate with, and the data is not here")
+            raise UsageError(f"--precision int8 needs training samples; there are only {self.samples.what}")
         chosen = np.random.default_rng(0).permutation(len(train))[:MAX_CALIBRATION].tolist()
         items = [train[index] for index in chosen]
         inputs = data.join([item[0] if isinstance(item, tuple) else item for item in items]).as_subclass(torch.Tensor)
@@ -193,11 +205,19 @@ class _Writer:
         limit = PIXELS if "boxes" in self.names else TOLERANCE
         if precision == "float32" and not gap <= limit:
             raise RunFailure(f"its outputs differ by more than {limit:g} from the module's, by {gap:.1e}")
-        return {"MB": path.stat().st_size / 1e6, "difference": gap} | found, run
+        return {"difference": gap} | found, run
+
+
+def _unit(outputs: Any) -> str:
+    """Return what a difference of such outputs is measured in, as it stands behind a number."""
+    if isinstance(outputs, Mapping) and "boxes" in outputs:
+        return " pixels of a box" if outputs["count"].any() else NO_BOX
+    parts = outputs.values() if isinstance(outputs, Mapping) else [outputs]
+    return " of the greatest output" if any(part.abs().max() > 1 for part in parts) else ""
 
 
 @torch.inference_mode()
-def _compare_files(model: Any, run: Callable[[Any], Any], images: ImageFiles, method: str) -> None:
+def _compare_files(model: Any, run: Callable[[Any], Any], images: ImageFiles, method: str, unit: str) -> None:
     """Print how far the file's outputs for whole images, decoded in full size, are from those of `predict`."""
     gaps, data = [], model.predict.data
     for item in np.unique(np.linspace(0, len(images) - 1, NUM_FILES).astype(int)).tolist():  # of all classes
@@ -213,5 +233,5 @@ def _compare_files(model: Any, run: Callable[[Any], Any], images: ImageFiles, me
             gaps.append(difference(found, parts if isinstance(found, Mapping) else parts["outputs"]))
     if not gaps:
         return
-    typical = f"decoded in full size: {statistics.median(gaps):.1e} in the median, at most {max(gaps):.1e}"
+    typical = f"decoded in full size: {statistics.median(gaps):.1e} in the median, at most {max(gaps):.1e}{unit}"
     print(f"difference to predict over {min(NUM_FILES, len(images))} files of the data, {typical}")

@@ -1,6 +1,7 @@
 """A trained module with the transforms before it, as torch.export and ONNX take it."""
 
 import json
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -28,13 +29,14 @@ class Exported(nn.Module):
         limit = getattr(module, "threshold", None)
         self.threshold = limit if isinstance(limit, float) else 0.0
         self.transforms = nn.ModuleList(data.eval_transform if data else ())
+        self.max_length: int | None = None
         self.any_length = bool(data and data.input_shape and data.input_shape[0] is None)
         # sequences of whole numbers, such as the bytes of a text, whose length may or may not be free
         self.is_sequence = inputs.ndim == 2 and not inputs.is_floating_point()
         is_image = data is not None and inputs.ndim == 4 and inputs.dtype == torch.uint8
-        self.any_size = is_image and (data.form is not None or inputs.shape[1] in (1, 3))
-        is_detector = hasattr(getattr(module, "net", None), "nms_thresh")
-        fit: Any = getattr(data and data.form, "fit", "pad" if is_detector else "stretch")
+        is_detector = hasattr(getattr(module, "net", None), "nms_thresh")  # which sees images of other sizes otherwise
+        self.any_size = is_image and (data.form is not None or (inputs.shape[1] in (1, 3) and not is_detector))
+        fit: Any = getattr(data and data.form, "fit", "stretch")
         self.fit = FitBatch((inputs.shape[-2], inputs.shape[-1]), fit) if self.any_size else None
 
     def forward(self, inputs: Tensor) -> Any:
@@ -86,9 +88,10 @@ def traced(exported: Exported, inputs: Tensor) -> tuple[Any, list[str]]:
         choices.insert(0, {0: batch, 1: torch.export.Dim("length", max=inputs.shape[1])})
     for number, dimensions in enumerate(choices, start=1):
         try:
-            with torch.no_grad():
+            with torch.no_grad(), warnings.catch_warnings(action="ignore"):  # of what torch will change in itself
                 program = torch.export.export(exported, (inputs,), dynamic_shapes=(dimensions,), strict=False)
             exported.any_length = 1 in dimensions
+            exported.max_length = getattr(dimensions.get(1), "max", None)
             return program, names
         except Exception as error:  # whatever a network does that cannot be traced
             if number == len(choices):
@@ -102,13 +105,17 @@ def as_onnx(exported: Exported, program: Any, names: list[str], opset: int | Non
     if num_bytes > ONNX_BYTES:
         wide = f"{num_bytes / 1e9:.2f} GB of weights, and an .onnx file holds at most {ONNX_BYTES / 1e9:.2f}"
         raise RunFailure(f"{type(exported.module).__name__} has {wide}; write --format pt2")
+    how: Any = {"input_names": ["inputs"], "output_names": names, "opset_version": opset, "verbose": False}
     try:
-        written: Any = torch.onnx.export(
-            program, input_names=["inputs"], output_names=names, opset_version=opset, verbose=False
-        )
+        with warnings.catch_warnings(action="ignore"):
+            written: Any = torch.onnx.export(program, **how)
     except Exception as error:  # an operation that ONNX does not have
         raise RunFailure(f"{type(exported.module).__name__} cannot be written as ONNX: {first_line(error)}") from error
-    return written.model_proto
+    content = written.model_proto
+    found = next(item.version for item in content.opset_import if item.domain == "")
+    if opset not in (None, found):
+        raise RunFailure(f"torch.onnx cannot write opset {opset} of it, only {found}")
+    return content
 
 
 def write(content: Any, path: Path, described: dict[str, Any]) -> None:

@@ -18,7 +18,7 @@ def metadata(
     model, shape, data = exported.module, samples.inputs.shape[1:], samples.data
     wanted: dict[str, Any] = {"dtype": str(samples.inputs.dtype).removeprefix("torch."), "shape": ["batch", *shape]}
     if exported.any_length:
-        wanted["shape"][1] = "length"
+        wanted |= {"shape": ["batch", "length", *shape[1:]], "max_length": exported.max_length}
     if exported.any_size:
         wanted["shape"][2:] = ["height", "width"]
         size = f"any size; the file makes them {shape[1]} x {shape[2]}"
@@ -28,7 +28,7 @@ def metadata(
     return {
         "inputs": wanted,
         "outputs": (getattr(type(model), exported.method).__doc__ or "").partition("\n")[0],
-        "class_names": model.class_names,
+        "class_names": None if data is None else model.class_names,
         "threshold": model.threshold if hasattr(type(model), "threshold") else None,
         "temperature": getattr(model, "temperature", None),
         "columns": getattr(data, "columns", None),

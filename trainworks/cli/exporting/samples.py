@@ -9,7 +9,7 @@ from lightning.pytorch.utilities.model_helpers import is_overridden
 from torch import Tensor
 
 from trainworks.datamodules.randomness import kept_generators
-from trainworks.errors import UsageError
+from trainworks.errors import UsageError, first_line
 from trainworks.models.predict import build
 
 NUM_SAMPLES = 64
@@ -48,8 +48,8 @@ def samples_for(model: Any, method: str, shape: str | None) -> Samples:
         found = [splits[name][index] for index in range(min(NUM_SAMPLES, len(splits[name])))]
         inputs = data.join([item[0] if isinstance(item, tuple) else item for item in found])
         what = f"{'validation' if name == 'val' else 'training'} samples"
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError):
-        splits, what = None, "random inputs, since the data is not here"
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
+        splits, what = None, f"random inputs, since the data is not here ({first_line(error)})"
         size = data.input_shape or [getattr(data.form, "num_channels", 3), *[getattr(data.form, "size", 224)] * 2]
         dtype = getattr(torch, data.input_dtype or ("uint8" if len(size) == 3 else "float32"), torch.float32)
         inputs = _random([NUM_SAMPLES, *(side or 8 for side in size)], dtype)

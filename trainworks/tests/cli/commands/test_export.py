@@ -96,7 +96,10 @@ def test_what_goes_in_and_comes_out_has_names(train: Train) -> None:
         (logits,) = session.run(None, {"inputs": np.zeros((3, length), np.uint8)})
         assert logits.shape == (3, length, 256)
     known = {key: json.loads(value) for key, value in session.get_modelmeta().custom_metadata_map.items()}
-    assert known["inputs"] == {"dtype": "uint8", "shape": ["batch", "length"]} and known["licence"] == "CC0"
+    assert (
+        known["inputs"] == {"dtype": "uint8", "shape": ["batch", "length"], "max_length": 128}
+        and known["licence"] == "CC0"
+    )
     assert known["precision"] == "float32" and known["temperature"] is None
 
     path = fit(train, "vae")
@@ -131,9 +134,9 @@ def test_modules_and_data_of_ones_own(train: Train) -> None:
     result = train("export", "--ckpt_path", checkpoint, "--format", "pt2", "--output", "any.name")
     assert result.code == 0 and torch.export.load("any.name").module()(torch.zeros(3, 64)).shape == (3, 10)
     result = train("export", "--ckpt_path", checkpoint, "--precision", "int8")
-    assert result.code == 2 and "OwnLoaders has no metrics of the validation to compare the file by" in result.err
+    assert result.code == 2 and "OwnLoaders is no BaseModule with metrics" in result.err
     result = train("export", "--ckpt_path", checkpoint, "--input_shape", "3,x")
-    assert result.code == 2 and "--input_shape must be 3,224,224, got 3,x" in result.err
+    assert result.code == 2 and "--input_shape must be like 3,224,224, got 3,x" in result.err
     result = train("export", "--ckpt_path", checkpoint, "--input_shape", "7")
     assert result.code == 1 and "forward cannot be run on inputs of shape (2, 7)" in result.err
 
@@ -237,7 +240,7 @@ def test_what_differs_is_removed_and_what_is_not_there_is_made_up(
     (tmp_path / "a.npz").unlink()
     result = train("export", "--ckpt_path", str(path), "--format", "pt2", "--latency", "false")
     assert result.code == 0, result.err
-    assert "over 64 random inputs, since the data is not here" in result.out
+    assert "over 64 random inputs, since the data is not here (a.npz: no such file)" in result.out
     program: Any = torch.export.load(path.with_suffix(".pt2"), extra_files=(extra := {"metadata.json": ""}))
     assert json.loads(extra["metadata.json"])["inputs"] == {"dtype": "float32", "shape": ["batch", 5]}
     assert program.module()(torch.zeros(7, 5)).sum(dim=1).tolist() == pytest.approx([1.0] * 7)
@@ -297,7 +300,12 @@ def test_mistakes(train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         "--ckpt_path gone.ckpt": "--ckpt_path gone.ckpt: no such file",
         "--ckpt_path foreign.ckpt": "does not say how its module was built",
         f"--ckpt_path {path} --latency maybe": "--latency must be true or false, got maybe",
-        f"--ckpt_path {path} --opset 17": "--opset must be at least 18, got 17: torch.onnx writes no older one",
+        f"--ckpt_path {path} --opset 17": "--opset must be 18 to ",
+        f"--ckpt_path {path} --opset 99": " here, got 99",
+        f"--ckpt_path {path} --opset 21 --precision int8": "--opset must be 18 to 20 here, got 21",
+        f"--ckpt_path {path} --output a.pt2": "--output must be a file, such as a.onnx, got a.pt2",
+        f"--ckpt_path {path} --output logs --format pt2": "--output must be a file, such as a.pt2, got logs",
+        f"--ckpt_path {path} --tolerance -1": "--tolerance must be like 0.002 or 0.01, got -1",
         f"--ckpt_path {path} --format pt2 --precision int8": "--precision int8 needs --format onnx, got pt2",
     }.items():
         result = train("export", *words.split())

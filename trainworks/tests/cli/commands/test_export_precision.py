@@ -90,4 +90,4 @@ def test_metrics_are_compared(train: Train, monkeypatch: pytest.MonkeyPatch) -> 
         assert result.code == code
     Path("a.npz").unlink()
     result = train("export", *WORDS, "--metrics", "true")
-    assert result.code == 2 and "metrics need the validation samples, and the data is not here" in result.err
+    assert result.code == 2 and "metrics need validation samples; there are only random inputs" in result.err

@@ -181,7 +181,7 @@ def test_a_detection_run_finds_its_own(train: Train) -> None:
 
 def test_wrong_use(train: Train) -> None:
     result = train("validate", "--config", "none.yaml", "--threshold", "precision=90")
-    assert result.err == "error: --threshold must be f1 or precision=0.9 or recall=0.9, got precision=90\n"
+    assert result.err == "error: --threshold must be like f1 or precision=0.9 or recall=0.9, got precision=90\n"
     for predictions, targets in ((torch.zeros(4, 3), torch.zeros(4)), (torch.full((4, 3), 1.5), torch.zeros(4, 3))):
         wanted = r"takes logits of two classes, probabilities of labels, or boxes; got predictions of shape \(4, 3\)"
         with pytest.raises(UsageError, match=wanted):
