@@ -82,11 +82,14 @@ def fit_threshold(session: Any, path: str, goal: str) -> None:
 
 def fit_default_threshold(session: Any) -> None:
     """Find the threshold with the best F1 for the best checkpoint of a training, of which nothing else changes."""
+    if session.trainer.world_size > 1:
+        if session.trainer.is_global_zero:
+            print("the best threshold is found in one process: validate --threshold f1 --trainer.devices 1")
+        return
     try:
         fit_threshold(session, session.best_path, "f1")
-    except UsageError as error:
-        if session.trainer.is_global_zero:
-            print(f"the threshold stays {session.model.threshold}: {str(error).removeprefix('--threshold ')}")
+    except (UsageError, OSError) as error:
+        print(f"the threshold stays {session.model.threshold}: {str(error).removeprefix('--threshold ')}")
 
 
 def _scores(predictions: Any, targets: Any) -> tuple[Tensor, Tensor]:
@@ -154,9 +157,11 @@ def _validated(session: Any, path: str, option: str, take: Callable[..., tuple[A
     unlogged = replace(session, metrics={}, results={})
     loggers, trainer.loggers = trainer.loggers, []
     trainer.callbacks.append(LambdaCallback(on_validation_batch_end=collect))
-    evaluate(unlogged, "validate", path)
-    trainer.callbacks.pop()
-    trainer.loggers = loggers
+    try:
+        evaluate(unlogged, "validate", path)
+    finally:
+        trainer.callbacks.pop()
+        trainer.loggers = loggers
     if not batches:
         raise UsageError(f"{option} needs validation samples, and their predictions and targets from validation_step")
     return zip(*batches, strict=True)

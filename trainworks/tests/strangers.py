@@ -60,6 +60,12 @@ class Tested(Validated):
         self.log("test_acc", (self(batch[0]).argmax(1) == batch[1]).float().mean())
 
 
+class HasThreshold(Tested):
+    """A number of this name that is not the library's."""
+
+    threshold = 0.5
+
+
 class Worse(Trained):
     """Lightning's usual name for the loss of a validation, which rises."""
 

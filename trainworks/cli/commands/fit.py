@@ -27,9 +27,11 @@ def fit_and_test(session: Any) -> None:
     Before that a task whose class states a number as its threshold, as detectors do, gets the one that is best.
     """
     from trainworks.cli.evaluation import NothingToDo, evaluate
+    from trainworks.models.base import BaseModule
 
     fit(session)
-    if session.best_path is not None and isinstance(getattr(type(session.model), "threshold", None), float):
+    has_number = isinstance(getattr(type(session.model), "threshold", None), float)
+    if session.best_path is not None and has_number and isinstance(session.model, BaseModule):
         from trainworks.cli.validation_fits import fit_default_threshold
 
         fit_default_threshold(session)

@@ -179,6 +179,13 @@ def test_a_detection_run_finds_its_own(train: Train) -> None:
     assert result.code == 0 and "the threshold stays 0.5: f1 cannot be reached: the highest f1 of boxes" in result.out
 
 
+def test_a_number_of_somebody_elses_module_is_left_alone(train: Train) -> None:
+    kinds = "trainworks.tests.strangers"
+    Path("own.yaml").write_text(json.dumps({"model": f"{kinds}.HasThreshold", "data": f"{kinds}.OwnData"}))
+    result = train("--config", "own.yaml", *QUICK)
+    assert (result.code, result.err) == (0, "") and "threshold" not in result.out
+
+
 def test_wrong_use(train: Train) -> None:
     result = train("validate", "--config", "none.yaml", "--threshold", "precision=90")
     assert result.err == "error: --threshold must be like f1 or precision=0.9 or recall=0.9, got precision=90\n"
