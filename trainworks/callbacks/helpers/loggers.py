@@ -9,17 +9,24 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
+from cycler import cycler
 from lightning.pytorch import Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 from PIL import Image
 from torch import Tensor
 
+from trainworks.models.colors import color_of
+
 
 @contextmanager
 def never_fatal(name: str) -> Iterator[None]:
-    """Print an error in drawing the figure `name` instead of raising it, and ignore warnings: the training goes on."""
+    """Print an error in drawing the figure `name` instead of raising it, and ignore warnings: the training goes on.
+
+    Lines have the colours of classes, which colour-blind people tell apart, beginning with blue.
+    """
+    colors = [[part / 255 for part in color_of(number)] for number in (5, 6, 3, 1, 2, 7, 0)]
     try:
-        with warnings.catch_warnings(action="ignore"):
+        with warnings.catch_warnings(action="ignore"), plt.rc_context({"axes.prop_cycle": cycler(color=colors)}):
             yield
     except Exception as error:
         print(f"the figure {name} could not be drawn: {type(error).__name__}: {error}")

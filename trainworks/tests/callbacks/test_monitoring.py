@@ -19,6 +19,7 @@ from fontTools.pens.ttGlyphPen import TTGlyphPen
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import CSVLogger
 from matplotlib import font_manager
+from matplotlib.colors import to_hex
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import Tensor, nn
 from torchmetrics.classification import MulticlassConfusionMatrix
@@ -27,7 +28,7 @@ from trainworks.callbacks import EvaluationFigures, SpeedMonitor, Trace
 from trainworks.callbacks.evaluation_figures import Mistakes, _saliency
 from trainworks.callbacks.helpers.batch import batch_size
 from trainworks.callbacks.helpers.isolation import isolated
-from trainworks.callbacks.helpers.loggers import send_media, send_scalars, steps_so_far
+from trainworks.callbacks.helpers.loggers import never_fatal, send_media, send_scalars, steps_so_far
 from trainworks.callbacks.speed_monitor import StepTimer
 from trainworks.datamodules.datasets import ArrayDataset
 from trainworks.models.colors import color_of
@@ -190,6 +191,16 @@ def test_a_trace_and_the_costliest_operations(train: Train, tmp_path: Path) -> N
     assert "no trace: recording starts after 10 steps" in result.out
     with pytest.raises(ValueError, match="must be at least 1, got 0 and 5"):
         Trace(wait=0)
+
+
+def test_lines_have_colours_that_colour_blind_people_tell_apart() -> None:
+    before = plt.rcParams["axes.prop_cycle"]
+    with never_fatal("lines"):
+        figure, axes = plt.subplots()
+        lines = axes.plot([[0, 1, 2], [1, 2, 3]])
+    plt.close(figure)
+    assert [to_hex(line.get_color()) for line in lines] == ["#0072b2", "#d55e00", "#009e73"]
+    assert plt.rcParams["axes.prop_cycle"] == before
 
 
 def test_a_figure_that_fails_does_not_end_the_training(train: Train, monkeypatch: pytest.MonkeyPatch) -> None:
