@@ -4,6 +4,7 @@ import math
 import subprocess
 import sys
 import tempfile
+import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -99,7 +100,8 @@ def box_gaps(found: Mapping[str, Any], expected: Mapping[str, Any], threshold: f
 def loaded(path: Path, example: Any) -> Callable[[Tensor], Any]:
     """Return the function that a file holds; `example` is an output."""
     if path.suffix == ".pt2":
-        return torch.export.load(path).module()
+        with warnings.catch_warnings(action="ignore"):  # of how torch 2.11 itself reads
+            return torch.export.load(path).module()
     import onnxruntime
 
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
