@@ -43,17 +43,25 @@ def main(names: list[str]) -> None:
                     nn.init.normal_(weight, std=0.02)
             net.train()(images / 255)
         exported = Exported(ClassifierModule(net=net, loss=nn.CrossEntropyLoss(), optimizer=AdamW), data, images).eval()
-        cells = []
-        with tempfile.TemporaryDirectory() as folder:
-            for kind in ("onnx", "pt2"):
-                path = Path(folder, f"a.{kind}")
-                try:
-                    program, names = traced(exported, images)
-                    write(as_onnx(exported, program, names) if kind == "onnx" else program, path, {})
-                    cells.append(f"{greatest_difference(exported, images, path):.0e}")
-                except RunFailure as error:
-                    cells.append(str(error).removeprefix("ClassifierModule "))
-        print(f"| {name} | {' | '.join(cells)} |", flush=True)
+        print(f"| {name} | {' | '.join(cells_of(exported, images))} |", flush=True)
+
+
+def cells_of(exported: Exported, images: torch.Tensor) -> list[str]:
+    """Return the greatest difference of each format's file, or why there is none."""
+    try:
+        program, outputs = traced(exported, images)
+    except RunFailure as error:
+        return [str(error).removeprefix("ClassifierModule ")] * 2
+    cells = []
+    with tempfile.TemporaryDirectory() as folder:
+        for kind in ("onnx", "pt2"):
+            path = Path(folder, f"a.{kind}")
+            try:
+                write(as_onnx(exported, program, outputs) if kind == "onnx" else program, path, {})
+                cells.append(f"{greatest_difference(exported, images, path):.0e}")
+            except RunFailure as error:
+                cells.append(str(error).removeprefix("ClassifierModule "))
+    return cells
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ from trainworks.cli.exporting.compare import (
 from trainworks.cli.exporting.exported import MIN_OPSET, Exported, as_onnx, named_outputs, traced, write
 from trainworks.cli.exporting.latency import latencies
 from trainworks.cli.exporting.metadata import metadata
-from trainworks.cli.exporting.samples import Samples, samples_for
+from trainworks.cli.exporting.samples import Samples, joined_inputs, samples_for
 from trainworks.cli.exporting.table import table_text, write_table
 from trainworks.cli.parser import mistakes_in_one_line
 from trainworks.datamodules.datasets.decode import decode_image
@@ -182,12 +182,11 @@ class _Writer:
             raise RunFailure(f"the module finds no box in the {self.samples.what}, so nothing tells what it costs")
         if precision == "float16":
             return half(self.model), []
-        train, data = (self.samples.splits or {}).get("train"), self.samples.data
+        train = (self.samples.splits or {}).get("train")
         if train is None:
             raise UsageError(f"--precision int8 needs training samples; there are only {self.samples.what}")
         chosen = np.random.default_rng(0).permutation(len(train))[:MAX_CALIBRATION].tolist()
-        items = [train[index] for index in chosen]
-        inputs = data.join([item[0] if isinstance(item, tuple) else item for item in items]).as_subclass(torch.Tensor)
+        inputs = joined_inputs(self.samples.data, train, chosen).as_subclass(torch.Tensor)
 
         def accepts(model: Any) -> None:
             write(model, path, {})

@@ -1,5 +1,6 @@
 """What an exported file is tried on: samples of the data, or inputs in their place."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,8 +46,7 @@ def samples_for(model: Any, method: str, shape: str | None) -> Samples:
     try:
         splits = data.divide(data.load_splits())  # nothing is decoded beforehand
         name = "val" if "val" in splits else "train"
-        found = [splits[name][index] for index in range(min(NUM_SAMPLES, len(splits[name])))]
-        inputs = data.join([item[0] if isinstance(item, tuple) else item for item in found])
+        inputs = joined_inputs(data, splits[name], range(min(NUM_SAMPLES, len(splits[name]))))
         what = f"{'validation' if name == 'val' else 'training'} samples"
     except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
         splits, what = None, f"random inputs, since the data is not here ({first_line(error)})"
@@ -54,6 +54,12 @@ def samples_for(model: Any, method: str, shape: str | None) -> Samples:
         dtype = getattr(torch, data.input_dtype or ("uint8" if len(size) == 3 else "float32"), torch.float32)
         inputs = _random([NUM_SAMPLES, *(side or 8 for side in size)], dtype)
     return Samples(_one_tensor(inputs), what, data, splits)
+
+
+def joined_inputs(data: Any, split: Any, indices: Iterable[int]) -> Any:
+    """Return inputs of a split as a batch, without their targets."""
+    items = [split[index] for index in indices]
+    return data.join([item[0] if isinstance(item, tuple) else item for item in items])
 
 
 def _first_batch(model: Any) -> tuple[Any, str]:
