@@ -17,7 +17,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from trainworks.models.colors import color_of
+from trainworks.models.colors import hex_color
 
 SHOWN = (5, 1, 3, 6, 2)  # blue, orange, green, red and sky of Okabe and Ito
 
@@ -79,7 +79,7 @@ def draw_curves(picture: Path, curves: list[Path]) -> None:
     axes = (figure := Figure(figsize=(6.4, 3.6), layout="constrained")).subplots()
     for number, path in zip(SHOWN, curves, strict=False):
         points = [map(float, line.split(",")) for line in path.read_text().splitlines()[1:]]
-        axes.plot(*zip(*points, strict=True), ".-", color=[part / 255 for part in color_of(number)], label=path.stem)
+        axes.plot(*zip(*points, strict=True), ".-", color=hex_color(number), label=path.stem)
     axes.set(xlabel="CPU seconds, user and system", ylabel="validation mAP (0.50 to 0.95)", xlim=(0, None), ylim=(0, 1))
     axes.legend(loc="lower right")
     figure.savefig(picture, dpi=110)

@@ -18,7 +18,7 @@ from trainworks.datamodules.randomness import KeyedDataset, seed_sample
 from trainworks.datamodules.samplers import collate
 from trainworks.datamodules.transforms.apply import apply_transforms
 from trainworks.errors import UsageError
-from trainworks.models.colors import color_of
+from trainworks.models.colors import hex_color
 from trainworks.models.drawing import draw_sample
 from trainworks.models.fonts import use_font_for
 
@@ -49,7 +49,7 @@ def draw_samples(data: BaseDataModule, train: Any, names: list[str], path: str) 
             axis.imshow(drawn.permute(1, 2, 0).numpy())
             axis.set_title(f"{'transformed' if first else title}\n{_text(target, names)[:28]}".strip(), fontsize=9)
     if isinstance(targets, Tensor) and targets.ndim > 2:
-        handles = [Patch(color=f"#{bytes(color_of(k)).hex()}", label=name) for k, name in enumerate(names[:24])]
+        handles = [Patch(color=hex_color(k), label=name) for k, name in enumerate(names[:24])]
         figure.legend(handles=handles, loc="outside lower center", ncols=12)
     figure.set_size_inches(17.6, 2.5 + 8.4 * max(drawn.shape[1] / SIDE, 0.5))
     Path(path).parent.mkdir(parents=True, exist_ok=True)

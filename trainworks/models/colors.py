@@ -13,3 +13,8 @@ def color_of(number: int) -> tuple[int, ...]:
     """Return red, green and blue of a class: black for 0, grey for what counts for nothing; from 24 on they recur."""
     first = 3 * ((number - 1) % 23 + 1) if number else 0
     return tuple(COLORS[first : first + 3]) if 0 <= number < 255 else (128, 128, 128)
+
+
+def hex_color(number: int) -> str:
+    """Return the colour of a class as Matplotlib takes it, such as #0072b2."""
+    return f"#{bytes(color_of(number)).hex()}"

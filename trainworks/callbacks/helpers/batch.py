@@ -9,14 +9,11 @@ from torch.utils._pytree import tree_leaves
 
 
 def batch_size(batch: Any) -> int:
-    """Return the number of samples of a batch: the length of its first tensor, or 0 if it has none.
-
-    A detector's batch is a list of images and a list of dictionaries, one each.
-    """
+    """Return the number of samples of a batch: the length of its first tensor, or 0 if it has none."""
     if isinstance(batch, tuple | list) and batch and isinstance(batch[0], Tensor) and batch[0].ndim:
         return len(batch[0])  # the usual form, without a search, since this is called in every step
     match batch:
-        case (list() as images, [{}, *others]) if len(images) == len(others) + 1:
+        case (list() as images, [{}, *others]) if len(images) == len(others) + 1:  # a detector's
             return len(images)
     return next((len(leaf) for leaf in tree_leaves(batch) if isinstance(leaf, Tensor) and leaf.ndim), 0)
 

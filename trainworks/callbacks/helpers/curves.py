@@ -8,9 +8,9 @@ from typing import Any
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from trainworks.models.colors import color_of
+from trainworks.models.colors import hex_color
 
-COLORS = [f"#{bytes(color_of(k)).hex()}" for k in (5, 1, 3, 7, 6, 2)]
+COLORS = [hex_color(number) for number in (5, 1, 3, 7, 6, 2)]
 MAX_PANELS, NUM_COLUMNS = 12, 3
 
 

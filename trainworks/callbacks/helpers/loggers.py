@@ -15,7 +15,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from PIL import Image
 from torch import Tensor
 
-from trainworks.models.colors import color_of
+from trainworks.models.colors import hex_color
 
 
 @contextmanager
@@ -24,7 +24,7 @@ def never_fatal(name: str) -> Iterator[None]:
 
     Lines have the colours of classes, which colour-blind people tell apart, beginning with blue.
     """
-    colors = [[part / 255 for part in color_of(number)] for number in (5, 6, 3, 1, 2, 7, 0)]
+    colors = [hex_color(number) for number in (5, 6, 3, 1, 2, 7, 0)]
     try:
         with warnings.catch_warnings(action="ignore"), plt.rc_context({"axes.prop_cycle": cycler(color=colors)}):
             yield
