@@ -33,6 +33,8 @@ CONFIGS = ROOT / "trainworks/tests/configs"
 SIGNALS = (signal.SIGKILL, signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 WAYS = ("any time", "any time", "any time", "start-up", "while saving", "a worker")
 BACKGROUND = "{class_path: trainworks.runs.checkpoint_io.DurableCheckpointIO, init_args: {background_mb: 0}}"
+STATES = ("state_dict", "current_model_state", "optimizer_states", "lr_schedulers")
+RECORDED = ("metrics", "best", "best_epoch", "best_step", "stopped", "exit_status")
 COMMON = ["--trainer.max_epochs", "8", "--callbacks.last.every_n_steps", "3", "--trainer.val_check_interval", "0.5"]
 
 
@@ -49,9 +51,8 @@ class Job:
     name: str
     words: list[str]
     has_workers: bool
-    expected: str = ""
+    expected: dict[str, str] = field(default_factory=dict)
     seconds: float = 0.0
-    kills: Counter[str] = field(default_factory=Counter)
 
     def start(self, folder: Path, run: str) -> subprocess.Popen[bytes]:
         """Start the training, or go on with it."""
@@ -94,19 +95,19 @@ def jobs(folder: Path) -> list[Job]:
     return [Job("memory", digits, False), Job("files, accumulated, averaged", files, True)]
 
 
-def fingerprint(run: Path) -> str:
-    """Hash what a run ended with."""
+def fingerprint(run: Path) -> dict[str, str]:
+    """Hash each part of what a run ended with."""
     checkpoint = torch.load(run / "checkpoints/last.ckpt", weights_only=True)
-    digest = hashlib.sha256()
-    for key in ("state_dict", "current_model_state", "optimizer_states", "lr_schedulers"):
-        _update(digest, checkpoint.get(key))
+    parts = {key: checkpoint.get(key) for key in STATES}
     record = json.loads((run / "run.json").read_text())
-    keys = ("metrics", "best", "best_epoch", "best_step", "stopped", "exit_status")
-    digest.update(json.dumps([record[key] for key in keys], sort_keys=True).encode())
+    parts["run.json"] = {key: record[key] for key in RECORDED}
     with (run / "metrics.csv").open(newline="") as file:
-        rows = [{key: cell for key, cell in row.items() if key != "seconds"} for row in csv.DictReader(file)]
-    digest.update(json.dumps(rows).encode())
-    return digest.hexdigest()[:16]
+        parts["metrics.csv"] = [{**row, "seconds": ""} for row in csv.DictReader(file)]
+    hashes = {}
+    for name, part in parts.items():
+        _update(digest := hashlib.sha256(), part)
+        hashes[name] = digest.hexdigest()[:16]
+    return hashes
 
 
 def _update(digest: Any, node: Any) -> None:
@@ -168,7 +169,7 @@ def main() -> None:
                 sys.exit((folder / "output.txt").read_text())
             job.seconds, experiment = time.monotonic() - start, Path(job.words[1]).stem
             job.expected = fingerprint(folder / "logs" / experiment / "whole")
-            print(f"{job.name}: undisturbed {job.seconds:.1f} s, ends with {job.expected}", flush=True)
+            print(f"{job.name}: undisturbed {job.seconds:.1f} s", flush=True)
         while sum(counts.values()) < options.kills:
             job = todo[runs % len(todo)]
             run = folder / "logs" / Path(job.words[1]).stem / f"run{runs}"
@@ -184,9 +185,9 @@ def main() -> None:
                     output = (folder / "output.txt").read_text()[-3000:]
                     sys.exit(f"run{runs} failed by itself, exit code {status}:\n{output}")
             counts.update(kills)
-            ended = fingerprint(run)
-            wrong += ended != job.expected
-            verdict = "the same" if ended == job.expected else f"DIFFERENT: {ended}"
+            other = [part for part, digest in fingerprint(run).items() if digest != job.expected[part]]
+            wrong += bool(other)
+            verdict = f"DIFFERENT {', '.join(other)}" if other else "the same"
             print(f"run{runs} ({job.name}): {len(kills)} kills, {verdict}: {'; '.join(kills)}", flush=True)
             runs += 1
     for way, count in sorted(counts.items()):

@@ -31,7 +31,7 @@ class MetricsTable(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Keep the rows of the epochs that are done."""
-        if trainer.fit_loop.batch_idx >= 0:  # it continues within an epoch, for whose start no hook is called
+        if trainer.fit_loop.restarted_mid_epoch:  # no hook is called at the start of this epoch
             self._epoch.begin(trainer)
         self.rows = []
         if trainer.is_global_zero and self.path.is_file():

@@ -79,7 +79,7 @@ class ProgressPrinter(ProgressBar):
         self._num_batches, self._validation_seconds = 0, 0.0
         self._best = _best_score(trainer)
         self._train_start = time.perf_counter()
-        if trainer.fit_loop.batch_idx >= 0:  # it continues within an epoch, for whose start no hook was called
+        if trainer.fit_loop.restarted_mid_epoch:  # no hook is called at the start of this epoch
             self._begin_epoch(trainer)
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -50,6 +50,19 @@ def test_a_run_keeps_what_there_is_to_look_at(train: Train) -> None:
     assert same[0] == same[1]
 
 
+def test_a_state_saved_before_an_epochs_first_batch_loses_no_row(train: Train, monkeypatch: pytest.MonkeyPatch) -> None:
+    words = ("--config", DIGITS, *QUICK, "--trainer.max_epochs", "3", "--run_name", "a")
+    words += ("--callbacks.last.every_n_epochs", "0", "--callbacks.last.every_n_steps", "2")
+    words += ("--callbacks.bomb=trainworks.tests.bomb.Bomb",)
+    monkeypatch.setenv("BOMB", "batch:3")  # the second of the second epoch
+    assert train("fit", *words).code == 1
+    monkeypatch.delenv("BOMB")
+    result = train("fit", *words, "--resume", "auto")
+    assert result.code == 0 and "last.ckpt, step 2" in result.out, result.err
+    assert [row["epoch"] for row in rows()] == ["1", "2", "3"]
+    assert [line.split()[1] for line in result.out.splitlines() if line.startswith("epoch ")] == ["2/3", "3/3"]
+
+
 def test_a_table_that_cannot_be_written_ends_nothing(train: Train) -> None:
     (RUN / "metrics.csv.tmp").mkdir(parents=True)
     result = train("fit", "--config", DIGITS, *QUICK, "--run_name", "a")
