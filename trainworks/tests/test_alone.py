@@ -35,8 +35,8 @@ def test_the_librarys_tests_need_nothing_of_a_project(tmp_path: Path) -> None:
         text=True,
     )
     assert found.returncode == 0, found.stdout[-5000:]
-    # those of the command line, through which all else is reached; test_border.py reads what the others import
-    parts = ("cli", "test_strangers.py", "test_first_mistakes.py")
+    # those of the commands, through which all else is reached; test_border.py reads what the others import
+    parts = ("cli/commands", "cli/projects", "test_strangers.py", "test_first_mistakes.py")
     words = ("-n", "2", *(f"trainworks/tests/{part}" for part in parts))
     done = subprocess.run((*pytest_there, *words), cwd=copy, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout[-5000:]
