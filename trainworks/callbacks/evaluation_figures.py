@@ -157,10 +157,13 @@ class Mistakes:
     def update(self, batch: Any, predictions: Any, targets: Any, rows: Sequence[Any] = ()) -> None:
         """Add a batch of images, with logits or torchvision's dictionaries of boxes, or with results and their rows."""
         images = inputs_of(batch)
-        if not self.count or not isinstance(images, Tensor | list) or not len(images) or images[0].ndim != 3:
+        first = images[0] if isinstance(images, Tensor | list) and len(images) else None
+        if not self.count or getattr(first, "ndim", 0) != 3:
             return
         wrong = torch.tensor([row.get("loss", 1 - row.get("iou", row.get("f1", 1))) for row in rows]).nan_to_num()
         severities, predicted = (wrong, predictions) if rows else _severities(predictions, targets, self.threshold)
+        if not isinstance(targets, Tensor | list | tuple) or len(targets) != len(images):  # such as of several heads
+            targets = [None] * len(images)
         values, indices = severities.topk(min(self.count, len(severities)))
         least = self.worst[-1][0] if len(self.worst) == self.count else 0
         for value, index in zip(values.tolist(), indices.tolist(), strict=True):
@@ -217,7 +220,8 @@ def _plot(metric: Metric, value: Any, names: list[str]) -> Any:
 
 def _severities(predictions: Any, targets: Any, threshold: Any) -> tuple[Tensor, Any]:
     """Return how severe each mistake is, shape (B,), 0 for a right prediction, and the predicted classes or boxes."""
-    if not isinstance(predictions, Tensor):  # boxes, of which a detector's confident ones count
+    if isinstance(predictions, list) and all(isinstance(found, dict) and "scores" in found for found in predictions):
+        # boxes, of which a detector's confident ones count
         sure = [found["scores"] >= (threshold or 0.5) for found in predictions]
         confident = [{key: item[k] for key, item in found.items()} for found, k in zip(predictions, sure, strict=True)]
         scores = [
@@ -225,15 +229,16 @@ def _severities(predictions: Any, targets: Any, threshold: Any) -> tuple[Tensor,
             for one, other in zip(confident, targets, strict=True)
         ]
         return 1 - torch.tensor(scores), confident
+    known = isinstance(predictions, Tensor) and isinstance(targets, Tensor) and predictions.ndim in (2, 4)
+    if not known or targets.is_floating_point() or predictions.shape[1] < 2 or predictions[:, 0].shape != targets.shape:
+        return torch.zeros(0), ()  # neither classes, masks nor boxes
     if predictions.ndim == 4:
         classes = predictions.argmax(dim=1)
         return ((classes != targets) & (targets != IGNORED_CLASS)).float().mean(dim=(1, 2)), classes
-    if predictions.ndim == 2 and targets.ndim == 1 and not targets.is_floating_point():
-        shares = torch.softmax(predictions.float(), dim=1)
-        classes = shares.argmax(dim=1) if threshold is None else (shares[:, 1] > threshold).long()
-        confidence = shares.gather(1, classes[:, None])[:, 0]
-        return torch.where(classes != targets, confidence, 0.0), classes
-    return torch.zeros(len(targets)), targets  # neither classes, masks nor boxes
+    shares = torch.softmax(predictions.float(), dim=1)
+    classes = shares.argmax(dim=1) if threshold is None else (shares[:, 1] > threshold).long()
+    confidence = shares.gather(1, classes[:, None])[:, 0]
+    return torch.where(classes != targets, confidence, 0.0), classes
 
 
 def _saliency(module: Any, images: Tensor, predicted: Tensor) -> Tensor:

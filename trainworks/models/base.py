@@ -16,7 +16,7 @@ from torch.optim import LBFGS
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 from torchmetrics import Metric, MetricCollection
 
-from trainworks.models.checks import MissingPart, check_names, check_step, set_names, trainer_of
+from trainworks.models.checks import MissingPart, check_names, check_step, num_samples, set_names, trainer_of
 from trainworks.models.late_updates import LateUpdates
 from trainworks.models.left_out import LeftOut
 from trainworks.models.running_mean import RunningMean
@@ -222,7 +222,7 @@ class BaseModule(LightningModule):
     def _shared_step(self, batch: Any, name: str) -> dict[str, Any]:
         loss, predictions, targets = check_step(self, self.step(batch))
         predictions = apply_to_collection(predictions, Tensor, Tensor.detach)
-        self._mean_losses[name].update(loss.detach(), len(targets))
+        self._mean_losses[name].update(loss.detach(), num_samples(targets))
         self._updates(name).update(predictions, targets)
         return {"loss": loss, "predictions": predictions, "targets": targets}
 

@@ -64,6 +64,11 @@ def check_step(module: nn.Module, returned: Any) -> Any:
     raise UsageError(f"{type(module).__name__}.step must return loss, predictions and targets, got {got}")
 
 
+def num_samples(targets: Any) -> int:
+    """Return the number of samples that targets belong to; those of several heads may have names."""
+    return len(next(iter(targets.values())) if isinstance(targets, dict) else targets)
+
+
 def inputs_and_targets(batch: Any) -> tuple[Any, Tensor]:
     """Return inputs and targets of a batch; any other batch is a UsageError."""
     if isinstance(batch, tuple | list) and len(batch) == 2 and isinstance(batch[1], Tensor):

@@ -316,6 +316,26 @@ def test_the_worst_masks_and_boxes() -> None:
     assert np.abs(shown - images[1].permute(1, 2, 0).numpy()).max() > 0.1  # boxes over it
 
 
+def test_what_is_neither_classes_masks_nor_boxes_has_no_mistakes() -> None:
+    images, targets, logits = torch.rand(4, 3, 8, 8), torch.zeros(4, dtype=torch.long), torch.rand(4, 5)
+    masks = torch.zeros(4, 8, 8, dtype=torch.long)
+    for inputs, predictions, wanted in (
+        (images, images, images),  # other images
+        (images, (logits, logits), targets),  # two heads
+        (images, {"kind": logits, "size": logits}, {"kind": targets, "size": targets}),
+        (images, logits, {"kind": targets}),
+        (images, [{"keypoints": logits}] * 4, [{"keypoints": logits}] * 4),
+        (images, logits[:, :1], targets),  # one logit has no likeliest class
+        (images, images[:, :1], masks),
+        (images, images[:, :, ::2, ::2], masks),  # smaller than its targets
+        (images, None, None),
+        (["one", "two", "three", "four"], logits, targets),
+    ):
+        mistakes = Mistakes(2)
+        mistakes.update((inputs, wanted), predictions, wanted)
+        assert mistakes.worst == []
+
+
 def test_the_worst_samples_of_a_test_are_drawn_with_their_rows(tmp_path: Path) -> None:
     trainer, module = Trainer(logger=False, accelerator="cpu"), LightningModule()
     images = torch.rand(3, 3, 4, 4)
@@ -328,6 +348,11 @@ def test_the_worst_samples_of_a_test_are_drawn_with_their_rows(tmp_path: Path) -
     assert titles == [f"$b_{k}$.png\ntarget cat\nclass dog\nloss {losses[k]:.3g}" for k in (2, 0)]
     figure.savefig(tmp_path / "worst.png")  # dollars are no formula
     plt.close(figure)
+    worst = Mistakes(1)
+    heads = {"kind": torch.zeros(3), "size": torch.zeros(3)}
+    worst.update((images, heads), [ClassResult("dog", 0.9, {})] * 3, heads, rows)
+    assert worst.worst[0][0] == 1.5 and np.allclose(worst.worst[0][1], images[2])
+    plt.close(worst.draw(trainer, module, ["cat", "dog"]))
     masks, worst = torch.zeros(2, 4, 4, dtype=torch.uint8), Mistakes(1)
     results = [MaskResult(mask, 0.5, ["cat", "dog"]) for mask in masks]
     worst.update(

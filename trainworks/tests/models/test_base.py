@@ -8,7 +8,7 @@ import pytest
 import torch
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import Callback
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import lr_scheduler
 from torch.utils.data import DataLoader, TensorDataset
 from torchmetrics.classification import MulticlassAccuracy
@@ -60,6 +60,19 @@ def test_logged_values_are_means_over_all_samples() -> None:
     logits = module.eval()(images).detach()
     assert logged["val/loss"] == pytest.approx(float(nn.functional.cross_entropy(logits, targets)))
     assert logged["val/accuracy"] == pytest.approx(float((logits.argmax(1) == targets).float().mean()))
+
+
+def test_the_loss_of_several_heads_is_the_mean_over_samples() -> None:
+    class TwoHeads(ClassifierModule):
+        def step(self, batch: Any) -> tuple[Tensor, Any, Any]:
+            loss, logits, targets = super().step(batch)
+            return loss, {"kind": logits, "size": logits}, {"kind": targets, "size": targets}
+
+    module, loader = TwoHeads(MLP(4, 3, [8]), nn.CrossEntropyLoss()), make_loader(batch_size=16)  # the last has 8
+    (logged,) = make_trainer().validate(module, loader, verbose=False)
+    images, targets = loader.dataset.tensors  # type: ignore[attr-defined]
+    expected = nn.functional.cross_entropy(module.eval()(images), targets)
+    assert logged["val/loss"] == pytest.approx(float(expected.detach()))
 
 
 def test_training_sums_survive_validation_inside_the_epoch() -> None:
