@@ -58,11 +58,16 @@ def override(config: Config, key: str, text: str) -> None:
     is_name = re.fullmatch(r"[A-Za-z_][\w.]*", text) and text not in ("null", "true", "false")
     is_class = is_name and ("." in text or parents[:1] != ["trainer"])  # which has short names too, such as ddp
     swaps = isinstance(old, dict) and "class_path" in old and is_class
+    value = {"class_path": text} if swaps else typed_value(key, text) if last.endswith("+") or has_no_types else text
+    node.update(merge(node, {last: value}))
+
+
+def typed_value(key: str, text: str) -> Any:
+    """Return what was typed for a key, read as YAML."""
     try:
-        value = {"class_path": text} if swaps else yaml.safe_load(text) if last.endswith("+") or has_no_types else text
+        return yaml.safe_load(text)
     except yaml.MarkedYAMLError as error:
         raise UsageError(f"--{key} {text}: broken YAML: {error.problem}") from None
-    node.update(merge(node, {last: value}))
 
 
 def apply_overrides(config: Config, overrides: list[tuple[str, str]]) -> Config:

@@ -3,6 +3,7 @@
 import inspect
 import re
 import textwrap
+from functools import partial
 from typing import Any
 
 from jsonargparse import ArgumentParser, DefaultHelpFormatter
@@ -59,9 +60,8 @@ def _configuration_help(config: Config) -> str:
     parts = [_class_help(key, _class_of(key, config), config) for key in ("model", "data") if config.get(key)]
     parts.append(_class_help("trainer", _class_of("trainer", config), config, USUAL))
     parts.append("\n".join(_row(f"--{key}", TOP_LEVEL[key]) for key in ("experiment", "seed_everything", "tf32")))
-    callbacks = {name: item for name, item in (config.get("callbacks") or {}).items() if item}
-    paths = {name: item.get("class_path") if isinstance(item, dict) else item for name, item in callbacks.items()}
-    rows = [_row(f"--callbacks.{name}.help", str(path)) for name, path in paths.items()]
+    callbacks = {key: path for key, path in _stated(config).items() if re.fullmatch(r"callbacks\.[^.]+", key)}
+    rows = [_row(f"--{key}.help", str(path)) for key, path in callbacks.items()]
     return "\n\n".join([*parts, "\n".join(["callbacks:", *rows])])
 
 
@@ -80,10 +80,12 @@ def _class_of(key: str, config: Config, name: str | None = None) -> Any:
 
         return Trainer
     path = name or _stated(config).get(key)
-    if (found := import_path(path)) is None:
-        what = f"there is no {path}" if path else "no class stands there"
-        raise UsageError(f"--{key}.help: {what}; write --{key}.help CLASS_PATH, or give the --config that states it")
-    return found
+    if callable(found := import_path(path)):
+        return found
+    what = f"there is no {path}" if path else "no class stands there"
+    if found is not None:
+        what = f"{path} is no class"
+    raise UsageError(f"--{key}.help: {what}; write --{key}.help CLASS_PATH, or give the --config that states it")
 
 
 def _stated(config: Config) -> dict[str, Any]:
@@ -93,7 +95,8 @@ def _stated(config: Config) -> dict[str, Any]:
 
 def _class_help(key: str, found: Any, config: Config, chosen: tuple[str, ...] = ()) -> str:
     """Explain a class or function under a key, and its arguments, all or those chosen, with what `config` states."""
-    parser = ArgumentParser(add_help=False, usage="", formatter_class=_WideFormatter)
+    wide: Any = partial(DefaultHelpFormatter, width=10_000)  # leaves the wrapping to `_row`
+    parser = ArgumentParser(add_help=False, usage="", formatter_class=wide)
     add_arguments(parser, found, key)
     rows, stated = [], _stated(config)
     for flag, text in ARGUMENT.findall(parser.format_help()):
@@ -113,13 +116,6 @@ def add_arguments(parser: ArgumentParser, found: Any, key: str) -> list[str]:
     """Add the arguments of a class or function under a key, also those behind its **kwargs; return their names."""
     add = parser.add_class_arguments if isinstance(found, type) else parser.add_function_arguments
     return [name.removeprefix(f"{key}.") for name in add(found, key, fail_untyped=False)]
-
-
-class _WideFormatter(DefaultHelpFormatter):
-    """Leave the wrapping to `_row`."""
-
-    def __init__(self, prog: str, **kwargs: Any) -> None:
-        super().__init__(prog, **kwargs | {"width": 10_000})  # type: ignore[no-untyped-call]
 
 
 def _row(name: str, text: str) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 from trainworks.cli.command import TRUST, Command, Option
 from trainworks.cli.defaults import log_root
 from trainworks.cli.request import Request
-from trainworks.cli.search.series import is_trained, train_once, typed, words_of
+from trainworks.cli.search.series import first_seed, is_trained, series_name, train_once, typed, words_of
 from trainworks.errors import UsageError
 from trainworks.runs.run import Run
 
@@ -25,10 +25,10 @@ def repeat(request: Request) -> int:
     if not numbers:
         raise UsageError("repeat needs --num_folds N or --num_seeds N, or both")
     num_seeds, num_folds = numbers.get("num_seeds", 0), numbers.get("num_folds", 0)
-    first = int(request.config.get("seed_everything") or 0)
+    first = first_seed(request.config)
     seeds = [(f"seed{seed}", [("seed_everything", seed)]) for seed in range(first, first + num_seeds)]
     folds = [(f"fold{fold}", [("data.num_folds", num_folds), ("data.fold", fold)]) for fold in range(num_folds)]
-    name = line.options.get("run_name") or datetime.now().strftime("%Y%m%d-%H%M%S")
+    name = series_name(line, datetime.now().strftime("%Y%m%d-%H%M%S"))
     parent = Path(log_root(request.config), request.config["experiment"])
     metrics: dict[str, dict[str, Any]] = {}  # by the name of the run
     for parts in product(*filter(None, (seeds, folds))):

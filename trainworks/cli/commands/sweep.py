@@ -5,14 +5,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from trainworks.cli.command import TRUST, Command, Option
 from trainworks.cli.command_line import CommandLine
+from trainworks.cli.config import typed_value
 from trainworks.cli.console import silence_noise
 from trainworks.cli.defaults import log_root
 from trainworks.cli.request import Request
-from trainworks.cli.search.series import is_trained, train_once, typed, words_of
+from trainworks.cli.search.series import first_seed, is_trained, series_name, train_once, typed, words_of
 from trainworks.cli.search.space import Search, short
 from trainworks.errors import UsageError, did_you_mean
 from trainworks.runs.run import Run
@@ -30,13 +29,13 @@ def sweep(request: Request) -> int:
 
     line, options = request.line, request.line.options
     silence_noise()
-    stated = {key: yaml.safe_load(options[key]) for key in Search.__dataclass_fields__ if key in options}
+    stated = {key: typed_value(key, options[key]) for key in Search.__dataclass_fields__ if key in options}
     search = Search.read(options["sweep"], stated)
     if len(search.objectives) > 1 and "num_seeds" in options:
         raise UsageError("--num_seeds needs one objective: several have no best trial, but a front")
     words = words_of(line)
     _check(search, words)
-    name = options.get("run_name") or Path(options["sweep"]).stem
+    name = series_name(line, Path(options["sweep"]).stem)
     study = Study(search, Path(log_root(request.config), request.config["experiment"], name))
     study.check_same(words)
     print(f"{study.directory}: {search.num_trials} trials, {', '.join(search.objectives)}", flush=True)
@@ -137,7 +136,7 @@ def _print_trial(study: Any, number: int, values: dict[str, float | None], reaso
 
 def _repeat(study: Any, request: Request, words: list[str], count: int, num_best: int) -> list[Any]:
     """Train the best trials anew with other seeds, and order them by the mean; their own seed may have been luck."""
-    first = int(request.config.get("seed_everything") or 0)
+    first = first_seed(request.config)
     ((name, mode),) = study.search.objectives.items()
     means: list[tuple[float, Any]] = []
     print(f"\nthe best {num_best} with {count} other seeds: mean and deviation of {name}")

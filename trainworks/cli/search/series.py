@@ -13,6 +13,7 @@ from typing import Any
 
 from trainworks.cli.carry_out import carry_out
 from trainworks.cli.command_line import CommandLine
+from trainworks.cli.config import typed_value
 from trainworks.cli.search.space import as_text
 from trainworks.errors import UsageError
 from trainworks.root import ROOT
@@ -33,6 +34,22 @@ def typed(options: Iterable[tuple[str, Any]]) -> list[str]:
 def words_of(line: CommandLine) -> list[str]:
     """Return the words that go on to every training: files and changes of the configuration."""
     return typed([*(("config", path) for path in line.files), *line.overrides])
+
+
+def series_name(line: CommandLine, default: str) -> str:
+    """Return the name of a series, with which the names of its runs begin."""
+    name = line.options.get("run_name") or default
+    if name in (".", "..") or any(part in name for part in ("/", "\\")):
+        raise UsageError(f"--run_name must be a plain folder name, got '{name}'")
+    return name
+
+
+def first_seed(config: Config) -> int:
+    """Return the seed of a configuration, from which a series counts; 0 where there is none."""
+    seed = typed_value("seed_everything", str(config.get("seed_everything") or 0))
+    if not isinstance(seed, int):
+        raise UsageError(f"seed_everything must be a whole number, got {seed}")
+    return int(seed)
 
 
 def is_trained(run: Run, words: list[str]) -> bool:

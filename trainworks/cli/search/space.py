@@ -91,6 +91,8 @@ class Search:
         for key in ("sampler", "pruner"):
             if isinstance(name := content.get(key), str):
                 content[key] = {"class_path": name if "." in name else f"optuna.{key}s.{name}"}
+            elif name is not None and not (isinstance(name, dict) and isinstance(name.get("class_path"), str)):
+                raise UsageError(f"{path}: {key} must be a class_path, with init_args if it needs some; got {name}")
         stated = {key: value for key, value in content.items() if value is not None}
         search = cls(**stated | {"space": parameters})
         if not isinstance(search.num_trials, int) or search.num_trials < 1:

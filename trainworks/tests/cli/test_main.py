@@ -344,6 +344,8 @@ def test_help_explains_options_from_the_docstrings(train: Train) -> None:
     assert "--model.optimizer.params" not in optimizer.out  # which only the module has
     unknown = train("--model.optimizer.help", "torch.optim.SDG")
     assert (unknown.code, "there is no torch.optim.SDG" in unknown.err) == (2, True)
+    value = train("--model.optimizer.help", "torch.float32")
+    assert (value.code, "torch.float32 is no class; write --model.optimizer.help CLASS_PATH" in value.err) == (2, True)
 
 
 @pytest.mark.parametrize("name", command_names())

@@ -3,9 +3,11 @@ import json
 import re
 import statistics
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from trainworks.cli.search.series import first_seed
 from trainworks.tests.conftest import DIGITS, QUICK, Train
 
 
@@ -63,12 +65,19 @@ def test_a_run_that_fails_ends_the_series_with_its_code(train_process: Train) ->
     assert re.search(r"run \d+-\d+-seed0 failed$", result.err.strip())  # the same command would fail again
 
 
+@pytest.mark.parametrize(("stated", "seed"), [({}, 0), ({"seed_everything": 3}, 3), ({"seed_everything": "true"}, 1)])
+def test_seeds_are_counted_from_what_is_typed_or_written(stated: dict[str, Any], seed: int) -> None:
+    assert first_seed(stated) == seed
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
         ([], "repeat needs --num_folds N or --num_seeds N, or both"),
         (["--num_folds", "1"], "--num_folds must be a number of at least 2, got 1"),
         (["--num_seeds", "many"], "--num_seeds must be a number of at least 2, got many"),
+        (["--num_seeds", "2", "--seed_everything", "x"], "seed_everything must be a whole number, got x"),
+        (["--num_seeds", "2", "--run_name", "a/b"], "--run_name must be a plain folder name, got 'a/b'"),
     ],
 )
 def test_mistakes(train: Train, words: list[str], message: str) -> None:

@@ -204,11 +204,20 @@ def test_mistakes(train: Train, tmp_path: Path) -> None:
         ({"storage": "mysql+no://x"}, r"storage mysql\+no://x cannot be opened: Can't load plugin"),
         ({"sampler": "optuna.samplers.GridSampler"}, f"GridSampler needs choices, and space.{lr} is a range"),
         ({"sampler": "optuna.samplers.Nothing"}, "sampler needs optuna.samplers.Nothing, which cannot be imported"),
+        ({"sampler": 3}, "sampler must be a class_path, with init_args if it needs some; got 3"),
+        ({"pruner": {"init_args": {}}}, "pruner must be a class_path, .*; got {'init_args"),
     ]
     for number, (changes, message) in enumerate(wrong):
         write(tmp_path, **changes)
         result = train(*WORDS, *QUICK, "--run_name", f"r{number}")
         assert result.code and re.search(message, result.err) and "Traceback" not in result.err, (changes, result)
+    write(tmp_path)
+    for words, message in {
+        ("--objectives", "{val/loss: min"): "--objectives {val/loss: min: broken YAML: ",
+        ("--run_name", "a/b"): "--run_name must be a plain folder name, got 'a/b'\n",
+    }.items():
+        result = train(*WORDS, *words)
+        assert (result.code, result.err.startswith(f"error: {message}")) == (2, True), result.err
     result = train("sweep", "--config", DIGITS, "--sweep", "gone.yaml")
     assert (result.code, result.err) == (2, "error: --sweep gone.yaml: no such file\n")
     write(tmp_path, objectives={"val/accuracy": "max", "val/loss": "min"})
