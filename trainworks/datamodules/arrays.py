@@ -68,16 +68,16 @@ class ArrayDataModule(TabularDataModule):
             return classes, targets.float() if used & VALUE_ARGUMENTS else targets
         if targets.ndim == 2:
             targets = targets[:, 0] if targets.shape[1] == 1 else targets.float()
-        if targets.ndim != 1 or not torch.equal(targets, targets.floor()):
+        if targets.ndim != 1 or not torch.equal(targets, (whole := targets.long()).to(targets.dtype)):
             return classes, targets
-        values, indices = torch.unique(targets.long(), return_inverse=True)
+        values, indices = torch.unique(whole, return_inverse=True)
         names = [str(value) for value in values.tolist()]
         number = self.num_classes or len(classes or names)
         if classes and set(names) <= set(classes):
             return classes, torch.tensor(class_numbers(path, names, classes))[indices]
         in_range = values[0] >= 0 and values[-1] < number
         if in_range or classes or train or len(values) != number:  # a number out of range is named later
-            return classes, targets.long()
+            return classes, whole
         return names, indices
 
     def _read(self, path: str, train: ArrayDataset | None) -> ArrayDataset:
@@ -102,12 +102,12 @@ class ArrayDataModule(TabularDataModule):
         groups, weights = (np.asarray(arrays[name]) if name in arrays else None for name in OPTIONAL_ARRAYS)
         if not isinstance(self.targets, str):
             classes, targets = names, torch.stack([_to_tensor(path, name, arrays[name]) for name in names], 1).float()
-        elif np.asarray(arrays[self.targets]).dtype.kind in "US":
-            classes, targets = self._parse_targets(path, arrays[self.targets].astype(str).tolist(), classes, train)
+        elif (texts := np.asarray(arrays[self.targets])).dtype.kind in "US":
+            classes, targets = self._parse_targets(path, texts.astype(str).tolist(), classes, train)
         else:
-            targets = _standard_dtype(_to_tensor(path, self.targets, arrays[self.targets]))
+            targets = _to_tensor(path, self.targets, arrays[self.targets])
             classes, targets = self._as_classes(path, targets, classes, train)
-        return ArrayDataset(_standard_dtype(inputs), targets, groups, weights, classes=classes)
+        return ArrayDataset(_standard_dtype(inputs), _standard_dtype(targets), groups, weights, classes=classes)
 
     def _read_table(
         self, path: str, names: list[str], classes: list[str] | None, train: ArrayDataset | None
@@ -131,13 +131,13 @@ class ArrayDataModule(TabularDataModule):
         groups = np.unique(cells["groups"], return_inverse=True)[1] if "groups" in cells else None
         weights = to_numbers(path, "weights", cells["weights"], lines) if "weights" in cells else None
         inputs = torch.from_numpy(np.stack(features, axis=1).astype(np.float32))
-        return ArrayDataset(inputs, targets, groups, weights, classes=classes)
+        return ArrayDataset(inputs, _standard_dtype(targets), groups, weights, classes=classes)
 
     def _parse_targets(
         self, path: str, cells: list[str], classes: list[str] | None, train: ArrayDataset | None
     ) -> Targets:
         """Return class names, where there are any, and targets: whole numbers, else numbers, else classes by name."""
-        for convert, dtype in ((int, torch.int64), (float, torch.float32)):
+        for convert, dtype in ((int, torch.int64), (float, torch.float64)):  # float32 would merge large classes
             with contextlib.suppress(ValueError):
                 targets = torch.tensor([convert(cell) for cell in cells], dtype=dtype)
                 return self._as_classes(path, targets, classes, train)

@@ -52,10 +52,6 @@ class BoxFilesDataModule(ImageDataModule):
         self.left_out += f"\nleft out, {describe_unreadable(self.faults, 'fault')}" if self.faults else ""
         return super().serve(datasets)
 
-    def facts_of(self, train: Any) -> dict[str, Any]:
-        """Return the classes, with the background."""
-        return {"num_classes": len(train.classes), "class_names": train.classes}
-
     @property
     def class_counts(self) -> dict[str, int]:
         """Number of training boxes of each class, by its name."""

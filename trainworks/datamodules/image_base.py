@@ -109,7 +109,7 @@ class ImageDataModule(BaseDataModule):
                 advice = "mend or remove them, or write data.skip_unreadable true"
                 raise UsageError(f"{describe_unreadable(list(unreadable.values()))}\n{advice}")
         where = {"memory": "in memory", "cache": f"mapped from {self.cache_dir}", "files": "decoded when needed"}
-        shape = "x".join(map(str, next(iter(images.values())).decoded_shape[1:]))
+        shape = "x".join(map(str, first.decoded_shape[1:]))
         self._storage_line = f"images: {shape}, {size / 1e6:,.0f} MB {where[storage]}"
         return served
 

@@ -157,5 +157,6 @@ class ImageFolderDataModule(ImageDataModule):
         for item in range(len(index)):
             name = str(index.name(item))
             match = pattern.search(name)
-            groups[item] = codes.setdefault(match[min(pattern.groups, 1)] if match else name, len(codes))
+            found = match[min(pattern.groups, 1)] if match else None  # a part of a pattern may match nothing
+            groups[item] = codes.setdefault(found or name, len(codes))
         return ArrayDataset(index.inputs, index.targets, groups, index.weights, index.inputs, index.classes)

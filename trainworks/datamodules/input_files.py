@@ -40,7 +40,8 @@ def read_input(reader: Any, source: Any) -> Any:
 
     from trainworks.datamodules.datasets.decode import decode_image
 
-    source = _content_of(reader, source) if str(source).lower().endswith(".npz") else source
+    if isinstance(source, str | Path) and Path(source).suffix.lower() == ".npz":
+        source = _content_of(reader, source)
     if form is not None:
         image, info = decode_image(source, form.num_channels, form.size, form.dtype)
         return form.place(info.height, info.width).fit(image)

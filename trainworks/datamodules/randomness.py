@@ -78,7 +78,6 @@ class KeyedDataset(Dataset[Any]):
     def __init__(self, dataset: Dataset[Any], seed: int) -> None:
         self.dataset, self.seed = dataset, seed
         self._length: int = len(dataset)  # type: ignore[arg-type]
-        self._serves_batches = getattr(dataset, "serves_batches", False)
 
     def __len__(self) -> int:
         return self._length
@@ -86,7 +85,7 @@ class KeyedDataset(Dataset[Any]):
     def __getitems__(self, keys: np.ndarray | list[int]) -> Any:
         """Return the batch itself, or a list of samples."""
         epochs, indices = np.divmod(keys, self._length)
-        if self._serves_batches:
+        if getattr(self.dataset, "serves_batches", False):
             return self.dataset.__getitems__(indices)  # type: ignore[attr-defined]
         samples = []
         with kept_generators():

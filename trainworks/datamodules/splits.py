@@ -33,11 +33,9 @@ def divide(
         if len(test):
             splits["test"] = subset(whole, test)
     train = splits.get("train")
-    if train is None:
-        return splits
-    if num_folds is not None and "val" in stages:
+    if train is not None and num_folds is not None and "val" in stages:
         raise ValueError("data.num_folds divides the training samples, but the data has a validation split of its own")
-    if "val" not in stages and not isinstance(train, IterableDataset):
+    if train is not None and "val" not in stages and not isinstance(train, IterableDataset):
         rest, val = split_off(train, val_fraction, seed, num_folds, fold)
         if not len(rest):
             raise ValueError(f"data.val_fraction {val_fraction} leaves none of {len(val)} samples for training")

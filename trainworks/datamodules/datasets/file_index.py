@@ -79,8 +79,7 @@ def join_names(parts: list[np.ndarray]) -> Tensor:
 
 def class_folders(folder: Path) -> list[str]:
     """Return the sorted names of the visible folders in `folder`; none if it does not exist."""
-    entries = sorted(folder.iterdir()) if folder.is_dir() else []
-    return [entry.name for entry in entries if entry.is_dir() and not entry.name.startswith(".")]
+    return sorted(entry.name for entry in folder.glob("[!.]*/"))
 
 
 def index_folders(root: str, folder: str, classes: list[str], others: Counter[str] | None = None) -> ArrayDataset:

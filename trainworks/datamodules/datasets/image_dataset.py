@@ -137,7 +137,9 @@ class PillowImages(ImageDataset):
         """Return the image and its info."""
         index = int(self._row(item))
         with readable(f"{type(self.dataset).__name__}, sample {index}"):
-            return decode_image(self.dataset[index][0], self.form.num_channels, None, self.form.dtype)
+            image = self.dataset[index][0]
+            image.load()  # Pillow may only have opened the file, and here its sample is known
+        return decode_image(image, self.form.num_channels, None, self.form.dtype)
 
     def fingerprint(self) -> str:
         """Return a hash of the dataset's description (its repr) and its targets."""

@@ -360,3 +360,16 @@ def test_negative_numbers_are_no_classes_unless_classes_are_meant(tmp_path: Path
     path = save(tmp_path / "a.npz", {"inputs": ARRAYS["inputs"], "targets": np.where(FIRST, -5, 7)})
     assert "num_classes" not in ArrayDataModule(train=path).facts()
     assert load(path).class_counts == {}
+
+
+@pytest.mark.parametrize("name", ["a.npz", "a.csv"])
+def test_large_whole_numbers_are_classes_of_their_own(tmp_path: Path, name: str) -> None:
+    dates = np.where(FIRST, 20_240_101.0, 20_240_102.0)  # one number in float32
+    data = ArrayDataModule(train=save(tmp_path / name, {"inputs": ARRAYS["inputs"], "targets": dates}))
+    data.wanted = {"num_classes"}
+    assert data.facts()["class_names"] == ["20240101", "20240102"]
+
+
+def test_a_list_of_texts_in_a_pt_file(tmp_path: Path) -> None:
+    torch.save({"inputs": torch.ones(4, 2), "targets": ["b", "a", "b", "a"]}, tmp_path / "a.pt")
+    assert load(str(tmp_path / "a.pt")).splits["train"].targets.tolist() == [1, 0, 1, 0]  # type: ignore[attr-defined]

@@ -160,6 +160,8 @@ def test_groups_found_in_names_stay_together(tmp_path: Path) -> None:
         and not groups["train"] & groups["test"]
         and not groups["val"] & groups["test"]
     )
+    each: Any = load(tmp_path, group_pattern="(visit)?[0-9]+", test_fraction=0.0, val_fraction=0.0).splits["train"]
+    assert len(set(each.groups)) == 40  # a group that matched nothing is no group
     with pytest.raises(ValueError, match=r"data.group_pattern '\(' is no regular expression"):
         load(tmp_path, group_pattern="(")
 

@@ -14,6 +14,7 @@ from trainworks.datamodules.datasets import ArrayDataset
 from trainworks.datamodules.datasets.array_dataset import channels_first
 from trainworks.datamodules.transforms import KeepLists, PadSequences, PerSample, RandomFlip, RandomShift
 from trainworks.errors import UsageError
+from trainworks.tests.conftest import write_images
 
 
 class InMemory(datasets.VisionDataset):
@@ -77,6 +78,20 @@ def test_images_of_unknown_size_need_one(tmp_path: Path) -> None:
     Image.new("RGB", (8, 9)).save(tmp_path / "a/1.png")
     data = make_data(root=str(tmp_path), train_dataset=datasets.ImageFolder, test_dataset=None)
     with pytest.raises(ValueError, match=r"images of ImageFolder may differ in size; write data.image_size"):
+        data.setup("fit")
+
+
+class Opened(datasets.ImageFolder):
+    """Its images are opened and not yet read, as Pillow does it."""
+
+    def __init__(self, root: str) -> None:
+        super().__init__(root, loader=Image.open)  # type: ignore[arg-type]
+
+
+def test_an_image_that_its_dataset_only_opens_is_named_if_it_is_damaged(tmp_path: Path) -> None:
+    write_images(tmp_path / "a", 3)[1].write_bytes((tmp_path / "a/000.jpg").read_bytes()[:-100])
+    data = make_data(root=str(tmp_path), train_dataset=Opened, test_dataset=None, image_size=8, storage="memory")
+    with pytest.raises(UsageError, match=r"1 unreadable image:\n  Opened, sample 1: cannot be read as an image"):
         data.setup("fit")
 
 
