@@ -97,13 +97,14 @@ def test_it_goes_on_where_it_was_killed(trained: Train, tmp_path: Path, monkeypa
         write(self, trainer, *given)
         batches.append(given)
         if len(batches) == 4:
-            with self._tables["predict"].part.open("a") as file:
+            with self.tables["predict"].part.open("a") as file:
                 file.write('[99, {"inp')  # as a kill leaves it, in the middle of a row
             raise KeyError("killed")
 
     monkeypatch.setattr(ResultWriter, "write_on_batch_end", fail)
     (tmp_path / "out.csv").unlink()
-    assert trained("--input", "new").code == 1
+    killed = trained("--input", "new")
+    assert killed.code == 1 and "KeyError: 'killed'" in killed.err
     assert not (tmp_path / "out.csv").exists()
     assert trained("--input", "new").code == 0
     assert len(batches) == 8  # of 30 images in batches of 4, none came twice
