@@ -98,7 +98,8 @@ class Run:
     def metrics(self) -> dict[str, Any]:
         """The last value of each metric, and as best/<name> that of the best checkpoint."""
         record = self.read()
-        return {f"best/{key}": value for key, value in record["best"].items()} | record["metrics"]
+        best = record.get("best", {})  # a folder that only holds a checkpoint and its evaluations has none
+        return {f"best/{key}": value for key, value in best.items()} | record.get("metrics", {})
 
     def lock(self) -> None:
         """Hold the run for this process until it ends, however it ends."""

@@ -54,6 +54,7 @@ def test_settings_that_differ_and_metrics_sorted(train: Train, tmp_path: Path, m
     ]  # no accuracy
     assert "sorted by best/val/accuracy, highest first" in result.out
     assert [row["run"] for row in csv.DictReader(Path("out/t.csv").read_text().splitlines())] == ["b", "a", "c"]
+    (Path("logs/digits/c") / "run.json").write_text('{"evaluations": []}')  # a checkpoint that was only evaluated
     result = train("compare", "logs/digits", "--sort_by", "test/loss", "--output", "t.md")
     assert "sorted by test/loss, lowest first" in result.out
     assert Path("t.md").read_text().startswith("| run | model.optimizer.lr | test/loss |")
