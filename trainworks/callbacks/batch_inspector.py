@@ -31,7 +31,6 @@ class BatchInspector(Callback):
         self.batch = batch
         self.first_batch: int | None = None  # that the training goes through, once it has begun
         self._layers: list[str] = []
-        self._handles: list[Any] = []
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Note where the training begins."""
@@ -43,14 +42,12 @@ class BatchInspector(Callback):
             torch.compiler.set_stance("force_eager")  # compiled code would not call the hooks
             for name, layer in pl_module.named_modules():
                 if not list(layer.children()):
-                    self._handles.append(layer.register_forward_hook(partial(self._watch, name)))
+                    layer.register_forward_hook(partial(self._watch, name))
 
     def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Say what was seen."""
         if trainer.fit_loop.total_batch_idx == self.batch:
             torch.compiler.set_stance("default")
-            for handle in self._handles:
-                handle.remove()
             raise Inspected("\n".join([*_samples(trainer, batch, batch_idx), self._cause(pl_module, outputs)]))
 
     def _watch(self, name: str, layer: nn.Module, inputs: Any, output: Any) -> None:

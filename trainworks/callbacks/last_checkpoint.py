@@ -52,7 +52,6 @@ class LastCheckpoint(Checkpoint):
         self.enabled = True
         self.error: Exception | None = None  # with which the training ends, once a state is saved from which it goes on
         self._point: str | None = None  # where in the training the state is saved just now
-        self._saved_step, self._saved_time = -1, time.monotonic()
         self._loaded: dict[str, Any] | None = None
         self._handlers: dict[Any, Any] = {}  # of signals before the training
         self._agreement: Any = None  # where there are several ranks

@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.callbacks import ModelCheckpoint
 
 from trainworks.callbacks.helpers.epoch_metrics import EpochMetrics
 from trainworks.runs.files import write_in_one_step
@@ -57,8 +56,7 @@ class MetricsTable(Callback):
             from trainworks.callbacks.helpers.curves import draw_curves
             from trainworks.callbacks.helpers.loggers import never_fatal
 
-            best = trainer.checkpoint_callback
-            monitored = (best.monitor, best.best_model_score) if isinstance(best, ModelCheckpoint) else (None, None)
+            monitored = (getattr(trainer.checkpoint_callback, key, None) for key in ("monitor", "best_model_score"))
             with never_fatal("curves.png"):
                 draw_curves(self.rows, FIRST_COLUMNS, *monitored).savefig(self.path.with_name("curves.png"))
 

@@ -5,7 +5,7 @@ from datetime import timedelta
 from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.callbacks import ModelCheckpoint, ProgressBar
+from lightning.pytorch.callbacks import ProgressBar
 from tqdm import tqdm
 
 from trainworks.callbacks.helpers.batch import batch_size, loss_of
@@ -77,7 +77,7 @@ class ProgressPrinter(ProgressBar):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Reset the counters of this process."""
         self._num_batches, self._validation_seconds = 0, 0.0
-        self._best = _best_score(trainer)
+        self._best = getattr(trainer.checkpoint_callback, "best_model_score", None)
         self._train_start = time.perf_counter()
         if trainer.fit_loop.restarted_mid_epoch:  # no hook is called at the start of this epoch
             self._begin_epoch(trainer)
@@ -157,7 +157,7 @@ class ProgressPrinter(ProgressBar):
         if (ended := self._epoch.end(self.trainer)) is None:
             return
         columns = [f"{name} {value:.4f}" for name, value in ended[0].items()]
-        before, self._best = self._best, _best_score(self.trainer)
+        before, self._best = self._best, getattr(self.trainer.checkpoint_callback, "best_model_score", None)
         best = ["best"] if self._best is not before else []
         self.print("  ".join([self._epoch_name, *columns, f"{ended[1]:.1f} s", *best]), flush=True)
 
@@ -168,8 +168,3 @@ def _redraws() -> bool:
     """Whether what is shown can be drawn over: a terminal, or a notebook."""
     shell: Any = getattr(sys.modules.get("IPython"), "get_ipython", bool)()
     return sys.stderr.isatty() or type(shell).__name__ == "ZMQInteractiveShell"
-
-
-def _best_score(trainer: Trainer) -> Any:
-    best = trainer.checkpoint_callback
-    return best.best_model_score if isinstance(best, ModelCheckpoint) else None

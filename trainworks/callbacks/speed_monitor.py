@@ -42,12 +42,9 @@ class SpeedMonitor(Callback):
 
     def __init__(self, flops: bool = True) -> None:
         self.flops = flops
-        self._timer: StepTimer | None = None
-        self._contention: Any = None
         self._profiler: Any = None
         self._step_flops = self._peak_flops = 0.0
         self._flops_batch_size = 1  # of the batch whose operations were counted
-        self._num_samples = self._logged_samples = 0
         self._start = self._logged_time = self._paused = 0.0
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -65,7 +62,7 @@ class SpeedMonitor(Callback):
 
     def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         """End a measured step or begin one, and log every `trainer.log_every_n_steps` batches."""
-        if self._timer is None or not trainer.is_global_zero:
+        if not trainer.is_global_zero:
             return
         self._num_samples += batch_size(batch) * trainer.world_size
         if self._profiler is not None:
@@ -89,7 +86,7 @@ class SpeedMonitor(Callback):
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Print the speed, and what limits it."""
-        if self._timer is not None and self._timer.num_steps:
+        if self._timer.num_steps:
             speed = self._num_samples / (time.perf_counter() - self._start)
             others = self._contention.share(trainer.num_devices)
             busy = f"the machine was busy: {others:.0%} of the time went to others"
@@ -97,7 +94,6 @@ class SpeedMonitor(Callback):
 
     def advice(self, trainer: Trainer) -> str:
         """Return which part of a step limits the speed and, if one is known to help, the setting to change."""
-        assert self._timer is not None
         shares, data = self._timer.shares(), trainer.datamodule  # type: ignore[attr-defined]
         workers = getattr(trainer.train_dataloader, "num_workers", 0)
         bf16 = trainer.precision == "32-true" and has_bf16(trainer.strategy.root_device)
@@ -120,7 +116,6 @@ class SpeedMonitor(Callback):
         return f"{shares['forward'] + shares['backward']:.0%} of the step was the network itself{how}"
 
     def _log(self, trainer: Trainer) -> None:
-        assert self._timer is not None
         now = time.perf_counter()
         speed = (self._num_samples - self._logged_samples) / (now - self._logged_time)
         self._logged_time, self._logged_samples = now, self._num_samples

@@ -177,9 +177,8 @@ def _build_trainer(
 
 def _trial_callbacks(request: Request, named: dict[str, Callback]) -> list[Callback]:
     """Return what a trial of a search gets beside the configuration; it draws no figures."""
-    if not request.line.trains or not request.callbacks:
-        return []
-    named.pop("figures", None)  # a third of a small trial, and nobody looks at those of a hundred
+    if request.callbacks:
+        named.pop("figures", None)  # a third of a small trial, and nobody looks at those of a hundred
     return [instantiate_class((), description) for description in request.callbacks]
 
 

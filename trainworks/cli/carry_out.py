@@ -47,8 +47,7 @@ def _carry_out(line: CommandLine, start_time: float, callbacks: Sequence[dict[st
 
         return print_help(line)
     if command.needs == "words":
-        code: int = command.run(line)
-        return code
+        return int(command.run(line))
     with interrupts_leave():  # where a class is swapped, it may be imported
         request = Request.build(line)
     request.callbacks = callbacks

@@ -45,10 +45,9 @@ class CommandLine:
         left = typed[len([name] if name else []) :]
         while left:
             line._take(left)
-        lacking = [option for option in line.command.options if option.required and option.name not in line.options]
-        if lacking and line.help is None:
-            wanted = lacking[0]
-            raise UsageError(f"{name} needs --{wanted.name} {wanted.metavar}, {wanted.help}")
+        for option in line.command.options if line.help is None else ():
+            if option.required and option.name not in line.options:
+                raise UsageError(f"{name} needs --{option.name} {option.metavar}, {option.help}")
         return line
 
     @property

@@ -27,9 +27,8 @@ def configuration_parser() -> Parser:
     parser.add_argument("--experiment", type=str | None, help=TOP_LEVEL["experiment"])
     parser.add_argument("--seed_everything", type=bool | int, default=True, help=TOP_LEVEL["seed_everything"])
     parser.add_argument("--tf32", type=bool, default=True, help=TOP_LEVEL["tf32"])
-    skipped = set(NUMBERS_OF_BATCHES)
     parser.add_class_arguments(
-        Trainer, "trainer", fail_untyped=False, instantiate=False, sub_configs=True, skip=skipped
+        Trainer, "trainer", fail_untyped=False, instantiate=False, sub_configs=True, skip={*NUMBERS_OF_BATCHES}
     )
     for name in NUMBERS_OF_BATCHES:  # Lightning's type has float before int, and 1.0 means all of them
         usual = signature(Trainer).parameters[name].default

@@ -14,6 +14,7 @@ from torchvision.transforms.v2 import functional
 from tqdm import tqdm
 
 from trainworks.cli.facts import build_data, seed_all
+from trainworks.cli.process import settled_process
 from trainworks.cli.target_report import TargetReport
 from trainworks.datamodules.annotations import IGNORED_CLASS, class_names_of, title_of
 from trainworks.datamodules.base import BaseDataModule
@@ -29,7 +30,8 @@ BAR: Any = {"unit": " samples", "disable": None, "leave": False}
 Report = dict[str, list[str]]  # "problems", which should be mended, and "notes" of what is dealt with
 
 
-def report_data(config: Config, with_statistics: bool = False, picture: str | None = None) -> int:
+@settled_process()
+def report_data(config: Config, with_statistics: bool, picture: str | None) -> int:
     """Print what the data is and what is wrong with it, not looking at the model; return 0 if nothing is, else 1."""
     if picture is not None:
         seed_all(config)

@@ -44,8 +44,7 @@ def fill_in(config: Config) -> tuple[Config, LightningDataModule | None]:
     found = facts | {name: value for name, value in stated.items() if isinstance(value, int | float | str)}
     if unknown := sorted(names - found.keys()):
         name, kind = unknown[0], type(datamodule)
-        referring = [key for key, value in flatten(config).items() if name in DATA_REFERENCE.findall(str(value))]
-        where = map(short_key, referring)
+        where = [short_key(key) for key, value in flatten(config).items() if name in DATA_REFERENCE.findall(str(value))]
         takes = name in inspect.signature(kind).parameters
         how = "write a value for it" if takes else f"write --{' N --'.join(where)} N in its place"
         raise UsageError(f"data.{name} is not set, and {kind.__name__} cannot tell it from the data; {how}")

@@ -27,8 +27,8 @@ def describe_machine() -> int:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     shared, disk = (shutil.disk_usage(path) if Path(path).is_dir() else None for path in ("/dev/shm", "."))
     cores, threads = allowed_cores(), torch.get_num_threads()
-    stated = [f"{name}={value}" for name, value in os.environ.items() if name.startswith(THREAD_VARIABLES)]
-    own = " ".join(item for item in stated if item not in {f"{name}={value}" for name, value in SHORT_WAIT.items()})
+    stated = {name: value for name, value in os.environ.items() if name.startswith(THREAD_VARIABLES)}
+    own = " ".join(f"{name}={value}" for name, value in stated.items() if SHORT_WAIT.get(name) != value)
     bf16 = ", bfloat16" if has_bf16(torch.device("cpu")) else ""
     driver = re.search(r"Module\D+([\d.]+)", content(DRIVER_VERSION))
     gpus = [torch.cuda.get_device_properties(number) for number in range(torch.cuda.device_count())]

@@ -14,6 +14,7 @@ from jsonargparse._typehints import get_all_subclass_paths, get_callable_return_
 
 import trainworks
 from trainworks.cli.configuration import configuration_parser
+from trainworks.cli.process import settled_process
 from trainworks.errors import UsageError
 from trainworks.root import OWN, ROOT, SCHEMA
 from trainworks.runs.class_paths import import_path
@@ -29,6 +30,7 @@ INNER = re.compile(r"(^|\.)_|datapipe|^numpy\.|^torch\.(ao|export|fx|jit)\.")  #
 REFERENCE: Schema = {"type": "string", "pattern": r"\$\{"}  # a value that stands elsewhere
 
 
+@settled_process()
 def write_schema(output: str | None) -> int:
     """Write the schema with which editors check configurations to a file, configs/schema.json if None; return 0.
 

@@ -164,7 +164,6 @@ def _guarded(session: Session) -> tuple[int, str | None]:
         from trainworks.cli.failure import explain, say_stopped
 
         session.request.failure = error
-
         with contextlib.suppress(Exception):  # of a validation Lightning ends the workers, not those of the training
             session.trainer.fit_loop.teardown()
         if isinstance(error, Stopped):

@@ -9,7 +9,7 @@ from lightning.pytorch.utilities.memory import is_oom_error
 from torch import Tensor, nn
 from torchmetrics import Metric, MetricCollection
 
-from trainworks.errors import UsageError
+from trainworks.errors import UsageError, first_line
 from trainworks.root import LIBRARY
 
 SHAPE_ERRORS = (RuntimeError, ValueError, IndexError, TypeError, AssertionError)  # which torch raises for a misfit
@@ -29,9 +29,8 @@ def metric_error(metrics: MetricCollection, given: Any, error: Exception, probe:
         except Exception:
             kind, (predictions, targets) = type(metric).__name__, given or (None, None)
             got = f"predictions of {shape_of(predictions)} and targets of {shape_of(targets)}"
-            message = str(error).strip().partition("\n")[0][:200]
             advice = _advice(kind, predictions, targets)
-            return UsageError(f"model.metrics.{name}: {kind} cannot take {got}{advice} ({message})")
+            return UsageError(f"model.metrics.{name}: {kind} cannot take {got}{advice} ({first_line(error)})")
     return error
 
 

@@ -5,8 +5,6 @@ from trainworks.errors import UsageError
 
 def check(request: Request) -> int:
     """Report on the data, or without a configuration on this machine; return 0 where nothing is wrong, else 1."""
-    from trainworks.cli.process import settled_process
-
     picture = request.line.options.get("picture")
     if picture is not None and (not request.config or not picture.lower().endswith(".png")):
         raise UsageError(f"--picture needs --config and a file that ends in .png, got {picture}")
@@ -14,10 +12,9 @@ def check(request: Request) -> int:
         from trainworks.cli.machine import describe_machine
 
         return describe_machine()
-    with settled_process():
-        from trainworks.cli.data_report import report_data
+    from trainworks.cli.data_report import report_data
 
-        return report_data(request.config, request.line.options.get("statistics") == "true", picture)
+    return report_data(request.config, request.line.options.get("statistics") == "true", picture)
 
 
 COMMAND = Command(

@@ -104,9 +104,8 @@ def _code(record: dict[str, Any]) -> dict[str, Any]:
 
 def _table(rows: list[Row], metrics: list[str]) -> list[list[str]]:
     """Return the lines that are printed and written, first their titles: name, the settings that differ, metrics."""
-    keys = list(dict.fromkeys(key for row in rows for key in row.settings))
     differ: dict[tuple[str, ...], str] = {}  # by the values in each row; what only repeats another is left out
-    for key in keys:
+    for key in dict.fromkeys(key for row in rows for key in row.settings):
         values = tuple(short(row.settings.get(key)) for row in rows)
         if len(set(values)) > 1 and key != "experiment":
             differ.setdefault(values, key)

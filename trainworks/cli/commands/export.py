@@ -4,12 +4,9 @@ from trainworks.cli.command_line import CommandLine
 
 def export(line: CommandLine) -> int:
     """Write one file that answers without this repository."""
-    from trainworks.cli.process import settled_process
+    from trainworks.cli.exporting.export import export_checkpoint
 
-    with settled_process():
-        from trainworks.cli.exporting.export import export_checkpoint
-
-        return export_checkpoint(line.options)
+    return export_checkpoint(line.options)
 
 
 COMMAND = Command(

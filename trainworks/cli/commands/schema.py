@@ -4,12 +4,9 @@ from trainworks.cli.command_line import CommandLine
 
 def schema(line: CommandLine) -> int:
     """Write the JSON schema of configurations."""
-    from trainworks.cli.process import settled_process
+    from trainworks.cli.schema import write_schema
 
-    with settled_process():
-        from trainworks.cli.schema import write_schema
-
-        return write_schema(line.options.get("output"))
+    return write_schema(line.options.get("output"))
 
 
 COMMAND = Command(

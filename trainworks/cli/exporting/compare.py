@@ -118,7 +118,7 @@ class ValidationMetrics:
         module = exported.module
         if not hasattr(module, "val_metrics") or not len(module.val_metrics):
             raise UsageError(f"{type(module).__name__} is no BaseModule with metrics, by which files could be compared")
-        if "val" not in (samples.splits or {}):
+        if "val" not in samples.splits:
             raise UsageError(f"metrics need validation samples; there are only {samples.what}")
         self.num_samples = len(samples.splits["val"])
         self.expected = self.of(exported)

@@ -26,6 +26,7 @@ from trainworks.cli.exporting.metadata import metadata
 from trainworks.cli.exporting.samples import Samples, joined_inputs, samples_for
 from trainworks.cli.exporting.table import table_text, write_table
 from trainworks.cli.parser import mistakes_in_one_line
+from trainworks.cli.process import settled_process
 from trainworks.datamodules.datasets.decode import decode_image
 from trainworks.datamodules.datasets.image_dataset import ImageFiles
 from trainworks.errors import RunFailure, UsageError
@@ -41,6 +42,7 @@ NO_BOX = ", since there is no box,"
 ALL = (("onnx", "float32"), ("onnx", "float16"), ("onnx", "int8"), ("pt2", "float32"))
 
 
+@settled_process()
 def export_checkpoint(options: dict[str, str]) -> int:
     """Write what is asked for, run each file in a fresh process, compare, and keep those that agree with the module."""
     kind, precision = options.get("format", "onnx"), options.get("precision", "float32")
@@ -144,7 +146,7 @@ class _Writer:
         print(f"{path}: {row['MB']:,.2f} MB, greatest difference {row['difference']:.1e}{self.unit} {over}")
         if left:
             print(f"in float32, since int8 cost more than the tolerance: {', '.join(left)}")
-        split = (self.samples.splits or {}).get("val")
+        split = self.samples.splits.get("val")
         if precision == "float32" and isinstance(split, ImageFiles) and self.exported.any_size:
             _compare_files(self.exported.module, run, split, self.exported.method, self.unit)
 
@@ -182,7 +184,7 @@ class _Writer:
             raise RunFailure(f"the module finds no box in the {self.samples.what}, so nothing tells what it costs")
         if precision == "float16":
             return half(self.model), []
-        train = (self.samples.splits or {}).get("train")
+        train = self.samples.splits.get("train")
         if train is None:
             raise UsageError(f"--precision int8 needs training samples; there are only {self.samples.what}")
         chosen = np.random.default_rng(0).permutation(len(train))[:MAX_CALIBRATION].tolist()

@@ -86,7 +86,7 @@ def traced(exported: Exported, inputs: Tensor) -> tuple[Any, list[str]]:
         choices = [{0: batch, 1: torch.export.Dim("length")}]
     elif exported.is_sequence and inputs.shape[1] > 2:
         choices.insert(0, {0: batch, 1: torch.export.Dim("length", max=inputs.shape[1])})
-    for number, dimensions in enumerate(choices, start=1):
+    for dimensions in choices:
         try:
             with torch.no_grad(), warnings.catch_warnings(action="ignore"):  # of what torch will change in itself
                 program = torch.export.export(exported, (inputs,), dynamic_shapes=(dimensions,), strict=False)
@@ -94,9 +94,8 @@ def traced(exported: Exported, inputs: Tensor) -> tuple[Any, list[str]]:
             exported.max_length = getattr(dimensions.get(1), "max", None)
             return program, names
         except Exception as error:  # whatever a network does that cannot be traced
-            if number == len(choices):
-                raise RunFailure(f"{type(exported.module).__name__} cannot be exported: {first_line(error)}") from error
-    raise AssertionError
+            failure = error
+    raise RunFailure(f"{type(exported.module).__name__} cannot be exported: {first_line(failure)}") from failure
 
 
 def as_onnx(exported: Exported, program: Any, names: list[str], opset: int | None = None) -> Any:

@@ -51,7 +51,7 @@ def int8(model: Any, inputs: Tensor, accepts: Callable[[Any], None]) -> tuple[An
     }
     if not layers:
         raise RunFailure("it has no layers that can be quantized")
-    ranges = _calibrated(model, inputs[:MAX_CALIBRATION])
+    ranges = _calibrated(model, inputs)
 
     def quantized(names: list[str]) -> Any:
         types = (QuantType.QInt8, QuantType.QInt8)
@@ -89,12 +89,10 @@ def _calibrated(model: Any, inputs: Tensor) -> Any:
     from onnxruntime.quantization.calibrate import CalibrationMethod, create_calibrator
 
     class Reader(CalibrationDataReader):
-        def __init__(self) -> None:
-            self.batches = iter(inputs.split(1))  # type: ignore[no-untyped-call]
+        batches = ({"inputs": sample[None]} for sample in inputs.numpy())
 
         def get_next(self) -> dict[str, Any] | None:
-            batch = next(self.batches, None)
-            return None if batch is None else {"inputs": batch.numpy()}
+            return next(self.batches, None)
 
     import onnx
 

@@ -1,7 +1,7 @@
 """What an exported file is tried on: samples of the data, or inputs in their place."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -23,7 +23,7 @@ class Samples:
     inputs: Tensor
     what: str  # such as "validation samples"
     data: Any = None  # the datamodule whose transforms the file carries out; None for inputs ready for the network
-    splits: Any = None  # the datasets by name; None where the data is not here
+    splits: dict[str, Any] = field(default_factory=dict)  # the datasets by name; empty where the data is not here
 
 
 def samples_for(model: Any, method: str, shape: str | None) -> Samples:
@@ -49,7 +49,7 @@ def samples_for(model: Any, method: str, shape: str | None) -> Samples:
         inputs = joined_inputs(data, splits[name], range(min(NUM_SAMPLES, len(splits[name]))))
         what = f"{'validation' if name == 'val' else 'training'} samples"
     except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
-        splits, what = None, f"random inputs, since the data is not here ({first_line(error)})"
+        splits, what = {}, f"random inputs, since the data is not here ({first_line(error)})"
         size = data.input_shape or [getattr(data.form, "num_channels", 3), *[getattr(data.form, "size", 224)] * 2]
         dtype = getattr(torch, data.input_dtype or ("uint8" if len(size) == 3 else "float32"), torch.float32)
         inputs = _random([NUM_SAMPLES, *(side or 8 for side in size)], dtype)

@@ -18,10 +18,9 @@ def find_start(folder: Path, keeps_last: bool = True) -> Start:
     where no other is whole, or the run keeps none.
     """
     recover(folder)
-    names = {path: re.fullmatch(r"last(?:-(\d+))?\.ckpt", path.name) for path in folder.glob("last*.ckpt")}
-    ages = {path: int(match[1] or 0) for path, match in names.items() if match}
-    best = list(folder.glob("best.ckpt")) if ages or not keeps_last else []
-    candidates = [*sorted(ages, key=ages.__getitem__), *best]
+    last = [path for path in folder.glob("last*.ckpt") if re.fullmatch(r"last(-\d+)?\.ckpt", path.name)]
+    last.sort(key=lambda path: int(path.stem.partition("-")[2] or 0))
+    candidates = last + (list(folder.glob("best.ckpt")) if last or not keeps_last else [])
     for path in candidates:
         try:
             return read_start(path)
