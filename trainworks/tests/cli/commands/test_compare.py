@@ -54,10 +54,11 @@ def test_settings_that_differ_and_metrics_sorted(train: Train, tmp_path: Path, m
     ]  # no accuracy
     assert "sorted by best/val/accuracy, highest first" in result.out
     assert [row["run"] for row in csv.DictReader(Path("out/t.csv").read_text().splitlines())] == ["b", "a", "c"]
-    (Path("logs/digits/c") / "run.json").write_text('{"evaluations": []}')  # a checkpoint that was only evaluated
     result = train("compare", "logs/digits", "--sort_by", "test/loss", "--output", "t.md")
     assert "sorted by test/loss, lowest first" in result.out
     assert Path("t.md").read_text().startswith("| run | model.optimizer.lr | test/loss |")
+    Path("logs/digits/c/run.json").write_text('{"evaluations": []}')  # a checkpoint that was only evaluated
+    assert train("compare", "logs/digits").out.splitlines()[3].split()[:2] == ["c", "0.001"]
 
 
 def test_runs_of_other_code_are_other_runs(train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
