@@ -197,6 +197,15 @@ def test_overlays_combine_with_config(
     torch.compiler.reset()
 
 
+def test_trackers_stand_beside_each_other(train: Train, data: Callable[[Path], list[str]]) -> None:
+    files = [path for path in OVERLAYS if path.stem in ("csv", "mlflow", "wandb")]
+    words = [word for path in (FIRST[0], *files) for word in ("--config", str(path))]
+    result = train(*words, *data(FIRST[0]), "--print_config")
+    assert (result.code, result.err) == (0, "")
+    loggers = [item["class_path"].rpartition(".")[2] for item in yaml.safe_load(result.out)["trainer"]["logger"]]
+    assert loggers == ["TensorBoardLogger", "CSVLogger", "MLFlowLogger", "WandbLogger"]
+
+
 @pytest.mark.long
 @pytest.mark.parametrize("config", KINDS.values(), ids=lambda path: path.stem)
 def test_what_was_trained_is_exported(train: Train, data: Callable[[Path], list[str]], config: Path) -> None:

@@ -44,9 +44,9 @@ class MetricsTable(Callback):
         self._add_row(trainer)
         self._epoch.begin(trainer)
 
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Note the learning rate before a scheduler changes it."""
-        groups = [group for optimizer in trainer.optimizers for group in optimizer.param_groups]
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        """Note the learning rate before a scheduler changes it, which may be after each step."""
+        groups = [group for optimizer in trainer.optimizers[:1] for group in optimizer.param_groups]
         self._learning_rate = float(groups[0]["lr"]) if groups and "lr" in groups[0] else ""
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

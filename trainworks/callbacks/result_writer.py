@@ -15,6 +15,7 @@ from torchvision.transforms.v2.functional import to_pil_image
 
 from trainworks.callbacks.helpers.batch import batch_size, inputs_of
 from trainworks.datamodules.annotations import name_of
+from trainworks.datamodules.datasets.decode import decode_image
 from trainworks.datamodules.randomness import KeyedDataset
 from trainworks.errors import UsageError
 from trainworks.models.base import BaseModule
@@ -179,15 +180,18 @@ class ResultWriter(BasePredictionWriter):
                 shown, target, image = next(found)
                 result = shown
                 path, reader = os.path.join(getattr(data, "root", ""), str(known)), getattr(data, "reader", data)
-                is_placed = inputs is not None or isinstance(target, Mapping)
-                if is_placed and hasattr(reader, "in_original") and os.path.isfile(path):
+                is_file = hasattr(reader, "in_original") and os.path.isfile(path)
+                if is_file:
                     result, target = reader.in_original(path, shown, target)
                 row |= target_columns(target, shown if isinstance(target, Tensor) else result, names)
                 if inputs is not None:
                     picture = f"{number:06}-{Path(str(row['input'])).stem[:50]}.png"
                     row |= table.save_mask(picture, result)
                     if self.draw:
-                        drawn = draw_sample(image, drawable(shown, names or ()), getattr(data, "eval_transform", []))
+                        steps = getattr(data, "eval_transform", [])
+                        if is_file and (form := reader.form) is not None:  # not what the network sees of it
+                            image, steps = decode_image(path, form.num_channels, None, form.dtype)[0], []
+                        drawn = draw_sample(image, drawable(result, names or ()), steps)
                         to_pil_image(drawn).save(table.folder("drawn") / picture)
                 row |= self._columns(result)
             if errors is not None:

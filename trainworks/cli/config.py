@@ -158,8 +158,8 @@ def _default_of(config: Config, target: str) -> Any:
 
 
 def as_list(value: Any) -> list[Any]:
-    """Return a list as it is, nothing as an empty one, anything else as one of one."""
-    return [] if value is None else value if isinstance(value, list) else [value]
+    """Return a list as it is, nothing or false as an empty one, anything else as one of one."""
+    return [] if value is None or value is False else value if isinstance(value, list) else [value]
 
 
 def _index(node: list[Any], key: str, name: str) -> int:

@@ -41,6 +41,8 @@ class BoxFilesDataModule(ImageDataModule):
         indices = {split: folder.index(split) for split, images in folder.splits.items() if images}
         if not any(index.targets.counts.any() for split, index in indices.items() if split in ("train", "all")):
             reasons = [*self.faults[:10], *self.left_out.splitlines()]
+            advice = "export polygons, or set iscrowd to 0: CVAT sets it to 1 for every brush mask"
+            reasons += [advice] if folder.num_ignored else []
             raise UsageError("; ".join([f"data.root {self.root}: no boxes to train on", *reasons]))
         return {split: ImageFiles(self.root, index, form) for split, index in indices.items()}
 

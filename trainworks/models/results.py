@@ -115,7 +115,7 @@ class MaskResult(DrawnResult):
     """The class of each pixel."""
 
     mask: Tensor  # uint8, shape (H, W) of the image; 255 where it was cut off
-    confidence: float  # mean probability of the pixels' classes
+    confidence: float  # mean probability of the pixels' classes, of all that the network saw
     class_names: list[str]
     source: Any = field(default=None, repr=False, compare=False)  # its image or the path of it, where known
 

@@ -7,7 +7,7 @@ from typing import Any
 FILES = {
     "config.yaml": "the configuration",
     "metrics.csv": "metrics of each epoch",
-    "results.csv": "target, result and loss of each test sample",
+    "results.csv": "the result of each test sample, beside its target and how wrong it is",
     "run.json": "versions, hardware, times, metrics",
     "train.log": "what was printed",
 }
@@ -29,7 +29,7 @@ def write_page(directory: Path, record: dict[str, Any]) -> None:
         lines += ["| test | |", "| --- | --- |"]
         lines += [f"| {_escaped(name)} | {_number(value)} |" for name, value in metrics.items()] + [""]
     for path in pictures(directory):
-        text = _escaped(path.stem.replace("_", " ").replace("worst", "test samples with the greatest loss"))
+        text = _escaped(path.stem.replace("_", " ").replace("worst", "worst test samples"))
         lines += [f"![{text}]({path.relative_to(directory).as_posix().replace(' ', '%20')})", ""]
     lines += [f"- [{name}]({name}): {what}" for name, what in FILES.items() if (directory / name).is_file()]
     (directory / "README.md").write_text("\n".join(lines) + "\n", encoding="utf-8", errors="replace")

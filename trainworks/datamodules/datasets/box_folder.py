@@ -29,7 +29,7 @@ class BoxFolder:
 
     def __init__(self, root: str, form: ImageFormat, class_names: list[str] | None = None) -> None:
         self.root, self.form, self._class_names = root, form, class_names
-        self.files = [*find_images(root, suffixes=(*EXTENSIONS, ".json", ".xml", ".txt", ".yaml", ".yml"))]
+        self.files = [*find_images(root, suffixes=(*EXTENSIONS, ".json", ".xml", ".txt", ".names", ".yaml", ".yml"))]
         self.splits: dict[str, dict[str, Any]] = defaultdict(dict)  # boxes by image; one may be called "all"
         self.category_ids: dict[str, Any] = {}  # the files' own numbers of the classes, by name
         self.image_ids: dict[str, Any] = {}  # and of the images, by path

@@ -26,7 +26,7 @@ Box = tuple[str, list[float]] | None  # class and corners in pixels, None for on
 def read_boxes(folder: BoxFolder, annotations: dict[str, str] | None) -> None:
     """Find out which format a folder has, and read it; `annotations` are COCO's file of each split."""
     xml, coco, named = folder.ending(".xml"), folder.ending(".json"), [*(annotations or {}).values()]
-    for path in () if named else folder.ending(".yaml", ".yml", "classes.txt"):
+    for path in () if named else folder.ending(".yaml", ".yml", "classes.txt", "obj.names"):
         spec = None if "/" in path else folder.parse(path, partial(_yolo_spec, is_yaml=path.endswith("ml")))
         if spec is not None:
             return _read_yolo(folder, path, spec)
@@ -41,7 +41,8 @@ def read_boxes(folder: BoxFolder, annotations: dict[str, str] | None) -> None:
             folder.parse(path, partial(_read_coco, folder, split, path))
     else:
         there = f"it has {len(folder.files):,} images and texts: {listed(folder.files, 3)}"
-        raise UsageError(f"data.root {folder.root}: no names of YOLO (data.yaml, classes.txt), .json or .xml; {there}")
+        wanted = "no names of YOLO (data.yaml, classes.txt, obj.names), .json or .xml"
+        raise UsageError(f"data.root {folder.root}: {wanted}; {there}")
 
 
 def _coco_files(paths: list[str]) -> dict[str, str]:
@@ -79,8 +80,8 @@ def _key(number: Any) -> str:
 
 def _read_voc(folder: BoxFolder, paths: list[str]) -> None:
     splits, images = dict[str, str](), list[Any]()
-    for path in folder.ending("main/train.txt", "main/val.txt", "main/test.txt"):
-        splits |= dict.fromkeys(folder.parse(path, _lines), os.path.basename(path)[:-4])
+    for path in folder.ending(*(f"main/{word}.txt" for word in SPLIT_FOLDERS)):
+        splits |= dict.fromkeys(folder.parse(path, _lines), SPLIT_FOLDERS[os.path.basename(path)[:-4].lower()])
     for path in paths:
         name = path.rpartition("Annotations/")[2][:-4]
         if split := splits.get(name) if splits else split_of(os.path.dirname(path)) or "all":
@@ -169,4 +170,8 @@ def _yolo_box(spec: dict[str, Any], raw: str, height: int, width: int) -> Box:
     elif len(values) < 6 or len(values) % 2:
         raise ValueError(f"expected a class and four numbers or a polygon, got '{raw[:80]}'")
     x_values, y_values = [value * width for value in values[::2]], [value * height for value in values[1::2]]
+    if number not in spec["names"]:
+        raise ValueError(f"there is no class {number:g}; names has {listed([*map(str, spec['names'])], 5)}")
+    if max(values) > 2:
+        raise ValueError(f"expected shares of width and height from 0 to 1, got '{raw[:80]}'")
     return spec["names"][number], [min(x_values), min(y_values), max(x_values), max(y_values)]

@@ -119,7 +119,8 @@ def find_pairs(root: str, partial: bool) -> tuple[dict[str, list[tuple[str, str]
     splits = dict[str, str]()  # of names, where lists as in Pascal VOC tell
     for file in Path(root).glob("ImageSets/Segmentation/*.txt"):
         if split := WORDS.get(file.stem.lower()):
-            splits |= {OF_IMAGE.sub("", name): split for name in file.read_text().split()}
+            names = file.read_text(encoding="utf-8-sig").splitlines()
+            splits |= {OF_IMAGE.sub("", name.strip()): split for name in names}
     places = {path: _place_of(path) for path in find_images(root)}
     kinds = {kind for kind, _, _ in places.values()}
     images, masks = dict[tuple[str, str], str](), dict[tuple[str, str], str]()  # paths by split and name

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from lightning.pytorch import Callback
 from PIL import Image
 
 from trainworks.runs.page import write_page
@@ -50,6 +51,24 @@ def test_a_run_keeps_what_there_is_to_look_at(train: Train) -> None:
     assert same[0] == same[1]
 
 
+class Rates(Callback):
+    """Prints with which rate the last step of an epoch was taken."""
+
+    def on_before_optimizer_step(self, trainer: Any, pl_module: Any, optimizer: Any) -> None:
+        self.rate = optimizer.param_groups[0]["lr"]
+
+    def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
+        print(f"rate {self.rate}")
+
+
+def test_the_learning_rate_is_that_of_the_last_step(train: Train) -> None:
+    words = ("--config", DIGITS, *QUICK, "--trainer.max_epochs", "3", "--run_name", "a")
+    result = train("fit", *words, f"--callbacks.rates={__name__}.Rates")
+    assert result.code == 0, result.err
+    taken = [line.split()[1] for line in result.out.splitlines() if line.startswith("rate ")]
+    assert [row["learning_rate"] for row in rows()] == taken and len(set(taken)) == 3
+
+
 def test_a_state_saved_before_an_epochs_first_batch_loses_no_row(train: Train, monkeypatch: pytest.MonkeyPatch) -> None:
     words = ("--config", DIGITS, *QUICK, "--trainer.max_epochs", "3", "--run_name", "a")
     words += ("--callbacks.last.every_n_epochs", "0", "--callbacks.last.every_n_steps", "2")
@@ -91,4 +110,4 @@ def test_names_on_the_page_are_no_markdown(tmp_path: Path, name: str, shown: str
     write_page(tmp_path, {"command": "train.py", "metrics": {f"test/{name}": None}})
     page = (tmp_path / "README.md").read_text()
     assert f"| test/{shown} | not finite |" in page
-    assert f"![test samples with the greatest loss {shown.replace(chr(92) + '_', ' ')}](worst_" in page
+    assert f"![worst test samples {shown.replace(chr(92) + '_', ' ')}](worst_" in page

@@ -256,10 +256,10 @@ def test_faults_of_yolo_and_voc_are_named(tmp_path: Path) -> None:
     (labels / "a1.txt").unlink()  # an image without objects
     where = "labels/train/a0.txt: box {} of images/train/a0.png: "
     assert faults(tmp_path / "yolo") == [
-        where.format(3) + "3.0 is missing or unknown",
+        where.format(3) + "there is no class 3; names has 0, 1, 2",
         where.format(4) + "expected a class and four numbers or a polygon, got '0 1 2 3'",
         where.format(5) + "could not convert string to float: 'x'",
-        where.format(6) + "no width or height at 10500, 3000, 13500, 5000 of 60x40 pixels",
+        where.format(6) + "expected shares of width and height from 0 to 1, got '2 200 100 50 50'",
     ]
     target = samples(load(tmp_path / "yolo", skip_unreadable=True))[0][1]
     scale = 64 / 60
@@ -302,6 +302,13 @@ def test_exports_of_other_tools_are_found(tmp_path: Path) -> None:
     (tmp_path / "plain" / "classes.txt").write_text("\ufeffcat\ndog\nowl\n")
     assert sorted(make(tmp_path / "studio").load_splits()) == ["all"]
     assert equal(samples(load(tmp_path / "plain", val_fraction=0.0)), first)
+    (tmp_path / "plain" / "classes.txt").rename(tmp_path / "plain" / "obj.names")  # CVAT's YOLO 1.1
+    assert equal(samples(load(tmp_path / "plain", val_fraction=0.0)), first)
+    write_voc(tmp_path / "cvat_voc", SPLITS)
+    for split, name in {"train": "Train", "val": "Validation"}.items():  # CVAT's own subsets
+        path = tmp_path / "cvat_voc" / "ImageSets" / "Main" / f"{split}.txt"
+        path.rename(path.with_name(f"{name}.txt"))
+    assert equal(samples(load(tmp_path / "cvat_voc")), first)
     write_yolo(tmp_path / "cvat", {"train": train})
     (tmp_path / "cvat" / "data.yaml").write_text(f"path: .\ntrain: train.txt\nnames: {NAMES}\n")
     (tmp_path / "cvat" / "train.txt").write_text(
@@ -343,7 +350,7 @@ def test_exports_of_other_tools_are_found(tmp_path: Path) -> None:
         (
             "notes.md",
             "",
-            "no names of YOLO .data.yaml, classes.txt., .json or .xml; it has 1 images and texts: a",
+            "no names of YOLO .data.yaml, classes.txt, obj.names., .json or .xml; it has 1 images and texts: a",
         ),
         ("data.yaml", "names: [a]", "no boxes to train on"),
         ("data.yaml", "names: {a: 1}", "data.yaml: cannot be read as annotations: invalid literal for int"),

@@ -1,3 +1,4 @@
+import csv
 import re
 from pathlib import Path
 from typing import Any
@@ -93,16 +94,16 @@ def test_pairs_are_found_by_their_names(tmp_path: Path, layout: str) -> None:
 
 
 def test_voc_lists_its_splits_and_other_images_are_not_read(tmp_path: Path) -> None:
-    lists = {"train": "a", "val": "b", "trainval": "a\nb", "Test": "c"}
-    for name in "abc":
+    lists = {"train": "a 1\n", "val": "b", "trainval": "a 1\nb", "Test": "c"}
+    for name in ("a 1", "b", "c"):
         write_pair(tmp_path / f"JPEGImages/{name}.jpg", tmp_path / f"SegmentationClass/{name}.png")
         save(tmp_path / f"SegmentationObject/{name}.png", CLASSES)
     save(tmp_path / "JPEGImages/d.jpg", CLASSES)
     for split, names in lists.items():
         (tmp_path / f"ImageSets/Segmentation/{split}.txt").parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / f"ImageSets/Segmentation/{split}.txt").write_text(names)
-    files = {name: [(f"JPEGImages/{name}.jpg", f"SegmentationClass/{name}.png")] for name in "abc"}
-    assert pairs_of(tmp_path) == {"train": files["a"], "val": files["b"], "test": files["c"]}
+    files = {name: [(f"JPEGImages/{name}.jpg", f"SegmentationClass/{name}.png")] for name in ("a 1", "b", "c")}
+    assert pairs_of(tmp_path) == {"train": files["a 1"], "val": files["b"], "test": files["c"]}
 
 
 def test_numbers_palettes_and_colours_are_the_same_classes(tmp_path: Path) -> None:
@@ -315,14 +316,19 @@ def test_check_and_predict_take_masks_of_files(train: Train, tmp_path: Path) -> 
     config = yaml.safe_load(Path("logs/masks/a/config.yaml").read_text())["data"]["init_args"]
     assert (config["num_classes"], config["class_names"]) == (2, ["background", "object"])
     path = "logs/masks/a/checkpoints/last.ckpt"
-    new = ("--input", f"{root}/images", "--output", "new.csv")
+    new = ("--input", f"{root}/images", "--output", "new.csv", "--draw", "true")
     for extra in (new, ()):  # new images, and those of the test split
         predicted = train("predict", *words_for(root)[:4], "--ckpt_path", path, *extra)
         assert predicted.code == 0, predicted.err
     files = [*Path("new_masks").iterdir(), *Path("logs/masks/a/predictions_masks").iterdir()]
-    assert len(files) == 11 and {size_of(file) for file in files} == {(16, 24)}
+    files += Path("new_drawn").iterdir()
+    assert len(files) == 21 and {size_of(file) for file in files} == {(16, 24)}
     for source in (f"{root}/images/3.png", Image.fromarray(CLASSES)):
         assert load_model(path).predict(source).mask.shape == (16, 24)
+    assert train("test", *words_for(root)[:4], "--ckpt_path", path).code == 0
+    tables = [Path(f"logs/masks/a/{name}.csv").read_text().splitlines() for name in ("results", "predictions")]
+    tested, predicted = ([float(row["share_object"]) for row in csv.DictReader(table)] for table in tables)
+    assert tested == predicted and len(tested) == 1  # without what lies around the image
 
 
 @pytest.mark.long
