@@ -17,7 +17,7 @@ from trainworks.models.misfit import shape_of
 from trainworks.models.tiles import join_masks, predict_tiles
 from trainworks.runs.checkpoint_io import read_checkpoint
 from trainworks.runs.class_paths import drop_defaults
-from trainworks.runs.files import TRUSTED, trusting
+from trainworks.runs.files import TRUSTED, is_checkpoint, trusting
 from trainworks.runs.plain_data import DATA, MODULE, import_classes
 from trainworks.runtime.threads import limited_threads, threads_for
 
@@ -39,6 +39,8 @@ def load_model(path: str | Path, map_location: str | torch.device = "cpu", trust
         ValueError: If the checkpoint does not say how its module was built, or names something that is no
             LightningModule or cannot be imported, or whose weights are made later.
     """
+    if not is_checkpoint(Path(path)):
+        raise FileNotFoundError(f"{path} is no checkpoint; write a file such as RUN/checkpoints/best.ckpt")
     with trusting(trust or bool(TRUSTED.get())):
         import_classes(Path(path))
         checkpoint = read_checkpoint(path)

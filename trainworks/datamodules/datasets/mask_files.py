@@ -18,7 +18,7 @@ from trainworks.errors import UsageError, listed
 
 WORDS = dict.fromkeys(("images", "image", "imgs", "img", "jpegimages", "leftimg8bit"), "image")  # in folders' names
 WORDS |= dict.fromkeys(("masks", "mask", "labels", "annotations", "trimaps", "segmentationclass", "gtfine"), "mask")
-WORDS |= SPLIT_FOLDERS | {"training": "train", "testing": "test"}
+WORDS |= SPLIT_FOLDERS | {"training": "train", "testing": "test", "segmentationobject": "object"}  # which is neither
 OF_IMAGE = re.compile(r"(?<![^/])(image|img)_|_(image|img|sat|leftImg8bit)$", re.I)  # what else a file's name holds
 OF_MASK = re.compile(r"(?<![^/])(mask|seg)_|_(masks?|seg|segmentation|label|gt|(?-i:L)|gtFine_labelTrainIds)$", re.I)
 NAMES = """a mask has the name of its image, such as a.jpg and a.png or a_mask.png, in a folder masks beside images; \
@@ -156,7 +156,7 @@ def _place_of(path: str) -> tuple[str, str, str]:
             others += f"{folder}/"
             continue
         for word in words:
-            if word in ("image", "mask"):
+            if word in ("image", "mask", "object"):
                 kind = word
             else:
                 split = word

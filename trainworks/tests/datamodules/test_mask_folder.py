@@ -93,6 +93,15 @@ def test_pairs_are_found_by_their_names(tmp_path: Path, layout: str) -> None:
     assert pairs_of(tmp_path) == {LAYOUTS[layout]: [(image.format(name), mask.format(name)) for name in ("a", "b1")]}
 
 
+def test_masks_of_single_objects_are_no_images(tmp_path: Path) -> None:
+    for folder in ("SegmentationClass", "SegmentationObject"):
+        save(tmp_path / f"{folder}/a.png", CLASSES)
+    with pytest.raises(UsageError, match=r"1 files have no image: SegmentationClass/a.png; a mask has the name of"):
+        pairs_of(tmp_path)
+    write_pair(tmp_path / "a.jpg", tmp_path / "SegmentationClass/a.png")
+    assert pairs_of(tmp_path) == {"all": [("a.jpg", "SegmentationClass/a.png")]}
+
+
 def test_voc_lists_its_splits_and_other_images_are_not_read(tmp_path: Path) -> None:
     lists = {"train": "a 1\n", "val": "b", "trainval": "a 1\nb", "Test": "c"}
     for name in ("a 1", "b", "c"):

@@ -81,6 +81,8 @@ def test_a_folder_gives_the_figures_of_the_command_bit_by_bit(train: Train, tmp_
         assert [(result.label, result.probability) for result in found] == [
             (row["class"], float(row["confidence"])) for row in rows
         ]
+    with pytest.raises(FileNotFoundError, match="logs/image_folder/a is no checkpoint; write a file such as RUN/check"):
+        load_model("logs/image_folder/a")
     (tmp_path / "empty").mkdir()
     with pytest.raises(ValueError, match="empty: no images in this folder"):
         model.predict("empty")
