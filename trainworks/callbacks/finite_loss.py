@@ -36,8 +36,14 @@ class FiniteLoss(Callback):
         self._losses: dict[int, Tensor] = {}  # not checked yet, by the index of their batch in the run
         self._checked: list[Tensor] = []  # those of this epoch
         self._buffers: list[Tensor] = []
+        self._unbounded = set[str]()  # buffers that are infinite from the start, such as a causal mask
         if not skip:  # then Lightning calls neither hook; see trainworks/runtime/steps.py
             self.on_train_batch_start = self.on_before_optimizer_step = None  # type: ignore[assignment, method-assign]
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Find the buffers that are infinite by design."""
+        buffers = pl_module.named_buffers(remove_duplicate=False)
+        self._unbounded = {name for name, value in buffers if not torch.isfinite(_local_shard(value)).all()}
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Copy the buffers, such as running means, which are restored if the step is skipped."""
@@ -68,8 +74,8 @@ class FiniteLoss(Callback):
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Refuse to save weights that are not finite; earlier checkpoints stay as they are."""
         self._check_losses(trainer)
-        state = checkpoint["state_dict"].items()
-        weights = {name: value for name, value in state if isinstance(value, Tensor) and value.is_floating_point()}
+        state = {name: value for name, value in checkpoint["state_dict"].items() if name not in self._unbounded}
+        weights = {name: item for name, item in state.items() if isinstance(item, Tensor) and item.is_floating_point()}
         if not _all_finite(list(weights.values()), pl_module.device):
             broken = [name for name, value in weights.items() if not torch.isfinite(_local_shard(value)).all()]
             name = broken[0] if broken else "a weight"  # in the shard of another process

@@ -6,6 +6,7 @@ from typing import Any
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from trainworks.callbacks.helpers.epoch_metrics import EpochMetrics
+from trainworks.optim.parameters import current_rate
 from trainworks.runs.files import write_in_one_step
 
 FIRST_COLUMNS = ("epoch", "step", "seconds", "learning_rate")
@@ -26,7 +27,7 @@ class MetricsTable(Callback):
         self.path, self.curves = Path(dirpath) / "metrics.csv", curves
         self.rows: list[dict[str, Any]] = []
         self._epoch = EpochMetrics()
-        self._learning_rate: Any = ""
+        self._learning_rate: Any = None
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Keep the rows of the epochs that are done."""
@@ -46,8 +47,7 @@ class MetricsTable(Callback):
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Note the learning rate before a scheduler changes it, which may be after each step."""
-        groups = [group for optimizer in trainer.optimizers[:1] for group in optimizer.param_groups]
-        self._learning_rate = float(groups[0]["lr"]) if groups and "lr" in groups[0] else ""
+        self._learning_rate = current_rate(trainer)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the row of the last epoch, and draw the curves."""
@@ -64,7 +64,8 @@ class MetricsTable(Callback):
         ended = self._epoch.end(trainer)
         if ended is None or not trainer.is_global_zero:
             return
-        values = self._epoch.number, trainer.global_step, round(ended[1], 3), self._learning_rate
+        rate = "" if self._learning_rate is None else float(self._learning_rate)
+        values = self._epoch.number, trainer.global_step, round(ended[1], 3), rate
         self.rows.append(dict(zip(FIRST_COLUMNS, values, strict=True)) | ended[0])
         self._write()
 

@@ -15,7 +15,6 @@ from torchvision.transforms.v2.functional import to_pil_image
 
 from trainworks.callbacks.helpers.batch import batch_size, inputs_of
 from trainworks.datamodules.annotations import name_of
-from trainworks.datamodules.datasets.decode import decode_image
 from trainworks.datamodules.randomness import KeyedDataset
 from trainworks.errors import UsageError
 from trainworks.models.base import BaseModule
@@ -188,6 +187,8 @@ class ResultWriter(BasePredictionWriter):
                     picture = f"{number:06}-{Path(str(row['input'])).stem[:50]}.png"
                     row |= table.save_mask(picture, result)
                     if self.draw:
+                        from trainworks.datamodules.datasets.decode import decode_image  # few runs need it
+
                         steps = getattr(data, "eval_transform", [])
                         if is_file and (form := reader.form) is not None:  # not what the network sees of it
                             image, steps = decode_image(path, form.num_channels, None, form.dtype)[0], []

@@ -198,10 +198,11 @@ def _check_states(trainer: Any, module: LightningModule) -> None:
         plain = to_plain(content | content.pop("callbacks", {}))
     except RunFailure as failure:
         raise UsageError(str(failure)) from None
+    how = "load_model needs none of it; --trust true keeps it for load_from_checkpoint"
     for key in HYPERPARAMETERS:
         lost = [str(name) for name in content.get(key, ()) if name not in plain.get(key, ())]
         if lost and trainer.is_global_zero:
-            print(f"checkpoints leave out {listed(lost)} of {key}, which is no plain data; load_model needs none of it")
+            print(f"checkpoints leave out {listed(lost)} of {key}, which is no plain data; {how}")
 
 
 def _validates(trainer: Any) -> bool:

@@ -12,7 +12,8 @@ from typing import Any
 from unittest.mock import patch
 
 from trainworks.errors import RunFailure, UsageError
-from trainworks.runs.page import pictures
+from trainworks.runs.files import trusting
+from trainworks.runs.page import pictures, test_metrics
 from trainworks.runtime.cores import shorten_waiting
 
 Config = str | Path | Sequence[str | Path]
@@ -25,6 +26,7 @@ class TrainResult:
     metrics: dict[str, float]  # of the test; of the best checkpoint's validation where there was none
     run_directory: Path
     checkpoint: Path | None  # the best one, or the one that was evaluated; None where none was kept
+    trust: bool = False  # whether the checkpoint may hold objects
 
     @cached_property
     def model(self) -> Any:
@@ -33,7 +35,7 @@ class TrainResult:
 
         if self.checkpoint is None:
             raise UsageError(f"{self.run_directory} kept no checkpoint")
-        return load_model(self.checkpoint)
+        return load_model(self.checkpoint, trust=self.trust)
 
     @property
     def figures(self) -> list[Path]:
@@ -65,7 +67,7 @@ def train(
 
     Args:
         config: The path of a configuration, or several, of which later ones are laid over the first.
-        overrides: New values by key, such as {"trainer.max_epochs": 3}.
+        overrides: New values by key, such as {"trainer.max_epochs": 3}. {"trust": True} allows objects in checkpoints.
         run_name: Name of the run; the time at which it begins if left out.
         resume: "auto" for the unfinished run of this name (or the newest), or the directory of a run to continue.
 
@@ -75,10 +77,10 @@ def train(
     request, session = _run([], config, overrides, {"run_name": run_name, "resume": resume})
     if session is None:  # it was finished before
         record = request.run.read()
-        tested = {name: value for name, value in record["metrics"].items() if name.startswith("test/")}
-        return _result(tested or record.get("best_metrics", {}), request.run, request.run.best_checkpoint)
+        metrics = test_metrics(record) or record.get("best_metrics", {})
+        return _result(metrics, request.run, request.run.best_checkpoint, overrides)
     checkpoint = session.best_path or session.run.best_checkpoint
-    return _result(session.results or session.best_metrics, session.run, checkpoint)
+    return _result(session.results or session.best_metrics, session.run, checkpoint, overrides)
 
 
 def evaluate(checkpoint: str | Path, overrides: Mapping[str, Any] | None = None, stage: str = "test") -> TrainResult:
@@ -88,7 +90,7 @@ def evaluate(checkpoint: str | Path, overrides: Mapping[str, Any] | None = None,
         UsageError: If there is no such checkpoint, or nothing to evaluate it on.
     """
     _, session = _run([stage], (), overrides, {"ckpt_path": str(checkpoint)})
-    return _result(session.results, session.run, checkpoint)
+    return _result(session.results, session.run, checkpoint, overrides)
 
 
 def build(config: Config, overrides: Mapping[str, Any] | None = None, *, run_name: str | None = None) -> Built:
@@ -121,9 +123,14 @@ def build(config: Config, overrides: Mapping[str, Any] | None = None, *, run_nam
     return Built(session.trainer, session.model, session.datamodule, run.directory.absolute())
 
 
-def _result(metrics: Mapping[str, float], run: Any, checkpoint: str | Path) -> TrainResult:
+def _result(metrics: Mapping[str, float], run: Any, checkpoint: str | Path, overrides: Any) -> TrainResult:
     path = Path(checkpoint).absolute()
-    return TrainResult(dict(metrics), run.directory.absolute(), path if path.exists() else None)
+    found = path if path.exists() else None
+    return TrainResult(dict(metrics), run.directory.absolute(), found, _is_trusted(overrides))
+
+
+def _is_trusted(overrides: Any) -> bool:
+    return dict(overrides or {}).get("trust") in (True, "true")
 
 
 def _request(words: list[str], config: Config, overrides: Any, options: Mapping[str, str | None]) -> Any:
@@ -146,7 +153,7 @@ def _run(words: list[str], config: Config, overrides: Any, options: Mapping[str,
     from trainworks.runtime.memory import without_collection
     from trainworks.runtime.signals import Stopped
 
-    with _undisturbed(), without_collection():
+    with _undisturbed(), without_collection(), trusting(_is_trusted(overrides)):
         request = _request(words, config, overrides, options)
         if request.finished_run is not None:
             return request, None

@@ -111,7 +111,7 @@ def _unknown_option(option: str, path: str, owner: str, num_given: int, config: 
         advice = f"; what it passes on to others stands under dict_kwargs: dict_kwargs: {{{option}: ...}}"
         advice += f", or --{typed}.dict_kwargs.{option} VALUE" if typed else ""
     elsewhere = _elsewhere(typed, option, config, owner)
-    near = ("" if elsewhere.endswith(f".{option}?)") else did_you_mean(name, known) or advice) or elsewhere
+    near = ("" if elsewhere.endswith(f".{option}?)") else did_you_mean(name, known) + advice) or elsewhere
     takes = f"; it takes {listed(known)}" if known and not near else ""
     return f"{key}: {owner} takes no '{name}'{near}{takes}"
 

@@ -20,7 +20,7 @@ from trainworks.models.checks import MissingPart, check_names, check_step, num_s
 from trainworks.models.late_updates import LateUpdates
 from trainworks.models.left_out import LeftOut
 from trainworks.models.running_mean import RunningMean
-from trainworks.optim.parameters import Factories, build_optimizer, switch_weights
+from trainworks.optim.parameters import Factories, build_optimizer, current_rate, switch_weights
 
 # lets a configuration write a tensor as a list, such as the weight of CrossEntropyLoss
 register_type(Tensor, serializer=Tensor.tolist, deserializer=partial(torch.tensor, dtype=torch.float32))
@@ -143,6 +143,7 @@ class BaseModule(LightningModule):
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         """Train on one batch."""
+        self._rate = current_rate(trainer_of(self))  # before a scheduler changes it
         return self._shared_step(batch, "train")["loss"]
 
     def validation_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> dict[str, Any]:
@@ -157,11 +158,10 @@ class BaseModule(LightningModule):
         """Log the loss and the learning rate of this step, every `log_every_n_steps` steps."""
         every = self.trainer.log_every_n_steps  # type: ignore[attr-defined]
         if every and (self.trainer.fit_loop.total_batch_idx + 1) % every == 0:
-            rate = self.trainer.optimizers[0].param_groups[0]["lr"]
             loss = float(outputs["loss"]) * self.trainer.accumulate_grad_batches  # by which Lightning divided it
             step = self.trainer.fit_loop.epoch_loop._batches_that_stepped  # from 0, as Lightning counts its own metrics
             for logger in self.loggers:
-                logger.log_metrics({"train/loss_step": loss, "lr": float(rate)}, step=step)
+                logger.log_metrics({"train/loss_step": loss, "lr": float(self._rate)}, step=step)
 
     def on_train_start(self) -> None:
         """Train on the weights that are trained, where the optimizer averages them; see `switch_weights`."""

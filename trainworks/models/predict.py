@@ -27,7 +27,7 @@ def load_model(path: str | Path, map_location: str | torch.device = "cpu", trust
 
     The module that the checkpoint names is imported, and so are its network, loss and metrics: do it only where you
     trust the file (docs/security.md). `class_names` are those of the data it was trained on, in the order of its
-    outputs, or None. `predict(x)` takes inputs as they come; see `Predictor`.
+    outputs, or None. `predict(x)` takes inputs as they come, see `Predictor`, unless the class has a `predict` itself.
 
     Args:
         path: A checkpoint that `train.py` wrote, such as logs/digits/<run_name>/checkpoints/best.ckpt.
@@ -56,7 +56,8 @@ def load_model(path: str | Path, map_location: str | torch.device = "cpu", trust
     states = {name: part for name, part in checkpoint.items() if isinstance(part, dict) and "class_counts" in part}
     names = [part.get("class_names") or list(part["class_counts"]) for part in states.values()]
     module.class_names = (names[0] if names else None) or None  # type: ignore[assignment]
-    module.predict = Predictor(module, checkpoint.get(DATA), states)  # type: ignore[assignment]
+    if not hasattr(type(module), "predict"):  # of its own
+        module.predict = Predictor(module, checkpoint.get(DATA), states)  # type: ignore[assignment]
     return module.to(map_location).eval()
 
 

@@ -2,7 +2,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any, Literal
 
 from lightning.pytorch.cli import OptimizerCallable
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import LBFGS, Optimizer, SparseAdam
 
 from trainworks.optim.fused import prefer_fused
@@ -108,6 +108,13 @@ def _learning_rate_scales(net: nn.Module, decay: float) -> dict[int, float]:
     for depth, layer in reversed(list(enumerate(found))):  # a shared parameter has the factor of its first layer
         scales |= dict.fromkeys(map(id, layer.parameters()), decay ** (len(found) - 1 - depth))
     return scales
+
+
+def current_rate(trainer: Any) -> Any:
+    """Return the learning rate of the first parameter group as it is now; None if there is none."""
+    optimizers = getattr(trainer, "optimizers", ())
+    rate = optimizers[0].param_groups[0].get("lr") if optimizers and optimizers[0].param_groups else None
+    return rate.clone() if isinstance(rate, Tensor) else rate  # which a scheduler changes in place
 
 
 def switch_weights(optimizers: list[Optimizer], mode: str) -> None:

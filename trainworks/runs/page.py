@@ -18,6 +18,12 @@ def pictures(directory: Path) -> list[Path]:
     return [path for name in ("curves.png", "worst*.png", "figures/*.png") for path in sorted(directory.glob(name))]
 
 
+def test_metrics(record: dict[str, Any]) -> dict[str, Any]:
+    """Return what the last test of a run logged, under whatever names."""
+    tests = [entry["metrics"] for entry in record.get("evaluations", ()) if entry["stage"] == "test"]
+    return tests[-1] if tests else {}
+
+
 def write_page(directory: Path, record: dict[str, Any]) -> None:
     """Write the page from what run.json holds, `record`, and from the pictures that are there."""
     lines = [f"# {_escaped('/'.join(directory.absolute().parts[-2:]))}", "", f"    {record.get('command', '')}", ""]
@@ -25,7 +31,7 @@ def write_page(directory: Path, record: dict[str, Any]) -> None:
         scores = ", ".join(f"{_escaped(name)} {_number(value)}" for name, value in record["best"].items())
         lines += [f"Best checkpoint: epoch {epoch}, step {record['best_step']:,}. {scores}".rstrip(), ""]
     lines += [f"Ended by: {record['stopped']}.", ""] if record.get("stopped") else []
-    if metrics := {name: value for name, value in record.get("metrics", {}).items() if name.startswith("test/")}:
+    if metrics := test_metrics(record):
         lines += ["| test | |", "| --- | --- |"]
         lines += [f"| {_escaped(name)} | {_number(value)} |" for name, value in metrics.items()] + [""]
     for path in pictures(directory):

@@ -176,10 +176,13 @@ class Run:
         content.setdefault("metrics", {}).update(metrics)
         self.write(content | {"end": _iso(time.time()), "exit_status": status, "error": error})
 
-    def add_evaluation(self, start: float, typed: list[str], checkpoint: str, status: int, metrics: Metrics) -> None:
-        """Append an evaluation to run.json and take over its metrics."""
+    def add_evaluation(
+        self, stage: str, start: float, typed: list[str], checkpoint: str, status: int, metrics: Metrics
+    ) -> None:
+        """Append an evaluation, such as a "test", to run.json and take over its metrics."""
         content = self.read()
-        entry: dict[str, Any] = {"command": _command(typed), "checkpoint": checkpoint, "start": _iso(start)}
+        entry: dict[str, Any] = {"stage": stage, "command": _command(typed), "checkpoint": checkpoint}
+        entry["start"] = _iso(start)
         entry |= {"end": _iso(time.time()), "exit_status": status, "metrics": metrics}
         content.setdefault("metrics", {}).update(metrics)
         content.setdefault("evaluations", []).append(entry)

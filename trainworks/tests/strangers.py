@@ -402,6 +402,21 @@ class FrozenBackbone(Tested):
         return {name: value for name, value in super().state_dict(*args, **kwargs).items() if "layer" in name}
 
 
+class Masked(Validated):
+    """A buffer that is infinite by design, a test under a name of its own, and its own `predict`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("mask", torch.full((4, 4), -torch.inf).triu(1))
+        self.same = nn.ModuleList([self.layer])
+
+    def test_step(self, batch: Any, batch_idx: int) -> None:
+        self.log("testAcc", (self(batch[0]).argmax(1) == batch[1]).float().mean())
+
+    def predict(self, loader: Any) -> str:
+        return f"what the class makes of {loader}"
+
+
 class MadeInSetup(Tested):
     """Makes its network when the trainer says what for."""
 

@@ -170,5 +170,6 @@ def test_a_run_loads_what_it_uses(tmp_path: Path) -> None:
     # a budget: whoever raises it says why (6,750, then figures with their checkpoint and hashes of the code, then
     # values of single classes, epochs without a value, inputs of any kind, runs that begin anew, NumPy in checkpoints;
     # from 7,500 on files of a run, other people's loaders in order, their checkpoints; from 7,900 on the loss of each
-    # test sample and results that draw themselves; from 8,040 on trackers that hang and boxes with a threshold)
-    assert sum(len(Path(file).read_text().splitlines()) for file in modules.values()) <= 8070
+    # test sample and results that draw themselves; from 8,040 on trackers that hang and boxes with a threshold, tests
+    # under any name, rates of steps, buffers that are infinite by design)
+    assert sum(len(Path(file).read_text().splitlines()) for file in modules.values()) <= 8100

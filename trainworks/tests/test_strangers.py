@@ -13,6 +13,7 @@ from lightning.pytorch.cli import LightningCLI
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch.utils._pytree import tree_leaves
 
+import trainworks
 from trainworks.callbacks import ResultWriter
 from trainworks.models import load_model
 from trainworks.tests.conftest import CONFIGS, DIGITS, PLAIN, Result, Train
@@ -69,6 +70,16 @@ MODULES = {  # what is printed, and the metrics in the summary
     ),
     f"{BORING}.ManualOptimBoringModel": ((f"{NO_BEST}it would monitor",), {"train/loss"}),
 }
+
+
+def test_a_test_of_any_name_a_mask_and_a_predict_of_its_own(run: Train, train: Train) -> None:
+    result = run("Masked")
+    assert (result.code, result.err) == (0, "")
+    assert re.search(r"^\| testAcc \| 0\.\d{4} \|$", Path("logs/plain/a/README.md").read_text(), re.MULTILINE)
+    again = trainworks.train("plain.yaml", {"model": "trainworks.tests.strangers.Masked"}, run_name="a", resume="auto")
+    assert again.metrics == {"testAcc": record()["evaluations"][0]["metrics"]["testAcc"]}
+    assert again.model.predict("a loader") == "what the class makes of a loader"
+    assert again.model.mask.isinf().sum() == 6
 
 
 @pytest.mark.filterwarnings("ignore:`training_step` returned `None`")  # said to the user, who may have meant it

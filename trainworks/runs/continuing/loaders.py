@@ -34,7 +34,7 @@ class LoaderOrder:
         own = "Generator", "RandomState", "Random"  # types of what a dataset may draw from by itself
         stays = any(getattr(item, "persistent_workers", False) for item in tree_leaves(self.trainer.val_dataloaders))
         is_exact = not (stays or self.trainer.reload_dataloaders_every_n_epochs) and all(
-            type(item) is DataLoader
+            all(getattr(type(item), name, None) is getattr(DataLoader, name) for name in ("__iter__", "_get_iterator"))
             and (type(batches), item.persistent_workers) == (BatchSampler, False)
             and type(batches.sampler).__module__.startswith(("torch.utils.data.s", "torch.utils.data.dis"))
             and not any(type(part).__name__ in own for part in getattr(item.dataset, "__dict__", {}).values())

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from lightning.pytorch import Callback
 from PIL import Image
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from trainworks.runs.page import write_page
 from trainworks.runtime.stop_reason import stop_reason
@@ -63,10 +64,12 @@ class Rates(Callback):
 
 def test_the_learning_rate_is_that_of_the_last_step(train: Train) -> None:
     words = ("--config", DIGITS, *QUICK, "--trainer.max_epochs", "3", "--run_name", "a")
-    result = train("fit", *words, f"--callbacks.rates={__name__}.Rates")
+    result = train("fit", *words, f"--callbacks.rates={__name__}.Rates", "--trainer.log_every_n_steps", "1")
     assert result.code == 0, result.err
     taken = [line.split()[1] for line in result.out.splitlines() if line.startswith("rate ")]
     assert [row["learning_rate"] for row in rows()] == taken and len(set(taken)) == 3
+    events = EventAccumulator(str(RUN)).Reload().Scalars("lr")
+    assert [event.value for event in events[1::2]] == pytest.approx([float(rate) for rate in taken])
 
 
 def test_a_state_saved_before_an_epochs_first_batch_loses_no_row(train: Train, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -107,7 +110,7 @@ def test_why_a_training_ended(train: Train) -> None:
 @pytest.mark.parametrize(("name", "shown"), [("a|b_c", r"a\|b\_c"), ("[x](y)", r"\[x\]\(y\)")])
 def test_names_on_the_page_are_no_markdown(tmp_path: Path, name: str, shown: str) -> None:
     (tmp_path / f"worst_{name}.png").touch()
-    write_page(tmp_path, {"command": "train.py", "metrics": {f"test/{name}": None}})
+    write_page(tmp_path, {"command": "train.py", "evaluations": [{"stage": "test", "metrics": {f"test/{name}": None}}]})
     page = (tmp_path / "README.md").read_text()
     assert f"| test/{shown} | not finite |" in page
     assert f"![worst test samples {shown.replace(chr(92) + '_', ' ')}](worst_" in page

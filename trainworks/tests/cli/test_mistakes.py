@@ -55,6 +55,9 @@ MISTAKES = {
         r"timm.create_model takes no 'num_classes'; what it passes on .* dict_kwargs: \{num_classes: ...\}, or "
         r"--model.net.dict_kwargs.num_classes VALUE"
     ),
+    "--config C --model.net timm.create_model --model.net.model_nam resnet18": (
+        r"timm.create_model takes no 'model_nam' \(did you mean model_name\?\); what it passes on to others"
+    ),
     "--config C --model.net torchvision.models.resnet18 --model.net.num_clases 3": r"\(did you mean num_classes\?\)",
     "--config C --callbacks.progress.foo 3": "ProgressPrinter takes no 'foo'; it takes refresh_seconds, line_seconds$",
     "--config C --model.net.num_clases 3": r"SmallCNN takes no 'num_clases' \(did you mean num_classes\?\)",

@@ -72,6 +72,13 @@ class Shuffled:
         return iter([POINTS[part] for part in torch.randperm(60).split(10)])
 
 
+class Named(DataLoader[Any]):
+    """One of torch's with arguments of its own."""
+
+    def __init__(self) -> None:
+        super().__init__(Noisy(), 10, shuffle=True)
+
+
 def generator() -> torch.Generator:
     return torch.Generator().manual_seed(7)
 
@@ -82,6 +89,7 @@ LOADERS: dict[str, Callable[[int], Any]] = {
     "weighted": lambda workers: DataLoader(POINTS, 10, sampler=WeightedRandomSampler([0.1] * 30 + [1.0] * 30, 60)),
     "sampler": lambda workers: DataLoader(POINTS, 10, sampler=RandomSampler(POINTS, True, 60, generator())),
     "several": lambda workers: {"a": DataLoader(Noisy(), 10), "b": DataLoader(POINTS, 10, shuffle=True)},
+    "named": lambda workers: Named(),
     "streamed": lambda workers: DataLoader(Streamed(), 10, num_workers=workers),
     "other": lambda workers: Shuffled(),
     "counted": lambda workers: DataLoader(POINTS, 10, sampler=Counted()),

@@ -16,6 +16,7 @@ from omegaconf import OmegaConf
 from torch import nn
 from torchvision.tv_tensors import Image as TVImage
 
+import trainworks
 from trainworks.errors import RunFailure
 from trainworks.models import load_model
 from trainworks.runs.files import trusting
@@ -158,6 +159,13 @@ def test_trust_is_typed_anew_for_each_command(run: Train, train: Train, tmp_path
     with pytest.raises(UntrustedFile, match=r"load_model\(path, trust=True\)"):
         load_model(LAST)
     assert type(load_model(LAST, trust=True)).__name__ == "KeepsObjects"
+    described = {"model": "trainworks.tests.strangers.KeepsObjects"}
+    with pytest.raises(trainworks.UsageError, match="type --trust true"):
+        trainworks.train("plain.yaml", described)
+    trusted = trainworks.train("plain.yaml", described | {"trust": True}, run_name="c")
+    assert type(trusted.model).__name__ == "KeepsObjects"
+    validated = trainworks.evaluate(trusted.run_directory / "checkpoints/last.ckpt", {"trust": True}, "validate")
+    assert set(validated.metrics) == {"valid_loss", "valid_acc"}
     weights = ("--callbacks.init_from", "trainworks.callbacks.InitFrom", "--callbacks.init_from.path", LAST)
     result = run("KeepsObjects", *weights, *trust, "--run_name", "b")  # which may come from anywhere
     assert (result.code, "keep its weights alone" in result.err) == (2, True)
