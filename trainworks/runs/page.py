@@ -20,7 +20,7 @@ def pictures(directory: Path) -> list[Path]:
 
 def test_metrics(record: dict[str, Any]) -> dict[str, Any]:
     """Return what the last test of a run logged, under whatever names."""
-    tests = [entry["metrics"] for entry in record.get("evaluations", ()) if entry["stage"] == "test"]
+    tests = [entry["metrics"] for entry in record.get("evaluations", ()) if entry.get("stage") == "test"]
     return tests[-1] if tests else {}
 
 
