@@ -6,6 +6,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities.model_helpers import is_overridden
 from torch import Tensor
 from torch.distributed.tensor import DTensor
+from torch.nn.parameter import is_lazy
 from torch.optim import Optimizer
 
 from trainworks.callbacks.helpers.batch import loss_of
@@ -42,8 +43,9 @@ class FiniteLoss(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Find the buffers that are infinite by design."""
-        buffers = pl_module.named_buffers(remove_duplicate=False)
-        self._unbounded = {name for name, value in buffers if not torch.isfinite(_local_shard(value)).all()}
+        buffers = {name: item for name, item in pl_module.named_buffers(remove_duplicate=False) if not is_lazy(item)}
+        known = {name: _local_shard(item) for name, item in buffers.items() if item.is_floating_point()}
+        self._unbounded = {name for name, item in known.items() if not torch.isfinite(item).all()}
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Copy the buffers, such as running means, which are restored if the step is skipped."""
