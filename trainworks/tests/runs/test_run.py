@@ -92,7 +92,7 @@ def test_numbers_that_json_lacks_become_null(tmp_path: Path) -> None:
     run.finish(1, "went wrong", {"val/loss": float("nan"), "val/accuracy": 0.5}, {"best": {}})
     content = json.loads((run.directory / "run.json").read_text(), parse_constant=pytest.fail)
     assert content["metrics"] == {"val/loss": None, "val/accuracy": 0.5}
-    run.add_evaluation(0.0, ["test"], "best.ckpt", 0, {"test/loss": float("nan")})
+    run.add_evaluation("test", 0.0, ["test"], "best.ckpt", 0, {"test/loss": float("nan")})
     assert run.read()["evaluations"][0]["metrics"] == {"test/loss": None}
     assert (content["exit_status"], content["error"]) == (1, "went wrong")
     assert content["start"] == "1970-01-01T00:00:00.000+00:00"
