@@ -35,11 +35,11 @@ def test_the_librarys_tests_need_nothing_of_a_project(tmp_path: Path) -> None:
         text=True,
     )
     assert found.returncode == 0, found.stdout[-5000:]
-    # those of the commands, through which all else is reached; test_border.py reads what the others import
-    parts = ("cli/commands", "cli/projects", "test_strangers.py", "test_first_mistakes.py")
+    # those that go through most of the library; test_border.py reads what the others import
+    parts = ("cli/commands/test_check.py", "cli/test_mistakes.py", "test_strangers.py", "test_first_mistakes.py")
     words = ("-n", "2", *(f"trainworks/tests/{part}" for part in parts))
     done = subprocess.run((*pytest_there, *words), cwd=copy, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout[-5000:]
     skipped = re.findall(r"^SKIPPED \[\d+\] (.*)$", done.stdout, re.MULTILINE)
     assert [line for line in skipped if not any(reason in line for reason in MACHINES)] == []
-    assert int(re.findall(r"(\d+) passed", done.stdout)[-1]) > 400
+    assert int(re.findall(r"(\d+) passed", done.stdout)[-1]) > 200
