@@ -1,3 +1,4 @@
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -85,10 +86,9 @@ class Opened(datasets.ImageFolder):
     """Its images are opened and not yet read, as Pillow does it."""
 
     def __init__(self, root: str) -> None:
-        super().__init__(root, loader=Image.open)  # type: ignore[arg-type]
+        super().__init__(root, loader=lambda path: Image.open(BytesIO(Path(path).read_bytes())))
 
 
-@pytest.mark.filterwarnings("ignore:unclosed file", "ignore::pytest.PytestUnraisableExceptionWarning")
 def test_an_image_that_its_dataset_only_opens_is_named_if_it_is_damaged(tmp_path: Path) -> None:
     write_images(tmp_path / "a", 3)[1].write_bytes((tmp_path / "a/000.jpg").read_bytes()[:-100])
     data = make_data(root=str(tmp_path), train_dataset=Opened, test_dataset=None, image_size=8, storage="memory")
