@@ -221,8 +221,7 @@ def _plot(metric: Metric, value: Any, names: list[str]) -> Any:
 def _severities(predictions: Any, targets: Any, threshold: Any) -> tuple[Tensor, Any]:
     """Return how severe each mistake is, shape (B,), 0 for a right prediction, and the predicted classes or boxes."""
     if isinstance(predictions, list) and all(isinstance(found, dict) and "scores" in found for found in predictions):
-        # boxes, of which a detector's confident ones count
-        sure = [found["scores"] >= (threshold or 0.5) for found in predictions]
+        sure = [found["scores"] >= (threshold or 0.5) for found in predictions]  # confident boxes count
         confident = [{key: item[k] for key, item in found.items()} for found, k in zip(predictions, sure, strict=True)]
         scores = [
             box_f1(one["boxes"], one["labels"].tolist(), other["boxes"], other["labels"].tolist())

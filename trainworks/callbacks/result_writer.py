@@ -179,8 +179,7 @@ class ResultWriter(BasePredictionWriter):
                 shown, target, image = next(found)
                 result = shown
                 path, reader = os.path.join(getattr(data, "root", ""), str(known)), getattr(data, "reader", data)
-                is_file = hasattr(reader, "in_original") and os.path.isfile(path)
-                if is_file:
+                if is_file := hasattr(reader, "in_original") and os.path.isfile(path):
                     result, target = reader.in_original(path, shown, target)
                 row |= target_columns(target, shown if isinstance(target, Tensor) else result, names)
                 if inputs is not None:

@@ -78,9 +78,9 @@ def train(
     if session is None:  # it was finished before
         record = request.run.read()
         metrics = test_metrics(record) or record.get("best_metrics", {})
-        return _result(metrics, request.run, request.run.best_checkpoint, overrides)
+        return _result(metrics, request, request.run, request.run.best_checkpoint)
     checkpoint = session.best_path or session.run.best_checkpoint
-    return _result(session.results or session.best_metrics, session.run, checkpoint, overrides)
+    return _result(session.results or session.best_metrics, request, session.run, checkpoint)
 
 
 def evaluate(checkpoint: str | Path, overrides: Mapping[str, Any] | None = None, stage: str = "test") -> TrainResult:
@@ -89,8 +89,8 @@ def evaluate(checkpoint: str | Path, overrides: Mapping[str, Any] | None = None,
     Raises:
         UsageError: If there is no such checkpoint, or nothing to evaluate it on.
     """
-    _, session = _run([stage], (), overrides, {"ckpt_path": str(checkpoint)})
-    return _result(session.results, session.run, checkpoint, overrides)
+    request, session = _run([stage], (), overrides, {"ckpt_path": str(checkpoint)})
+    return _result(session.results, request, session.run, checkpoint)
 
 
 def build(config: Config, overrides: Mapping[str, Any] | None = None, *, run_name: str | None = None) -> Built:
@@ -112,7 +112,7 @@ def build(config: Config, overrides: Mapping[str, Any] | None = None, *, run_nam
 
     silence_noise()
     STOP.signum = 0  # of a training before
-    request = _request(["fit"], config, overrides, {"run_name": run_name})
+    request = _request(_line(["fit"], config, overrides, {"run_name": run_name}))
     request.config, datamodule = fill_in(request.config)
     configuration = Configuration(request.config, request.line)
     run = Run.create(log_root(request.config), request.config["experiment"], run_name, None, makes=True)
@@ -123,47 +123,55 @@ def build(config: Config, overrides: Mapping[str, Any] | None = None, *, run_nam
     return Built(session.trainer, session.model, session.datamodule, run.directory.absolute())
 
 
-def _result(metrics: Mapping[str, float], run: Any, checkpoint: str | Path, overrides: Any) -> TrainResult:
+def _result(metrics: Mapping[str, float], request: Any, run: Any, checkpoint: str | Path) -> TrainResult:
     path = Path(checkpoint).absolute()
     found = path if path.exists() else None
-    return TrainResult(dict(metrics), run.directory.absolute(), found, _is_trusted(overrides))
+    return TrainResult(dict(metrics), run.directory.absolute(), found, request.line.is_trusting)
 
 
-def _is_trusted(overrides: Any) -> bool:
-    return dict(overrides or {}).get("trust") in (True, "true")
-
-
-def _request(words: list[str], config: Config, overrides: Any, options: Mapping[str, str | None]) -> Any:
-    """Return the request that the words of a command make."""
+def _line(words: list[str], config: Config, overrides: Any, options: Mapping[str, str | None]) -> Any:
+    """Return the command line that one would type."""
     from trainworks.cli.command_line import CommandLine
-    from trainworks.cli.request import Request
     from trainworks.cli.search.series import typed
 
     shorten_waiting()
     files = [config] if isinstance(config, str | Path) else list(config)
     given = [("config", str(path)) for path in files] + [item for item in options.items() if item[1] is not None]
-    request = Request.build(CommandLine.parse([*words, *typed([*given, *(overrides or {}).items()])]))
+    return CommandLine.parse([*words, *typed([*given, *(overrides or {}).items()])])
+
+
+def _request(line: Any) -> Any:
+    """Return what a command line asks for."""
+    from trainworks.cli.request import Request
+
+    request = Request.build(line)
     request.raises = True
     return request
 
 
 def _run(words: list[str], config: Config, overrides: Any, options: Mapping[str, str | None]) -> tuple[Any, Any]:
     """Carry out a command; return its request, and its session if there was anything left to do."""
-    from trainworks.cli.session import run_session
     from trainworks.runtime.memory import without_collection
+
+    with _undisturbed(), without_collection():
+        line = _line(words, config, overrides, options)
+        with trusting(line.is_trusting):
+            return _carried_out(_request(line))
+
+
+def _carried_out(request: Any) -> tuple[Any, Any]:
+    from trainworks.cli.session import run_session
     from trainworks.runtime.signals import Stopped
 
-    with _undisturbed(), without_collection(), trusting(_is_trusted(overrides)):
-        request = _request(words, config, overrides, options)
-        if request.finished_run is not None:
-            return request, None
-        code, failure = run_session(request, time.time()), request.failure
-        if isinstance(failure, Stopped):
-            raise KeyboardInterrupt(str(failure))
-        if code:
-            known = isinstance(failure, UsageError | RunFailure) or code != 2
-            raise failure if known else UsageError(request.message) from failure
-        return request, request.session
+    if request.finished_run is not None:
+        return request, None
+    code, failure = run_session(request, time.time()), request.failure
+    if isinstance(failure, Stopped):
+        raise KeyboardInterrupt(str(failure))
+    if code:
+        known = isinstance(failure, UsageError | RunFailure) or code != 2
+        raise failure if known else UsageError(request.message) from failure
+    return request, request.session
 
 
 @contextmanager

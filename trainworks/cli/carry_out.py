@@ -22,7 +22,7 @@ def carry_out(words: list[str], start_time: float, callbacks: Sequence[dict[str,
     with without_collection():
         try:
             line = CommandLine.parse(words)
-            with trusting(line.options.get("trust") == "true"):
+            with trusting(line.is_trusting):
                 return _carry_out(line, start_time, callbacks)
         except (UsageError, RunFailure) as error:
             print(f"error: {error}", file=sys.stderr)

@@ -61,6 +61,11 @@ class CommandLine:
         return self.command.directory == "evaluated"
 
     @property
+    def is_trusting(self) -> bool:
+        """Whether checkpoints may hold objects."""
+        return self.options.get("trust") == "true"
+
+    @property
     def numbers(self) -> dict[str, int]:
         """The options that are whole numbers, by name."""
         numbers = [option.name for option in self.command.options if option.minimum is not None]

@@ -149,8 +149,7 @@ def _record_end(session: Session, start_time: float, status: int, error: str | N
             run.add_evaluation("test", start_time, line.typed, tested, status, session.results)
         log_end(session.trainer, status == 0)
     elif line.evaluates:
-        path = str(session.request.ckpt_path)
-        run.add_evaluation(str(line.name), start_time, line.typed, path, status, session.metrics)
+        run.add_evaluation(line.name, start_time, line.typed, str(session.request.ckpt_path), status, session.metrics)
     with contextlib.suppress(OSError):  # it can be made again
         write_page(run.directory, run.read())
 

@@ -46,8 +46,7 @@ class Run:
         wanted = name or job or datetime.now().strftime("%Y%m%d-%H%M%S")
         if not makes:
             return cls(parent / os.environ.get(NAME_VARIABLE, wanted))
-        if any(part in wanted for part in ("/", "\\")) or wanted in (".", ".."):
-            raise UsageError(f"--run_name must be a plain folder name, got '{wanted}'")
+        check_name(wanted)
         if not (parts := Path(experiment).parts) or parts[0] == "/" or ".." in parts:
             raise UsageError(f"experiment must be a plain folder name, got '{experiment}'")
         run = cls(parent / wanted)
@@ -177,16 +176,21 @@ class Run:
         self.write(content | {"end": _iso(time.time()), "exit_status": status, "error": error})
 
     def add_evaluation(
-        self, stage: str, start: float, typed: list[str], checkpoint: str, status: int, metrics: Metrics
+        self, stage: str | None, start: float, typed: list[str], checkpoint: str, status: int, metrics: Metrics
     ) -> None:
         """Append an evaluation, such as a "test", to run.json and take over its metrics."""
         content = self.read()
         entry: dict[str, Any] = {"stage": stage, "command": _command(typed), "checkpoint": checkpoint}
-        entry["start"] = _iso(start)
-        entry |= {"end": _iso(time.time()), "exit_status": status, "metrics": metrics}
+        entry |= {"start": _iso(start), "end": _iso(time.time()), "exit_status": status, "metrics": metrics}
         content.setdefault("metrics", {}).update(metrics)
         content.setdefault("evaluations", []).append(entry)
         self.write(content)
+
+
+def check_name(name: str) -> None:
+    """Refuse a name of a run, or of a series of them, that is no plain folder name."""
+    if any(part in name for part in ("/", "\\")) or name in (".", ".."):
+        raise UsageError(f"--run_name must be a plain folder name, got '{name}'")
 
 
 def _command(typed: list[str]) -> str:

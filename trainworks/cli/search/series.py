@@ -19,7 +19,7 @@ from trainworks.errors import UsageError
 from trainworks.root import ROOT
 from trainworks.runs.continuing.settings import changed_keys
 from trainworks.runs.files import TRUSTED
-from trainworks.runs.run import TRIAL_VARIABLE, Run
+from trainworks.runs.run import TRIAL_VARIABLE, Run, check_name
 from trainworks.runs.yaml_files import Config, load_file
 
 COLLECTED_AFTER = 30.0  # seconds without a look for garbage, which takes 0.3: a small training lasts not much longer
@@ -39,8 +39,7 @@ def words_of(line: CommandLine) -> list[str]:
 def series_name(line: CommandLine, default: str) -> str:
     """Return the name of a series, with which the names of its runs begin."""
     name = line.options.get("run_name") or default
-    if name in (".", "..") or any(part in name for part in ("/", "\\")):
-        raise UsageError(f"--run_name must be a plain folder name, got '{name}'")
+    check_name(name)
     return name
 
 
